@@ -64,7 +64,7 @@ void watch_want(struct watch *w, int events);                       /* no system
 void watch_close(struct watch *w, void (*closed)(void *ctx));
 
 /* Work on another thread. `work` must not touch anything of this loop; `done` runs on the loop. On PD_NOMEM neither runs. */
-struct offload;
+
 pd_err loop_offload(struct loop *l, void (*work)(void *ctx), void (*done)(void *ctx), void *ctx) PD_CHECKED;
 
 /* Runs fn once at the end of this turn, after all callbacks: for flushing and for freeing what callbacks may still use. */
