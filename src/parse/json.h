@@ -33,14 +33,18 @@ pd_err json_first(struct span in, struct json *ret, struct span *ret_rest) PD_CH
  *   if (w.err) ... */
 struct json_walk {
     struct span rest;
-    bool object, started;
-    pd_err err;                  /* PD_SYNTAX when the walk ended at a fault */
+    bool object, started, done;
+    pd_err err;                  /* PD_SYNTAX or PD_TOOBIG when the walk ended at a fault */
 };
 void json_walk_init(struct json_walk *w, struct json v);      /* a scalar or nothing walks over nothing */
+/* The same over the object or array a document starts with, without looking for its end first: a large body is then read
+ * once. After the walk w->rest is what follows; anything but an object or array is PD_SYNTAX. */
+void json_walk_doc(struct json_walk *w, struct span doc);
 /* `key` (may be NULL) is the raw key without its quotes, escapes not undone. */
 bool json_walk_next(struct json_walk *w, struct span *ret_key, struct json *ret);
 
-/* The member of an object by key; of duplicates the last, as nearly all parsers do. JSON_NONE when absent or not an object. */
+/* The member of an object by key; of duplicates the last, as nearly all parsers do. JSON_NONE when absent or not an object.
+ * Of an object with a fault inside, what stands before the fault is looked at. */
 struct json json_get(struct json obj, const char *key);
 /* The same along a path of keys and array indexes: json_path(v, "choices.0.delta.content"). */
 struct json json_path(struct json v, const char *path);
@@ -49,16 +53,18 @@ bool json_key_is(struct span raw_key, const char *key);
 
 bool json_is_true(struct json v);
 bool json_i64(struct json v, int64_t *ret);                   /* whole numbers only, also "1e3" and "5.0"; false when not */
-bool json_f64(struct json v, double *ret);
+bool json_f64(struct json v, double *ret);                    /* finite ones; false when not, or spelled with over 1000 bytes */
 /* A string without its quotes, escapes left in: what can be spliced into another string. Empty when not a string. */
 struct span json_inner(struct json v);
 /* A string's text as UTF-8. Points into the source when there was nothing to undo, else into the arena. Lone
- * surrogates become U+FFFD. PD_SYNTAX on a bad escape, PD_INVALID when not a string. */
+ * surrogates become U+FFFD; bytes that are no escapes stay as they are, UTF-8 or not. PD_SYNTAX on a bad escape, PD_INVALID
+ * when not a string, PD_NOMEM. */
 pd_err json_text(struct json v, struct arena *a, struct span *ret) PD_CHECKED;
 /* The string equals this plain text? */
 bool json_is(struct json v, const char *text);
 
-/* Appends the text as a JSON string, quotes included. Bytes that are not UTF-8 become U+FFFD. */
+/* Appends the text as a JSON string, quotes included. Each byte that is not UTF-8 becomes U+FFFD. On failure nothing was
+ * appended. */
 pd_err json_put_str(struct buf *out, struct span text) PD_CHECKED;
 
 #endif
