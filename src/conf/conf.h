@@ -1,0 +1,128 @@
+/* conf.h - the configuration: YAML (DESIGN 4) or the environment alone.
+ *
+ * A loaded config is a value that never changes; a reload makes another one. Keys are kept in memory only and are never printed:
+ * messages and `perdure check` show names and variables, not values. */
+#ifndef PERDURE_CONF_CONF_H
+#define PERDURE_CONF_CONF_H
+
+#include "base/err.h"
+#include "base/log.h"
+#include "base/span.h"
+#include "conf/preset.h"
+
+enum setting_where { SETTING_RESILIENCE, SETTING_SERVER };
+enum setting_type { SETTING_COUNT, SETTING_DURATION, SETTING_BYTES, SETTING_RATIO, SETTING_BOOL };
+
+/* Durations in milliseconds, sizes in bytes, ratios in millionths, booleans 0 or 1. */
+struct settings {
+#define SETTING(field, type, dflt, least, most, where, what) uint64_t field;
+#include "conf/settings.def"
+#undef SETTING
+};
+struct setting_row {
+    const char *name, *dflt, *least, *most, *what;
+    enum setting_type type;
+    enum setting_where where;
+    size_t offset;                 /* of its uint64_t in struct settings */
+};
+extern const struct setting_row setting_rows[];
+extern const unsigned setting_rows_count;
+void settings_default(struct settings *ret);
+/* Parses one value ("2s", "500ms", "64MB", "0.2", "off") and checks its bounds. On failure *ret_why is a sentence saying what to write. */
+pd_err setting_parse(const struct setting_row *row, struct span text, uint64_t *ret, char *ret_why, size_t why_bytes) PD_CHECKED;
+
+enum conf_strategy { STRATEGY_WEIGHTED, STRATEGY_PRIORITY, STRATEGY_LATENCY };
+const char *conf_strategy_name(enum conf_strategy s);
+
+struct conf_header {
+    const char *name, *value;
+};
+
+struct conf_provider {
+    const char *name;              /* what targets are called by: "local/qwen3" */
+    const struct preset *preset;
+    const char *base_url;          /* without a trailing '/' */
+    const char *key;               /* secret; NULL: none */
+    const char *key_source;        /* "OPENAI_API_KEY", or "the config file" */
+    struct conf_header *headers;
+    unsigned headers_count;
+    const char **models;           /* names given; none: what the provider lists */
+    unsigned models_count;
+    const char *proxy, *ca_file;   /* NULL: default */
+    bool tls_insecure;
+    int stream;                    /* upstream requests are streamed: -1 as the preset, 0 never, 1 always */
+    uint64_t weight;               /* for routes made by model name; default 1 */
+    struct settings settings;      /* resilience with this provider's own over the general */
+    unsigned line;                 /* in the file; 0: from the environment */
+};
+
+struct conf_target {
+    unsigned provider;             /* index */
+    const char *model;
+    uint64_t weight;               /* 0: only when the others are down */
+};
+
+struct conf_route {
+    const char *name;
+    enum conf_strategy strategy;
+    struct conf_target *targets;
+    unsigned targets_count;
+    struct settings settings;
+    uint64_t settings_given;       /* bit per RESILIENCE row that this route itself sets, so that the provider's hold otherwise */
+    unsigned line;
+};
+
+struct conf_key {
+    const char *name;              /* shown in logs and /api */
+    unsigned char sha256[32];      /* of the key: only this is kept */
+    const char **routes;           /* allowed route names; none: all */
+    unsigned routes_count;
+    bool admin;                    /* may use /api/... from off loopback */
+};
+
+struct conf {
+    const char **listen;           /* default "127.0.0.1:8080" */
+    unsigned listen_count;
+    const char *state;             /* folder */
+    enum log_level log_level;
+    bool log_json;
+    struct conf_provider *providers;   /* in order of preference */
+    unsigned providers_count;
+    struct conf_route *routes;
+    unsigned routes_count;
+    struct conf_key *keys;         /* none: loopback only */
+    unsigned keys_count;
+    struct settings settings;
+    const char *path;              /* of the file; NULL: environment alone */
+};
+
+/* One remark about a config: "perdure.yaml line 12: ttft is \"2\": write a unit, as in \"2s\"". Warnings do not stop a start. */
+struct conf_remark {
+    bool error;
+    unsigned line;
+    char text[300];
+};
+enum { CONF_REMARKS_MAX = 50, CONF_FILE_MAX = 4 << 20 };
+struct conf_report {
+    struct conf_remark remarks[CONF_REMARKS_MAX];
+    unsigned count, errors;
+};
+
+typedef const char *conf_env_fn(void *ctx, const char *name);      /* getenv, or a test's */
+const char *conf_getenv(void *ctx, const char *name);
+
+/* path NULL: from the environment alone (PROVIDER_ORDER, keys, CLIENT_TIMEOUT = first_token_timeout in seconds, PERDURE_LISTEN).
+ * PD_INVALID: the report says why. PD_NOTFOUND, PD_IO: the file. On success warnings may be in the report. */
+pd_err conf_load(const char *path, const struct preset_table *presets, conf_env_fn *env, void *env_ctx, struct conf_report *report,
+                 struct conf **ret) PD_CHECKED;
+/* The same from text, for tests and `perdure check -`. */
+pd_err conf_parse(struct span text, const char *name, const struct preset_table *presets, conf_env_fn *env, void *env_ctx,
+                  struct conf_report *report, struct conf **ret) PD_CHECKED;
+struct conf *conf_free(struct conf *c);
+
+/* A listen address that other machines can reach. */
+bool conf_is_loopback(const char *address);
+/* The key sent by a client, compared in constant time against every key. NULL: none matches. */
+const struct conf_key *conf_find_key(const struct conf *c, struct span key);
+
+#endif

@@ -1,0 +1,60 @@
+/* breaker.h - stops traffic to a target that fails, and lets it back carefully.
+ *
+ *   CLOSED  --too many failures or timeouts-->  OPEN
+ *   OPEN    --the hold is over--------------->  PROBING   (without probes: TRIAL)
+ *   PROBING --the probe passes--------------->  TRIAL     (fails: OPEN, hold doubled)
+ *   TRIAL   --the trial calls pass----------->  CLOSED    (one fails: OPEN, hold doubled)
+ *
+ * Pure: no clock, no sockets. The caller passes `now`, so a test can live through ten minutes in a microsecond. */
+#ifndef PERDURE_ROUTE_BREAKER_H
+#define PERDURE_ROUTE_BREAKER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define BREAKER_STATES(X)                                       \
+    X(BREAKER_CLOSED, "closed", "traffic flows")                \
+    X(BREAKER_OPEN, "open", "no traffic until the hold ends")   \
+    X(BREAKER_PROBING, "probing", "one small request decides")  \
+    X(BREAKER_TRIAL, "trial", "a few real calls decide")
+
+enum breaker_state {
+#define X(code, name, what) code,
+    BREAKER_STATES(X)
+#undef X
+        BREAKER_STATE_COUNT
+};
+const char *breaker_state_name(enum breaker_state s);
+
+struct breaker_rules {
+    unsigned failures, timeouts;      /* within the window; 0: this rule never opens */
+    uint64_t window_ms, hold_ms, hold_max_ms;
+    unsigned trials;
+    bool probes;                      /* a probe must pass before trials */
+};
+
+enum { BREAKER_REMEMBERED = 64 };     /* rules ask for at most 1000: a higher count than this is met by the window's rate */
+
+struct breaker {
+    enum breaker_state state;
+    uint64_t since_ms, open_until_ms, hold_ms;
+    uint32_t failed_at[BREAKER_REMEMBERED], timed_out_at[BREAKER_REMEMBERED];   /* rings, in units of 16 ms since the breaker began */
+    uint16_t failed_count, failed_next, timed_out_count, timed_out_next;
+    unsigned trials_left, trials_out; /* still to pass; now running */
+    uint64_t opened_total;
+};
+
+enum breaker_result { BREAKER_OK, BREAKER_FAILED, BREAKER_TIMED_OUT, BREAKER_NEUTRAL /* cancelled, or the request's own fault */ };
+
+void breaker_init(struct breaker *b);
+/* Time passes: an OPEN breaker whose hold is over moves on. Call before asking. */
+void breaker_tick(struct breaker *b, const struct breaker_rules *r, uint64_t now);
+/* May a call start now? In TRIAL only while trial places are free. */
+bool breaker_allows(const struct breaker *b);
+/* A call starts. Returns true when it takes a trial place: pass that to breaker_result(). */
+bool breaker_start(struct breaker *b);
+void breaker_result(struct breaker *b, const struct breaker_rules *r, enum breaker_result res, bool trial, uint64_t now);
+bool breaker_wants_probe(const struct breaker *b);
+void breaker_probe_result(struct breaker *b, const struct breaker_rules *r, bool passed, uint64_t now);
+
+#endif

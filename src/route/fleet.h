@@ -1,0 +1,120 @@
+/* fleet.h - all targets with their shared numbers, and which one to take.
+ *
+ * Pure: no clock, no sockets, no memory taken while deciding. Workers share one
+ * fleet: the caller holds fleet_lock() around calls here and in call/, never
+ * across I/O. Targets live until the fleet ends (a reload keeps those whose name
+ * and provider stay, with their numbers). */
+#ifndef PERDURE_ROUTE_FLEET_H
+#define PERDURE_ROUTE_FLEET_H
+
+#include "base/err.h"
+#include "base/rnd.h"
+#include "base/span.h"
+#include "conf/conf.h"
+#include "meter/stat.h"
+#include "provider/classify.h"
+#include "provider/failure.h"
+#include "route/breaker.h"
+
+enum { FLEET_TARGETS_MAX = 4096, ROUTE_TARGETS_MAX = 32, FLEET_SESSIONS_MAX = 65536 };
+
+/* ---- a target ---- */
+struct target {
+    const char *name;                /* "provider/model" */
+    const char *provider, *model;
+    unsigned id;                     /* index in the fleet, stable */
+    struct breaker breaker;
+    struct breaker_rules breaker_rules;
+    uint64_t rest_until_ms;          /* BLAME_LIMIT: busy until */
+    uint64_t park_until_ms;          /* BLAME_PARK: out of use until, then a probe */
+    enum failure parked_for;         /* FAILURE_NONE: not parked */
+    struct ewma ttft_ms, tokens_per_second;
+    struct quantile ttft;
+    unsigned running;                /* attempts now on it */
+    bool probing;                    /* a probe is under way */
+    uint64_t probe_at_ms;            /* not before */
+    uint64_t probe_every_ms;
+    uint64_t ok_total, failed_total, last_ok_ms, last_failed_ms;
+    enum failure last_failure;
+    struct rate_facts rate;
+};
+
+/* ---- a route: plain values, made by whoever has the config; must outlive the calls that use it ---- */
+struct route_target {
+    struct target *target;
+    uint64_t weight;                 /* 0: only when the others are down */
+    struct settings settings;        /* nearest-wins overlay for this route and this provider */
+};
+struct route {
+    const char *name;
+    enum conf_strategy strategy;
+    struct route_target targets[ROUTE_TARGETS_MAX];
+    unsigned count;
+    struct settings settings;
+};
+
+/* ---- budgets: a share of calls over the last minutes, above a floor ---- */
+struct budget {
+    double tokens;
+};
+enum { BUDGET_FLOOR = 10, BUDGET_MOST = 100 };   /* tokens at the start, and what can be saved up */
+
+struct fleet;
+struct fleet *fleet_new(uint64_t seed) PD_CHECKED;
+struct fleet *fleet_free(struct fleet *f);
+void fleet_lock(struct fleet *f);
+void fleet_unlock(struct fleet *f);
+/* The target of this name, made when new. Settings give its breaker and probe rules from now on. PD_TOOBIG over FLEET_TARGETS_MAX. */
+pd_err fleet_target(struct fleet *f, const char *provider, const char *model, const struct settings *s, struct target **ret) PD_CHECKED;
+unsigned fleet_count(const struct fleet *f);
+struct target *fleet_at(struct fleet *f, unsigned i);
+struct rnd *fleet_rnd(struct fleet *f);
+
+/* ---- choosing ---- */
+struct pick_ask {
+    const struct route *route;
+    uint64_t session;                /* 0: none */
+    uint32_t not_these;              /* bit per route target: tried, or running now */
+    uint64_t now_ms;
+};
+struct pick {
+    int index;                       /* into route->targets; -1: none can be used now */
+    uint64_t ready_at_ms;            /* when none: the earliest moment at which one of those not excluded may be usable; CLOCK_NEVER: unknown or never */
+};
+/* The strategy among usable targets (breaker allows, not resting, not parked), targets with weight before those without; a session's own
+ * target first while it is usable. */
+void fleet_pick(struct fleet *f, const struct pick_ask *ask, struct pick *ret);
+bool target_usable(struct target *t, uint64_t now, uint64_t *ret_ready_at_ms);
+void fleet_remember(struct fleet *f, uint64_t session, const struct target *t, uint64_t keep_ms, uint64_t now);
+
+/* ---- the life of an attempt on a target ---- */
+/* Returns true when it takes one of the breaker's trial places. */
+bool target_start(struct target *t, uint64_t now);
+void target_first_token(struct target *t, uint64_t ttft_ms);
+/* FAILURE_NONE: ended well. `cancelled`: by us, says nothing (but a place is given back). */
+void target_end(struct target *t, const struct verdict *v, bool cancelled, bool trial, uint64_t now);
+void target_rate(struct target *t, double tokens_per_second);
+/* The TTFT limit for a request of this size: the setting, or when adaptive at least the target's own p95 x 1.25 and more for long prompts
+ * (+1 s for each 100 KB) and for reasoning (x 4). 0: off. */
+uint64_t target_ttft_limit(const struct target *t, const struct settings *s, size_t prompt_bytes, bool reasoning);
+
+/* ---- probes ---- */
+/* A target that wants a probe now (breaker PROBING, or parked and due): marks it as probing and returns it; NULL when none. `*ret_next_ms`:
+ * when to ask again. */
+struct target *fleet_probe_due(struct fleet *f, uint64_t now, uint64_t *ret_next_ms);
+void fleet_probe_result(struct fleet *f, struct target *t, const struct verdict *v, uint64_t now);
+
+/* ---- budgets ---- */
+struct budget *fleet_retry_budget(struct fleet *f);
+struct budget *fleet_hedge_budget(struct fleet *f);
+void budget_earn(struct budget *b, uint64_t ratio_millionths);   /* one call came */
+bool budget_spend(struct budget *b);                              /* false: used up */
+
+/* Called at every change of a breaker or of parking, for logs and metrics. Set once. Runs under the lock: keep it short. */
+struct fleet_watch {
+    void (*breaker)(void *ctx, const struct target *t, enum breaker_state from, enum breaker_state to);
+    void (*parked)(void *ctx, const struct target *t, enum failure why, uint64_t until_ms);
+};
+void fleet_set_watch(struct fleet *f, const struct fleet_watch *w, void *ctx);
+
+#endif
