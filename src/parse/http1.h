@@ -11,7 +11,7 @@
 #include "base/err.h"
 #include "base/span.h"
 
-enum { HTTP1_FIELDS_MAX = 100 };
+enum { HTTP1_FIELDS_MAX = 100, HTTP1_TARGET_MAX = 8192, HTTP1_METHOD_MAX = 32 };
 
 struct http1_field {
     struct span name, value;               /* value without blanks around it */
@@ -35,6 +35,9 @@ struct http1_head {
 /* How many bytes the head takes, its blank line included; 0 when it is not all there yet. `*seen` remembers how far was
  * looked (start it at 0), so that a head that drips in is scanned once. */
 size_t http1_head_size(struct span in, size_t *seen);
+/* An unfinished request head that can no longer become a good one (a TLS hello, a bare LF, a control byte), so that it is refused
+ * now and not at a deadline. `from` is how far an earlier call looked; 0 at first. */
+bool http1_head_hopeless(struct span in, size_t from);
 
 /* `head` is exactly one head. On failure *ret_status is what a server answers (400, 414, 417, 431, 501, 505) and *ret_why one
  * sentence for the client and the log, a static string. Spans point into `head`. */
@@ -44,6 +47,7 @@ pd_err http1_response(struct span head, struct http1_head *ret, const char **ret
 
 /* The value of a field by name, case ignored; p NULL when absent. */
 struct span http1_get(const struct http1_head *h, const char *name);
+struct span http1_find(const struct http1_field *fields, unsigned count, const char *name);
 /* A comma-separated list field holds this token (case ignored)? */
 bool http1_has_token(const struct http1_head *h, const char *name, const char *token);
 
