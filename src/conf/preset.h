@@ -22,6 +22,7 @@ struct preset {
     bool local;                    /* a server of one's own: no key needed, only used when its URL is given */
     bool lists_models;             /* GET base_url/models works */
     const char *query;             /* added to each request, such as "api-version=..."; NULL: none */
+    const char *url_path;          /* what a base_url of this kind ends in, where its variable often stops at the host: "/openai/v1" */
 };
 
 struct preset_table {
@@ -29,5 +30,10 @@ struct preset_table {
     size_t count;
 };
 const struct preset *preset_find(const struct preset_table *t, const char *name);   /* NULL when unknown */
+
+/* A value of url_env as a base_url: OLLAMA_HOST is "127.0.0.1:11434" or a bare host, AZURE_OPENAI_ENDPOINT stops at the host. Adds
+ * http://, the preset's usual port and url_path where they are missing, and drops trailing slashes; a value with a path of its
+ * own keeps that path. Returns `out`, or NULL when it is empty or does not fit. */
+const char *preset_base_url(const struct preset *p, const char *given, char *out, size_t out_bytes);
 
 #endif
