@@ -6,6 +6,8 @@
  *   COLLECTING, RELAYING --complete------------> OVER
  *   any --client gone, deadline, nothing left--> OVER
  *
+ * Events of an attempt that is not running (late ones after a cancel) and any event of a call that is OVER do nothing.
+ *
  * Pure: a function of (state, event, now) that returns actions, which the runner (relay/, or the simulator in tests/sim) carries
  * out in order. No clock, no sockets, no memory. The caller holds the fleet's lock. */
 #ifndef PERDURE_CALL_CALL_H
@@ -48,6 +50,7 @@ enum call_outcome {
 };
 const char *call_outcome_name(enum call_outcome o);
 
+/* Attempts in one call at most, whatever `attempts` and the number of targets would allow. */
 enum { CALL_ATTEMPTS_MAX = 24, CALL_RUNNING_MAX = 3, CALL_ACTIONS_MAX = 12 };
 
 /* What the request asks for. */
@@ -65,8 +68,11 @@ struct call_want {
 enum attempt_state { ATTEMPT_NONE, ATTEMPT_RUNNING, ATTEMPT_DONE, ATTEMPT_FAILED, ATTEMPT_CANCELLED };
 struct attempt {
     uint8_t state, target, failure;  /* enum attempt_state; index in route->targets; enum failure */
-    bool hedge, trial, hedged;       /* started as a hedge; on a trial place; a hedge was started because of it */
+    bool hedge, hedged;              /* started as a hedge; a hedge was started because of it */
     uint16_t status;
+    uint32_t trial;                  /* the breaker's trial place; TRIAL_NONE */
+    uint64_t hedge_at_ms;            /* no output until then: another may be started beside it; CLOCK_NEVER */
+    uint64_t slow_at_ms;             /* no output until then: it is slow by its target's own measure; CLOCK_NEVER */
     uint64_t started_ms, output_ms, moved_ms, ended_ms;   /* 0: not reached */
 };
 
@@ -97,16 +103,21 @@ struct call {
     struct call_want want;
     uint64_t began_ms, deadline_ms;
     uint64_t try_at_ms;            /* WAITING: when; CLOCK_NEVER otherwise */
+    uint64_t wait_began_ms;
     int try_target;                /* WAITING: this one, or -1: pick again */
+    bool wait_counts;              /* WAITING for a target to come back, not only our own backoff */
+    bool paid;                     /* a token of the retry budget is in hand */
+    bool broke;                    /* the retry budget said no: no target is tried twice any more */
     uint64_t waited_ms;            /* in WAITING for targets to come back, bounded by retry_after_max */
     uint32_t used_up;              /* bit per route target: not again in this call */
+    uint32_t told;                 /* bit per route target: not_before is its Retry-After */
+    uint64_t not_before_ms[ROUTE_TARGETS_MAX];   /* backoff or Retry-After after a failure there */
     uint8_t tries[ROUTE_TARGETS_MAX];
     struct attempt attempts[CALL_ATTEMPTS_MAX];
     unsigned attempts_count;
     int winner;                    /* attempt that gave the first output; -1 */
     unsigned retries, hedges, denied;   /* denied: by a budget */
-    int worst;                     /* failure to tell the client so far; -1 */
-    uint64_t worst_retry_after_ms;
+    int worst;                     /* attempt whose failure is told to the client if nothing better comes; -1 */
 };
 
 /* Begins: gives the first actions. */
@@ -121,7 +132,8 @@ void call_complete(struct call *c, int attempt, uint64_t now, struct call_action
 void call_failed(struct call *c, int attempt, const struct verdict *v, uint64_t now, struct call_actions *ret);
 /* The client left. */
 void call_gone(struct call *c, uint64_t now, struct call_actions *ret);
-/* Time has come to call_next(): deadlines, TTFT limit, stall, backoff over. Early calls do nothing. */
+/* Time has come to call_next(): deadlines, TTFT limit, stall, backoff over. Early calls do nothing. After it call_next() is later than
+ * `now`, always. An attempt that it cancels and that a later FAIL or BREAK names has no verdict of the provider: the action's class tells. */
 void call_wake(struct call *c, uint64_t now, struct call_actions *ret);
 uint64_t call_next(const struct call *c);      /* CLOCK_NEVER: nothing to wait for */
 

@@ -3,7 +3,7 @@
  *   CLOSED  --too many failures or timeouts-->  OPEN
  *   OPEN    --the hold is over--------------->  PROBING   (without probes: TRIAL)
  *   PROBING --the probe passes--------------->  TRIAL     (fails: OPEN, hold doubled)
- *   TRIAL   --the trial calls pass----------->  CLOSED    (one fails: OPEN, hold doubled)
+ *   TRIAL   --the trial calls pass----------->  CLOSED    (one fails: OPEN, hold doubled; the hold starts small again)
  *
  * Pure: no clock, no sockets. The caller passes `now`, so a test can live through ten minutes in a microsecond. */
 #ifndef PERDURE_ROUTE_BREAKER_H
@@ -37,24 +37,35 @@ enum { BREAKER_REMEMBERED = 64 };     /* rules ask for at most 1000: a higher co
 
 struct breaker {
     enum breaker_state state;
-    uint64_t since_ms, open_until_ms, hold_ms;
-    uint32_t failed_at[BREAKER_REMEMBERED], timed_out_at[BREAKER_REMEMBERED];   /* rings, in units of 16 ms since the breaker began */
+    uint64_t since_ms, open_until_ms;
+    uint64_t hold_ms;                 /* the next hold; 0: the rules' first */
+    uint32_t failed_at[BREAKER_REMEMBERED], timed_out_at[BREAKER_REMEMBERED];   /* rings, in units of 16 ms */
     uint16_t failed_count, failed_next, timed_out_count, timed_out_next;
-    unsigned trials_left, trials_out; /* still to pass; now running */
+    unsigned trials_left, trials_out; /* still to pass; now running and still without output */
+    uint32_t trial_round;             /* grows each time TRIAL is entered: a place of an earlier round counts no more */
     uint64_t opened_total;
 };
 
 enum breaker_result { BREAKER_OK, BREAKER_FAILED, BREAKER_TIMED_OUT, BREAKER_NEUTRAL /* cancelled, or the request's own fault */ };
+
+/* A call's trial place: the round it was taken in and whether output has shown that it is no burden. */
+enum { TRIAL_NONE = 0, TRIAL_SHOWN = 1 };   /* the lowest bit; the round stands above it */
 
 void breaker_init(struct breaker *b);
 /* Time passes: an OPEN breaker whose hold is over moves on. Call before asking. */
 void breaker_tick(struct breaker *b, const struct breaker_rules *r, uint64_t now);
 /* May a call start now? In TRIAL only while trial places are free. */
 bool breaker_allows(const struct breaker *b);
-/* A call starts. Returns true when it takes a trial place: pass that to breaker_result(). */
-bool breaker_start(struct breaker *b);
-void breaker_result(struct breaker *b, const struct breaker_rules *r, enum breaker_result res, bool trial, uint64_t now);
+/* A call starts. Returns the trial place it takes, to be passed to breaker_output() and breaker_result(); TRIAL_NONE: none. */
+uint32_t breaker_start(struct breaker *b);
+/* The call on this trial place gave its first output: it goes on being judged by its end, but another may be tried beside it, so that
+ * a few streams of half an hour do not keep a healthy target closed for as long. */
+void breaker_output(struct breaker *b, uint32_t *trial);
+/* How a call ended. OPEN and PROBING take no results, TRIAL only those of its own round: a call that began before the breaker opened
+ * neither opens it again nor closes it. A success while CLOSED does not clear the window: the rule is about failures in a time. */
+void breaker_result(struct breaker *b, const struct breaker_rules *r, enum breaker_result res, uint32_t trial, uint64_t now);
 bool breaker_wants_probe(const struct breaker *b);
+/* Ignored unless PROBING. */
 void breaker_probe_result(struct breaker *b, const struct breaker_rules *r, bool passed, uint64_t now);
 
 #endif

@@ -23,11 +23,15 @@ struct target {
     const char *name;                /* "provider/model" */
     const char *provider, *model;
     unsigned id;                     /* index in the fleet, stable */
+    struct fleet *fleet;
     struct breaker breaker;
     struct breaker_rules breaker_rules;
     uint64_t rest_until_ms;          /* BLAME_LIMIT: busy until */
+    unsigned rest_steps;             /* rests in a row without a Retry-After: each doubles the next */
+    bool rest_for_place;             /* the limit was on concurrency, no time was told: an attempt's end ends the rest */
     uint64_t park_until_ms;          /* BLAME_PARK: out of use until, then a probe */
     enum failure parked_for;         /* FAILURE_NONE: not parked */
+    unsigned park_steps;             /* parked again and again: each doubles the next */
     struct ewma ttft_ms, tokens_per_second;
     struct quantile ttft;
     unsigned running;                /* attempts now on it */
@@ -56,8 +60,11 @@ struct route {
 /* ---- budgets: a share of calls over the last minutes, above a floor ---- */
 struct budget {
     double tokens;
+    uint64_t filled_ms;              /* when the floor was last looked after */
 };
-enum { BUDGET_FLOOR = 10, BUDGET_MOST = 100 };   /* tokens at the start, and what can be saved up */
+/* Tokens at the start and what can be saved up. Below the floor one token comes back in each refill time, so that a gateway with few calls
+ * is not left without retries for good. */
+enum { BUDGET_FLOOR = 10, BUDGET_MOST = 100, BUDGET_REFILL_MS = 30 * 1000 };
 
 struct fleet;
 struct fleet *fleet_new(uint64_t seed) PD_CHECKED;
@@ -84,15 +91,21 @@ struct pick {
 /* The strategy among usable targets (breaker allows, not resting, not parked), targets with weight before those without; a session's own
  * target first while it is usable. */
 void fleet_pick(struct fleet *f, const struct pick_ask *ask, struct pick *ret);
+/* `*ret_ready_at_ms`: now, or the earliest moment at which asking again makes sense. Where a probe or others' trial calls decide, that
+ * is a guess of TARGET_SOON_MS. */
+enum { TARGET_SOON_MS = 500 };
 bool target_usable(struct target *t, uint64_t now, uint64_t *ret_ready_at_ms);
+/* A session's target, until it was not used for keep_ms. The table has a fixed size; when full the one nearest its end is forgotten. */
 void fleet_remember(struct fleet *f, uint64_t session, const struct target *t, uint64_t keep_ms, uint64_t now);
 
 /* ---- the life of an attempt on a target ---- */
-/* Returns true when it takes one of the breaker's trial places. */
-bool target_start(struct target *t, uint64_t now);
-void target_first_token(struct target *t, uint64_t ttft_ms);
-/* FAILURE_NONE: ended well. `cancelled`: by us, says nothing (but a place is given back). */
-void target_end(struct target *t, const struct verdict *v, bool cancelled, bool trial, uint64_t now);
+/* Returns the trial place of the breaker that it takes (breaker.h), to be handed to the two below. */
+uint32_t target_start(struct target *t, uint64_t now);
+void target_first_token(struct target *t, uint64_t ttft_ms, uint32_t *trial);
+/* It gave nothing for so long and was then given up: at least that long it would have taken. */
+void target_waited(struct target *t, uint64_t at_least_ms);
+/* NULL or FAILURE_NONE: ended well. `cancelled`: by us, says nothing (but a place is given back). Exactly once for each start. */
+void target_end(struct target *t, const struct verdict *v, bool cancelled, uint32_t trial, uint64_t now);
 void target_rate(struct target *t, double tokens_per_second);
 /* The TTFT limit for a request of this size: the setting, or when adaptive at least the target's own p95 x 1.25 and more for long prompts
  * (+1 s for each 100 KB) and for reasoning (x 4). 0: off. */
@@ -100,14 +113,17 @@ uint64_t target_ttft_limit(const struct target *t, const struct settings *s, siz
 
 /* ---- probes ---- */
 /* A target that wants a probe now (breaker PROBING, or parked and due): marks it as probing and returns it; NULL when none. `*ret_next_ms`:
- * when to ask again. */
+ * when to ask again, as things stand: a breaker that opens later (fleet_watch) can make it earlier. Each one returned is owed a result.
+ *
+ * A probe that gets any answer about its request (a 400, a filter) passes: the target works. A rate limit makes it rest, a refused
+ * key parks it again, and our own trouble (FAILURE_OURS) says nothing: in these cases it is asked again later. */
 struct target *fleet_probe_due(struct fleet *f, uint64_t now, uint64_t *ret_next_ms);
 void fleet_probe_result(struct fleet *f, struct target *t, const struct verdict *v, uint64_t now);
 
 /* ---- budgets ---- */
 struct budget *fleet_retry_budget(struct fleet *f);
 struct budget *fleet_hedge_budget(struct fleet *f);
-void budget_earn(struct budget *b, uint64_t ratio_millionths);   /* one call came */
+void budget_earn(struct budget *b, uint64_t ratio_millionths, uint64_t now);   /* one call came */
 bool budget_spend(struct budget *b);                              /* false: used up */
 
 /* Called at every change of a breaker or of parking, for logs and metrics. Set once. Runs under the lock: keep it short. */
