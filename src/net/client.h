@@ -49,7 +49,8 @@ void client_set_rules(struct client *c, const struct client_rules *rules);
 void client_close(struct client *c, void (*closed)(void *ctx), void *ctx);
 struct client *client_free(struct client *c);
 
-/* The same config gives the same origin, with a reference more. PD_SYNTAX: bad URL; PD_NOMEM; PD_TLS: bad ca_file. */
+/* The same config gives the same origin, with a reference more. PD_SYNTAX: bad URL; PD_NOMEM; PD_TLS: bad ca_file;
+ * PD_UNSUPPORTED: a proxy that is not http (socks, https). */
 pd_err client_origin(struct client *c, const struct origin_config *cfg, struct origin **ret) PD_CHECKED;
 struct origin *origin_unref(struct origin *o);        /* NULL is fine; returns NULL. Pool and memory go when nobody uses it */
 unsigned origin_idle(const struct origin *o);
@@ -58,6 +59,7 @@ const char *origin_authority(const struct origin *o); /* "host" or "host:port", 
 enum exchange_phase { EXCHANGE_RESOLVING, EXCHANGE_CONNECTING, EXCHANGE_PROXY, EXCHANGE_TLS, EXCHANGE_SENDING, EXCHANGE_WAITING, EXCHANGE_READING };
 
 struct exchange_info {
+    enum exchange_phase phase;    /* how far it came; in on_end: where it ended */
     bool reused;                  /* over a kept-alive connection */
     bool until_close;             /* the answer has no length: its end proves nothing */
     bool tls_resumed;
@@ -82,7 +84,8 @@ struct exchange_request {
     bool fresh;                             /* never on a kept-alive connection */
 };
 
-/* PD_OK: callbacks will come, never from inside this call. PD_NOMEM otherwise. */
+/* PD_OK: callbacks will come, never from inside this call. PD_NOMEM; PD_INVALID: a path or field that could break the head;
+ * PD_TOOBIG: more than 256 KB of fields. The exchange is gone when on_end or exchange_cancel has returned. */
 pd_err exchange_start(struct client *c, struct origin *o, const struct exchange_request *rq, const struct exchange_handler *h,
                       void *ctx, struct exchange **ret) PD_CHECKED;
 void exchange_pause(struct exchange *x);    /* no more on_body until resumed: backpressure reaches the provider */
