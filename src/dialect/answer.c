@@ -1,0 +1,319 @@
+/* A streamed answer, event by event: what it holds, and its bytes in proper framing.
+ *
+ * Most of what comes is SSE and goes on as it is. What some servers do instead is put right here: JSON lines without
+ * "data:", several objects in one event because a blank line is missing, an error as a bare line at the end. */
+#include "dialect/codec_priv.h"
+
+#include "base/mem.h"
+#include "parse/sse.h"
+
+#include <assert.h>
+
+struct answer {
+    struct sse *sse;
+    struct arena arena;
+    struct chat_reader reader;
+    answer_fn *on_event;
+    void *ctx;
+    struct buf frame;              /* an event that had to be framed anew */
+};
+
+static pd_err on_sse(void *ctx, const struct sse_event *ev);
+
+struct answer *answer_new(const struct codec *c, answer_fn *on_event, void *ctx)
+{
+    assert(c->streams);
+    struct answer *an = mem_zalloc(sizeof(*an));
+    if (!an)
+        return NULL;
+    an->on_event = on_event;
+    an->ctx = ctx;
+    an->sse = sse_new(ANSWER_EVENT_MAX, on_sse, an);
+    if (!an->sse) {
+        mem_free(an);
+        return NULL;
+    }
+    arena_init(&an->arena, 512, 0);
+    buf_init(&an->frame, 0);       /* as large as an event at most */
+    chat_reader_init(&an->reader, &an->arena, false);
+    return an;
+}
+
+struct answer *answer_free(struct answer *an)
+{
+    if (!an)
+        return NULL;
+    sse_free(an->sse);
+    chat_reader_done(&an->reader);
+    buf_done(&an->frame);
+    arena_done(&an->arena);
+    mem_free(an);
+    return NULL;
+}
+
+void answer_on_delta(struct answer *an, msg_delta_fn *fn, void *ctx)
+{
+    an->reader.on_delta = fn;
+    an->reader.ctx = ctx;
+}
+
+const struct answer_facts *answer_facts(const struct answer *an)
+{
+    return &an->reader.facts;
+}
+
+/* ---- one event ---------------------------------------------------------------- */
+
+/* How an object stood in the source, and so whether it can go on as it is. */
+enum framing {
+    FRAMED,      /* an event of its own */
+    JOINED,      /* one of several in an event */
+    BARE,        /* a line without "data:" */
+};
+
+static pd_err frame(struct answer *an, struct span data, struct span *ret)
+{
+    buf_clear(&an->frame);
+    pd_err e = buf_puts(&an->frame, "data: ");
+    for (struct span rest = data; !e && rest.p;) {   /* a line end inside needs a "data:" of its own */
+        struct span line = span_cut(&rest, '\n');
+        e = buf_add(&an->frame, line);
+        if (!e && rest.p)
+            e = buf_puts(&an->frame, "\ndata: ");
+    }
+    if (!e)
+        e = buf_puts(&an->frame, "\n\n");
+    if (!e)
+        *ret = buf_span(&an->frame);
+    return e;
+}
+
+static pd_err give(struct answer *an, unsigned holds, struct span raw)
+{
+    struct answer_event ev = {.holds = holds, .raw = raw};
+    return an->on_event(an->ctx, &ev);
+}
+
+static pd_err give_malformed(struct answer *an, struct span raw)
+{
+    an->reader.facts.malformed++;
+    return give(an, ANSWER_MALFORMED, raw);
+}
+
+static pd_err give_done(struct answer *an, struct span raw, enum framing framing)
+{
+    pd_err e = framing == FRAMED ? PD_OK : frame(an, SPAN_LIT("[DONE]"), &raw);
+    an->reader.facts.done = true;
+    return e ? e : give(an, ANSWER_DONE, raw);
+}
+
+/* A chunk before any output: nothing in it ties the client to this answer yet. */
+static bool is_start(const struct answer *an, unsigned holds)
+{
+    return !an->reader.facts.has_output && !(holds & (ANSWER_FINISH | ANSWER_ONLY_USAGE | ANSWER_ERROR));
+}
+
+/* `says_error`: the event's type was "error", whatever the object looks like. */
+static pd_err give_object(struct answer *an, struct json obj, struct span raw, enum framing framing, bool says_error)
+{
+    struct answer_event ev = {.raw = raw, .json = obj};
+    pd_err e = chat_read(&an->reader, obj, &ev.holds, &ev.error);
+    if (e)
+        return e;
+    if (says_error && !(ev.holds & ANSWER_ERROR)) {
+        ev.error = obj;
+        ev.holds |= ANSWER_ERROR;
+        an->reader.facts.error = true;
+    }
+    if (is_start(an, ev.holds))
+        ev.holds |= ANSWER_START;
+    if (!(framing == BARE && (ev.holds & ANSWER_ERROR)))   /* an error in place of an event is none */
+        an->reader.facts.events++;
+    if (framing != FRAMED)
+        e = frame(an, obj.raw, &ev.raw);
+    return e ? e : an->on_event(an->ctx, &ev);
+}
+
+/* An error event whose data is text: put into the shape that errors have. */
+static pd_err give_error_text(struct answer *an, struct span text)
+{
+    struct buf b;
+    buf_init(&b, 0);
+    pd_err e = buf_puts(&b, "{\"error\":");
+    if (!e)
+        e = json_put_str(&b, text);
+    if (!e)
+        e = buf_puts(&b, "}");
+    if (!e)
+        e = give_object(an, (struct json){JSON_OBJECT, buf_span(&b)}, SPAN_NONE, JOINED, true);
+    buf_done(&b);
+    return e;
+}
+
+static bool is_done(struct span s)
+{
+    return span_is(s, "[DONE]");
+}
+
+/* Is all of s one object? */
+static bool whole_object(struct span s, struct json *ret)
+{
+    if (s.n == 0 || s.p[0] != '{' || json_check(s))
+        return false;
+    *ret = (struct json){JSON_OBJECT, s};
+    return true;
+}
+
+/* The next piece of data in which several things were joined: an object, or else what is up to the line end. */
+static struct span next_piece(struct span *rest)
+{
+    struct json first;
+    struct span after, all = *rest;
+    if (all.p[0] == '{' && json_first(all, &first, &after) == PD_OK) {
+        *rest = span_trim(after);
+        return first.raw;
+    }
+    struct span line = span_trim(span_cut(rest, '\n'));
+    *rest = span_trim(*rest);
+    return line;
+}
+
+static pd_err take_pieces(struct answer *an, struct span data)
+{
+    while (data.n) {
+        struct span piece = next_piece(&data);
+        struct json obj;
+        pd_err e;
+        if (is_done(piece))
+            e = give_done(an, SPAN_NONE, JOINED);
+        else if (whole_object(piece, &obj))
+            e = give_object(an, obj, SPAN_NONE, JOINED, false);
+        else
+            e = give_malformed(an, piece);
+        if (e)
+            return e;
+    }
+    return PD_OK;
+}
+
+static bool several(struct span data)
+{
+    struct json first;
+    struct span rest;
+    if (memchr(data.p, '\n', data.n))
+        return true;
+    return json_first(data, &first, &rest) == PD_OK && span_trim(rest).n > 0;
+}
+
+static pd_err take_event(struct answer *an, const struct sse_event *ev)
+{
+    struct span data = span_trim(ev->data);
+    struct json obj;
+    bool says_error = span_is(ev->type, "error");
+    if (data.n == 0)
+        return give(an, ANSWER_KEEPALIVE, ev->raw);
+    if (is_done(data))
+        return give_done(an, ev->raw, FRAMED);
+    if (whole_object(data, &obj))
+        return give_object(an, obj, ev->raw, FRAMED, says_error);
+    if (says_error)
+        return give_error_text(an, data);
+    return several(data) ? take_pieces(an, data) : give_malformed(an, ev->raw);
+}
+
+static pd_err take_bare(struct answer *an, const struct sse_event *ev)
+{
+    struct span line = span_trim(ev->data);
+    struct json obj;
+    if (line.n == 0)
+        return give(an, ANSWER_KEEPALIVE, ev->raw);
+    if (is_done(line))
+        return give_done(an, ev->raw, BARE);
+    if (!whole_object(line, &obj))
+        return give_malformed(an, ev->raw);
+    bool chunk = json_get(obj, "choices").type == JSON_ARRAY || json_get(obj, "usage").type == JSON_OBJECT;
+    if (!chunk && answer_error_in(obj).type == JSON_NONE)
+        return give_malformed(an, ev->raw);
+    return give_object(an, obj, ev->raw, BARE, false);
+}
+
+static pd_err on_sse(void *ctx, const struct sse_event *ev)
+{
+    struct answer *an = ctx;
+    switch (ev->kind) {
+    case SSE_COMMENT:
+        an->reader.facts.comments++;
+        return give(an, ANSWER_KEEPALIVE, ev->raw);
+    case SSE_BARE:
+        return take_bare(an, ev);
+    case SSE_EVENT:
+        break;
+    }
+    return take_event(an, ev);
+}
+
+/* ---- the whole stream ----------------------------------------------------------- */
+
+pd_err answer_feed(struct answer *an, struct span bytes)
+{
+    return sse_feed(an->sse, bytes);
+}
+
+pd_err answer_finish(struct answer *an, enum answer_end *ret)
+{
+    pd_err e = sse_finish(an->sse);
+    if (!e)
+        *ret = chat_end(&an->reader);
+    return e;
+}
+
+/* ---- a whole answer --------------------------------------------------------------- */
+
+static pd_err read_object(const struct codec *c, struct json obj, struct arena *a, struct answer_facts *ret,
+                          enum answer_end *ret_end, msg_delta_fn *on_delta, void *ctx)
+{
+    if (c == &codec_openai_embeddings)
+        return embeddings_read(obj, a, ret, ret_end);
+    struct chat_reader r;
+    struct json error;
+    unsigned holds;
+    chat_reader_init(&r, a, true);
+    r.on_delta = on_delta;
+    r.ctx = ctx;
+    pd_err e = chat_read(&r, obj, &holds, &error);
+    if (!e) {
+        *ret = r.facts;
+        *ret_end = chat_end(&r);
+    }
+    chat_reader_done(&r);
+    return e;
+}
+
+pd_err answer_read_whole(const struct codec *c, struct span body, struct arena *a, struct answer_facts *ret, enum answer_end *ret_end,
+                         msg_delta_fn *on_delta, void *ctx)
+{
+    struct answer_facts none = {.usage = MSG_USAGE_NONE};
+    struct span text = span_trim(body);    /* empty lines before it are keep-alives of a server that was busy */
+    if (text.n >= 3 && memcmp(text.p, "\xef\xbb\xbf", 3) == 0)
+        text = span_trim(span_from(text, 3));
+    *ret = none;
+    if (text.n == 0) {
+        *ret_end = ANSWER_EMPTY;
+        return PD_OK;
+    }
+    if (json_check(text)) {
+        *ret_end = ANSWER_CUT;
+        return PD_OK;
+    }
+    struct json v;
+    pd_err e = json_first(text, &v, NULL);
+    if (e)
+        return e;
+    if (v.type == JSON_ARRAY)
+        v = json_path(v, "0");             /* some wrap an error in a list */
+    if (v.type == JSON_OBJECT)
+        return read_object(c, v, a, ret, ret_end, on_delta, ctx);
+    ret->error = v.type == JSON_STRING;    /* a sentence in place of an answer */
+    *ret_end = ret->error ? ANSWER_FAILED : ANSWER_EMPTY;
+    return PD_OK;
+}

@@ -1,0 +1,217 @@
+/* OpenAI Chat Completions: what requests say, and the words of answers. */
+#include "dialect/codec_priv.h"
+#include "dialect/request_priv.h"
+
+#include "base/hash.h"
+
+#include <stddef.h>
+
+/* ---- requests ---------------------------------------------------------------- */
+
+/* Reads the messages once: how many, where the conversation's beginning ends, and whether any part is an image. */
+static void take_messages(struct request_facts *f, struct json messages)
+{
+    struct json_walk w;
+    struct json message;
+    const char *prefix_end = NULL;
+    f->messages = 0;
+    json_walk_init(&w, messages);
+    while (json_walk_next(&w, NULL, &message)) {
+        f->messages++;
+        if (!prefix_end && json_is(json_get(message, "role"), "user"))
+            prefix_end = message.raw.p + message.raw.n;
+    }
+    struct span prefix = messages.raw;
+    if (prefix_end)
+        prefix.n = (size_t)(prefix_end - prefix.p);
+    f->prefix_hash = hash_bytes(prefix, 0);
+    /* With its quotes: inside a text they would be escaped, so this is a key or a whole value. */
+    static const char image[] = "\"image_url\"";
+    f->images = memmem(messages.raw.p, messages.raw.n, image, sizeof(image) - 1) != NULL;
+}
+
+static bool has_items(struct json list)
+{
+    struct json_walk w;
+    struct json item;
+    json_walk_init(&w, list);
+    return json_walk_next(&w, NULL, &item);
+}
+
+static bool says_no(struct json v)
+{
+    return v.type == JSON_NONE || v.type == JSON_NULL || span_is(v.raw, "false") || json_is(v, "none") || json_is(v, "disabled");
+}
+
+/* "reasoning": {"effort": "high"}, "thinking": {"type": "enabled"}: an object that does not say no. */
+static bool asks_in_object(struct json v)
+{
+    static const char *const switches[] = {"enabled", "type", "effort"};
+    if (says_no(v))
+        return false;
+    for (size_t i = 0; i < sizeof(switches) / sizeof(switches[0]); i++) {
+        struct json on = json_get(v, switches[i]);
+        if (on.type != JSON_NONE && says_no(on))
+            return false;
+    }
+    return true;
+}
+
+/* The members that are read, as the walk finds them: of duplicates the last. */
+struct members {
+    struct json messages, tools, functions, n, max_tokens, max_completion_tokens;
+    struct json reasoning_effort, enable_thinking, reasoning, thinking, chat_template_kwargs;
+    struct json user, prompt_cache_key, metadata;
+};
+
+static void chat_member(void *ctx, struct span key, struct json v)
+{
+#define ROW(name) {#name, offsetof(struct members, name)}
+    static const struct {
+        const char *key;
+        size_t at;
+    } rows[] = {ROW(messages), ROW(tools), ROW(functions), ROW(n), ROW(max_tokens), ROW(max_completion_tokens),
+                ROW(reasoning_effort), ROW(enable_thinking), ROW(reasoning), ROW(thinking), ROW(chat_template_kwargs),
+                ROW(user), ROW(prompt_cache_key), ROW(metadata)};
+#undef ROW
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        if (json_key_is(key, rows[i].key))
+            memcpy((char *)ctx + rows[i].at, &v, sizeof(v));
+}
+
+static int64_t limit_of(const struct members *m)
+{
+    int64_t n;
+    if ((json_i64(m->max_completion_tokens, &n) && n >= 0) || (json_i64(m->max_tokens, &n) && n >= 0))
+        return n;
+    return -1;
+}
+
+/* The most exact word on which conversation this is comes first: `user` may be shared by all of an application. */
+static pd_err take_hint(struct request_facts *f, const struct members *m, struct arena *a)
+{
+    struct json hints[] = {m->prompt_cache_key, json_get(m->metadata, "session_id"), json_get(m->metadata, "conversation_id"),
+                           m->user};
+    for (size_t i = 0; i < sizeof(hints) / sizeof(hints[0]); i++) {
+        if (json_inner(hints[i]).n == 0)
+            continue;
+        pd_err e = json_text(hints[i], a, &f->user);
+        if (e != PD_SYNTAX)     /* a bad escape is for the provider to complain about */
+            return e;
+    }
+    return PD_OK;
+}
+
+static pd_err read_request(struct span body, struct arena *a, struct request_facts *ret, const char **ret_why)
+{
+    struct members m = {0};
+    struct request_facts f;
+    int64_t n;
+    pd_err e = request_read(body, a, chat_member, &m, &f, ret_why);
+    if (e)
+        return e;
+    if (m.messages.type == JSON_ARRAY)
+        take_messages(&f, m.messages);
+    f.tools = has_items(m.tools) || has_items(m.functions);
+    f.many = json_i64(m.n, &n) && n > 1;
+    f.max_tokens = limit_of(&m);
+    f.reasoning = !says_no(m.reasoning_effort) || !says_no(m.enable_thinking) || asks_in_object(m.reasoning) ||
+                  asks_in_object(m.thinking) || json_is_true(json_get(m.chat_template_kwargs, "enable_thinking")) ||
+                  json_is_true(json_get(m.chat_template_kwargs, "thinking"));
+    e = take_hint(&f, &m, a);
+    if (e) {
+        *ret_why = "out of memory while reading the request";
+        return e;
+    }
+    *ret = f;
+    return PD_OK;
+}
+
+const struct codec codec_openai_chat = {
+    .name = "openai-chat",
+    .read_request = read_request,
+    .edit_request = request_edit,
+    .path = "/chat/completions",
+    .streams = true,
+    .has_reader = true,
+};
+
+/* ---- words of answers -------------------------------------------------------- */
+
+enum msg_finish finish_of_word(struct json word)
+{
+    static const struct {
+        const char *word;
+        enum msg_finish finish;
+    } rows[] = {
+        {"stop", MSG_FINISH_STOP},
+        {"eos", MSG_FINISH_STOP},
+        {"eos_token", MSG_FINISH_STOP},
+        {"stop_sequence", MSG_FINISH_STOP},
+        {"end_turn", MSG_FINISH_STOP},
+        {"length", MSG_FINISH_LENGTH},
+        {"model_length", MSG_FINISH_LENGTH},
+        {"max_tokens", MSG_FINISH_LENGTH},
+        {"tool_calls", MSG_FINISH_TOOL_CALLS},
+        {"function_call", MSG_FINISH_TOOL_CALLS},
+        {"tool_use", MSG_FINISH_TOOL_CALLS},
+        {"content_filter", MSG_FINISH_CONTENT_FILTER},
+        {"insufficient_system_resource", MSG_FINISH_ERROR},
+        {"error", MSG_FINISH_ERROR},
+    };
+    if (word.type != JSON_STRING || json_inner(word).n == 0)
+        return MSG_FINISH_NONE;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        if (json_is(word, rows[i].word))
+            return rows[i].finish;
+    return MSG_FINISH_OTHER;
+}
+
+const char *msg_finish_name(enum msg_finish f)
+{
+    static const char *const names[] = {
+#define X(code, name, what) name,
+        MSG_FINISHES(X)
+#undef X
+    };
+    return f < MSG_FINISH_COUNT ? names[f] : "other";
+}
+
+/* ---- errors in answers ------------------------------------------------------- */
+
+static bool empty_value(struct json v)
+{
+    return v.type == JSON_NONE || v.type == JSON_NULL || span_is(v.raw, "false") ||
+           (v.type == JSON_STRING && json_inner(v).n == 0);
+}
+
+static bool has_text(struct json obj, const char *key)
+{
+    return json_inner(json_get(obj, key)).n > 0;
+}
+
+/* An object without choices or data: is it one of the flat envelopes? */
+static bool flat_error(struct json obj)
+{
+    if (json_is(json_get(obj, "object"), "error") || json_is(json_get(obj, "type"), "error"))
+        return true;
+    if (json_get(obj, "choices").type != JSON_NONE || json_get(obj, "data").type == JSON_ARRAY ||
+        json_get(obj, "usage").type == JSON_OBJECT)
+        return false;
+    return has_text(obj, "message") || has_text(obj, "detail") || json_get(obj, "detail").type > JSON_STRING ||
+           has_text(obj, "title") || has_text(obj, "msg") || has_text(obj, "error_message");
+}
+
+struct json answer_error_in(struct json obj)
+{
+    struct json none = {0}, error = json_get(obj, "error");
+    if (!empty_value(error)) {
+        bool empty_object = error.type == JSON_OBJECT && !has_items(error);
+        if (!empty_object || json_get(obj, "choices").type == JSON_NONE)
+            return obj;
+    }
+    struct json groq = json_get(obj, "x_groq");
+    if (!empty_value(json_get(groq, "error")))
+        return groq;
+    return flat_error(obj) ? obj : none;
+}

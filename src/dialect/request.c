@@ -1,0 +1,114 @@
+/* What every OpenAI request has: one object, a model, perhaps "stream". */
+#include "dialect/request_priv.h"
+
+static const char *const no_memory = "out of memory while reading the request";
+
+/* A sentence for the client. Without memory it is a shorter one. */
+static pd_err fault(struct arena *a, pd_err e, const char **ret_why, const char *sentence, size_t at)
+{
+    char *text = arena_printf(a, "%s (byte %zu of the request body)", sentence, at);
+    *ret_why = text ? text : sentence;
+    return e;
+}
+
+static pd_err add_site(struct span *sites, unsigned *count, unsigned most, struct json v, const char *what, const char **ret_why)
+{
+    if (*count == most) {
+        *ret_why = what;
+        return PD_INVALID;
+    }
+    sites[(*count)++] = v.raw;
+    return PD_OK;
+}
+
+static pd_err take_model(struct request_facts *f, struct json v, struct arena *a, const char **ret_why)
+{
+    if (v.type != JSON_STRING) {
+        *ret_why = "\"model\" must be a string";
+        return PD_INVALID;
+    }
+    pd_err e = json_text(v, a, &f->model);
+    if (e == PD_SYNTAX)
+        *ret_why = "\"model\" has an escape that JSON does not know";
+    return e;
+}
+
+static pd_err take_stream(struct request_facts *f, struct json v, const char **ret_why)
+{
+    if (v.type != JSON_BOOL && v.type != JSON_NULL) {
+        *ret_why = "\"stream\" must be true or false";
+        return PD_INVALID;
+    }
+    f->stream = json_is_true(v);
+    return PD_OK;
+}
+
+static pd_err take_member(struct request_facts *f, struct span key, struct json v, struct arena *a, request_member_fn *member,
+                          void *ctx, const char **ret_why)
+{
+    pd_err e;
+    if (json_key_is(key, "model")) {
+        e = add_site(f->models, &f->models_count, sizeof(f->models) / sizeof(f->models[0]), v,
+                     "\"model\" is given too often: send it once", ret_why);
+        return e ? e : take_model(f, v, a, ret_why);
+    }
+    if (json_key_is(key, "stream")) {
+        e = add_site(f->streams, &f->streams_count, sizeof(f->streams) / sizeof(f->streams[0]), v,
+                     "\"stream\" is given too often: send it once", ret_why);
+        return e ? e : take_stream(f, v, ret_why);
+    }
+    if (json_key_is(key, "stream_options")) {
+        f->include_usage = json_is_true(json_get(v, "include_usage"));
+        return add_site(f->options, &f->options_count, sizeof(f->options) / sizeof(f->options[0]), v,
+                        "\"stream_options\" is given too often: send it once", ret_why);
+    }
+    if (member)
+        member(ctx, key, v);
+    return PD_OK;
+}
+
+/* Where the walk stopped, and why in words. */
+static pd_err walk_fault(const struct json_walk *w, struct span body, struct arena *a, const char **ret_why)
+{
+    size_t at = body.n - w->rest.n;
+    if (w->err == PD_TOOBIG)
+        return fault(a, PD_SYNTAX, ret_why, "the JSON is nested too deep", at);
+    if (w->rest.n == 0 || span_trim(w->rest).n == 0)
+        return fault(a, PD_SYNTAX, ret_why, "the JSON object ends before it is closed", at);
+    return fault(a, PD_SYNTAX, ret_why, "the body is not valid JSON", at);
+}
+
+pd_err request_read(struct span body, struct arena *a, request_member_fn *member, void *ctx, struct request_facts *ret,
+                    const char **ret_why)
+{
+    struct request_facts f = {.body = body, .max_tokens = -1, .empty_object = true};
+    *ret_why = NULL;
+    struct span text = span_trim(body);
+    if (text.n == 0) {
+        *ret_why = "the request body is empty: send a JSON object";
+        return PD_SYNTAX;
+    }
+    if (text.p[0] != '{')
+        return fault(a, PD_SYNTAX, ret_why, "the body is not a JSON object", (size_t)(text.p - body.p));
+    f.open_at = (size_t)(text.p - body.p) + 1;
+
+    struct json_walk w;
+    struct span key;
+    struct json v;
+    json_walk_doc(&w, body);
+    while (json_walk_next(&w, &key, &v)) {
+        f.empty_object = false;
+        pd_err e = take_member(&f, key, v, a, member, ctx, ret_why);
+        if (e == PD_NOMEM)
+            *ret_why = no_memory;
+        if (e)
+            return e;
+    }
+    if (w.err)
+        return walk_fault(&w, body, a, ret_why);
+    struct span rest = span_trim(w.rest);
+    if (rest.n)
+        return fault(a, PD_SYNTAX, ret_why, "something follows the JSON object", (size_t)(rest.p - body.p));
+    *ret = f;
+    return PD_OK;
+}
