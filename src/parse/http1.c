@@ -9,6 +9,9 @@ enum { TOKEN = 1, VALUE = 2, TARGET = 4, HOST = 8, DIGIT = 16, HEX = 32 };
 #define HEXA_ROW(b) [b] = TOKEN | VALUE | TARGET | HOST | HEX
 #define DIGIT_ROW(b) [b] = TOKEN | VALUE | TARGET | HOST | DIGIT | HEX
 
+#define HIGH_FOUR(b) [b] = VALUE, [(b) + 1] = VALUE, [(b) + 2] = VALUE, [(b) + 3] = VALUE
+#define HIGH_ROW(b) HIGH_FOUR(b), HIGH_FOUR((b) + 4), HIGH_FOUR((b) + 8), HIGH_FOUR((b) + 12)
+
 /* RFC 9110 section 5.6.2 (token), 5.5 (field value: no control bytes but the tab), RFC 3986 for hosts. A target takes every
  * visible ASCII byte but '#': clients do send '|' and '{', and nothing behind us is confused by them. */
 static const uint8_t kinds[256] = {
@@ -34,7 +37,7 @@ static const uint8_t kinds[256] = {
     ALPHA_ROW('n'), ALPHA_ROW('o'), ALPHA_ROW('p'), ALPHA_ROW('q'), ALPHA_ROW('r'), ALPHA_ROW('s'), ALPHA_ROW('t'),
     ALPHA_ROW('u'), ALPHA_ROW('v'), ALPHA_ROW('w'), ALPHA_ROW('x'), ALPHA_ROW('y'), ALPHA_ROW('z'),
     ['{'] = VALUE | TARGET, ['|'] = TOKEN | VALUE | TARGET, ['}'] = VALUE | TARGET, ['~'] = TOKEN | VALUE | TARGET | HOST,
-    [0x80 ... 0xff] = VALUE,
+    HIGH_ROW(0x80), HIGH_ROW(0x90), HIGH_ROW(0xa0), HIGH_ROW(0xb0), HIGH_ROW(0xc0), HIGH_ROW(0xd0), HIGH_ROW(0xe0), HIGH_ROW(0xf0),
 };
 
 static bool is(char c, int kind) { return (kinds[(uint8_t)c] & kind) != 0; }
