@@ -114,8 +114,9 @@ void reply_abort(struct request *rq);
 void reply_reset(struct request *rq);
 /* All in one; falls back to closing the connection when out of memory. */
 void reply_simple(struct request *rq, int status, const struct header *h, size_t n, struct span body);
-/* An interim 1xx head, such as 103; before reply_begin only. */
+/* Bytes that wait for the client. */
 size_t reply_queued(const struct request *rq);
+/* Sends what is queued now, not at the end of the turn; reply_end does too. */
 void reply_flush(struct request *rq);
 bool reply_begun(const struct request *rq);
 /* For `perdure simulate` only: bytes on the wire as they are, after which only reply_abort, reply_reset or reply_raw may follow. */
