@@ -11,7 +11,7 @@ enum { PIECE_LEAST = 48, PIECE_MOST = 32 * 1024 };
 void merge_init(struct merge *m, size_t limit_bytes)
 {
     *m = (struct merge){.limit_bytes = limit_bytes};
-    arena_init(&m->arena, 4096, limit_bytes);
+    arena_init(&m->arena, 4096, 0);      /* the limit is ours to watch: it tells full from out of memory */
     buf_init(&m->scratch, 0);
 }
 
@@ -26,7 +26,7 @@ pd_err merge_failure(const struct merge *m)
     return m->full ? PD_TOOBIG : PD_NOMEM;
 }
 
-static void *take(struct merge *m, size_t n)
+void *merge_take(struct merge *m, size_t n)
 {
     if (m->limit_bytes && (n > m->limit_bytes || m->arena.used_bytes > m->limit_bytes - n)) {
         m->full = true;
@@ -37,7 +37,7 @@ static void *take(struct merge *m, size_t n)
 
 struct merge_node *merge_node(struct merge *m, enum merge_kind kind)
 {
-    struct merge_node *n = take(m, sizeof(*n));
+    struct merge_node *n = merge_take(m, sizeof(*n));
     if (n)
         *n = (struct merge_node){.kind = kind, .index = -1};
     return n;
@@ -49,7 +49,7 @@ pd_err merge_set(struct merge *m, struct merge_node *n, struct json v)
 {
     if (v.raw.n > n->raw_room) {
         size_t room = n->raw_room ? v.raw.n * 2 : v.raw.n;   /* what grew once may grow again */
-        char *raw = take(m, room);
+        char *raw = merge_take(m, room);
         if (!raw)
             return merge_failure(m);
         n->raw = raw;
@@ -84,7 +84,7 @@ static pd_err add_piece(struct merge *m, struct merge_node *n, size_t least)
         room = PIECE_MOST;
     if (room < least)
         room = least;
-    struct merge_piece *piece = take(m, sizeof(*piece) + room);
+    struct merge_piece *piece = merge_take(m, sizeof(*piece) + room);
     if (!piece)
         return merge_failure(m);
     *piece = (struct merge_piece){.room = room};
@@ -187,7 +187,7 @@ static pd_err member_at(struct merge *m, struct merge_node *object, struct span 
     if (object->count == MERGE_MEMBERS_MAX)
         return PD_TOOBIG;
     struct merge_node *n = merge_node(m, MERGE_NONE);
-    char *copy = n ? take(m, key.n) : NULL;
+    char *copy = n ? merge_take(m, key.n) : NULL;
     if (!copy)
         return merge_failure(m);
     memcpy(copy, key.p, key.n);

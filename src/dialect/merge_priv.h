@@ -47,7 +47,8 @@ enum { MERGE_MEMBERS_MAX = 4096 }; /* members of one object, and items of an arr
 
 void merge_init(struct merge *m, size_t limit_bytes);
 void merge_done(struct merge *m);
-struct merge_node *merge_node(struct merge *m, enum merge_kind kind) PD_CHECKED;   /* NULL: no memory or over the limit */
+void *merge_take(struct merge *m, size_t n) PD_CHECKED;                            /* NULL: no memory or over the limit */
+struct merge_node *merge_node(struct merge *m, enum merge_kind kind) PD_CHECKED;
 pd_err merge_failure(const struct merge *m);                                       /* which of the two it was */
 
 /* The members of `obj` into an object node. */
