@@ -7,24 +7,6 @@
 
 /* ---- the end of a value ------------------------------------------------------ */
 
-/* From after the opening quote to after the closing one; NULL when there is none. */
-static const char *string_end(const char *p, const char *end)
-{
-    const char *from = p;
-    while (p < end) {
-        const char *quote = memchr(p, '"', (size_t)(end - p));
-        if (!quote)
-            return NULL;
-        const char *slash = quote;
-        while (slash > from && slash[-1] == '\\')
-            slash--;
-        if (((quote - slash) & 1) == 0)
-            return quote + 1;
-        p = quote + 1;
-    }
-    return NULL;
-}
-
 /* Where the bytes that matter are in a block of 64: bit i is byte i. */
 enum { BLOCK = 64 };
 struct marks {
@@ -79,22 +61,21 @@ static inline struct marks marks_of(const char *p)
 }
 #endif
 
-/* Which bytes are escaped by a backslash before them. *carry: the first byte of the block is; then of the next block. */
+/* Which of the bytes that are no backslash are escaped: those after an odd number of them. *carry: the first byte of the
+ * block is; then of the next block. A run that starts at an even place and ends before an odd one is odd, and the other
+ * way round; adding the start of a run to the run carries into the place after it (Langdale and Lemire 2019). */
 static inline uint64_t escaped_of(uint64_t slash, uint64_t *carry)
 {
+    const uint64_t even = 0x5555555555555555u;
     uint64_t escaped = *carry;
     slash &= ~escaped;
     *carry = 0;
-    while (slash) {
-        unsigned i = (unsigned)__builtin_ctzll(slash);
-        if (i == BLOCK - 1) {
-            *carry = 1;
-            break;
-        }
-        escaped |= (uint64_t)2 << i;
-        slash &= ~((uint64_t)3 << i);
-    }
-    return escaped;
+    if (slash == 0)
+        return escaped;
+    uint64_t starts = slash & ~(slash << 1);
+    uint64_t after_even = slash + (starts & even), after_odd = slash + (starts & ~even);
+    *carry = after_odd < slash;   /* it ran over: an odd run reaches the block's end */
+    return escaped | (after_even & ~even & ~slash) | (after_odd & even & ~slash);
 }
 
 /* Bit i is the parity of the bits 0 to i: set from an opening quote up to before the closing one. */
@@ -103,6 +84,52 @@ static inline uint64_t parity_of(uint64_t x)
     for (unsigned shift = 1; shift < BLOCK; shift *= 2)
         x ^= x << shift;
     return x;
+}
+
+/* The block at p, with blanks behind `end`; `padded` is where that is put together when it must be. */
+static inline const char *block_at(const char *p, const char *end, char *padded)
+{
+    if (end - p >= BLOCK)
+        return p;
+    memset(padded, ' ', BLOCK);
+    memcpy(padded, p, (size_t)(end - p));
+    return padded;
+}
+
+/* string_end() from p on, which is inside the string and not escaped: for strings with many escaped quotes. */
+static const char *string_end_by_blocks(const char *p, const char *end)
+{
+    uint64_t carry = 0;
+    for (; p < end; p += BLOCK) {
+        char padded[BLOCK];
+        struct marks m = marks_of(block_at(p, end, padded));
+        uint64_t quotes = m.quote & ~escaped_of(m.slash, &carry);
+        if (quotes)
+            return p + __builtin_ctzll(quotes) + 1;
+        if (end - p <= BLOCK)
+            break;
+    }
+    return NULL;
+}
+
+/* From after the opening quote to after the closing one; NULL when there is none. */
+static inline const char *string_end(const char *p, const char *end)
+{
+#ifdef __SSE2__
+    if (end - p >= 16) {   /* most strings are short, and most have no escape */
+        __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
+        uint64_t quote = eq(v, '"'), slash = eq(v, '\\');
+        if (quote && (slash & (quote ^ (quote - 1))) == 0)
+            return p + __builtin_ctzll(quote) + 1;
+    }
+#endif
+    const char *quote = p < end ? memchr(p, '"', (size_t)(end - p)) : NULL;
+    if (!quote)
+        return NULL;
+    const char *slash = quote;
+    while (slash > p && slash[-1] == '\\')
+        slash--;
+    return (quote - slash) & 1 ? string_end_by_blocks(quote + 1, end) : quote + 1;
 }
 
 /* Where a walk through an object or array is between two blocks. */
@@ -142,13 +169,7 @@ static pd_err bracket_end(const char *p, const char *end, const char **ret)
     struct scan scan = {.depth = 1};
     while (p < end) {
         char padded[BLOCK];
-        const char *block = p;
-        if (end - p < BLOCK) {
-            memset(padded, ' ', sizeof(padded));
-            memcpy(padded, p, (size_t)(end - p));
-            block = padded;
-        }
-        unsigned at = scan_block(&scan, marks_of(block));
+        unsigned at = scan_block(&scan, marks_of(block_at(p, end, padded)));
         if (at > BLOCK)
             return PD_TOOBIG;
         if (at < BLOCK) {
