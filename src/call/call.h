@@ -81,7 +81,7 @@ enum call_act {
     CALL_CANCEL,     /* stop attempt n at once; no more events for it */
     CALL_COMMIT,     /* attempt n is the answer: begin (and go on) showing it; a collected one is shown whole */
     CALL_FINISH,     /* the answer of attempt n is complete: end the reply properly */
-    CALL_FAIL,       /* nothing was shown: an error answer; attempt n is the failure to tell, -1: none was made */
+    CALL_FAIL,       /* nothing was shown: an error answer; attempt n's failure is the one to tell, -1: our own (no target was free, a deadline) */
     CALL_BREAK,      /* something was shown and it broke: an error in the stream, never a clean end. Continuing will stand here */
 };
 struct call_action {
@@ -89,7 +89,7 @@ struct call_action {
     int attempt;
     enum failure failure;        /* of FAIL and BREAK */
     uint64_t retry_after_ms;     /* of FAIL: what to tell the client; 0: nothing */
-    bool same_target, hedge;     /* of START: a retry on the same target; a hedge */
+    bool same_target, hedge;     /* of START: this target was tried before in this call; a hedge */
 };
 struct call_actions {
     struct call_action list[CALL_ACTIONS_MAX];

@@ -129,7 +129,7 @@ bool budget_spend(struct budget *b);                              /* false: used
 /* Called at every change of a breaker or of parking, for logs and metrics. Set once. Runs under the lock: keep it short. */
 struct fleet_watch {
     void (*breaker)(void *ctx, const struct target *t, enum breaker_state from, enum breaker_state to);
-    void (*parked)(void *ctx, const struct target *t, enum failure why, uint64_t until_ms);
+    void (*parked)(void *ctx, const struct target *t, enum failure why, uint64_t until_ms);   /* FAILURE_NONE: in use again */
 };
 void fleet_set_watch(struct fleet *f, const struct fleet_watch *w, void *ctx);
 

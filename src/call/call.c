@@ -1,0 +1,266 @@
+#include "call/call_priv.h"
+
+#include <assert.h>
+#include <string.h>
+
+const char *call_state_name(enum call_state s)
+{
+    static const char *const names[] = {
+#define X(code, name, what) name,
+        CALL_STATES(X)
+#undef X
+    };
+    return (unsigned)s < CALL_STATE_COUNT ? names[s] : "?";
+}
+
+const char *call_outcome_name(enum call_outcome o)
+{
+    static const char *const names[] = {
+#define X(code, name, what) name,
+        CALL_OUTCOMES(X)
+#undef X
+    };
+    return (unsigned)o < CALL_OUTCOME_COUNT ? names[o] : "?";
+}
+
+struct call_action *call_act(struct call_actions *ret, enum call_act act, int attempt)
+{
+    assert(ret->count < CALL_ACTIONS_MAX);
+    struct call_action *a = &ret->list[ret->count++];
+    *a = (struct call_action){.act = act, .attempt = attempt};
+    return a;
+}
+
+void call_enter(struct call *c, enum call_state to, uint64_t now)
+{
+    switch (to) {
+    case CALL_NEW:
+        break;
+    case CALL_WAITING:
+        c->winner = -1;
+        c->wait_began_ms = now;
+        break;
+    case CALL_TRYING:
+        c->winner = -1;
+        c->try_at_ms = CLOCK_NEVER;
+        c->try_target = -1;
+        break;
+    case CALL_COLLECTING:
+    case CALL_RELAYING:
+    case CALL_OVER:
+        c->try_at_ms = CLOCK_NEVER;
+        break;
+    case CALL_STATE_COUNT:
+        assert(!"not a state");
+    }
+    c->state = to;
+}
+
+void call_over(struct call *c, enum call_outcome outcome, uint64_t now)
+{
+    assert(call_running(c) == 0);
+    c->outcome = outcome;
+    call_enter(c, CALL_OVER, now);
+}
+
+void call_begin(struct call *c, struct fleet *f, const struct call_want *want, uint64_t now, struct call_actions *ret)
+{
+    ret->count = 0;
+    memset(c, 0, sizeof(*c));
+    c->fleet = f;
+    c->want = *want;
+    c->began_ms = now;
+    c->deadline_ms = now + (want->deadline_ms ? want->deadline_ms : want->route->settings.call_timeout);
+    c->try_target = -1;
+    c->worst = -1;
+    call_enter(c, CALL_NEW, now);
+    c->winner = -1;
+    c->try_at_ms = CLOCK_NEVER;
+
+    budget_earn(fleet_retry_budget(f), want->route->settings.retry_budget, now);
+    budget_earn(fleet_hedge_budget(f), want->route->settings.hedge_budget, now);
+    call_advance(c, now, ret);
+}
+
+/* The first to give output is the answer: the others stop in the same moment. */
+static void win(struct call *c, int attempt, uint64_t now, struct call_actions *ret)
+{
+    struct attempt *a = &c->attempts[attempt];
+    a->output_ms = a->moved_ms = now;
+    target_first_token(call_target_of(c, a)->target, now - a->started_ms, &a->trial);
+    c->winner = attempt;
+    call_cancel_others(c, attempt, now, ret);
+}
+
+void call_output(struct call *c, int attempt, uint64_t now, struct call_actions *ret)
+{
+    ret->count = 0;
+    if (!call_running_one(c, attempt))
+        return;
+    if (c->winner == attempt) {
+        call_moved(c, attempt, now);
+        return;
+    }
+    win(c, attempt, now, ret);
+    call_enter(c, c->want.streamed ? CALL_RELAYING : CALL_COLLECTING, now);
+    if (c->want.streamed)
+        call_act(ret, CALL_COMMIT, attempt);
+}
+
+void call_complete(struct call *c, int attempt, uint64_t now, struct call_actions *ret)
+{
+    ret->count = 0;
+    if (!call_running_one(c, attempt))
+        return;
+    if (c->winner != attempt)
+        win(c, attempt, now, ret);
+    call_attempt_ended(c, attempt, NULL, now);
+    fleet_remember(c->fleet, c->want.session, call_target_of(c, &c->attempts[attempt])->target, c->want.route->settings.affinity, now);
+    if (c->state != CALL_RELAYING)
+        call_act(ret, CALL_COMMIT, attempt);
+    call_act(ret, CALL_FINISH, attempt);
+    call_over(c, CALL_COMPLETE, now);
+}
+
+/* What was shown cannot be taken back. Continuing on another target will begin here. */
+static void broke_after_output(struct call *c, int attempt, enum failure why, enum call_outcome outcome, uint64_t now,
+                               struct call_actions *ret)
+{
+    call_act(ret, CALL_BREAK, attempt)->failure = why;
+    call_over(c, outcome, now);
+}
+
+/* The books of the attempt are closed; what does it mean for the call? */
+static void failed(struct call *c, int attempt, const struct verdict *v, uint64_t now, struct call_actions *ret)
+{
+    if (c->state == CALL_RELAYING) {
+        broke_after_output(c, attempt, v->failure, v->failure == FAILURE_STALLED ? CALL_STALLED : CALL_CUT_AFTER, now, ret);
+        return;
+    }
+    if (c->state == CALL_COLLECTING)
+        call_enter(c, CALL_TRYING, now);   /* nothing was shown: as if it had never answered */
+    call_after_failure(c, attempt, v, now, ret);
+}
+
+void call_failed(struct call *c, int attempt, const struct verdict *v, uint64_t now, struct call_actions *ret)
+{
+    assert(v->failure != FAILURE_NONE);
+    ret->count = 0;
+    if (!call_running_one(c, attempt))
+        return;
+    call_attempt_ended(c, attempt, v, now);
+    failed(c, attempt, v, now, ret);
+}
+
+void call_gone(struct call *c, uint64_t now, struct call_actions *ret)
+{
+    ret->count = 0;
+    if (c->state == CALL_OVER)
+        return;
+    call_cancel_others(c, -1, now, ret);
+    call_over(c, CALL_CLIENT_GONE, now);
+}
+
+/* ---- time */
+
+static uint64_t first_token_deadline(const struct call *c, const struct attempt *a)
+{
+    return a->started_ms + call_target_of(c, a)->settings.first_token_timeout;
+}
+
+static uint64_t stall_deadline(const struct call *c)
+{
+    const struct attempt *a = &c->attempts[c->winner];
+    uint64_t stall_ms = call_target_of(c, a)->settings.stall;
+    return stall_ms ? a->moved_ms + stall_ms : CLOCK_NEVER;
+}
+
+static void deadline_passed(struct call *c, uint64_t now, struct call_actions *ret)
+{
+    bool shown = c->state == CALL_RELAYING;
+    call_cancel_others(c, -1, now, ret);
+    if (shown)
+        broke_after_output(c, c->winner, FAILURE_TIMEOUT, CALL_CUT_AFTER, now, ret);
+    else
+        call_fail(c, FAILURE_TIMEOUT, CALL_CUT_BEFORE, now, ret);
+}
+
+static void end_those_without_first_token(struct call *c, uint64_t now, struct call_actions *ret)
+{
+    unsigned before = c->attempts_count;
+    for (unsigned i = 0; i < before && c->state == CALL_TRYING; i++) {
+        if (c->attempts[i].state != ATTEMPT_RUNNING || first_token_deadline(c, &c->attempts[i]) > now)
+            continue;
+        call_attempt_failed_by_us(c, (int)i, FAILURE_TIMEOUT, now, ret);
+        failed(c, (int)i, &(struct verdict){.failure = FAILURE_TIMEOUT}, now, ret);
+    }
+}
+
+void call_wake(struct call *c, uint64_t now, struct call_actions *ret)
+{
+    ret->count = 0;
+    if (c->state != CALL_OVER && now >= c->deadline_ms) {
+        deadline_passed(c, now, ret);
+        return;
+    }
+    switch (c->state) {
+    case CALL_WAITING:
+        if (now >= c->try_at_ms)
+            call_wait_over(c, now, ret);
+        break;
+    case CALL_TRYING:
+        end_those_without_first_token(c, now, ret);
+        if (c->state == CALL_TRYING)
+            call_hedge(c, now, ret);
+        break;
+    case CALL_COLLECTING:
+    case CALL_RELAYING:
+        if (now < stall_deadline(c))
+            break;
+        int silent = c->winner;
+        call_attempt_failed_by_us(c, silent, FAILURE_STALLED, now, ret);
+        failed(c, silent, &(struct verdict){.failure = FAILURE_STALLED}, now, ret);
+        break;
+    case CALL_NEW:
+    case CALL_OVER:
+    case CALL_STATE_COUNT:
+        break;
+    }
+}
+
+static uint64_t sooner(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint64_t next_of_tries(const struct call *c)
+{
+    uint64_t at = CLOCK_NEVER;
+    for (unsigned i = 0; i < c->attempts_count; i++) {
+        const struct attempt *a = &c->attempts[i];
+        if (a->state != ATTEMPT_RUNNING)
+            continue;
+        at = sooner(at, first_token_deadline(c, a));
+        if (!a->hedged)
+            at = sooner(at, a->hedge_at_ms);
+    }
+    return at;
+}
+
+uint64_t call_next(const struct call *c)
+{
+    switch (c->state) {
+    case CALL_WAITING:
+        return sooner(c->deadline_ms, c->try_at_ms);
+    case CALL_TRYING:
+        return sooner(c->deadline_ms, next_of_tries(c));
+    case CALL_COLLECTING:
+    case CALL_RELAYING:
+        return sooner(c->deadline_ms, stall_deadline(c));
+    case CALL_NEW:
+    case CALL_OVER:
+    case CALL_STATE_COUNT:
+        return CLOCK_NEVER;
+    }
+    return CLOCK_NEVER;
+}

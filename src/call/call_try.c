@@ -1,0 +1,304 @@
+/* Where a call goes next: the same target, another, a wait, or an honest end. */
+#include "base/rnd.h"
+#include "call/call_priv.h"
+
+/* A hedge that could not be started is asked for again after its limit, and not before this. */
+enum { HEDGE_AGAIN_LEAST_MS = 1000 };
+/* Calls that wait for the same moment are spread over an eighth of their wait, and this at most. */
+enum { WAIT_SPREAD = 8, WAIT_SPREAD_MOST_MS = 1000 };
+/* What a client is told at least when trying again makes sense. */
+enum { RETRY_AFTER_LEAST_MS = 1000, BACKOFF_DOUBLINGS_MOST = 20 };
+
+/* ---- the end without an answer */
+
+static bool client_may_retry(enum failure why)
+{
+    int status = failure_row(why)->client_status;
+    return status == 429 || status == 502 || status == 503 || status == 504;
+}
+
+/* When one of the route's targets may be usable again. A new call starts afresh, so what this one used up counts too. */
+static uint64_t soonest(const struct call *c, uint64_t now)
+{
+    uint64_t soonest_ms = CLOCK_NEVER;
+    for (unsigned i = 0; i < c->want.route->count; i++) {
+        uint64_t at;
+        target_usable(c->want.route->targets[i].target, now, &at);
+        if (at < soonest_ms)
+            soonest_ms = at;
+    }
+    return soonest_ms;
+}
+
+void call_fail(struct call *c, enum failure why, enum call_outcome outcome, uint64_t now, struct call_actions *ret)
+{
+    bool told_by_worst = c->worst >= 0 && c->attempts[c->worst].failure == why;
+    struct call_action *act = call_act(ret, CALL_FAIL, told_by_worst ? c->worst : -1);
+    act->failure = why;
+    if (client_may_retry(why)) {
+        uint64_t at = soonest(c, now);
+        uint64_t ms = at == CLOCK_NEVER || at < now ? 0 : at - now;
+        act->retry_after_ms = ms < RETRY_AFTER_LEAST_MS ? RETRY_AFTER_LEAST_MS : ms;
+    }
+    call_over(c, outcome, now);
+}
+
+/* No way on: the last failure that a provider or the network gave is the one to tell. */
+static void give_up(struct call *c, uint64_t now, struct call_actions *ret)
+{
+    enum failure why = c->worst >= 0 ? c->attempts[c->worst].failure : FAILURE_OVERLOAD;
+    call_fail(c, why, CALL_CUT_BEFORE, now, ret);
+}
+
+/* ---- choosing */
+
+static uint32_t bit(unsigned target)
+{
+    return 1u << target;
+}
+
+static uint32_t tried_set(const struct call *c)
+{
+    uint32_t set = 0;
+    for (unsigned i = 0; i < c->want.route->count; i++)
+        if (c->tries[i])
+            set |= bit(i);
+    return set;
+}
+
+static int pick(struct call *c, uint32_t not_these, uint64_t now)
+{
+    struct pick_ask ask = {.route = c->want.route, .session = c->want.session, .not_these = not_these, .now_ms = now};
+    struct pick got;
+    fleet_pick(c->fleet, &ask, &got);
+    return got.index;
+}
+
+static bool pay_for_retry(struct call *c)
+{
+    if (c->paid)
+        return true;
+    if (c->broke)
+        return false;
+    c->paid = c->want.route->settings.retry_budget > 0 && budget_spend(fleet_retry_budget(c->fleet));
+    if (!c->paid) {
+        c->broke = true;
+        c->denied++;
+    }
+    return c->paid;
+}
+
+static void start_again(struct call *c, unsigned target, uint64_t now, struct call_actions *ret)
+{
+    c->paid = false;
+    call_start(c, target, false, now, ret);
+}
+
+/* ---- waiting */
+
+static uint64_t spread(struct call *c, uint64_t wait_ms)
+{
+    uint64_t most = wait_ms / WAIT_SPREAD;
+    if (most > WAIT_SPREAD_MOST_MS)
+        most = WAIT_SPREAD_MOST_MS;
+    return rnd_below(fleet_rnd(c->fleet), most + 1);
+}
+
+/* The target that comes back first, of those that this call may still take and can wait for; -1: none. */
+static int first_back(const struct call *c, uint64_t now, uint64_t *ret_at_ms, bool *ret_counts)
+{
+    int best = -1;
+    for (unsigned i = 0; i < c->want.route->count; i++) {
+        if (c->used_up & bit(i) || (c->broke && c->tries[i] && !c->paid))
+            continue;
+        uint64_t at;
+        bool counts = !target_usable(c->want.route->targets[i].target, now, &at);
+        if (c->tries[i] && c->not_before_ms[i] > at) {
+            at = c->not_before_ms[i];
+            counts = counts || c->told & bit(i);
+        }
+        if (counts && (at == CLOCK_NEVER || c->waited_ms + (at - now) > c->want.route->settings.retry_after_max))
+            continue;
+        if (at >= c->deadline_ms || (best >= 0 && at >= *ret_at_ms))
+            continue;
+        best = (int)i;
+        *ret_at_ms = at;
+        *ret_counts = counts;
+    }
+    return best;
+}
+
+static void wait_until(struct call *c, int target, uint64_t at, bool counts, uint64_t now)
+{
+    c->try_at_ms = at;
+    c->try_target = target;
+    c->wait_counts = counts;
+    call_enter(c, CALL_WAITING, now);
+}
+
+static bool wait_for_first_back(struct call *c, uint64_t now)
+{
+    uint64_t at = CLOCK_NEVER;
+    bool counts = false;
+    int target = first_back(c, now, &at, &counts);
+    if (target < 0)
+        return false;
+    if (c->tries[target] && !pay_for_retry(c))
+        return wait_for_first_back(c, now);   /* once: from now on only those not yet tried are looked at */
+    at = at > now ? at + spread(c, at - now) : now + 1;
+    wait_until(c, -1, at, counts, now);   /* past the deadline by the spread, the deadline comes first */
+    return true;
+}
+
+void call_advance(struct call *c, uint64_t now, struct call_actions *ret)
+{
+    if (c->attempts_count == CALL_ATTEMPTS_MAX) {
+        give_up(c, now, ret);
+        return;
+    }
+    uint32_t tried = tried_set(c);
+    int fresh = pick(c, c->used_up | tried, now);
+    if (fresh >= 0) {
+        call_start(c, (unsigned)fresh, false, now, ret);
+        return;
+    }
+    uint32_t not_yet = c->used_up | ~tried;
+    for (unsigned i = 0; i < c->want.route->count; i++)
+        if (c->not_before_ms[i] > now)
+            not_yet |= bit(i);
+    int again = c->broke && !c->paid ? -1 : pick(c, not_yet, now);
+    if (again >= 0 && pay_for_retry(c)) {
+        start_again(c, (unsigned)again, now, ret);
+        return;
+    }
+    if (!wait_for_first_back(c, now))
+        give_up(c, now, ret);
+}
+
+void call_wait_over(struct call *c, uint64_t now, struct call_actions *ret)
+{
+    if (c->wait_counts)
+        c->waited_ms += now - c->wait_began_ms;
+    int target = c->try_target;
+    uint64_t at;
+    if (target >= 0 && target_usable(c->want.route->targets[target].target, now, &at))
+        start_again(c, (unsigned)target, now, ret);
+    else
+        call_advance(c, now, ret);
+}
+
+/* ---- after a failure */
+
+/* backoff x 2^(n-1) x [0.8, 1.2], the factor within the cap too. */
+static uint64_t backoff(struct call *c, const struct settings *s, unsigned tries)
+{
+    unsigned doublings = tries - 1 < BACKOFF_DOUBLINGS_MOST ? tries - 1 : BACKOFF_DOUBLINGS_MOST;
+    uint64_t ms = s->backoff << doublings;
+    if (ms > s->backoff_max)
+        ms = s->backoff_max;
+    ms = (uint64_t)((double)ms * (0.8 + 0.4 * rnd_unit(fleet_rnd(c->fleet))));
+    return ms < s->backoff_max ? ms : s->backoff_max;
+}
+
+/* Notes what the failure means for its target in this call. */
+static void note(struct call *c, int attempt, const struct verdict *v, uint64_t now)
+{
+    const struct attempt *a = &c->attempts[attempt];
+    bool told = v->has_retry_after && v->retry_after_ms > 0;
+    if (v->failure != FAILURE_OURS || c->worst < 0)
+        c->worst = attempt;
+    if (failure_row(v->failure)->same == SAME_NEVER || v->provider_says_stop)
+        c->used_up |= bit(a->target);
+    c->not_before_ms[a->target] = now + (told ? v->retry_after_ms : backoff(c, &call_target_of(c, a)->settings, c->tries[a->target]));
+    c->told = told ? c->told | bit(a->target) : c->told & ~bit(a->target);
+}
+
+/* The request is at fault, or its content: anywhere else it would fail too, or go round a safety decision. A prompt that is too long
+ * belongs here until compaction exists and windows are known; its row already says that it may go elsewhere then. */
+static bool of_the_request(enum failure f)
+{
+    const struct failure_row *row = failure_row(f);
+    return (!row->elsewhere && row->same == SAME_NEVER) || f == FAILURE_CONTEXT;
+}
+
+/* One more try on the target that has just failed for the first time, before any other. */
+static bool retry_first(struct call *c, int attempt, const struct verdict *v, uint64_t now)
+{
+    unsigned target = c->attempts[attempt].target;
+    const struct settings *s = &c->want.route->targets[target].settings;
+    enum failure_same same = failure_row(v->failure)->same;
+    if (same == SAME_LAST && v->provider_says_retry)
+        same = SAME_FIRST;
+    if (same != SAME_FIRST || c->tries[target] != 1 || c->used_up & bit(target) || c->attempts_count == CALL_ATTEMPTS_MAX)
+        return false;
+    uint64_t usable_at, at = c->not_before_ms[target];
+    if (!target_usable(c->want.route->targets[target].target, now, &usable_at) || at >= c->deadline_ms)
+        return false;
+    bool told = c->told & bit(target);
+    if (told && (at - now > s->backoff_max || c->waited_ms + (at - now) > c->want.route->settings.retry_after_max))
+        return false;   /* too long to be waited out while another may be free */
+    if (!pay_for_retry(c))
+        return false;
+    wait_until(c, (int)target, at > now ? at : now + 1, told, now);
+    return true;
+}
+
+/* A hedge that failed leaves the late one alone again: it may have another. */
+static void free_hedges(struct call *c, uint64_t now)
+{
+    for (unsigned i = 0; i < c->attempts_count; i++) {
+        struct attempt *a = &c->attempts[i];
+        if (a->state != ATTEMPT_RUNNING || !a->hedged)
+            continue;
+        a->hedged = false;
+        a->hedge_at_ms = now;
+    }
+}
+
+void call_after_failure(struct call *c, int attempt, const struct verdict *v, uint64_t now, struct call_actions *ret)
+{
+    note(c, attempt, v, now);
+    unsigned running = call_running(c);
+    if (of_the_request(v->failure) && !(running && v->failure == FAILURE_CONTEXT)) {
+        call_cancel_others(c, -1, now, ret);
+        call_fail(c, v->failure, CALL_ERROR, now, ret);
+        return;
+    }
+    if (running) {
+        free_hedges(c, now);
+        call_hedge(c, now, ret);
+        return;
+    }
+    if (!retry_first(c, attempt, v, now))
+        call_advance(c, now, ret);
+}
+
+/* ---- hedges */
+
+static bool hedge_one(struct call *c, struct attempt *late, uint64_t now, struct call_actions *ret)
+{
+    int target = pick(c, c->used_up | tried_set(c), now);
+    if (target < 0)
+        return false;
+    if (c->want.route->settings.hedge_budget == 0 || !budget_spend(fleet_hedge_budget(c->fleet))) {
+        c->denied++;
+        return false;
+    }
+    late->hedged = true;
+    call_start(c, (unsigned)target, true, now, ret);
+    return true;
+}
+
+void call_hedge(struct call *c, uint64_t now, struct call_actions *ret)
+{
+    unsigned before = c->attempts_count;   /* those started here are not late */
+    for (unsigned i = 0; i < before; i++) {
+        struct attempt *a = &c->attempts[i];
+        if (a->state != ATTEMPT_RUNNING || a->hedged || a->hedge_at_ms > now)
+            continue;
+        if (call_running(c) >= CALL_RUNNING_MAX || c->attempts_count == CALL_ATTEMPTS_MAX || !hedge_one(c, a, now, ret)) {
+            uint64_t again_ms = a->hedge_at_ms - a->started_ms;
+            a->hedge_at_ms = now + (again_ms > HEDGE_AGAIN_LEAST_MS ? again_ms : HEDGE_AGAIN_LEAST_MS);
+        }
+    }
+}

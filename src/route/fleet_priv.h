@@ -1,0 +1,54 @@
+/* fleet_priv.h - what the files of this room share. */
+#ifndef PERDURE_ROUTE_FLEET_PRIV_H
+#define PERDURE_ROUTE_FLEET_PRIV_H
+
+#include "route/fleet.h"
+
+#include <pthread.h>
+
+/* ---- affinity.c: session -> target. A set of a few neighbouring slots may hold a session, so that there is nothing to rehash and
+ * nothing to tidy: what is out of date is overwritten. Untouched pages of the table cost no memory. */
+enum { AFFINITY_NEIGHBOURS = 8 };
+struct affinity_slot {
+    uint64_t session;          /* 0: never used */
+    uint64_t until_ms;
+    uint64_t target;           /* id */
+};
+struct affinity {
+    struct affinity_slot *slots;   /* FLEET_SESSIONS_MAX */
+};
+pd_err affinity_init(struct affinity *a) PD_CHECKED;
+void affinity_done(struct affinity *a);
+/* The id of the session's target; -1: none. */
+int affinity_get(const struct affinity *a, uint64_t session, uint64_t now);
+void affinity_set(struct affinity *a, uint64_t session, unsigned target, uint64_t keep_ms, uint64_t now);
+
+/* ---- budget.c */
+void budget_init(struct budget *b);
+
+/* ---- fleet.c */
+enum { FLEET_BUCKETS = 256 };
+struct target_node {
+    struct target target;
+    struct target_node *next;  /* in its bucket */
+};
+struct fleet {
+    pthread_mutex_t mutex;
+    struct rnd rnd;
+    struct target_node *buckets[FLEET_BUCKETS];
+    struct target **targets;   /* by id */
+    unsigned count, capacity;
+    struct affinity affinity;
+    struct budget retries, hedges;
+    struct fleet_watch watch;
+    void *watch_ctx;
+};
+
+/* ---- target.c: the breaker is only moved through these two, so that nobody misses a change */
+void target_tick(struct target *t, uint64_t now);
+void target_breaker_probed(struct target *t, bool passed, uint64_t now);
+void target_rest(struct target *t, const struct verdict *v, uint64_t now);
+void target_park(struct target *t, enum failure why, const struct verdict *v, uint64_t now);
+void target_unpark(struct target *t);
+
+#endif

@@ -1,0 +1,273 @@
+#include "route/fleet_priv.h"
+
+/* How long a target rests after a rate limit that named no time: the first rest, doubled by each that follows at once. */
+enum { REST_FIRST_MS = 1000, REST_MOST_MS = 60 * 1000 };
+/* How long a target stays parked, by what parked it; doubled by each failing probe. */
+enum {
+    PARK_QUOTA_MS = 10 * 60 * 1000,
+    PARK_KEY_MS = 5 * 60 * 1000,
+    PARK_BILLING_MS = 30 * 60 * 1000,
+    PARK_MODEL_MS = 60 * 1000,
+    PARK_MOST_MS = 60 * 60 * 1000,
+};
+/* A p95 of fewer samples is chance. */
+enum { TTFT_SAMPLES_LEAST = 8 };
+enum { TTFT_BYTES_PER_S = 100 * 1000, TTFT_REASONING = 4, DOUBLINGS_MOST = 16 };
+/* The first probe after a hold comes within this time, so that an outage of many targets does not end in a burst. */
+enum { PROBE_SPREAD_MS = 1000 };
+
+static void breaker_changed(struct target *t, enum breaker_state from, uint64_t now)
+{
+    enum breaker_state to = t->breaker.state;
+    if (from == to)
+        return;
+    if (to == BREAKER_OPEN) {
+        uint64_t spread_ms = (t->breaker.open_until_ms - now) / 10;
+        uint64_t at = t->breaker.open_until_ms + rnd_below(&t->fleet->rnd, (spread_ms < PROBE_SPREAD_MS ? spread_ms : PROBE_SPREAD_MS) + 1);
+        if (at > t->probe_at_ms)
+            t->probe_at_ms = at;
+    }
+    if (t->fleet->watch.breaker)
+        t->fleet->watch.breaker(t->fleet->watch_ctx, t, from, to);
+}
+
+void target_tick(struct target *t, uint64_t now)
+{
+    enum breaker_state from = t->breaker.state;
+    breaker_tick(&t->breaker, &t->breaker_rules, now);
+    breaker_changed(t, from, now);
+}
+
+void target_breaker_probed(struct target *t, bool passed, uint64_t now)
+{
+    enum breaker_state from = t->breaker.state;
+    breaker_probe_result(&t->breaker, &t->breaker_rules, passed, now);
+    breaker_changed(t, from, now);
+}
+
+static void breaker_told(struct target *t, enum breaker_result res, uint32_t trial, uint64_t now)
+{
+    enum breaker_state from = t->breaker.state;
+    breaker_result(&t->breaker, &t->breaker_rules, res, trial, now);
+    breaker_changed(t, from, now);
+}
+
+/* ---- resting and parking */
+
+static uint64_t doubled(uint64_t first_ms, unsigned steps, uint64_t most_ms)
+{
+    uint64_t ms = first_ms << (steps < DOUBLINGS_MOST ? steps : DOUBLINGS_MOST);
+    return ms < most_ms ? ms : most_ms;
+}
+
+void target_rest(struct target *t, const struct verdict *v, uint64_t now)
+{
+    if (v->has_retry_after && v->retry_after_ms > 0) {
+        if (now + v->retry_after_ms > t->rest_until_ms)
+            t->rest_until_ms = now + v->retry_after_ms;
+        t->rest_for_place = false;
+        return;
+    }
+    if (t->rest_until_ms > now)
+        return;   /* an attempt from before the rest: ten refused at once are one event, not ten doublings */
+    uint64_t ms = doubled(REST_FIRST_MS, t->rest_steps, REST_MOST_MS);
+    t->rest_until_ms = now + (uint64_t)((double)ms * (0.8 + 0.4 * rnd_unit(&t->fleet->rnd)));
+    t->rest_for_place = v->limit == LIMIT_CONCURRENCY;
+    t->rest_steps++;
+}
+
+static uint64_t park_first(enum failure why)
+{
+    switch (why) {   /* only the classes of BLAME_PARK come here */
+    case FAILURE_BILLING:
+        return PARK_BILLING_MS;
+    case FAILURE_AUTH:
+    case FAILURE_PERMISSION:
+        return PARK_KEY_MS;
+    case FAILURE_NOT_FOUND:
+        return PARK_MODEL_MS;
+    case FAILURE_QUOTA:
+    case FAILURE_NONE:
+    case FAILURE_RATE:
+    case FAILURE_OVERLOAD:
+    case FAILURE_CONTEXT:
+    case FAILURE_BAD:
+    case FAILURE_FILTER:
+    case FAILURE_TOOL:
+    case FAILURE_DNS:
+    case FAILURE_CONNECT:
+    case FAILURE_TLS:
+    case FAILURE_RESET:
+    case FAILURE_SLOW:
+    case FAILURE_STALLED:
+    case FAILURE_CUT:
+    case FAILURE_TIMEOUT:
+    case FAILURE_SERVER:
+    case FAILURE_MALFORMED:
+    case FAILURE_EMPTY:
+    case FAILURE_OURS:
+    case FAILURE_COUNT:
+        return PARK_QUOTA_MS;
+    }
+    return PARK_QUOTA_MS;
+}
+
+void target_park(struct target *t, enum failure why, const struct verdict *v, uint64_t now)
+{
+    uint64_t told_ms = v->has_retry_after ? v->retry_after_ms : 0;
+    bool parked = t->parked_for != FAILURE_NONE && t->park_until_ms > now;
+    if (parked && now + told_ms <= t->park_until_ms)
+        return;   /* an attempt from before */
+
+    uint64_t ms = told_ms;
+    if (told_ms == 0) {
+        ms = doubled(park_first(why), t->park_steps, PARK_MOST_MS);
+        t->park_steps++;
+    }
+    t->parked_for = why;
+    t->park_until_ms = now + ms;
+    uint64_t probe_at = t->park_until_ms + rnd_below(&t->fleet->rnd, PROBE_SPREAD_MS + 1);
+    if (probe_at > t->probe_at_ms)
+        t->probe_at_ms = probe_at;
+    if (t->fleet->watch.parked)
+        t->fleet->watch.parked(t->fleet->watch_ctx, t, why, t->park_until_ms);
+}
+
+void target_unpark(struct target *t)
+{
+    if (t->parked_for == FAILURE_NONE)
+        return;
+    t->parked_for = FAILURE_NONE;
+    t->park_until_ms = 0;
+    t->park_steps = 0;
+    if (t->fleet->watch.parked)
+        t->fleet->watch.parked(t->fleet->watch_ctx, t, FAILURE_NONE, 0);
+}
+
+/* ---- may it be used */
+
+static uint64_t later(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+bool target_usable(struct target *t, uint64_t now, uint64_t *ret_ready_at_ms)
+{
+    target_tick(t, now);
+    uint64_t at = later(now, t->rest_until_ms);
+    bool usable = at == now;
+    bool by_probe = false;
+    if (t->parked_for != FAILURE_NONE) {
+        at = later(at, t->park_until_ms);
+        by_probe = t->probe_every_ms > 0;   /* without probes the time alone decides */
+        if (t->park_until_ms > now || by_probe)
+            usable = false;
+    }
+    if (!breaker_allows(&t->breaker)) {
+        usable = false;
+        if (t->breaker.state == BREAKER_TRIAL) {
+            at = later(at, now + TARGET_SOON_MS);   /* its places are taken */
+        } else {
+            if (t->breaker.state == BREAKER_OPEN)
+                at = later(at, t->breaker.open_until_ms);
+            by_probe = t->breaker_rules.probes;
+        }
+    }
+    if (by_probe)   /* one that is under way decides soon */
+        at = (t->probing ? at : later(at, t->probe_at_ms)) + TARGET_SOON_MS;
+    *ret_ready_at_ms = usable ? now : at;
+    return usable;
+}
+
+/* ---- the life of an attempt */
+
+uint32_t target_start(struct target *t, uint64_t now)
+{
+    target_tick(t, now);
+    t->running++;
+    return breaker_start(&t->breaker);
+}
+
+void target_first_token(struct target *t, uint64_t ttft_ms, uint32_t *trial)
+{
+    ewma_add(&t->ttft_ms, (double)ttft_ms);
+    quantile_add(&t->ttft, ttft_ms);
+    breaker_output(&t->breaker, trial);
+}
+
+void target_waited(struct target *t, uint64_t at_least_ms)
+{
+    /* Not a sample for the quantile: a slow target would talk its own limit up. */
+    if ((double)at_least_ms > t->ttft_ms.value)
+        ewma_add(&t->ttft_ms, (double)at_least_ms);
+}
+
+void target_rate(struct target *t, double tokens_per_second)
+{
+    ewma_add(&t->tokens_per_second, tokens_per_second);
+}
+
+/* What began before a rest or a parking and ends well says nothing against it: a revoked key lets running streams finish. So a
+ * success counts only after their time. */
+static void ended_well(struct target *t, uint32_t trial, uint64_t now)
+{
+    t->ok_total++;
+    t->last_ok_ms = now;
+    if (t->rest_until_ms <= now)
+        t->rest_steps = 0;
+    if (t->park_until_ms <= now && t->probe_every_ms == 0)
+        target_unpark(t);
+    breaker_told(t, BREAKER_OK, trial, now);
+}
+
+static void ended_badly(struct target *t, const struct verdict *v, uint32_t trial, uint64_t now)
+{
+    t->failed_total++;
+    t->last_failed_ms = now;
+    t->last_failure = v->failure;
+    enum breaker_result res = BREAKER_NEUTRAL;
+    switch (failure_row(v->failure)->blame) {
+    case BLAME_NONE:
+        break;
+    case BLAME_FAILURE:
+        res = BREAKER_FAILED;
+        break;
+    case BLAME_TIMEOUT:
+        res = BREAKER_TIMED_OUT;
+        break;
+    case BLAME_LIMIT:
+        target_rest(t, v, now);
+        break;
+    case BLAME_PARK:
+        target_park(t, v->failure, v, now);
+        break;
+    }
+    breaker_told(t, res, trial, now);
+}
+
+void target_end(struct target *t, const struct verdict *v, bool cancelled, uint32_t trial, uint64_t now)
+{
+    t->running--;
+    if (t->rest_for_place && t->rest_until_ms > now && (cancelled || !v || failure_row(v->failure)->blame != BLAME_LIMIT)) {
+        t->rest_until_ms = now;   /* there is a free place again */
+        t->rest_for_place = false;
+    }
+    if (cancelled)
+        breaker_told(t, BREAKER_NEUTRAL, trial, now);
+    else if (!v || v->failure == FAILURE_NONE)
+        ended_well(t, trial, now);
+    else
+        ended_badly(t, v, trial, now);
+}
+
+uint64_t target_ttft_limit(const struct target *t, const struct settings *s, size_t prompt_bytes, bool reasoning)
+{
+    if (s->ttft == 0 || !s->ttft_adaptive)
+        return s->ttft;
+    uint64_t ms = s->ttft + (uint64_t)prompt_bytes * 1000 / TTFT_BYTES_PER_S;
+    if (reasoning)
+        ms *= TTFT_REASONING;
+    if (t->ttft.total < TTFT_SAMPLES_LEAST)
+        return ms;
+    return later(ms, quantile_at(&t->ttft, 0.95) * 5 / 4);
+}
