@@ -1,4 +1,58 @@
-int main(void)
+#include "app/commands.h"
+#include "base/span.h"
+#include "simulate/simulate.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct {
+    const char *name, *what;
+    int (*run)(int argc, char **argv);
+} commands[] = {
+    {"serve", "run the gateway", command_serve},
+    {"check", "check a configuration and show what it means", command_check},
+    {"simulate", "serve simulated providers with scripted and random faults", simulate_main},
+    {"docs", "print a reference table: settings, metrics or failures", command_docs},
+    {"version", "print the version", command_version},
+    {"help", "print this", command_help},
+};
+enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };
+
+int command_help(int argc, char **argv)
 {
+    (void)argc, (void)argv;
+    printf("perdure " PERDURE_VERSION " keeps long LLM work going: a gateway between LLM clients and providers.\n\n"
+           "usage: perdure COMMAND [OPTIONS]\n\n");
+    for (int i = 0; i < COMMANDS; i++)
+        printf("  %-10s %s\n", commands[i].name, commands[i].what);
+    printf("\n`perdure COMMAND --help` tells more. The shortest way to a running gateway:\n\n"
+           "  OPENAI_API_KEY=... perdure serve\n"
+           "  curl http://127.0.0.1:8080/v1/chat/completions -H 'Content-Type: application/json' \\\n"
+           "       -d '{\"model\": \"gpt-5\", \"messages\": [{\"role\": \"user\", \"content\": \"hello\"}]}'\n");
     return 0;
+}
+
+int command_version(int argc, char **argv)
+{
+    (void)argc, (void)argv;
+    printf("perdure " PERDURE_VERSION "\n");
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        command_help(argc, argv);
+        return 2;
+    }
+    const char *word = argv[1];
+    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)
+        word = "help";
+    if (strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0)
+        word = "version";
+    for (int i = 0; i < COMMANDS; i++)
+        if (strcmp(word, commands[i].name) == 0)
+            return commands[i].run(argc - 1, argv + 1);
+    fprintf(stderr, "perdure: there is no command \"%s\"; `perdure help` lists them\n", word);
+    return 2;
 }

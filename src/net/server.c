@@ -372,6 +372,14 @@ struct server *server_free(struct server *s)
     return NULL;
 }
 
+unsigned server_listening(const struct server *s, int *fds, unsigned most)
+{
+    unsigned n = 0;
+    for (const struct list *it = s->listeners.next; it != &s->listeners && n < most; it = it->next)
+        fds[n++] = LIST_OF(it, const struct listener, node)->watch.fd;
+    return n;
+}
+
 void server_set_rules(struct server *s, const struct server_rules *rules) { s->rules = *rules; }
 
 const struct server_stats *server_stats(const struct server *s) { return &s->stats; }

@@ -75,6 +75,9 @@ struct server *server_new(struct loop *l, const struct server_rules *rules, cons
  * PD_INVALID: not an address; PD_EXISTS: taken; PD_IO. */
 pd_err server_listen(struct server *s, const char *address, uint16_t *ret_port) PD_CHECKED;
 pd_err server_listen_fd(struct server *s, int fd) PD_CHECKED;      /* an already listening socket; ours from now on */
+/* The listening sockets, still the server's: to be shared (dup) with another worker's server, or handed to another process. Returns how
+ * many were stored, at most `most`. */
+unsigned server_listening(const struct server *s, int *fds, unsigned most);
 /* New rules for connections and requests from now on. */
 void server_set_rules(struct server *s, const struct server_rules *rules);
 /* Stops accepting, closes idle connections, lets requests end ("Connection: close" on their replies); `drained` is called when

@@ -1,0 +1,86 @@
+/* perdure check: what a configuration says, or what is wrong with it. Nothing is started and nobody is asked. */
+#include "app/commands.h"
+#include "app/load.h"
+#include "base/buf.h"
+#include "meter/meter.h"
+#include "provider/failure.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const char check_help[] =
+    "usage: perdure check [FILE]\n\n"
+    "Reads a configuration (FILE, else $PERDURE_CONFIG, else ./perdure.yaml, else the environment alone) as `perdure serve` would,\n"
+    "and prints what it means. Errors and warnings name the line, the reason and the remedy. Keys are never printed.\n\n"
+    "exit status: 0 it can be served; 1 it cannot; 2 called wrongly\n";
+
+int command_check(int argc, char **argv)
+{
+    const char *path = NULL;
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+            fputs(check_help, stdout);
+            return 0;
+        }
+        if (strcmp(argv[i], "--config") == 0 && i + 1 < argc) {
+            path = argv[++i];
+        } else if (argv[i][0] == '-' || path) {
+            fprintf(stderr, "perdure check: \"%s\" is not understood\n%s", argv[i], check_help);
+            return 2;
+        } else {
+            path = argv[i];
+        }
+    }
+    struct conf *c = NULL;
+    if (load_config(path, &c) != PD_OK)
+        return 1;
+    struct buf out = {0};
+    pd_err e = conf_describe(c, &out);
+    if (!e)
+        fwrite(buf_span(&out).p, 1, buf_size(&out), stdout);
+    else
+        fprintf(stderr, "perdure check: %s\n", pd_err_text(e));
+    buf_done(&out);
+    conf_free(c);
+    return e ? 1 : 0;
+}
+
+/* ---- perdure docs ------------------------------------------------------------------------ */
+
+static pd_err put_failures(struct buf *out)
+{
+    static const char *const same[] = {"no", "if there is nowhere else", "once first"};
+    static const char *const blame[] = {"nothing", "a failure", "a timeout", "busy: rests", "parked"};
+    pd_err e = buf_puts(out, "| class | what it is | same target | elsewhere | says of the target | client status | client code |\n"
+                             "|---|---|---|---|---|---|---|\n");
+    for (int f = FAILURE_NONE + 1; f < FAILURE_COUNT && !e; f++) {
+        const struct failure_row *row = failure_row((enum failure)f);
+        char status[24];
+        snprintf(status, sizeof(status), row->client_status ? "%d" : "the provider's%.0d", row->client_status);
+        e = buf_printf(out, "| %s | %s | %s | %s | %s | %s | %s |\n", row->name, row->what, same[row->same], row->elsewhere ? "yes" : "no",
+                       blame[row->blame], status, row->client_code);
+    }
+    return e;
+}
+
+int command_docs(int argc, char **argv)
+{
+    static const struct {
+        const char *name;
+        pd_err (*put)(struct buf *out);
+    } tables[] = {{"settings", settings_write_markdown}, {"metrics", metrics_write_markdown}, {"failures", put_failures}};
+    for (unsigned i = 0; argc == 2 && i < sizeof(tables) / sizeof(tables[0]); i++) {
+        if (strcmp(argv[1], tables[i].name) != 0)
+            continue;
+        struct buf out = {0};
+        pd_err e = tables[i].put(&out);
+        if (!e)
+            fwrite(buf_span(&out).p, 1, buf_size(&out), stdout);
+        buf_done(&out);
+        return e ? 1 : 0;
+    }
+    bool help = argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0);
+    fputs("usage: perdure docs settings|metrics|failures\n\nPrints the table as Markdown, made from the rows that the program itself uses.\n",
+          help ? stdout : stderr);
+    return help ? 0 : 2;
+}

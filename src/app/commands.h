@@ -1,0 +1,11 @@
+/* commands.h - what `perdure WORD` does. Each returns the process's exit status: 0, 1 it failed, 2 it was called wrongly. */
+#ifndef PERDURE_APP_COMMANDS_H
+#define PERDURE_APP_COMMANDS_H
+
+int command_serve(int argc, char **argv);
+int command_check(int argc, char **argv);
+int command_docs(int argc, char **argv);
+int command_version(int argc, char **argv);
+int command_help(int argc, char **argv);
+
+#endif

@@ -1,0 +1,10 @@
+/* load.h - reading the configuration as every command does, with its remarks on standard error. */
+#ifndef PERDURE_APP_LOAD_H
+#define PERDURE_APP_LOAD_H
+
+#include "conf/conf.h"
+
+/* path NULL: $PERDURE_CONFIG, else ./perdure.yaml if it is there, else the environment alone. On failure everything has been said. */
+pd_err load_config(const char *path, struct conf **ret) PD_CHECKED;
+
+#endif

@@ -1,0 +1,152 @@
+/* /metrics, /healthz, /readyz, and the line at / that says where one is. */
+#include "base/clock.h"
+#include "base/mem.h"
+#include "front/front_priv.h"
+#include "relay/routing.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+static double resident_bytes(void)
+{
+    unsigned long size = 0, resident = 0;
+    FILE *f = fopen("/proc/self/statm", "re");
+    if (!f)
+        return 0;
+    int n = fscanf(f, "%lu %lu", &size, &resident);
+    fclose(f);
+    return n == 2 ? (double)resident * (double)sysconf(_SC_PAGESIZE) : 0;
+}
+
+static double open_fds(void)
+{
+    DIR *d = opendir("/proc/self/fd");
+    if (!d)
+        return 0;
+    unsigned n = 0;
+    while (readdir(d))
+        n++;
+    closedir(d);
+    return n > 3 ? n - 3 : 0;      /* without ".", ".." and the folder's own */
+}
+
+static void measure_process(struct worker *w)
+{
+    struct rusage u;
+    struct rlimit fds;
+    meter_set(w->meter, METER_RSS, resident_bytes(), NO_LABELS);
+    meter_set(w->meter, METER_FDS, open_fds(), NO_LABELS);
+    if (getrusage(RUSAGE_SELF, &u) == 0)
+        meter_set(w->meter, METER_CPU,
+                  (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6, NO_LABELS);
+    if (getrlimit(RLIMIT_NOFILE, &fds) == 0)
+        meter_set(w->meter, METER_FDS_MAX, (double)fds.rlim_cur, NO_LABELS);
+    meter_set(w->meter, METER_START_TIME, (double)w->gateway->started_wall_ms / 1e3, NO_LABELS);
+    meter_set(w->meter, METER_BUILD, 1, LABELS(PERDURE_VERSION));
+    meter_set(w->meter, METER_MEM_BLOCKS, (double)mem_blocks(), NO_LABELS);
+}
+
+static void measure_targets(struct worker *w)
+{
+    struct fleet *f = w->gateway->fleet;
+    uint64_t now = loop_now_ms(w->loop);
+    fleet_lock(f);
+    for (unsigned i = 0; i < fleet_count(f); i++) {
+        const struct target *t = fleet_at(f, i);
+        for (int s = 0; s < BREAKER_STATE_COUNT; s++)
+            meter_set(w->meter, METER_BREAKER_STATE, t->breaker.state == (enum breaker_state)s,
+                      LABELS(t->provider, t->model, breaker_state_name((enum breaker_state)s)));
+        uint64_t until = t->park_until_ms > t->rest_until_ms ? t->park_until_ms : t->rest_until_ms;
+        meter_set(w->meter, METER_TARGET_PARKED, until > now ? (double)(until - now) / 1e3 : 0, LABELS(t->provider, t->model));
+        if (t->ttft_ms.samples)
+            meter_set(w->meter, METER_TARGET_TTFT, t->ttft_ms.value / 1e3, LABELS(t->provider, t->model));
+        if (t->rate.requests_left >= 0)
+            meter_set(w->meter, METER_RATE_LEFT, (double)t->rate.requests_left, LABELS(t->provider, t->model, "requests"));
+        if (t->rate.tokens_left >= 0)
+            meter_set(w->meter, METER_RATE_LEFT, (double)t->rate.tokens_left, LABELS(t->provider, t->model, "tokens"));
+    }
+    fleet_unlock(f);
+}
+
+static void measure_sockets(struct worker *w)
+{
+    const struct server_stats *s = server_stats(w->server);
+    const struct client_stats *c = client_stats(w->client);
+    meter_set(w->meter, METER_SERVER_OPEN, (double)s->connections_open, NO_LABELS);
+    meter_set(w->meter, METER_CLIENT_OPEN, (double)c->connections_open - (double)c->connections_idle, LABELS("busy"));
+    meter_set(w->meter, METER_CLIENT_OPEN, (double)c->connections_idle, LABELS("idle"));
+#define X(name, what) meter_set(w->meter, METER_SERVER, (double)s->name, LABELS(#name));
+    SERVER_COUNTERS(X)
+#undef X
+#define X(name, what) meter_set(w->meter, METER_CLIENT, (double)c->name, LABELS(#name));
+    CLIENT_COUNTERS(X)
+#undef X
+    meter_set(w->meter, METER_LOOP_LAG, (double)loop_lag_us(w->loop) / 1e6, NO_LABELS);
+}
+
+void front_measure(struct worker *w)
+{
+    measure_sockets(w);
+    measure_process(w);
+    measure_targets(w);
+}
+
+pd_err front_metrics(struct worker *w, struct buf *out)
+{
+    struct meter *meters[64];
+    unsigned n = 0;
+    front_measure(w);
+    for (unsigned i = 0; i < w->gateway->workers_count && n < 64; i++)
+        meters[n++] = w->gateway->workers[i]->meter;
+    return meter_write(meters, n, out);
+}
+
+void serve_metrics(struct worker *w, struct request *rq, const struct endpoint *at, const struct conf_key *key)
+{
+    (void)at, (void)key;
+    struct buf out = {0};
+    pd_err e = front_metrics(w, &out);
+    if (e)
+        answer_json(rq, 503, &out, e);
+    else
+        answer_text(rq, 200, "text/plain; version=0.0.4; charset=utf-8", buf_span(&out));
+    buf_done(&out);
+}
+
+void serve_health(struct worker *w, struct request *rq, const struct endpoint *at, const struct conf_key *key)
+{
+    (void)w, (void)at, (void)key;
+    answer_text(rq, 200, "text/plain", SPAN_LIT("ok\n"));
+}
+
+/* Ready: not draining, and not every known target is out of use. */
+void serve_ready(struct worker *w, struct request *rq, const struct endpoint *at, const struct conf_key *key)
+{
+    (void)at, (void)key;
+    struct fleet *f = w->gateway->fleet;
+    uint64_t now = loop_now_ms(w->loop), when;
+    unsigned usable = 0, count;
+    if (atomic_load(&w->gateway->draining)) {
+        answer_text(rq, 503, "text/plain", SPAN_LIT("draining\n"));
+        return;
+    }
+    fleet_lock(f);
+    count = fleet_count(f);
+    for (unsigned i = 0; i < count; i++)
+        usable += target_usable(fleet_at(f, i), now, &when);
+    fleet_unlock(f);
+    if (count && !usable)
+        answer_text(rq, 503, "text/plain", SPAN_LIT("no target can be used now; see /api/providers\n"));
+    else
+        answer_text(rq, 200, "text/plain", SPAN_LIT("ready\n"));
+}
+
+void serve_index(struct worker *w, struct request *rq, const struct endpoint *at, const struct conf_key *key)
+{
+    (void)w, (void)at, (void)key;
+    answer_text(rq, 200, "text/plain; charset=utf-8",
+                SPAN_LIT("perdure " PERDURE_VERSION "\n\nbase_url for OpenAI clients: http://THIS-HOST/v1\n"
+                         "GET /v1/models  /api/providers  /api/calls  /metrics  /healthz  /readyz\n"));
+}

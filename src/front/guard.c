@@ -1,0 +1,97 @@
+/* Who may ask: client keys, the loopback rule, and what a web page in a browser on this machine may not do. */
+#include "dialect/codec.h"
+#include "front/front_priv.h"
+#include "relay/relay.h"
+#include "relay/routing.h"
+
+#include <stdio.h>
+
+/* Host is a name of this machine. A page on the web whose name was made to point here (DNS rebinding) has another one. */
+static bool local_name(struct span host)
+{
+    if (host.n && host.p[0] == '[') {
+        const char *end = memchr(host.p, ']', host.n);
+        host = end ? span_of(host.p, (size_t)(end - host.p) + 1) : host;
+        return span_is(host, "[::1]");
+    }
+    struct span name = span_cut(&host, ':');
+    if (span_ends(name, "."))
+        name.n--;
+    return span_iis(name, "localhost") || (span_starts(name, "127.") && name.n <= 15) ||
+           (name.n > 10 && span_iis(span_from(name, name.n - 10), ".localhost"));
+}
+
+/* "http://localhost:3000": a page served from this machine. */
+static bool local_origin(struct span origin)
+{
+    struct span rest = origin;
+    if (span_starts(rest, "http://"))
+        rest = span_from(rest, 7);
+    else if (span_starts(rest, "https://"))
+        rest = span_from(rest, 8);
+    else
+        return false;
+    return local_name(rest);
+}
+
+/* The key as each kind of client sends it. */
+static struct span sent_key(struct request *rq)
+{
+    struct span auth = request_header(rq, "authorization");
+    if (auth.n > 7 && span_ieq(span_upto(auth, 7), SPAN_LIT("bearer ")))
+        return span_trim(span_from(auth, 7));
+    struct span key = request_header(rq, "x-api-key");
+    return key.p ? key : request_header(rq, "api-key");
+}
+
+static bool refuse(struct request *rq, int status, const char *code, const char *message)
+{
+    relay_refuse(rq, &codec_openai_chat, status, code, message, 0);
+    return false;
+}
+
+/* Without keys only this machine is served, and of it no page of another site. */
+static bool guard_open(struct request *rq, enum access access)
+{
+    if (!request_peer_is_loopback(rq))
+        return refuse(rq, 403, "keys_needed", "no client key is configured, so only this machine is served; add one under `keys:`");
+    if (access == ACCESS_ANYONE)
+        return true;
+    struct span host = request_header(rq, "host"), origin = request_header(rq, "origin");
+    if (host.n && !local_name(host))
+        return refuse(rq, 403, "host_not_allowed",
+                      "without client keys perdure answers to localhost, 127.0.0.1 and [::1] only; configure a key to use another name");
+    if (origin.n && !local_origin(origin))
+        return refuse(rq, 403, "origin_not_allowed", "without client keys pages of other sites are not served");
+    return true;
+}
+
+bool guard(struct worker *w, struct request *rq, enum access access, const struct conf_key **ret_key)
+{
+    const struct conf *c = routing_conf(w->routing);
+    *ret_key = NULL;
+    if (c->keys_count == 0)
+        return guard_open(rq, access);
+    struct span sent = sent_key(rq);
+    *ret_key = sent.n ? conf_find_key(c, sent) : NULL;
+    switch (access) {
+    case ACCESS_ANYONE:
+        return true;
+    case ACCESS_FIGURES:
+        if (*ret_key || request_peer_is_loopback(rq))
+            return true;
+        break;
+    case ACCESS_ADMIN:
+        if ((*ret_key && (*ret_key)->admin) || request_peer_is_loopback(rq))
+            return true;
+        if (*ret_key)
+            return refuse(rq, 403, "admin_key_needed", "this key is not an admin key; from another machine /api needs one (`admin: true`)");
+        break;
+    case ACCESS_CLIENT:
+        if (*ret_key)
+            return true;
+        break;
+    }
+    return refuse(rq, 401, "invalid_api_key",
+                  sent.n ? "this key is none of those that perdure was given" : "send a client key: Authorization: Bearer KEY");
+}

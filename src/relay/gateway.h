@@ -1,0 +1,60 @@
+/* gateway.h - what the workers share, and what each has for itself.
+ *
+ * A worker is one thread: one loop, its own server, upstream client, meter and
+ * routing snapshot. A call never leaves its worker. The fleet (targets with their
+ * numbers), the model lists and the list of calls are shared: they are touched
+ * under fleet_lock(), never across I/O. */
+#ifndef PERDURE_RELAY_GATEWAY_H
+#define PERDURE_RELAY_GATEWAY_H
+
+#include "base/list.h"
+#include "conf/conf.h"
+#include "loop/loop.h"
+#include "meter/meter.h"
+#include "net/client.h"
+#include "net/server.h"
+#include "relay/catalog.h"
+#include "route/fleet.h"
+
+#include <stdatomic.h>
+
+struct routing;
+struct call_record;
+
+enum { RECENT_CALLS = 256 };
+
+/* A loaded config and who uses it. */
+struct conf_ref {
+    _Atomic unsigned refs;
+    struct conf *conf;
+};
+struct conf_ref *conf_ref_new(struct conf *c) PD_CHECKED;   /* takes the config over on success */
+struct conf_ref *conf_ref_take(struct conf_ref *r);
+struct conf_ref *conf_ref_drop(struct conf_ref *r);          /* NULL is fine; returns NULL */
+
+struct gateway {
+    struct fleet *fleet;
+    struct catalog catalog;                    /* under the fleet's lock */
+    struct list calls;                         /* running struct relay, by `node`; under the fleet's lock */
+    struct call_record *recent[RECENT_CALLS];  /* ended calls, a ring; under the fleet's lock */
+    unsigned recent_next;
+    uint64_t calls_made;                       /* numbers call ids; under the fleet's lock */
+    uint64_t id_seed;
+    uint64_t started_wall_ms;
+    _Atomic bool draining;
+    struct worker **workers;
+    unsigned workers_count;
+};
+
+struct worker {
+    struct gateway *gateway;
+    struct loop *loop;
+    struct client *client;
+    struct server *server;
+    struct meter *meter;
+    struct routing *routing;                   /* the current snapshot */
+    struct prober *prober;                     /* the first worker's; NULL elsewhere */
+    unsigned index;
+};
+
+#endif

@@ -1,0 +1,270 @@
+#include "relay/prober.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "dialect/codec.h"
+#include "dialect/models.h"
+#include "relay/small.h"
+
+#include <stdio.h>
+
+enum {
+    PROBE_TIMEOUT_MS = 15000,
+    PROBE_ANSWER_MAX = 256 * 1024,
+    LIST_TIMEOUT_MS = 15000,
+    LIST_ANSWER_MAX = 8 << 20,
+    LIST_AGAIN_MS = 30000,          /* after a failed read */
+    LOOK_MOST_MS = 1000,            /* how long a want for a probe may go unseen */
+};
+
+struct probe {
+    struct list node;
+    struct prober *prober;
+    struct target *target;          /* a health probe */
+    char *provider;                 /* a model list */
+    const struct preset *preset;
+    struct small *small;
+};
+
+struct prober {
+    struct worker *w;
+    struct timer probes, lists;
+    struct list running;
+};
+
+static void probe_free(struct probe *p)
+{
+    list_remove(&p->node);
+    mem_free(p->provider);
+    mem_free(p);
+}
+
+static struct probe *probe_new(struct prober *of)
+{
+    struct probe *p = mem_zalloc(sizeof(*p));
+    if (!p)
+        return NULL;
+    p->prober = of;
+    list_init(&p->node);
+    list_push(&of->running, &p->node);
+    return p;
+}
+
+/* ---- health --------------------------------------------------------------------- */
+
+static void look(struct prober *p);
+
+static void probe_result(struct prober *p, struct target *t, const struct verdict *v)
+{
+    struct worker *w = p->w;
+    meter_add(w->meter, METER_PROBES, 1, LABELS(t->provider, t->model, v->failure == FAILURE_NONE ? "passed" : "failed"));
+    LOG(NULL, LOG_INFO, "probe.end", "target=%s result=%s class=%s status=%d", t->name, v->failure == FAILURE_NONE ? "passed" : "failed",
+        failure_row(v->failure)->name, v->status);
+    fleet_lock(w->gateway->fleet);
+    fleet_probe_result(w->gateway->fleet, t, v, loop_now_ms(w->loop));
+    fleet_unlock(w->gateway->fleet);
+}
+
+/* A provider that understood the probe and objects to its content is alive: its own limits on a one-token request are no fault. */
+static void on_probe(void *ctx, const struct small_answer *a)
+{
+    struct probe *p = ctx;
+    struct prober *of = p->prober;
+    struct verdict v;
+    if (a->err)
+        classify_transport(a->err, a->why, a->status != 0, &v);
+    else if (a->status == 200 && json_path((struct json){JSON_OBJECT, span_trim(a->body)}, "error").type == JSON_NONE)
+        classify_as(FAILURE_NONE, "", &v);
+    else
+        classify_answer(p->preset, NULL, a->status, a->body, clock_wall_ms(), &v);
+    if (failure_row(v.failure)->blame == BLAME_NONE && v.failure != FAILURE_OURS)
+        v.failure = FAILURE_NONE;
+    v.status = a->status;
+    struct target *t = p->target;
+    probe_free(p);
+    probe_result(of, t, &v);
+    look(of);
+}
+
+static void probe(struct prober *p, struct target *t)
+{
+    struct worker *w = p->w;
+    char body[600];
+    struct verdict v;
+    const struct conf_provider *provider = routing_provider(w->routing, t);
+    struct probe *one = provider ? probe_new(p) : NULL;
+    if (!one) {
+        classify_as(FAILURE_OURS, provider ? "out of memory" : "its provider is no longer configured", &v);
+        probe_result(p, t, &v);
+        return;
+    }
+    one->target = t;
+    one->preset = provider->preset;
+    struct buf model = {0};
+    pd_err e = json_put_str(&model, span_str(t->model));
+    snprintf(body, sizeof(body), "{\"model\":%.*s,\"messages\":[{\"role\":\"user\",\"content\":\"ping\"}],\"max_tokens\":1}",
+             SPAN_FMT(span_upto(buf_span(&model), 480)));
+    buf_done(&model);
+    if (!e)
+        e = small_start(w, w->routing, provider, codec_openai_chat.path, span_str(body), PROBE_ANSWER_MAX, PROBE_TIMEOUT_MS, on_probe, one,
+                        &one->small);
+    if (e) {
+        probe_free(one);
+        classify_as(FAILURE_OURS, pd_err_text(e), &v);
+        probe_result(p, t, &v);
+    }
+}
+
+static void look(struct prober *p)
+{
+    struct worker *w = p->w;
+    uint64_t now = loop_now_ms(w->loop), next = CLOCK_NEVER;
+    for (unsigned n = 0; n < 16; n++) {
+        fleet_lock(w->gateway->fleet);
+        struct target *t = fleet_probe_due(w->gateway->fleet, now, &next);
+        fleet_unlock(w->gateway->fleet);
+        if (!t)
+            break;
+        probe(p, t);
+    }
+    uint64_t due = next < now + LOOK_MOST_MS ? next : now + LOOK_MOST_MS;
+    timer_arm(w->loop, &p->probes, due > now ? due : now + 1);
+}
+
+static void on_look(void *ctx)
+{
+    look(ctx);
+}
+
+/* ---- model lists -------------------------------------------------------------------- */
+
+struct names {
+    char **list;
+    unsigned count, room;
+    pd_err err;
+};
+
+static pd_err on_name(void *ctx, struct span id)
+{
+    struct names *n = ctx;
+    if (n->count == CATALOG_MODELS_MAX)
+        return PD_OK;
+    if (n->count == n->room) {
+        unsigned room = n->room ? n->room * 2 : 64;
+        char **more = mem_realloc(n->list, room * sizeof(char *));
+        if (!more)
+            return PD_NOMEM;
+        n->list = more;
+        n->room = room;
+    }
+    n->list[n->count] = mem_strndup(id.p, id.n);
+    if (!n->list[n->count])
+        return PD_NOMEM;
+    n->count++;
+    return PD_OK;
+}
+
+static void read_lists(struct prober *p);
+
+static void on_list(void *ctx, const struct small_answer *a)
+{
+    struct probe *one = ctx;
+    struct prober *p = one->prober;
+    struct worker *w = p->w;
+    struct names names = {0};
+    pd_err e = a->err;
+    if (!e && a->status != 200)
+        e = PD_NOTFOUND;
+    if (!e)
+        e = models_read(a->body, on_name, &names);
+    if (!e) {
+        fleet_lock(w->gateway->fleet);
+        e = catalog_set(&w->gateway->catalog, one->provider, names.list, names.count);
+        fleet_unlock(w->gateway->fleet);
+    }
+    if (e) {
+        catalog_free_models(names.list, names.count);
+        LOG(NULL, LOG_WARN, "models.failed", "provider=%s status=%d why=%s", one->provider, a->status, pd_err_name(e));
+        timer_arm(w->loop, &p->lists, loop_now_ms(w->loop) + LIST_AGAIN_MS);
+    } else {
+        LOG(NULL, LOG_INFO, "models.read", "provider=%s count=%u", one->provider, names.count);
+    }
+    probe_free(one);
+}
+
+static bool reading(const struct prober *p, const char *provider)
+{
+    for (const struct list *n = p->running.next; n != &p->running; n = n->next) {
+        const struct probe *one = LIST_OF(n, struct probe, node);
+        if (one->provider && strcmp(one->provider, provider) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void read_list(struct prober *p, const struct conf_provider *provider)
+{
+    struct probe *one = reading(p, provider->name) ? NULL : probe_new(p);
+    if (!one)
+        return;
+    one->provider = mem_strdup(provider->name);
+    pd_err e = one->provider ? small_start(p->w, p->w->routing, provider, "/models", SPAN_NONE, LIST_ANSWER_MAX, LIST_TIMEOUT_MS, on_list,
+                                           one, &one->small)
+                             : PD_NOMEM;
+    if (e)
+        probe_free(one);
+}
+
+static void read_lists(struct prober *p)
+{
+    const struct conf *c = routing_conf(p->w->routing);
+    timer_arm(p->w->loop, &p->lists, loop_now_ms(p->w->loop) + c->settings.models_refresh);
+    for (unsigned i = 0; i < c->providers_count; i++)
+        if (c->providers[i].models_count == 0 && c->providers[i].preset->lists_models)
+            read_list(p, &c->providers[i]);
+}
+
+static void on_lists(void *ctx)
+{
+    read_lists(ctx);
+}
+
+/* ---- life ----------------------------------------------------------------------------- */
+
+struct prober *prober_new(struct worker *w)
+{
+    struct prober *p = mem_zalloc(sizeof(*p));
+    if (!p)
+        return NULL;
+    p->w = w;
+    list_init(&p->running);
+    timer_init(&p->probes, on_look, p);
+    timer_init(&p->lists, on_lists, p);
+    look(p);
+    read_lists(p);
+    return p;
+}
+
+struct prober *prober_free(struct prober *p)
+{
+    if (!p)
+        return NULL;
+    timer_stop(p->w->loop, &p->probes);
+    timer_stop(p->w->loop, &p->lists);
+    LIST_EACH(node, &p->running) {
+        struct probe *one = LIST_OF(node, struct probe, node);
+        small_cancel(one->small);
+        probe_free(one);
+    }
+    mem_free(p);
+    return NULL;
+}
+
+void prober_kick(struct prober *p, bool lists)
+{
+    if (!p)
+        return;
+    look(p);
+    if (lists)
+        read_lists(p);
+}

@@ -1,0 +1,99 @@
+/* What is counted, logged and remembered when an attempt or a call ends. */
+#include "base/clock.h"
+#include "base/mem.h"
+#include "relay/relay_priv.h"
+#include "relay/relay_view.h"
+
+#include <stdio.h>
+
+void log_attempt_end(struct relay *r, const struct run *run, const struct verdict *v, const char *how)
+{
+    enum log_level level = v ? LOG_WARN : LOG_DEBUG;
+    if (level > log_threshold)
+        return;
+    char said[260], id[90];
+    LOG(&r->scope, level, "attempt.end", "attempt=%d target=%s how=%s class=%s status=%d ms=%llu request_id=%s said=%s", run->n,
+        run->target->name, how, v ? failure_row(v->failure)->name : "none", run->status,
+        (unsigned long long)((loop_now_us(r->w->loop) - run->started_us) / 1000), log_quote(span_str(run->request_id), id, sizeof(id)),
+        log_quote(span_str(v ? v->message : ""), said, sizeof(said)));
+}
+
+/* Fills a record of this call as it stands; it has room for all its attempts. */
+static void describe(const struct relay *r, uint64_t took_ms, struct call_record *rec)
+{
+    const struct call *c = &r->call;
+    snprintf(rec->id, sizeof(rec->id), "%s", r->id);
+    snprintf(rec->route, sizeof(rec->route), "%s", route_used(r->route)->name);
+    snprintf(rec->key, sizeof(rec->key), "%s", r->what.key ? r->what.key->name : "");
+    rec->began_wall_ms = r->began_wall_ms;
+    rec->took_ms = (uint32_t)took_ms;
+    rec->overhead_us = (uint32_t)r->overhead_us;
+    rec->streamed = r->facts.stream;
+    rec->outcome = c->outcome;
+    rec->output_bytes = r->output_bytes;
+    rec->tokens_in = r->usage.input_total;
+    rec->tokens_out = r->usage.output_total;
+    rec->attempts_count = c->attempts_count;
+    for (unsigned i = 0; i < c->attempts_count; i++) {
+        const struct attempt *a = &c->attempts[i];
+        rec->attempts[i] = (struct record_attempt){
+            .target = route_used(r->route)->targets[a->target].target->name,
+            .state = a->state,
+            .failure = a->failure,
+            .status = a->status,
+            .hedge = a->hedge,
+            .started_ms = (uint32_t)(a->started_ms - c->began_ms),
+            .output_ms = a->output_ms ? (uint32_t)(a->output_ms - c->began_ms) : 0,
+            .ended_ms = a->ended_ms ? (uint32_t)(a->ended_ms - c->began_ms) : 0,
+        };
+        if (r->ids[i])
+            snprintf(rec->attempts[i].request_id, sizeof(rec->attempts[i].request_id), "%s", r->ids[i]);
+    }
+}
+
+static void remember(struct relay *r, uint64_t took_ms)
+{
+    struct call_record *rec = mem_zalloc(sizeof(*rec) + r->call.attempts_count * sizeof(rec->attempts[0]));
+    if (!rec)
+        return;                     /* the list of recent calls is a convenience */
+    describe(r, took_ms, rec);
+    struct gateway *g = r->w->gateway;
+    fleet_lock(g->fleet);
+    struct call_record *old = g->recent[g->recent_next % RECENT_CALLS];
+    g->recent[g->recent_next++ % RECENT_CALLS] = rec;
+    fleet_unlock(g->fleet);
+    mem_free(old);
+}
+
+/* Every change of a call is made under the fleet's lock, so another worker's call can be read here. */
+void relay_each_running(struct gateway *g, uint64_t now_ms, void (*each)(void *ctx, const struct call_record *r, const char *state), void *ctx)
+{
+    _Alignas(struct call_record) char room[sizeof(struct call_record) + CALL_ATTEMPTS_MAX * sizeof(struct record_attempt)];
+    struct call_record *rec = (struct call_record *)(void *)room;
+    for (struct list *n = g->calls.next; n != &g->calls; n = n->next) {
+        const struct relay *r = LIST_OF(n, struct relay, node);
+        if (r->call.state == CALL_NEW)
+            continue;
+        describe(r, now_ms - r->call.began_ms, rec);
+        each(ctx, rec, call_state_name(r->call.state));
+    }
+}
+
+void record_call(struct relay *r)
+{
+    const struct call *c = &r->call;
+    const char *outcome = call_outcome_name(c->outcome);
+    const char *route = route_label(r->route);
+    uint64_t took_ms = (loop_now_us(r->w->loop) - r->began_us) / 1000;
+    meter_add(r->w->meter, METER_CALLS, 1, LABELS(route, outcome));
+    if (r->facts.stream)
+        meter_add(r->w->meter, METER_STREAMS, 1, LABELS(outcome));
+    meter_observe(r->w->meter, METER_CALL_ATTEMPTS, c->attempts_count, LABELS(route));
+    meter_observe(r->w->meter, METER_OVERHEAD, (double)r->overhead_us, NO_LABELS);
+    if (c->denied)
+        meter_add(r->w->meter, METER_BUDGET_DENIED, c->denied, LABELS("retry_or_hedge"));
+    LOG(&r->scope, LOG_INFO, "call.end", "route=%s outcome=%s stream=%d attempts=%u ms=%llu overhead_us=%llu tokens_in=%lld tokens_out=%lld",
+        route, outcome, r->facts.stream, c->attempts_count, (unsigned long long)took_ms, (unsigned long long)r->overhead_us,
+        (long long)r->usage.input_total, (long long)r->usage.output_total);
+    remember(r, took_ms);
+}

@@ -1,0 +1,28 @@
+/* record.h - what is known of a call afterwards: for /api/calls and support tickets. No prompt, no answer. */
+#ifndef PERDURE_RELAY_RECORD_H
+#define PERDURE_RELAY_RECORD_H
+
+#include "call/call.h"
+
+struct record_attempt {
+    const char *target;             /* the fleet's string: "provider/model" */
+    uint8_t state, failure;         /* enum attempt_state, enum failure */
+    uint16_t status;
+    bool hedge;
+    uint32_t started_ms, output_ms, ended_ms;   /* from the call's start; output 0: none */
+    char request_id[64];            /* the provider's */
+};
+struct call_record {
+    char id[24];
+    char route[64], key[32];
+    uint64_t began_wall_ms;
+    uint32_t took_ms, overhead_us;
+    bool streamed;
+    enum call_outcome outcome;
+    uint64_t output_bytes;
+    int64_t tokens_in, tokens_out;  /* -1: not reported */
+    unsigned attempts_count;
+    struct record_attempt attempts[];
+};
+
+#endif

@@ -1,0 +1,479 @@
+#include "relay/relay_priv.h"
+
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/mem.h"
+
+#include <stdio.h>
+
+static void on_timer(void *ctx);
+static void on_reap(void *ctx);
+static void do_actions(struct relay *r, const struct call_actions *actions);
+
+uint64_t relay_now_ms(const struct relay *r)
+{
+    return loop_now_ms(r->w->loop);
+}
+
+/* ---- the call's events: each takes the lock for the decision alone, then acts on it ---------- */
+
+static void done_step(struct relay *r, const struct call_actions *actions)
+{
+    do_actions(r, actions);
+    relay_rearm(r);
+    if (r->call.state == CALL_OVER)
+        loop_later(r->w->loop, &r->reaper);
+}
+
+#define STEP(r, decision)                       \
+    do {                                        \
+        struct call_actions actions_;           \
+        fleet_lock((r)->w->gateway->fleet);     \
+        decision(&actions_);                    \
+        fleet_unlock((r)->w->gateway->fleet);   \
+        done_step((r), &actions_);              \
+    } while (0)
+
+void relay_attempt_output(struct relay *r, struct run *run)
+{
+    meter_observe(r->w->meter, METER_TTFT, (double)(run->output_us - run->started_us) / 1e6, LABELS(RUN_LABELS(run)));
+    meter_observe(r->w->meter, METER_OTEL_TTFT, (double)(run->output_us - run->started_us) / 1e6,
+                  LABELS(r->what.operation, run->provider->preset->otel_name, run->target->model));
+#define DECIDE(a) call_output(&r->call, run->n, relay_now_ms(r), (a))
+    STEP(r, DECIDE);
+#undef DECIDE
+}
+
+void relay_attempt_moved(struct relay *r, struct run *run)
+{
+    call_moved(&r->call, run->n, relay_now_ms(r));
+}
+
+/* The run's place is given up before the call decides: nothing more can come from it. */
+static void retire(struct relay *r, struct run *run)
+{
+    run_cancel(run);
+    (void)r;
+}
+
+static void measure_complete(struct relay *r, struct run *run)
+{
+    struct meter *m = r->w->meter;
+    const char *op = r->what.operation, *otel = run->provider->preset->otel_name, *model = run->target->model;
+    uint64_t now = loop_now_us(r->w->loop);
+    double took = (double)(now - run->started_us) / 1e6;
+    meter_observe(m, METER_DURATION, took, LABELS(RUN_LABELS(run)));
+    meter_observe(m, METER_OTEL_DURATION, took, LABELS(op, otel, model, ""));
+    static const char *const kinds[] = {"input", "output", "cache_read", "cache_write", "reasoning"};
+    const int64_t counts[] = {r->usage.input_total, r->usage.output_total, r->usage.cache_read, r->usage.cache_write, r->usage.reasoning};
+    for (int i = 0; i < 5; i++) {
+        if (counts[i] < 0)
+            continue;
+        meter_add(m, METER_TOKENS, (double)counts[i], LABELS(RUN_LABELS(run), kinds[i]));
+        if (i < 2)
+            meter_observe(m, METER_OTEL_TOKENS, (double)counts[i], LABELS(op, otel, model, kinds[i]));
+    }
+    double flowed = (double)(now - run->output_us) / 1e6;
+    if (r->usage.output_total > 1 && run->mode == RUN_STREAM && flowed > 0) {
+        double rate = (double)r->usage.output_total / flowed;
+        meter_observe(m, METER_TOKEN_RATE, rate, LABELS(RUN_LABELS(run)));
+        meter_observe(m, METER_OTEL_PER_TOKEN, flowed / (double)(r->usage.output_total - 1), LABELS(op, otel, model));
+        fleet_lock(r->w->gateway->fleet);
+        target_rate(run->target, rate);
+        fleet_unlock(r->w->gateway->fleet);
+    }
+}
+
+void relay_attempt_complete(struct relay *r, struct run *run)
+{
+    measure_complete(r, run);
+    log_attempt_end(r, run, NULL, "complete");
+    /* The run stays: CALL_COMMIT and CALL_FINISH still need what it holds. */
+#define DECIDE(a) call_complete(&r->call, run->n, relay_now_ms(r), (a))
+    STEP(r, DECIDE);
+#undef DECIDE
+    retire(r, run);
+}
+
+static void remember_told(struct relay *r, struct run *run, const struct verdict *v)
+{
+    struct told *t = arena_zalloc(&r->arena, sizeof(*t));
+    if (!t)
+        return;
+    t->attempt = run->n;
+    t->verdict = *v;
+    if (run->mode == RUN_REFUSED && buf_size(&run->body)) {
+        struct json error = json_get((struct json){JSON_OBJECT, span_trim(buf_span(&run->body))}, "error");
+        if (error.type == JSON_OBJECT)
+            t->body = arena_span(&r->arena, buf_span(&run->body));
+    }
+    t->next = r->told;
+    r->told = t;
+}
+
+void relay_attempt_failed(struct relay *r, struct run *run, const struct verdict *v)
+{
+    const char *class = failure_row(v->failure)->name;
+    meter_add(r->w->meter, METER_ERRORS, 1, LABELS(RUN_LABELS(run), class));
+    meter_observe(r->w->meter, METER_OTEL_DURATION, (double)(loop_now_us(r->w->loop) - run->started_us) / 1e6,
+                  LABELS(r->what.operation, run->provider->preset->otel_name, run->target->model, class));
+    log_attempt_end(r, run, v, "failed");
+    remember_told(r, run, v);
+    if (r->call.winner == run->n)
+        r->done_at_ms = 0;
+    retire(r, run);
+#define DECIDE(a) call_failed(&r->call, run->n, v, relay_now_ms(r), (a))
+    STEP(r, DECIDE);
+#undef DECIDE
+}
+
+static void on_gone(void *ctx)
+{
+    struct relay *r = ctx;
+    r->rq = NULL;
+#define DECIDE(a) call_gone(&r->call, relay_now_ms(r), (a))
+    STEP(r, DECIDE);
+#undef DECIDE
+}
+
+static void on_drain(void *ctx)
+{
+    struct relay *r = ctx;
+    struct run *run = relay_run(r, r->call.winner);
+    if (!r->paused || !run)
+        return;
+    r->paused = false;
+    relay_attempt_moved(r, run);   /* the silence was the client's */
+    if (run->exchange)
+        exchange_resume(run->exchange);
+    relay_rearm(r);
+}
+
+static void on_timer(void *ctx)
+{
+    struct relay *r = ctx;
+    struct run *winner = relay_run(r, r->call.winner);
+    uint64_t now = relay_now_ms(r);
+    if (winner && r->paused)
+        relay_attempt_moved(r, winner);
+    if (winner && r->done_at_ms && now >= r->done_at_ms + RUN_DONE_GRACE_MS) {
+        run_end_now(winner);
+        return;
+    }
+#define DECIDE(a) call_wake(&r->call, now, (a))
+    STEP(r, DECIDE);
+#undef DECIDE
+}
+
+void relay_rearm(struct relay *r)
+{
+    if (r->call.state == CALL_OVER) {
+        timer_stop(r->w->loop, &r->timer);
+        return;
+    }
+    uint64_t due = call_next(&r->call);
+    if (r->done_at_ms && r->done_at_ms + RUN_DONE_GRACE_MS < due)
+        due = r->done_at_ms + RUN_DONE_GRACE_MS;
+    uint64_t now = relay_now_ms(r);
+    timer_arm(r->w->loop, &r->timer, due > now ? due : now + 1);
+}
+
+/* ---- its actions ------------------------------------------------------------------------------ */
+
+struct run *relay_run(struct relay *r, int attempt)
+{
+    for (int i = 0; attempt >= 0 && i < CALL_RUNNING_MAX; i++)
+        if (r->runs[i] && r->runs[i]->n == attempt)
+            return r->runs[i];
+    return NULL;
+}
+
+/* An attempt that could not even begin: the call decides as after any other failure. */
+static void failed_to_start(struct relay *r, int attempt, pd_err e)
+{
+    struct verdict v;
+    classify_as(FAILURE_OURS, pd_err_text(e), &v);
+#define DECIDE(a) call_failed(&r->call, attempt, &v, relay_now_ms(r), (a))
+    STEP(r, DECIDE);
+#undef DECIDE
+}
+
+static void count_start(struct relay *r, const struct call_action *a)
+{
+    const struct target *t = route_used(r->route)->targets[r->call.attempts[a->attempt].target].target;
+    if (a->hedge)
+        meter_add(r->w->meter, METER_HEDGES, 1, LABELS(t->provider, t->model, "started"));
+    if (a->same_target)
+        meter_add(r->w->meter, METER_RETRIES, 1,
+                  LABELS(t->provider, t->model, r->told ? failure_row(r->told->verdict.failure)->name : "none"));
+    else if (a->attempt > 0 && !a->hedge && r->told) {
+        const struct target *from = route_used(r->route)->targets[r->call.attempts[r->told->attempt].target].target;
+        meter_add(r->w->meter, METER_FAILOVERS, 1, LABELS(from->name, t->name, failure_row(r->told->verdict.failure)->name));
+    }
+}
+
+static void start(struct relay *r, const struct call_action *a)
+{
+    count_start(r, a);
+    uint64_t before = a->attempt == 0 ? r->read_us : loop_now_us(r->w->loop);
+    pd_err e = run_start(r, a->attempt);
+    r->overhead_us += loop_now_us(r->w->loop) - before;
+    if (e)
+        failed_to_start(r, a->attempt, e);
+}
+
+static void cancel(struct relay *r, int attempt)
+{
+    struct run *run = relay_run(r, attempt);
+    if (!run)
+        return;
+    if (run->exchange)
+        log_attempt_end(r, run, NULL, "cancelled");
+    if (r->call.attempts[attempt].hedge)
+        meter_add(r->w->meter, METER_HEDGES, 1, LABELS(RUN_LABELS(run), "lost"));
+    run_cancel(run);
+}
+
+static void commit(struct relay *r, int attempt)
+{
+    struct run *run = relay_run(r, attempt);
+    if (!run || !r->rq)
+        return;
+    if (r->call.attempts[attempt].hedge)
+        meter_add(r->w->meter, METER_HEDGES, 1, LABELS(RUN_LABELS(run), "won"));
+    uint64_t before = loop_now_us(r->w->loop);
+    if (r->facts.stream && run->mode == RUN_STREAM)
+        (void)reply_commit(r, run);
+    r->overhead_us += loop_now_us(r->w->loop) - before;
+}
+
+static void do_actions(struct relay *r, const struct call_actions *actions)
+{
+    for (unsigned i = 0; i < actions->count; i++) {
+        const struct call_action *a = &actions->list[i];
+        switch (a->act) {
+        case CALL_START:
+            start(r, a);
+            break;
+        case CALL_CANCEL:
+            cancel(r, a->attempt);
+            break;
+        case CALL_COMMIT:
+            commit(r, a->attempt);
+            break;
+        case CALL_FINISH:
+            reply_finish(r, relay_run(r, a->attempt));
+            break;
+        case CALL_FAIL:
+            reply_fail(r, a->attempt, a->failure, a->retry_after_ms);
+            break;
+        case CALL_BREAK:
+            reply_break(r, a->failure, r->told ? r->told->verdict.message : "");
+            break;
+        }
+    }
+}
+
+/* ---- the end ------------------------------------------------------------------------------------ */
+
+static void relay_free(struct relay *r)
+{
+    timer_stop(r->w->loop, &r->timer);
+    for (int i = 0; i < CALL_RUNNING_MAX; i++)
+        if (r->runs[i])
+            run_cancel(r->runs[i]);
+    LIST_EACH(node, &r->dead) {
+        list_remove(node);
+        run_free(LIST_OF(node, struct run, node));
+    }
+    later_cancel(&r->reaper);
+    fleet_lock(r->w->gateway->fleet);
+    list_remove(&r->node);
+    fleet_unlock(r->w->gateway->fleet);
+    route_release(r->route);
+    routing_unref(r->routing);
+    arena_done(&r->arena);
+    mem_free(r);
+}
+
+static void on_reap(void *ctx)
+{
+    struct relay *r = ctx;
+    LIST_EACH(node, &r->dead) {
+        list_remove(node);
+        run_free(LIST_OF(node, struct run, node));
+    }
+    if (r->call.state != CALL_OVER)
+        return;
+    if (r->rq) {                    /* the call ended without a reply having been made: out of memory */
+        struct request *rq = r->rq;
+        r->rq = NULL;
+        reply_abort(rq);
+    }
+    record_call(r);
+    meter_shift(r->w->meter, METER_CALLS_RUNNING, -1, NO_LABELS);
+    relay_free(r);
+}
+
+/* ---- the beginning --------------------------------------------------------------------------------- */
+
+/* A wish in a request header: a duration setting of this name. False: it is not one, and the client was told. */
+static bool wish(struct request *rq, const struct codec *codec, const char *header, const char *setting, uint64_t *ret)
+{
+    struct span text = request_header(rq, header);
+    if (!text.p)
+        return true;
+    char why[200], message[300];
+    for (unsigned i = 0; i < setting_rows_count; i++) {
+        if (strcmp(setting_rows[i].name, setting) != 0)
+            continue;
+        if (setting_parse(&setting_rows[i], text, ret, why, sizeof(why)) == PD_OK)
+            return true;
+        snprintf(message, sizeof(message), "header %s: %s", header, why);
+        relay_refuse(rq, codec, 400, "bad_wish", message, 0);
+        return false;
+    }
+    return true;
+}
+
+static bool read_wishes(struct request *rq, const struct codec *codec, struct call_want *want)
+{
+    static const char *const later[] = {"x-perdure-validate", "x-perdure-consensus"};
+    for (unsigned i = 0; i < 2; i++)
+        if (request_header(rq, later[i]).p) {
+            char message[160];
+            snprintf(message, sizeof(message), "header %s asks for something that this version of perdure does not do; leave it out", later[i]);
+            relay_refuse(rq, codec, 400, "unsupported_wish", message, 0);
+            return false;
+        }
+    want->ttft_ms = UINT64_MAX;
+    if (!wish(rq, codec, "x-perdure-ttft", "ttft", &want->ttft_ms) ||
+        !wish(rq, codec, "x-perdure-deadline", "call_timeout", &want->deadline_ms))
+        return false;
+    struct span alone = request_header(rq, "x-perdure-no-fallback");
+    want->no_fallback = alone.p && !span_iis(alone, "false") && !span_is(alone, "0");
+    return true;
+}
+
+/* The calls of one conversation: by its own word, else by the beginning that all its turns share. */
+static uint64_t session_of(const struct relay *r)
+{
+    static const char *const headers[] = {"x-perdure-session", "x-session-id", "x-session-affinity", "session_id", "session-id",
+                                          "x-claude-code-session-id"};
+    uint64_t seed = r->what.key ? hash_bytes(span_str(r->what.key->name), 1) : 1;
+    for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); i++) {
+        struct span s = request_header(r->rq, headers[i]);
+        if (s.n)
+            return hash_bytes(s, seed) | 1;
+    }
+    if (r->facts.user.n)
+        return hash_bytes(r->facts.user, seed + r->facts.prefix_hash) | 1;
+    return r->facts.prefix_hash ? (hash_bytes(span_of((const char *)&r->facts.prefix_hash, sizeof(uint64_t)), seed) | 1) : 0;
+}
+
+static bool allowed(const struct conf_key *key, const char *route)
+{
+    if (!key || key->routes_count == 0)
+        return true;
+    for (unsigned i = 0; i < key->routes_count; i++)
+        if (strcmp(key->routes[i], route) == 0)
+            return true;
+    return false;
+}
+
+static bool find_route(struct relay *r, struct request *rq)
+{
+    char message[400];
+    struct span named = request_header(rq, "x-perdure-route");
+    struct span model = named.n ? named : r->facts.model;
+    pd_err e = routing_resolve(r->routing, r->w, model, &r->route);
+    if (e == PD_NOTFOUND) {
+        snprintf(message, sizeof(message),
+                 "no route, provider/model or listed model is called \"%.*s\"; GET /v1/models tells what can be asked for",
+                 SPAN_FMT(span_upto(model, 120)));
+        relay_refuse(rq, r->what.codec, 404, "model_not_found", message, 0);
+    } else if (e) {
+        relay_refuse(rq, r->what.codec, 503, "out_of_memory", "perdure is out of memory; try again", 1000);
+    } else if (!allowed(r->what.key, route_used(r->route)->name)) {
+        snprintf(message, sizeof(message), "this key may not use route \"%s\"", route_used(r->route)->name);
+        relay_refuse(rq, r->what.codec, 403, "route_not_allowed", message, 0);
+        e = PD_INVALID;
+    }
+    return e == PD_OK;
+}
+
+static void give_id(struct relay *r)
+{
+    struct gateway *g = r->w->gateway;
+    fleet_lock(g->fleet);
+    uint64_t n = ++g->calls_made;
+    list_push(&g->calls, &r->node);
+    fleet_unlock(g->fleet);
+    struct rnd mix = {g->id_seed + n};
+    snprintf(r->id, sizeof(r->id), "c-%016llx", (unsigned long long)rnd_next(&mix));
+    snprintf(r->scope.ids, sizeof(r->scope.ids), "call=%s", r->id);
+}
+
+static struct relay *relay_new(struct worker *w, struct request *rq, const struct relay_request *what)
+{
+    struct relay *r = mem_zalloc(sizeof(*r));
+    if (!r)
+        return NULL;
+    r->w = w;
+    r->rq = rq;
+    r->what = *what;
+    r->routing = routing_ref(w->routing);
+    r->call.winner = -1;
+    r->usage = MSG_USAGE_NONE;
+    r->read_us = request_read_us(rq);
+    r->began_us = request_began_us(rq);
+    r->began_wall_ms = clock_wall_ms();
+    arena_init(&r->arena, 1024, 0);
+    list_init(&r->node);
+    list_init(&r->dead);
+    timer_init(&r->timer, on_timer, r);
+    later_init(&r->reaper, on_reap, r);
+    return r;
+}
+
+void relay_start(struct worker *w, struct request *rq, const struct relay_request *what)
+{
+    static const struct request_handler handler = {on_gone, on_drain};
+    struct relay *r = relay_new(w, rq, what);
+    if (!r) {
+        relay_refuse(rq, what->codec, 503, "out_of_memory", "perdure is out of memory; try again", 1000);
+        return;
+    }
+    const char *why = "";
+    struct call_want want = {0};
+    pd_err e = what->codec->read_request(request_body(rq), &r->arena, &r->facts, &why);
+    if (e) {
+        if (e == PD_NOMEM)
+            relay_refuse(rq, what->codec, 503, "out_of_memory", "perdure is out of memory; try again", 1000);
+        else
+            relay_refuse(rq, what->codec, 400, "bad_request", why, 0);
+        relay_free(r);
+        return;
+    }
+    if (!read_wishes(rq, what->codec, &want) || !find_route(r, rq)) {
+        relay_free(r);
+        return;
+    }
+    give_id(r);
+    want.route = route_used(r->route);
+    want.session = session_of(r);
+    want.streamed = r->facts.stream;
+    want.reasoning = r->facts.reasoning;
+    want.prompt_bytes = r->facts.body.n;
+    request_set_handler(rq, &handler, r);
+    meter_shift(w->meter, METER_CALLS_RUNNING, 1, NO_LABELS);
+    LOG(&r->scope, LOG_DEBUG, "call.begin", "route=%s stream=%d bytes=%zu", route_label(r->route), want.streamed, want.prompt_bytes);
+#define DECIDE(a) call_begin(&r->call, w->gateway->fleet, &want, relay_now_ms(r), (a))
+    STEP(r, DECIDE);
+#undef DECIDE
+}
+
+unsigned relay_running(const struct worker *w)
+{
+    return (unsigned)meter_value(w->meter, METER_CALLS_RUNNING, NO_LABELS);
+}

@@ -1,0 +1,121 @@
+/* relay_priv.h - one call's runner, for the files of this room. */
+#ifndef PERDURE_RELAY_RELAY_PRIV_H
+#define PERDURE_RELAY_RELAY_PRIV_H
+
+#include "call/call.h"
+#include "relay/record.h"
+#include "relay/relay.h"
+
+/* How the bytes of an upstream answer are read. */
+enum run_mode {
+    RUN_WAITING,     /* no head yet */
+    RUN_SNIFFING,    /* a head that does not say what the body is: its first bytes will */
+    RUN_STREAM,      /* events */
+    RUN_WHOLE,       /* one JSON document */
+    RUN_REFUSED,     /* an error status: the body says why */
+};
+
+enum {
+    RUN_HELD_MAX = 256 * 1024,           /* of events before the first output */
+    RUN_EARLY_MAX = 16 * 1024,           /* kept of a stream without output yet: it may turn out to be an error page */
+    RUN_DONE_GRACE_MS = 250,             /* from the terminator to the end of the body, in which an error may still follow */
+    COLLECT_MAX = 64 << 20,              /* an answer that is collected */
+};
+
+/* One attempt under way: an exchange and who reads it. */
+struct run {
+    struct relay *relay;
+    struct list node;                    /* in relay->dead once it is over */
+    int n;                               /* the attempt's number in the call */
+    struct exchange *exchange;           /* NULL when it is over */
+    struct target *target;
+    const struct conf_provider *provider;
+    enum run_mode mode;
+    int status;
+    bool over;                           /* no events for it any more */
+    bool asked_stream, content_type_sse, has_content_type;
+    bool produced;                       /* the call knows of output */
+    bool failing;                        /* an error object was read; `verdict` has it */
+    bool ended_by_reader;                /* the answer was whole before its bytes were */
+    struct answer *answer;               /* RUN_STREAM */
+    struct collector *collector;         /* RUN_STREAM for a client that does not stream */
+    struct buf body;                     /* RUN_WHOLE, RUN_REFUSED, RUN_SNIFFING; RUN_STREAM: its beginning */
+    struct buf held;                     /* events for the client that wait for the first output */
+    struct verdict *verdict;             /* of a failure read in the answer; from the call's arena */
+    uint64_t started_us, head_us, output_us;
+    char request_id[64];
+    char content_type[64];
+};
+
+/* A failure to tell the client. */
+struct told {
+    struct told *next;
+    int attempt;
+    struct verdict verdict;
+    struct span body;                    /* the provider's error body, if it is in the client's dialect; p NULL otherwise */
+    char request_id[64];
+};
+
+struct relay {
+    struct list node;                    /* gateway->calls */
+    struct worker *w;
+    struct request *rq;                  /* NULL when replied, or gone */
+    struct routing *routing;
+    struct route_use *route;
+    struct relay_request what;
+    struct arena arena;
+    struct request_facts facts;
+    struct call call;
+    struct timer timer;
+    struct later reaper;
+    struct list dead;                    /* runs that are over, freed at the end of the turn */
+    struct run *runs[CALL_RUNNING_MAX];
+    struct told *told;                   /* newest first */
+    char *ids[CALL_ATTEMPTS_MAX];        /* providers' request ids, from the arena */
+    struct log_scope scope;
+    char id[24];
+    uint64_t began_wall_ms, read_us, began_us;
+    uint64_t overhead_us;                /* our own time so far */
+    uint64_t output_bytes;
+    struct msg_usage usage;
+    uint64_t done_at_ms;                 /* the terminator was read at; 0: not yet */
+    bool shown;                          /* the reply has begun */
+    bool paused;                         /* the client is slower than the provider */
+};
+
+/* ---- relay.c: events for the call, actions from it ---- */
+void relay_attempt_output(struct relay *r, struct run *run);
+void relay_attempt_moved(struct relay *r, struct run *run);
+void relay_attempt_complete(struct relay *r, struct run *run);
+void relay_attempt_failed(struct relay *r, struct run *run, const struct verdict *v);
+struct run *relay_run(struct relay *r, int attempt);
+uint64_t relay_now_ms(const struct relay *r);
+void relay_rearm(struct relay *r);
+
+/* ---- attempt.c ---- */
+/* PD_OK: events will come. Otherwise nothing was started. */
+pd_err run_start(struct relay *r, int attempt) PD_CHECKED;
+/* The terminator was read and the body goes on without an end: it is taken as ended. */
+void run_end_now(struct run *run);
+/* Stops it at once, no more events. The run stays until the end of the turn. */
+void run_cancel(struct run *run);
+struct run *run_free(struct run *run);
+/* Labels provider, model for the meter. */
+#define RUN_LABELS(run) (run)->target->provider, (run)->target->model
+
+/* ---- reply.c: the client's side ---- */
+/* The first output of `run`: begins the reply with what was held. False: the client's side failed, the call is to end. */
+bool reply_commit(struct relay *r, struct run *run);
+/* One event for the client as it is. */
+bool reply_show(struct relay *r, struct span raw);
+/* A collected or whole answer, at once. */
+bool reply_answer(struct relay *r, struct run *run);
+void reply_finish(struct relay *r, struct run *run);
+void reply_fail(struct relay *r, int attempt, enum failure f, uint64_t retry_after_ms);
+void reply_break(struct relay *r, enum failure f, const char *why);
+
+/* ---- record.c ---- */
+void record_call(struct relay *r);
+void log_attempt_end(struct relay *r, const struct run *run, const struct verdict *v, const char *how);
+
+#endif

@@ -1,0 +1,311 @@
+/* The client's side of a call: what it sees, and that it never sees a broken answer as a whole one. */
+#include "base/clock.h"
+#include "base/mem.h"
+#include "relay/relay_priv.h"
+
+#include <stdio.h>
+
+/* ---- heads ------------------------------------------------------------------------ */
+
+enum { REPLY_FIELDS = 10 };
+struct reply_head {
+    struct header list[REPLY_FIELDS];
+    unsigned count;
+    char attempts[12], retry_after[24], timing[200];
+};
+
+static void put(struct reply_head *h, const char *name, const char *value)
+{
+    if (value && *value && h->count < REPLY_FIELDS)
+        h->list[h->count++] = (struct header){span_str(name), span_str(value)};
+}
+
+/* A model's name comes from outside: only what cannot end a quoted string or a header is repeated. */
+static void put_timing(struct relay *r, const struct run *run, struct reply_head *h)
+{
+    uint64_t now = loop_now_us(r->w->loop);
+    double queue = run ? (double)(run->started_us - r->read_us) / 1e3 : (double)(now - r->read_us) / 1e3;
+    double upstream = run && run->output_us ? (double)(run->output_us - run->started_us) / 1e3 : 0;
+    snprintf(h->timing, sizeof(h->timing), "queue;dur=%.3f, ttft;dur=%.3f, perdure;dur=%.3f", queue, upstream,
+             (double)r->overhead_us / 1e3);
+    put(h, "Server-Timing", h->timing);
+}
+
+static void common_head(struct relay *r, const struct run *run, struct reply_head *h)
+{
+    h->count = 0;
+    put(h, "x-request-id", r->id);
+    if (run) {
+        put(h, "x-perdure-provider", run->target->provider);
+        put(h, "x-perdure-model", run->target->model);
+        put(h, "x-perdure-provider-request-id", run->request_id);
+    }
+    snprintf(h->attempts, sizeof(h->attempts), "%u", r->call.attempts_count);
+    put(h, "x-perdure-attempts", h->attempts);
+    put_timing(r, run, h);
+}
+
+/* The reply cannot go on: the client sees a cut connection, the call learns that its client is gone. */
+static bool lost(struct relay *r, pd_err e)
+{
+    struct request *rq = r->rq;
+    LOG(&r->scope, LOG_WARN, "reply.lost", "why=%s", pd_err_name(e));
+    r->rq = NULL;
+    reply_abort(rq);
+    struct call_actions actions;
+    fleet_lock(r->w->gateway->fleet);
+    call_gone(&r->call, relay_now_ms(r), &actions);
+    fleet_unlock(r->w->gateway->fleet);
+    for (unsigned i = 0; i < actions.count; i++)
+        if (actions.list[i].act == CALL_CANCEL && relay_run(r, actions.list[i].attempt))
+            run_cancel(relay_run(r, actions.list[i].attempt));
+    relay_rearm(r);
+    loop_later(r->w->loop, &r->reaper);
+    return false;
+}
+
+/* ---- a stream ------------------------------------------------------------------------ */
+
+bool reply_commit(struct relay *r, struct run *run)
+{
+    struct reply_head h;
+    common_head(r, run, &h);
+    put(&h, "Content-Type", "text/event-stream; charset=utf-8");
+    put(&h, "Cache-Control", "no-cache");
+    put(&h, "X-Accel-Buffering", "no");
+    pd_err e = reply_begin(r->rq, 200, h.list, h.count, -1);
+    if (e)
+        return lost(r, e);
+    r->shown = true;
+    bool fine = buf_size(&run->held) == 0 || reply_show(r, buf_span(&run->held));
+    buf_done(&run->held);
+    return fine;
+}
+
+bool reply_show(struct relay *r, struct span raw)
+{
+    if (!r->rq)
+        return false;
+    pd_err e = reply_write(r->rq, &raw, 1);
+    if (e)
+        return lost(r, e);
+    struct run *run = relay_run(r, r->call.winner);
+    size_t high = 64 * 1024;
+    if (run && run->exchange && !r->paused && reply_queued(r->rq) > high) {
+        r->paused = true;
+        exchange_pause(run->exchange);
+    }
+    return true;
+}
+
+/* ---- an answer at once ----------------------------------------------------------------- */
+
+/* {"provider": "...", "response": ...} of POST /api/llm. */
+static pd_err wrap(const struct run *run, struct span answer, struct buf *out)
+{
+    pd_err e = buf_puts(out, "{\"provider\":");
+    if (!e)
+        e = json_put_str(out, span_str(run->target->provider));
+    if (!e)
+        e = buf_puts(out, ",\"model\":");
+    if (!e)
+        e = json_put_str(out, span_str(run->target->model));
+    if (!e)
+        e = buf_puts(out, ",\"response\":");
+    if (!e)
+        e = buf_add(out, span_trim(answer));
+    return e ? e : buf_puts(out, "}");
+}
+
+static void done_bufp(struct buf *b)
+{
+    buf_done(b);
+}
+
+/* The answer's bytes as this client wants them: as they came, collected, or taken apart into a stream. */
+static pd_err answer_bytes(struct relay *r, struct run *run, struct buf *made, struct span *ret)
+{
+    pd_err e = PD_OK;
+    *ret = buf_span(&run->body);
+    if (run->collector) {
+        e = collector_write(run->collector, made);
+        *ret = buf_span(made);
+    } else if (r->facts.stream) {
+        e = answer_expand(r->what.codec, buf_span(&run->body), r->facts.include_usage, made);
+        *ret = buf_span(made);
+    }
+    return e;
+}
+
+bool reply_answer(struct relay *r, struct run *run)
+{
+    PD_CLEANUP(done_bufp) struct buf made = {0};
+    PD_CLEANUP(done_bufp) struct buf wrapped = {0};
+    struct span bytes;
+    uint64_t before = loop_now_us(r->w->loop);
+    pd_err e = answer_bytes(r, run, &made, &bytes);
+    if (!e && r->what.wrapper && !r->facts.stream) {
+        e = wrap(run, bytes, &wrapped);
+        bytes = buf_span(&wrapped);
+    }
+    if (e)
+        return lost(r, e);
+    r->overhead_us += loop_now_us(r->w->loop) - before;
+    struct reply_head h;
+    common_head(r, run, &h);
+    put(&h, "Content-Type", r->facts.stream ? "text/event-stream; charset=utf-8" : "application/json");
+    struct request *rq = r->rq;
+    r->rq = NULL;
+    reply_simple(rq, 200, h.list, h.count, bytes);
+    return true;
+}
+
+void reply_finish(struct relay *r, struct run *run)
+{
+    if (!r->rq || !run)
+        return;
+    if (!r->shown) {
+        (void)reply_answer(r, run);
+        return;
+    }
+    struct request *rq = r->rq;
+    r->rq = NULL;
+    reply_end(rq);
+}
+
+/* ---- honest errors -------------------------------------------------------------------------- */
+
+static const struct told *told_of(const struct relay *r, int attempt)
+{
+    for (const struct told *t = r->told; t; t = t->next)
+        if (t->attempt == attempt)
+            return t;
+    return NULL;
+}
+
+/* What was tried, so that a support ticket can be written from it. */
+static pd_err put_attempts(struct relay *r, struct buf *out)
+{
+    pd_err e = buf_puts(out, "[");
+    for (unsigned i = 0; i < r->call.attempts_count && !e; i++) {
+        const struct attempt *a = &r->call.attempts[i];
+        const struct target *t = route_used(r->route)->targets[a->target].target;
+        const struct told *told = told_of(r, (int)i);
+        e = buf_printf(out, "%s{\"provider\":", i ? "," : "");
+        if (!e)
+            e = json_put_str(out, span_str(t->provider));
+        if (!e)
+            e = buf_puts(out, ",\"model\":");
+        if (!e)
+            e = json_put_str(out, span_str(t->model));
+        if (!e)
+            e = buf_printf(out, ",\"class\":\"%s\",\"status\":%d,\"ms\":%llu,\"request_id\":", failure_row((enum failure)a->failure)->name,
+                           told ? told->verdict.status : a->status, (unsigned long long)(a->ended_ms ? a->ended_ms - a->started_ms : 0));
+        if (!e)
+            e = told && told->verdict.request_id[0] ? json_put_str(out, span_str(told->verdict.request_id)) : buf_puts(out, "null");
+        if (!e)
+            e = buf_puts(out, "}");
+    }
+    return e ? e : buf_puts(out, "]");
+}
+
+static void fill_error(enum failure f, const struct told *t, struct client_error *ce, char *message, size_t message_bytes)
+{
+    const struct failure_row *row = failure_row(f);
+    bool own_words = t && t->verdict.message[0];
+    ce->code = row->client_code;
+    ce->type = row->client_status == 0 && t && t->verdict.type[0] ? t->verdict.type
+               : row->client_status == 0                        ? "invalid_request_error"
+               : row->client_status == 429                      ? "rate_limit_error"
+                                                                : "api_error";
+    if (row->client_status == 0 && t && t->verdict.code[0])
+        ce->code = t->verdict.code;
+    if (own_words)
+        snprintf(message, message_bytes, row->client_status == 0 ? "%.0s%s" : "%s: %s", row->what, t->verdict.message);
+    else
+        snprintf(message, message_bytes, "%s", row->what);
+    ce->message = span_str(message);
+}
+
+static int client_status(enum failure f, const struct told *t)
+{
+    int status = failure_row(f)->client_status;
+    if (status)
+        return status;
+    return t && t->verdict.status >= 400 ? t->verdict.status : 400;
+}
+
+void reply_fail(struct relay *r, int attempt, enum failure f, uint64_t retry_after_ms)
+{
+    if (!r->rq)
+        return;
+    const struct told *t = told_of(r, attempt);
+    const struct target *target = attempt >= 0 ? route_used(r->route)->targets[r->call.attempts[attempt].target].target : NULL;
+    PD_CLEANUP(done_bufp) struct buf body = {0};
+    PD_CLEANUP(done_bufp) struct buf attempts = {0};
+    char message[400];
+    struct client_error ce = {0};
+    pd_err e = PD_OK;
+    bool theirs = failure_row(f)->client_status == 0 && t && t->body.p;
+    if (!theirs) {
+        fill_error(f, t, &ce, message, sizeof(message));
+        e = put_attempts(r, &attempts);
+        ce.attempts_json = buf_span(&attempts);
+        if (!e)
+            e = codec_put_error(r->what.codec, &ce, &body);
+    }
+    struct reply_head h;
+    common_head(r, NULL, &h);
+    if (target) {
+        put(&h, "x-perdure-provider", target->provider);
+        put(&h, "x-perdure-model", target->model);
+    }
+    put(&h, "Content-Type", "application/json");
+    if (retry_after_ms) {
+        snprintf(h.retry_after, sizeof(h.retry_after), "%llu", (unsigned long long)((retry_after_ms + 999) / 1000));
+        put(&h, "Retry-After", h.retry_after);
+    }
+    struct span bytes = theirs ? t->body : buf_span(&body);
+    if (e)
+        bytes = SPAN_LIT("{\"error\":{\"message\":\"perdure is out of memory; try again\",\"type\":\"api_error\",\"param\":null,"
+                         "\"code\":\"out_of_memory\"}}");
+    struct request *rq = r->rq;
+    r->rq = NULL;
+    reply_simple(rq, client_status(f, t), h.list, h.count, bytes);
+}
+
+void reply_break(struct relay *r, enum failure f, const char *why)
+{
+    if (!r->rq)
+        return;
+    PD_CLEANUP(done_bufp) struct buf event = {0};
+    PD_CLEANUP(done_bufp) struct buf attempts = {0};
+    char message[400];
+    snprintf(message, sizeof(message), "the answer broke off after output had been sent: %s%s%s", failure_row(f)->what, *why ? ": " : "", why);
+    struct client_error ce = {.type = "api_error", .code = failure_row(f)->client_code, .message = span_str(message)};
+    pd_err e = put_attempts(r, &attempts);
+    ce.attempts_json = buf_span(&attempts);
+    if (!e)
+        e = codec_put_error_event(r->what.codec, &ce, &event);
+    struct span bytes = buf_span(&event);
+    if (!e && reply_write(r->rq, &bytes, 1) == PD_OK)
+        reply_flush(r->rq);
+    struct request *rq = r->rq;
+    r->rq = NULL;
+    reply_abort(rq);               /* not even without the error event does it look like an end */
+}
+
+void relay_refuse(struct request *rq, const struct codec *codec, int status, const char *code, const char *message, uint64_t retry_after_ms)
+{
+    PD_CLEANUP(done_bufp) struct buf body = {0};
+    struct client_error ce = {.type = status >= 500 ? "api_error" : "invalid_request_error", .code = code, .message = span_str(message)};
+    pd_err e = codec_put_error(codec, &ce, &body);
+    char seconds[24];
+    snprintf(seconds, sizeof(seconds), "%llu", (unsigned long long)((retry_after_ms + 999) / 1000));
+    const struct header h[] = {{SPAN_LIT("Content-Type"), SPAN_LIT("application/json")},
+                               {SPAN_LIT("Retry-After"), span_str(seconds)}};
+    reply_simple(rq, status, h, retry_after_ms ? 2 : 1,
+                 e ? SPAN_LIT("{\"error\":{\"message\":\"perdure is out of memory; try again\",\"type\":\"api_error\",\"param\":null,"
+                              "\"code\":\"out_of_memory\"}}")
+                   : buf_span(&body));
+}
