@@ -295,7 +295,7 @@ static struct route_use *find_made(struct routing *r, struct span name, uint64_t
 static void keep_made(struct routing *r, struct route_use *u)
 {
     if (r->made_count == MADE_ROUTES_MAX) {
-        struct list *oldest = list_first(&r->made);
+        struct list *oldest = r->made.next;
         list_remove(oldest);
         r->made_count--;
         route_release(LIST_OF(oldest, struct route_use, node));

@@ -1,0 +1,77 @@
+# What people expect of a Makefile, in front of meson and ninja. `make help` lists it.
+
+BUILD ?= build
+PREFIX ?= /usr/local
+SHELL := /bin/bash
+
+.DEFAULT_GOAL := all
+.PHONY: all help setup check demo bench install fuzz asan tsan lint format docs soak clean sdk agent model
+
+all: $(BUILD)/build.ninja            ## build/perdure, optimised
+	@ninja -C $(BUILD) perdure
+
+help:                                ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+setup:                               ## install what building and testing need (Debian, Ubuntu)
+	@tools/setup
+
+$(BUILD)/build.ninja: | setup-build
+	@meson setup $(BUILD) --prefix=$(PREFIX) >/dev/null
+
+.PHONY: setup-build
+setup-build:
+	@tools/setup --build
+
+check:                               ## every test: unit, ASan+UBSan, fixtures, simulation, scenarios, fuzzers, linters
+	@tools/check
+
+demo:                                ## set up, build, start, and show it working
+	@tools/setup --demo
+	@$(MAKE) --no-print-directory all
+	@tools/demo
+
+bench: all                           ## the table of docs/internals/speed.md, beside nginx in the same run
+	@tools/setup --bench
+	@tools/bench
+
+install: all                         ## PREFIX=/usr/local
+	@ninja -C $(BUILD) install
+
+fuzz:                                ## each fuzzer for SECONDS (60)
+	@tools/setup
+	@tools/fuzz $${SECONDS_EACH:-60}
+
+asan:                                ## unit tests under ASan and UBSan
+	@tools/setup
+	@tools/variant asan
+
+tsan:                                ## unit tests and a two-worker run under TSan
+	@tools/setup
+	@tools/variant tsan
+
+lint:                                ## layers, formatting, clang-tidy, cppcheck
+	@tools/setup
+	@tools/lint
+
+format:                              ## clang-format over the sources
+	@git ls-files '*.c' '*.h' | xargs clang-format -i
+
+docs: all                            ## the generated reference tables
+	@tools/docs
+
+sdk: all                             ## the official OpenAI SDKs, Node and Python, through perdure
+	@tools/setup --sdk
+	@tests/scenario/sdk
+
+agent: all                           ## OpenCode finishes a task while its provider goes down
+	@tests/scenario/agent
+
+model: all                           ## a real model behind two servers, one of which is killed
+	@tests/scenario/model
+
+soak: all                            ## hours of faults at load: MINUTES (60)
+	@tools/soak $${MINUTES:-60}
+
+clean:                               ## remove the build folders
+	@rm -rf $(BUILD) $(BUILD)-*
