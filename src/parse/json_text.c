@@ -330,7 +330,7 @@ bool json_i64(struct json v, int64_t *ret)
         *ret = 0;
         return true;
     }
-    if (exponent < 0 || exponent > 18 || last - first > 19)
+    if (exponent < 0)
         return false;
 
     uint64_t most = (uint64_t)INT64_MAX + (num.negative ? 1 : 0), value = 0;

@@ -56,12 +56,16 @@ static void a_buffer_that_drains_does_not_grow(void **state)
     (void)state;
     struct buf b;
     buf_init(&b, 0);
+    uint64_t made = 0;
     for (unsigned i = 0; i < 10000; i++) {
+        if (i == 100)
+            made = mem_count();
         assert_int_equal(buf_puts(&b, "0123456789"), PD_OK);
         if (i >= 10)
             buf_take(&b, 10);
     }
     assert_true(b.capacity <= 512);
+    assert_true(mem_count() == made);
     buf_done(&b);
 }
 

@@ -219,9 +219,9 @@ static const struct row {
     {"escaped keys stay escaped", "{\"\\u0061\\\"\":1}", "{\"\\u0061\\\"\":1}"},
     {"empty ones", "[[],{},\"\"]", "[[],{},\"\"]"},
     {"a comma too many", "[1,]", NULL},
-    {"a comma too few", "[1 2]", NULL},
+    {"a comma too few", "[1 22]", NULL},
     {"no key", "{1}", NULL},
-    {"no colon", "{\"a\" 1}", NULL},
+    {"no colon", "{\"a\" 11}", NULL},
     {"no value", "{\"a\":}", NULL},
     {"the wrong bracket", "[1}", NULL},
     {"the wrong bracket within", "[{\"a\":1],2}", NULL},
@@ -264,6 +264,8 @@ static void the_first_value_leaves_the_rest(void **state)
     assert_int_equal(json_first(rest, &v, &rest), PD_OK);
     assert_true(span_is(v.raw, "[2]") && rest.n == 0);
     assert_int_equal(json_first(rest, &v, &rest), PD_SYNTAX);
+    assert_int_equal(json_first(SPAN_LIT("[1}"), &v, &rest), PD_SYNTAX);
+    assert_int_equal(json_first(SPAN_LIT("{\"a\":[1,2}]"), &v, &rest), PD_SYNTAX);
     assert_int_equal(json_first(SPAN_LIT("-1.5e3,"), &v, &rest), PD_OK);
     assert_true(v.type == JSON_NUMBER && span_is(v.raw, "-1.5e3") && span_is(rest, ","));
 }
@@ -283,6 +285,7 @@ static void walking_a_document_finds_its_end_without_a_first_pass(void **state)
     assert_int_equal(w.err, PD_OK);
     assert_true(span_is(w.rest, " tail"));
     assert_false(json_walk_next(&w, &key, &v));
+    assert_true(w.err == PD_OK && span_is(w.rest, " tail"));
 
     static const char *const bad[] = {"", "  ", "1", "\"a\"", "{\"a\":1", "[1", "{", "[1,", "{\"a\"", "{\"a\":"};
     for (size_t i = 0; i < COUNT(bad); i++) {

@@ -21,6 +21,7 @@ static const struct row {
     {"no phantom blank line between CR and LF", "data: a\r\nid: 1\r\n\r\n", "[|a|1]"},
     {"CR alone, then CRLF", "data: a\r\rdata: b\r\n\r\ndata: c\r\r", "[|a|][|b|][|c|]"},
     {"a lone CR teaches not to wait, and LF comes after all", "x\ry\r\nz\r\rdata: a\r\n\r\n", "<x><y><z>[|a|]"},
+    {"no phantom blank line where a lone CR was taught", "x\rdata: a\r\ndata: b\r\n\r\n", "<x>[|a\nb|]"},
     {"type and id", "event: ping\nid: 7\ndata: {}\n\n", "[ping|{}|7]"},
     {"the last type counts", "event: a\nevent: b\ndata: x\n\n", "[b|x|]"},
     {"one space after the colon goes, not two", "data:a\ndata: b\ndata:  c\n\n", "[|a\nb\n c|]"},
@@ -190,6 +191,28 @@ static void an_event_is_delivered_with_its_blank_line(void **state)
     }
 }
 
+static pd_err note_raw(void *ctx, const struct sse_event *ev)
+{
+    return buf_printf(ctx, "%.*s#", SPAN_FMT(ev->raw));
+}
+
+static void each_event_carries_its_own_source_bytes(void **state)
+{
+    (void)state;
+    struct span in = SPAN_LIT("\ndata: a\n\n: c\n\ndata: b\r\n{}\n\n\nx: 1\nid: 1\n\n");
+    for (size_t cut = 0; cut <= in.n; cut++) {
+        struct buf raws;
+        buf_init(&raws, 0);
+        struct sse *s = sse_new(100, note_raw, &raws);
+        assert_int_equal(sse_feed(s, span_upto(in, cut)), PD_OK);
+        assert_int_equal(sse_feed(s, span_from(in, cut)), PD_OK);
+        assert_true(span_is(buf_span(&raws), "\ndata: a\n\n#: c\n#\ndata: b\r\n#{}\n#\n\nx: 1\nid: 1\n\n#"));
+        assert_int_equal(sse_pending(s), 0);
+        s = sse_free(s);
+        buf_done(&raws);
+    }
+}
+
 /* Of a CRLF stream that is split before its last LF, raw still ends in the whole line end. */
 static void a_split_line_end_stays_with_its_event(void **state)
 {
@@ -325,6 +348,7 @@ int main(void)
         cmocka_unit_test(same_events_byte_by_byte),
         cmocka_unit_test(an_id_with_a_nul_is_ignored),
         cmocka_unit_test(an_event_is_delivered_with_its_blank_line),
+        cmocka_unit_test(each_event_carries_its_own_source_bytes),
         cmocka_unit_test(a_split_line_end_stays_with_its_event),
         cmocka_unit_test(events_of_one_feed_are_not_copied),
         cmocka_unit_test(a_steady_stream_allocates_nothing),
