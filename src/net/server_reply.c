@@ -289,7 +289,8 @@ static pd_err write_through(struct conn *c, struct iovec *iov, int n, size_t tot
     for (int i = 1; i < n; i++) {
         size_t skip = gone < iov[i].iov_len ? gone : iov[i].iov_len;
         gone -= skip;
-        put(&c->out, span_of((char *)iov[i].iov_base + skip, iov[i].iov_len - skip));
+        if (skip < iov[i].iov_len)
+            put(&c->out, span_of((char *)iov[i].iov_base + skip, iov[i].iov_len - skip));
     }
     if (buf_size(&c->out))
         set_blocked(c, true);
