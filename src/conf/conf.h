@@ -5,6 +5,7 @@
 #ifndef PERDURE_CONF_CONF_H
 #define PERDURE_CONF_CONF_H
 
+#include "base/buf.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/span.h"
@@ -25,11 +26,24 @@ struct setting_row {
     enum setting_where where;
     size_t offset;                 /* of its uint64_t in struct settings */
 };
-extern const struct setting_row setting_rows[];
+extern const struct setting_row setting_rows[];    /* at most 64: a set of them is a uint64_t */
 extern const unsigned setting_rows_count;
+const struct setting_row *setting_find(struct span name);   /* NULL: no such setting */
+static inline uint64_t *setting_at(struct settings *s, const struct setting_row *row)
+{
+    return (uint64_t *)(void *)((char *)s + row->offset);
+}
+static inline uint64_t setting_of(const struct settings *s, const struct setting_row *row)
+{
+    return *(const uint64_t *)(const void *)((const char *)s + row->offset);
+}
 void settings_default(struct settings *ret);
 /* Parses one value ("2s", "500ms", "64MB", "0.2", "off") and checks its bounds. On failure *ret_why is a sentence saying what to write. */
 pd_err setting_parse(const struct setting_row *row, struct span text, uint64_t *ret, char *ret_why, size_t why_bytes) PD_CHECKED;
+/* As one would write it: "2s", "64MB", "0.2", "true". Returns out, which 32 bytes are enough for. */
+const char *setting_format(const struct setting_row *row, uint64_t value, char *out, size_t out_bytes);
+/* The table of all settings, for docs/settings.md. */
+pd_err settings_write_markdown(struct buf *out) PD_CHECKED;
 
 enum conf_strategy { STRATEGY_WEIGHTED, STRATEGY_PRIORITY, STRATEGY_LATENCY };
 const char *conf_strategy_name(enum conf_strategy s);
@@ -48,7 +62,9 @@ struct conf_provider {
     unsigned headers_count;
     const char **models;           /* names given; none: what the provider lists */
     unsigned models_count;
-    const char *proxy, *ca_file;   /* NULL: default */
+    const char *query;             /* added to each request, without '?': its own or the preset's; NULL: none */
+    const char *proxy;             /* NULL: from the environment; "": none, whatever the environment says ("off" in the file) */
+    const char *ca_file;           /* NULL: the system's */
     bool tls_insecure;
     int stream;                    /* upstream requests are streamed: -1 as the preset, 0 never, 1 always */
     uint64_t weight;               /* for routes made by model name; default 1 */
@@ -71,6 +87,9 @@ struct conf_route {
     uint64_t settings_given;       /* bit per RESILIENCE row that this route itself sets, so that the provider's hold otherwise */
     unsigned line;
 };
+
+/* What holds for an attempt: the provider's settings, over them those that the route itself sets. r NULL: the provider's alone. */
+void settings_overlay(const struct conf_route *r, const struct conf_provider *p, struct settings *ret);
 
 struct conf_key {
     const char *name;              /* shown in logs and /api */
@@ -100,18 +119,20 @@ struct conf {
 struct conf_remark {
     bool error;
     unsigned line;
-    char text[300];
+    char text[640];
 };
 enum { CONF_REMARKS_MAX = 50, CONF_FILE_MAX = 4 << 20 };
 struct conf_report {
     struct conf_remark remarks[CONF_REMARKS_MAX];
-    unsigned count, errors;
+    unsigned count;                /* of remarks kept */
+    unsigned errors;               /* of errors, those past CONF_REMARKS_MAX too */
 };
 
 typedef const char *conf_env_fn(void *ctx, const char *name);      /* getenv, or a test's */
 const char *conf_getenv(void *ctx, const char *name);
 
-/* path NULL: from the environment alone (PROVIDER_ORDER, keys, CLIENT_TIMEOUT = first_token_timeout in seconds, PERDURE_LISTEN).
+/* path NULL: from the environment alone (the presets' keys and URLs, PROVIDER_ORDER, CLIENT_TIMEOUT = first_token_timeout in seconds,
+ * PERDURE_LISTEN and PERDURE_KEYS, both comma separated). A file without `providers:` takes the providers from there too.
  * PD_INVALID: the report says why. PD_NOTFOUND, PD_IO: the file. On success warnings may be in the report. */
 pd_err conf_load(const char *path, const struct preset_table *presets, conf_env_fn *env, void *env_ctx, struct conf_report *report,
                  struct conf **ret) PD_CHECKED;
@@ -119,6 +140,9 @@ pd_err conf_load(const char *path, const struct preset_table *presets, conf_env_
 pd_err conf_parse(struct span text, const char *name, const struct preset_table *presets, conf_env_fn *env, void *env_ctx,
                   struct conf_report *report, struct conf **ret) PD_CHECKED;
 struct conf *conf_free(struct conf *c);
+/* What `perdure check` prints: listen addresses, providers with the source of their key (never the key), routes, and the settings
+ * that differ from their defaults. */
+pd_err conf_describe(const struct conf *c, struct buf *out) PD_CHECKED;
 
 /* A listen address that other machines can reach. */
 bool conf_is_loopback(const char *address);
