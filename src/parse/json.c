@@ -24,7 +24,7 @@ static inline struct marks marks_of(const char *p)
     struct marks m = {0};
     for (unsigned i = 0; i < BLOCK; i += 16) {
         __m128i v = _mm_loadu_si128((const __m128i *)(const void *)(p + i));
-        __m128i folded = _mm_or_si128(v, _mm_set1_epi8(0x20));   /* '[' becomes '{', and ']' becomes '}' */
+        __m128i folded = _mm_or_si128(v, _mm_set1_epi8(0x20)); /* '[' becomes '{', and ']' becomes '}' */
         m.quote |= eq(v, '"') << i;
         m.slash |= eq(v, '\\') << i;
         m.open |= eq(folded, '{') << i;
@@ -38,7 +38,7 @@ static inline uint64_t eq(uint64_t word, char c)
 {
     const uint64_t ones = 0x0101010101010101u, low = 0x7f7f7f7f7f7f7f7fu;
     uint64_t x = word ^ (ones * (unsigned char)c);
-    uint64_t zero = ~(((x & low) + low) | x | low) >> 7;   /* 1 in each byte that was equal, and exactly there */
+    uint64_t zero = ~(((x & low) + low) | x | low) >> 7; /* 1 in each byte that was equal, and exactly there */
     return (zero * 0x0102040810204080u) >> 56;
 }
 
@@ -51,7 +51,7 @@ static inline struct marks marks_of(const char *p)
 #if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
         v = __builtin_bswap64(v);
 #endif
-        uint64_t folded = v | 0x2020202020202020u;   /* '[' becomes '{', and ']' becomes '}' */
+        uint64_t folded = v | 0x2020202020202020u; /* '[' becomes '{', and ']' becomes '}' */
         m.quote |= eq(v, '"') << i;
         m.slash |= eq(v, '\\') << i;
         m.open |= eq(folded, '{') << i;
@@ -74,7 +74,7 @@ static inline uint64_t escaped_of(uint64_t slash, uint64_t *carry)
         return escaped;
     uint64_t starts = slash & ~(slash << 1);
     uint64_t after_even = slash + (starts & even), after_odd = slash + (starts & ~even);
-    *carry = after_odd < slash;   /* it ran over: an odd run reaches the block's end */
+    *carry = after_odd < slash; /* it ran over: an odd run reaches the block's end */
     return escaped | (after_even & ~even & ~slash) | (after_odd & even & ~slash);
 }
 
@@ -116,7 +116,7 @@ static const char *string_end_by_blocks(const char *p, const char *end)
 static inline const char *string_end(const char *p, const char *end)
 {
 #ifdef __SSE2__
-    if (end - p >= 16) {   /* most strings are short, and most have no escape */
+    if (end - p >= 16) { /* most strings are short, and most have no escape */
         __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
         uint64_t quote = eq(v, '"'), slash = eq(v, '\\');
         if (quote && (slash & (quote ^ (quote - 1))) == 0)
@@ -134,8 +134,8 @@ static inline const char *string_end(const char *p, const char *end)
 
 /* Where a walk through an object or array is between two blocks. */
 struct scan {
-    uint64_t carry;      /* the first byte is escaped */
-    uint64_t inside;     /* all ones: in a string */
+    uint64_t carry; /* the first byte is escaped */
+    uint64_t inside; /* all ones: in a string */
     unsigned depth;
 };
 
@@ -165,7 +165,7 @@ static inline unsigned scan_block(struct scan *s, struct marks m)
  * bracket closes is not looked at but for the last. */
 static pd_err bracket_end(const char *p, const char *end, const char **ret)
 {
-    char closes = (char)(p[-1] + 2);   /* in ASCII, '}' is '{' + 2, and ']' is '[' + 2 */
+    char closes = (char)(p[-1] + 2); /* in ASCII, '}' is '{' + 2, and ']' is '[' + 2 */
     struct scan scan = {.depth = 1};
     while (p < end) {
         char padded[BLOCK];

@@ -110,7 +110,7 @@ pd_err json_check(struct span doc)
     if (doc.n == 0)
         return PD_SYNTAX;
     const char *p = doc.p, *end = doc.p + doc.n;
-    char closes[JSON_DEPTH_MAX];   /* what closes the brackets that are open, innermost last */
+    char closes[JSON_DEPTH_MAX]; /* what closes the brackets that are open, innermost last */
     unsigned depth = 0;
 
 value:
@@ -125,7 +125,7 @@ value:
     case '[':
         if (depth == JSON_DEPTH_MAX)
             return PD_TOOBIG;
-        closes[depth++] = (char)(*p + 2);   /* in ASCII, '}' is '{' + 2, and ']' is '[' + 2 */
+        closes[depth++] = (char)(*p + 2); /* in ASCII, '}' is '{' + 2, and ']' is '[' + 2 */
         p = json_space(p + 1, end);
         if (p < end && *p == closes[depth - 1]) {
             depth--;

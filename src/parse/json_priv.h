@@ -16,11 +16,11 @@ int32_t json_hex4(const char *p);
 
 /* One character of a string's inside, taken from [p, end), p < end. */
 struct json_char {
-    const char *next;    /* NULL: a bad escape */
-    char utf8[4];        /* what an escape stands for; unused when plain */
+    const char *next; /* NULL: a bad escape */
+    char utf8[4]; /* what an escape stands for; unused when plain */
     unsigned n;
 };
-struct json_char json_escape(const char *p, const char *end);   /* *p is the backslash */
+struct json_char json_escape(const char *p, const char *end); /* *p is the backslash */
 
 /* json_key_is() for a key that does not end in NUL. */
 bool json_key_eq(struct span raw_key, struct span key);

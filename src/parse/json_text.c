@@ -274,7 +274,7 @@ static bool take_exponent(const char **p, const char *end, int64_t *ret)
         return false;
     int64_t v = 0;
     for (size_t i = 0; i < s.n; i++)
-        if (v < INT64_MAX / 100)   /* beyond it, the exact size no longer matters */
+        if (v < INT64_MAX / 100) /* beyond it, the exact size no longer matters */
             v = v * 10 + (s.p[i] - '0');
     *ret = negative ? -v : v;
     return true;
@@ -344,7 +344,7 @@ bool json_i64(struct json v, int64_t *ret)
     return true;
 }
 
-enum { NUMBER_MAX = 1000 };   /* no double needs more digits than 767 to be told from its neighbours */
+enum { NUMBER_MAX = 1000 }; /* no double needs more digits than 767 to be told from its neighbours */
 
 bool json_f64(struct json v, double *ret)
 {
@@ -355,7 +355,7 @@ bool json_f64(struct json v, double *ret)
     memcpy(text, v.raw.p, v.raw.n);
     text[v.raw.n] = '\0';
     char *end;
-    double d = strtod(text, &end);   /* the program never leaves the "C" locale, so '.' is the point */
+    double d = strtod(text, &end); /* the program never leaves the "C" locale, so '.' is the point */
     if (end != text + v.raw.n || d - d != 0)
         return false;
     *ret = d;

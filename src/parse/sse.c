@@ -19,17 +19,17 @@ struct sse {
     void *ctx;
     size_t max_event;
 
-    struct buf held;         /* the unfinished event, as far as earlier feeds had it */
-    size_t line_at;          /* in held: where its unfinished line starts */
-    bool cr_waits;           /* held ends in a CR, and an LF may yet belong to it */
-    bool cr_alone;           /* the last CR was a line end by itself: such streams need not wait */
-    bool skip_lf;            /* the last feed ended in a CR that was taken for a line end */
-    bool begun;              /* the first line, which may have a byte order mark, is over */
+    struct buf held; /* the unfinished event, as far as earlier feeds had it */
+    size_t line_at; /* in held: where its unfinished line starts */
+    bool cr_waits; /* held ends in a CR, and an LF may yet belong to it */
+    bool cr_alone; /* the last CR was a line end by itself: such streams need not wait */
+    bool skip_lf; /* the last feed ended in a CR that was taken for a line end */
+    bool begun; /* the first line, which may have a byte order mark, is over */
 
-    bool fields;             /* the unfinished event has a line of its own, not only blank ones */
+    bool fields; /* the unfinished event has a line of its own, not only blank ones */
     unsigned data_lines;
     struct part type, id, data;
-    struct buf joined;       /* the data, when it has several lines */
+    struct buf joined; /* the data, when it has several lines */
 };
 
 struct sse *sse_new(size_t max_event, sse_fn *on_event, void *ctx)
@@ -135,7 +135,7 @@ static pd_err add_field(struct sse *s, const char *base, struct part line, size_
     s->fields = true;
     struct span name = span_of(base + line.at, name_n);
     size_t skip = name_n;
-    if (skip < line.n)   /* the colon, and one space after it */
+    if (skip < line.n) /* the colon, and one space after it */
         skip += skip + 1 < line.n && name.p[skip + 1] == ' ' ? 2 : 1;
     struct part value = {line.at + skip, line.n - skip};
 
@@ -167,7 +167,7 @@ static pd_err take_line(struct sse *s, const char *base, struct part line, size_
     struct span text = part_of(base, line);
     if (text.p[0] == ':') {
         if (s->fields)
-            return PD_OK;   /* in the middle of an event it is part of its raw, or raw would be in two pieces */
+            return PD_OK; /* in the middle of an event it is part of its raw, or raw would be in two pieces */
         *ret_gone = true;
         return deliver_line(s, SSE_COMMENT, span_from(text, 1), span_of(base, end_at));
     }
@@ -265,8 +265,8 @@ pd_err sse_feed(struct sse *s, struct span in)
         return e;
 
     const char *end = in.p + in.n;
-    const char *line = in.p + used;   /* where the line starts, or goes on */
-    const char *start = line;         /* where the event starts, or goes on */
+    const char *line = in.p + used; /* where the line starts, or goes on */
+    const char *start = line; /* where the event starts, or goes on */
     struct eol eol = {NULL, NULL, end};
     while (line < end) {
         const char *at = eol_next(&eol, line);

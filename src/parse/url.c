@@ -2,7 +2,7 @@
 
 #include <arpa/inet.h>
 
-enum { URL_HOST_MAX = 253 };   /* RFC 1035: what a name can have */
+enum { URL_HOST_MAX = 253 }; /* RFC 1035: what a name can have */
 
 static bool alnum(char c)
 {

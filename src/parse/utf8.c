@@ -6,7 +6,7 @@ static size_t lead_size(unsigned char c)
     if (c < 0x80)
         return 1;
     if (c < 0xc2)
-        return 0;   /* a continuation, or an overlong form of ASCII */
+        return 0; /* a continuation, or an overlong form of ASCII */
     if (c < 0xe0)
         return 2;
     if (c < 0xf0)

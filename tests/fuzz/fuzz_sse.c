@@ -35,7 +35,7 @@ static pd_err note(void *ctx, const struct sse_event *ev)
     char head[2] = {(char)ev->kind, ev->has_data};
     MUST(buf_add(&seen->raw, ev->raw) == PD_OK);
     if (ev->kind == SSE_EVENT && !ev->has_data && !ev->type.n && !ev->id.n)
-        return PD_OK;   /* blank lines at the end, whose line end may be split */
+        return PD_OK; /* blank lines at the end, whose line end may be split */
     MUST(buf_add(&seen->events, span_of(head, 2)) == PD_OK);
     put(&seen->events, ev->type);
     put(&seen->events, ev->data);

@@ -48,7 +48,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (size_t cut = 0; valid && cut <= size; cut++) {
         size_t whole = utf8_whole(span_upto(all, cut));
         MUST(utf8_valid(span_upto(all, whole)));
-        MUST(utf8_next(span_from(all, whole)) == 0 ? whole == size : whole + utf8_next(span_from(all, whole)) > cut);
+        MUST(utf8_next(span_from(all, whole)) == 0 ? whole == size
+                                                   : whole + utf8_next(span_from(all, whole)) > cut);
     }
     return 0;
 }

@@ -143,7 +143,7 @@ static pd_err grow(void *ctx)
         size_t before = buf_size(&b);
         e = i % 2 ? buf_puts(&b, ctx) : buf_printf(&b, "%s", (const char *)ctx);
         if (e && buf_size(&b) != before)
-            e = PD_OK;   /* a failed add must leave nothing: torture() objects to PD_OK */
+            e = PD_OK; /* a failed add must leave nothing: torture() objects to PD_OK */
     }
     buf_done(&b);
     return e;

@@ -23,7 +23,7 @@ static void capture(int saved[2])
 
 static size_t captured(int saved[2])
 {
-    dup2(saved[1], STDERR_FILENO);   /* closes the pipe's last writing end, so that read() sees the end */
+    dup2(saved[1], STDERR_FILENO); /* closes the pipe's last writing end, so that read() sees the end */
     close(saved[1]);
     size_t n = 0;
     ssize_t got;
@@ -34,12 +34,12 @@ static size_t captured(int saved[2])
     return n;
 }
 
-#define CAPTURE(...)              \
-    do {                          \
-        int saved_[2];            \
-        capture(saved_);          \
-        __VA_ARGS__;              \
-        captured(saved_);         \
+#define CAPTURE(...)      \
+    do {                  \
+        int saved_[2];    \
+        capture(saved_);  \
+        __VA_ARGS__;      \
+        captured(saved_); \
     } while (0)
 
 static void reset_log(void)
@@ -86,7 +86,8 @@ static void json_lines_hold_the_same(void **state)
     log_json = 1;
     struct log_scope scope = {"call=c-1"};
     char quoted[64];
-    CAPTURE(LOG(&scope, LOG_INFO, "a.b", "n=%d text=%s", 7, log_quote(SPAN_LIT("say \"hi\" \\ a=b"), quoted, sizeof(quoted))));
+    CAPTURE(LOG(&scope, LOG_INFO, "a.b", "n=%d text=%s", 7,
+                log_quote(SPAN_LIT("say \"hi\" \\ a=b"), quoted, sizeof(quoted))));
     assert_true(strlen(line) > 34);
     assert_memory_equal(line, "{\"time\":\"", 9);
     assert_string_equal(line + 9 + 24, "\",\"level\":\"info\",\"event\":\"a.b\",\"call\":\"c-1\",\"n\":\"7\","

@@ -47,7 +47,7 @@ static void a_product_that_overflows_is_refused(void **state)
 {
     (void)state;
     size_t blocks = mem_blocks();
-    volatile size_t half = SIZE_MAX / 2;   /* volatile: the compiler would warn, which is not the point */
+    volatile size_t half = SIZE_MAX / 2; /* volatile: the compiler would warn, which is not the point */
     assert_null(mem_calloc(half, 3));
     assert_int_equal(mem_blocks(), blocks);
 }
@@ -76,7 +76,7 @@ static void the_nth_allocation_fails_once(void **state)
     assert_int_equal(capacity, 0);
     mem_fail_at(1);
     void *moved = mem_realloc(a, 100);
-    assert_null(moved);   /* and a is still ours */
+    assert_null(moved); /* and a is still ours */
     mem_fail_at(0);
     mem_free(a);
     mem_free(b);
@@ -128,7 +128,7 @@ static void the_smallest_and_the_largest_class_have_their_size(void **state)
     assert_non_null(p);
     assert_int_equal(capacity, 64 * 1024);
     mem_big_free(p, capacity);
-    p = mem_big_alloc((64u << 20) + 1, &capacity);   /* above every class: an ordinary block */
+    p = mem_big_alloc((64u << 20) + 1, &capacity); /* above every class: an ordinary block */
     assert_non_null(p);
     assert_int_equal(capacity, (64u << 20) + 1);
     mem_big_free(p, capacity);

@@ -26,7 +26,7 @@ static void case_is_ignored_for_ascii_letters_only(void **state)
     (void)state;
     assert_true(span_iis(SPAN_LIT("Content-TYPE"), "content-type"));
     assert_false(span_iis(SPAN_LIT("content-typ"), "content-type"));
-    assert_false(span_iis(SPAN_LIT("@["), "`{"));   /* 0x20 apart, but no letters */
+    assert_false(span_iis(SPAN_LIT("@["), "`{")); /* 0x20 apart, but no letters */
     assert_false(span_iis(SPAN_LIT("\xc3\x89"), "\xc3\xa9"));
     assert_true(span_ihas(SPAN_LIT("Please Retry later"), "retry LATER"));
     assert_true(span_ihas(SPAN_LIT("x"), ""));

@@ -39,9 +39,9 @@ static const struct row {
     {"two comments", ": a\n: b\n\n", "( a)( b)"},
     {"a comment inside an event belongs to it", "data: a\n: hm\ndata: b\n\n", "[|a\nb|]"},
     {"more blank lines than needed", "\n\ndata: a\n\n\n\ndata: b\n\n\n", "[|a|][|b|]"},
-    {"a mark at the start", "\xef\xbb\xbf" "data: a\n\n", "[|a|]"},
+    {"a mark at the start", "\357\273\277data: a\n\n", "[|a|]"},
     {"a mark before a blank line", "\xef\xbb\xbf\ndata: a\n\n", "[|a|]"},
-    {"a mark later is text", "data: a\n\n\xef\xbb\xbf" "data: b\n\n", "[|a|]<\xef\xbb\xbf" "data: b>"},
+    {"a mark later is text", "data: a\n\n\357\273\277data: b\n\n", "[|a|]<\357\273\277data: b>"},
     {"a bare JSON line", "{\"error\": {\"message\": \"data: x\"}}\n", "<{\"error\": {\"message\": \"data: x\"}}>"},
     {"a bare line ends the event before it", "data: a\n{\"error\":1}\n\n", "[|a|]<{\"error\":1}>"},
     {"events go on after a bare line", "{\"error\":1}\ndata: a\n\n", "<{\"error\":1}>[|a|]"},
@@ -67,7 +67,7 @@ static const struct row {
 struct seen {
     struct buf text, raw;
     unsigned calls;
-    const char *in_from, *in_to;   /* the feed, to see what is copied */
+    const char *in_from, *in_to; /* the feed, to see what is copied */
     unsigned copied;
     pd_err answer;
 };
@@ -271,8 +271,9 @@ static void a_steady_stream_allocates_nothing(void **state)
 static void an_event_larger_than_the_limit_is_refused_however_it_comes(void **state)
 {
     (void)state;
-    static const char *const big[] = {"data: 0123456789012345\n\n", "{0123456789012345678901}\n", "x: 1\nx: 2\nx: 3\nx: 4\nx: 5\n",
-                                      "0123456789012345678901234567890", "\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n"};
+    static const char *const big[] = {"data: 0123456789012345\n\n", "{0123456789012345678901}\n",
+                                      "x: 1\nx: 2\nx: 3\nx: 4\nx: 5\n", "0123456789012345678901234567890",
+                                      "\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n"};
     for (size_t i = 0; i < sizeof(big) / sizeof(big[0]); i++)
         for (size_t step = 1; step <= strlen(big[i]); step++) {
             struct seen seen = {0};

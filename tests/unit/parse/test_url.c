@@ -10,14 +10,14 @@
 /* "tls host port path ?query user", with - for what is absent and [] around IPv6. */
 static const char *show(const struct url *u, char *out, size_t room)
 {
-    snprintf(out, room, "%s %s%.*s%s %u %.*s%s%.*s%s%.*s", u->tls ? "tls" : "tcp", u->ipv6 ? "[" : "", SPAN_FMT(u->host),
-             u->ipv6 ? "]" : "", (unsigned)u->port, SPAN_FMT(u->path), u->query.p ? " ?" : "", SPAN_FMT(u->query),
-             u->user_info.p ? " @" : "", SPAN_FMT(u->user_info));
+    snprintf(out, room, "%s %s%.*s%s %u %.*s%s%.*s%s%.*s", u->tls ? "tls" : "tcp", u->ipv6 ? "[" : "",
+             SPAN_FMT(u->host), u->ipv6 ? "]" : "", (unsigned)u->port, SPAN_FMT(u->path), u->query.p ? " ?" : "",
+             SPAN_FMT(u->query), u->user_info.p ? " @" : "", SPAN_FMT(u->user_info));
     return out;
 }
 
 static const struct row {
-    const char *name, *in, *out;   /* out NULL: refused, and `why` is in the sentence */
+    const char *name, *in, *out; /* out NULL: refused, and `why` is in the sentence */
     const char *why;
 } rows[] = {
     {"a provider", "https://api.openai.com/v1", "tls api.openai.com 443 /v1", NULL},
@@ -28,7 +28,8 @@ static const struct row {
     {"the scheme in capitals", "HTTPS://H", "tls H 443 ", NULL},
     {"IPv6", "http://[::1]:8080/v1", "tcp [::1] 8080 /v1", NULL},
     {"IPv6 without port", "https://[2001:db8::7]", "tls [2001:db8::7] 443 ", NULL},
-    {"a query", "https://x.azure.com/d/?api-version=2024-10-21", "tls x.azure.com 443 /d ?api-version=2024-10-21", NULL},
+    {"a query", "https://x.azure.com/d/?api-version=2024-10-21", "tls x.azure.com 443 /d ?api-version=2024-10-21",
+     NULL},
     {"a query right after the host", "http://h?a=/b", "tcp h 80  ?a=/b", NULL},
     {"an underscore in the host, as in compose files", "http://my_llm:80/", "tcp my_llm 80 ", NULL},
     {"the largest port", "http://h:65535", "tcp h 65535 ", NULL},
@@ -50,7 +51,7 @@ static const struct row {
     {"a port with a sign", "http://h:+80", NULL, "1 to 65535"},
     {"two ports", "http://h:80:80", NULL, "1 to 65535"},
     {"a space in the host", "http://a b/", NULL, "no host name"},
-    {"a non-ASCII host", "http://b\xc3\xbc" "cher.de/", NULL, "no host name"},
+    {"a non-ASCII host", "http://b\303\274cher.de/", NULL, "no host name"},
     {"a backslash", "http://h\\@evil/", NULL, "%XX"},
     {"a backslash in the host", "http://h\\x", NULL, "no host name"},
     {"a line end in the path", "http://h/a\r\nX: y", NULL, "%XX"},

@@ -70,7 +70,7 @@ static void bytes_that_can_become_nothing_are_not_held_back(void **state)
     (void)state;
     assert_int_equal(utf8_whole(SPAN_LIT("ab\x80")), 3);
     assert_int_equal(utf8_whole(SPAN_LIT("ab\xff")), 3);
-    assert_int_equal(utf8_whole(SPAN_LIT("ab\xe0\x80")), 4);   /* overlong, whatever comes */
+    assert_int_equal(utf8_whole(SPAN_LIT("ab\xe0\x80")), 4); /* overlong, whatever comes */
     assert_int_equal(utf8_whole(SPAN_LIT("ab\xf0\x9f")), 2);
     assert_int_equal(utf8_whole(SPAN_LIT("")), 0);
 }
