@@ -125,8 +125,20 @@ static pd_err add_choices(struct collector *k, struct json list)
     return e;
 }
 
+/* What names the answer is said once: the first that is not empty stays, whatever later chunks call it. */
+static bool named_already(const struct collector *k, struct span key)
+{
+    static const char *const names[] = {"id", "created", "model"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (json_key_is(key, names[i]))
+            return merge_says(merge_get(k->top, names[i]));
+    return false;
+}
+
 static pd_err add_member(struct collector *k, struct span key, struct json v)
 {
+    if (named_already(k, key))
+        return PD_OK;
     if (json_key_is(key, "choices"))
         return add_choices(k, v);
     /* "object" is ours to say; the other two are padding that hides the length of chunks. */

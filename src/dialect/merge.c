@@ -75,6 +75,11 @@ bool merge_is_null(const struct merge_node *n)
     return !n || n->kind == MERGE_NONE || (n->kind == MERGE_RAW && span_is(raw_of(n), "null"));
 }
 
+bool merge_says(const struct merge_node *n)
+{
+    return !merge_is_null(n) && !(n->kind == MERGE_RAW && (span_is(raw_of(n), "\"\"") || span_is(raw_of(n), "0")));
+}
+
 /* ---- text that grows -------------------------------------------------------------- */
 
 static pd_err add_piece(struct merge *m, struct merge_node *n, size_t least)
@@ -216,6 +221,8 @@ pd_err merge_object(struct merge *m, struct merge_node *n, struct json obj, enum
     while (json_walk_next(&w, &key, &v)) {
         if (place == MERGE_TOOLS && json_key_is(key, "index"))
             continue;      /* belongs to streams; the item's place says it */
+        if (place == MERGE_TOOLS && json_key_is(key, "id") && merge_says(merge_get(n, "id")))
+            continue;      /* some servers make a new one up for each piece */
         pd_err e = merge_member(m, n, key, v, place);
         if (e)
             return e;

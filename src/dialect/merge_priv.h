@@ -60,6 +60,7 @@ pd_err merge_set(struct merge *m, struct merge_node *n, struct json v) PD_CHECKE
 struct merge_node *merge_get(const struct merge_node *object, const char *key);    /* NULL when absent */
 
 bool merge_is_null(const struct merge_node *n);    /* absent, null, or nothing in it yet */
+bool merge_says(const struct merge_node *n);       /* neither that nor an empty string nor 0 */
 pd_err merge_write(const struct merge_node *n, struct buf *out) PD_CHECKED;
 pd_err merge_write_member(const struct merge_node *n, bool *first, struct buf *out) PD_CHECKED;
 

@@ -1,0 +1,495 @@
+/* Answers of providers, recorded and invented, against what an independent reader says they mean.
+ *
+ * tests/fixtures is ours. PERDURE_FIXTURES names a larger collection in the same format; without it, ../shared/fixtures is
+ * taken when it is there. PERDURE_FIXTURES_REQUIRED=1 makes a missing collection a failure.
+ *
+ * Each stream is fed whole, byte by byte, and in two parts cut at every byte; of one larger than 20 KB at every byte of the
+ * first and last 4 KB and at every 97th between. With the address sanitizer only every 5th of these cuts is made. */
+#include "dialect/models.h"
+#include "told.h"
+
+enum { CUT_ALL = 20 * 1024, CUT_EDGE = 4 * 1024, CUT_STEP = 97 };
+#if defined(__SANITIZE_ADDRESS__)
+enum { CUT_EVERY = 5 };
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+enum { CUT_EVERY = 5 };
+#else
+enum { CUT_EVERY = 1 };
+#endif
+#else
+enum { CUT_EVERY = 1 };
+#endif
+
+struct fixture {
+    const char *folder, *file;
+    struct json expected;
+    struct span body;
+    bool streaming;
+    struct arena *arena;
+    unsigned faults;
+};
+
+static void fault(struct fixture *f, const char *what, struct span want, struct span got)
+{
+    f->faults++;
+    fprintf(stderr, "%s: %s: expected \"%.*s\", got \"%.*s\"\n", f->file, what, SPAN_FMT(want), SPAN_FMT(got));
+}
+
+static void same(struct fixture *f, const char *what, struct span want, struct span got)
+{
+    if (!span_eq(want, got))
+        fault(f, what, want, got);
+}
+
+static void same_number(struct fixture *f, const char *what, int64_t want, int64_t got)
+{
+    if (want != got) {
+        f->faults++;
+        fprintf(stderr, "%s: %s: expected %lld, got %lld\n", f->file, what, (long long)want, (long long)got);
+    }
+}
+
+/* An expected text; null and absent are the empty text. */
+static struct span expected_text(struct fixture *f, struct json v)
+{
+    struct span text = SPAN_NONE;
+    if (v.type == JSON_STRING)
+        assert_int_equal(json_text(v, f->arena, &text), PD_OK);
+    return text;
+}
+
+static int64_t expected_number(struct json v, int64_t otherwise)
+{
+    int64_t n;
+    return json_i64(v, &n) ? n : otherwise;
+}
+
+/* The text of what was collected escaped. */
+static struct span plain(struct fixture *f, struct span escaped)
+{
+    char *quoted = arena_printf(f->arena, "\"%.*s\"", SPAN_FMT(escaped));
+    struct json v = {JSON_STRING, span_str(quoted)};
+    struct span text = SPAN_NONE;
+    if (json_text(v, f->arena, &text))
+        fault(f, "a text that cannot be unescaped", SPAN_NONE, escaped);
+    return text;
+}
+
+/* ---- what was said ------------------------------------------------------------------ */
+
+static void check_tools(struct fixture *f, const struct told_choice *c)
+{
+    struct json_walk w;
+    struct json tool;
+    unsigned i = 0;
+    json_walk_init(&w, json_get(f->expected, "tool_calls"));
+    for (; json_walk_next(&w, NULL, &tool); i++) {
+        if (i >= c->tool_count)
+            continue;
+        const struct told_tool *got = &c->tools[i];
+        same(f, "tool id", expected_text(f, json_get(tool, "id")), plain(f, buf_span(&got->id)));
+        same(f, "tool name", expected_text(f, json_get(tool, "name")), plain(f, buf_span(&got->name)));
+        same(f, "tool arguments", expected_text(f, json_get(tool, "arguments")), plain(f, buf_span(&got->arguments)));
+        same_number(f, "legacy", json_is_true(json_get(tool, "legacy_function_call")), got->legacy);
+    }
+    same_number(f, "tool calls", i, c->tool_count);
+}
+
+static void check_said(struct fixture *f, const struct told *t)
+{
+    const struct told_choice *c = &t->choices[0];
+    assert_int_equal(t->err, PD_OK);
+    same(f, "text", expected_text(f, json_get(f->expected, "text")), plain(f, buf_span(&c->text)));
+    same(f, "reasoning", expected_text(f, json_get(f->expected, "reasoning")), plain(f, buf_span(&c->reasoning)));
+    same(f, "refusal", expected_text(f, json_get(f->expected, "refusal")), plain(f, buf_span(&c->refusal)));
+    check_tools(f, c);
+}
+
+static void check_facts(struct fixture *f, const struct answer_facts *facts)
+{
+    struct json usage = json_get(f->expected, "usage_norm"), finish = json_get(f->expected, "finish_norm");
+    same(f, "response id", expected_text(f, json_get(f->expected, "response_id")), facts->id);
+    same(f, "model", expected_text(f, json_get(f->expected, "model")), facts->model);
+    same(f, "finish reason", expected_text(f, json_get(f->expected, "finish_reason")), facts->finish_raw);
+    same(f, "finish", finish.type == JSON_STRING ? expected_text(f, finish) : SPAN_LIT("none"), span_str(msg_finish_name(facts->finish)));
+    same_number(f, "input_total", expected_number(json_get(usage, "input_total"), -1), facts->usage.input_total);
+    /* One server says it beside the details; the larger collection's reader looks into these only. */
+    int64_t beside = expected_number(json_path(f->expected, "usage.cached_tokens"), -1);
+    same_number(f, "cache_read", expected_number(json_get(usage, "cache_read"), beside), facts->usage.cache_read);
+    same_number(f, "output_total", expected_number(json_get(usage, "output_total"), -1), facts->usage.output_total);
+    same_number(f, "reasoning tokens", expected_number(json_get(usage, "reasoning"), -1), facts->usage.reasoning);
+    /* The larger collection never says it, although some bodies do. */
+    if (json_get(usage, "cache_write").type == JSON_NUMBER)
+        same_number(f, "cache_write", expected_number(json_get(usage, "cache_write"), -1), facts->usage.cache_write);
+    same_number(f, "usage reported", json_get(f->expected, "usage").type == JSON_OBJECT, facts->usage_raw.n > 0);
+}
+
+static void check_end(struct fixture *f, enum answer_end end)
+{
+    struct span outcome = json_inner(json_get(f->expected, "outcome"));
+    const char *want = span_is(outcome, "success")      ? "complete"
+                       : span_is(outcome, "incomplete") ? "cut"
+                       : span_is(outcome, "empty")      ? "empty"
+                                                        : "failed";
+    same(f, "end", span_str(want), span_str(end_name(end)));
+}
+
+/* ---- streams -------------------------------------------------------------------------- */
+
+static void read_parts(struct fixture *f, struct span a, struct span b, bool collect, struct reading *r)
+{
+    assert_int_equal(reading_init(r, &codec_openai_chat, collect), PD_OK);
+    pd_err e = reading_feed(r, a);
+    if (!e)
+        e = reading_feed(r, b);
+    if (!e)
+        e = answer_finish(r->an, &r->end);
+    if (e)
+        fail_msg("%s: %s", f->file, pd_err_name(e));
+}
+
+static void check_same_when_cut(struct fixture *f, struct span want, size_t at)
+{
+    struct reading r;
+    struct buf got;
+    buf_init(&got, 0);
+    read_parts(f, span_upto(f->body, at), span_from(f->body, at), false, &r);
+    assert_int_equal(reading_put(&r, &got), PD_OK);
+    if (!span_eq(want, buf_span(&got)))
+        fault(f, arena_printf(f->arena, "cut at byte %zu", at), want, buf_span(&got));
+    buf_done(&got);
+    reading_done(&r);
+}
+
+static void check_same_byte_by_byte(struct fixture *f, struct span want)
+{
+    struct reading r;
+    struct buf got;
+    buf_init(&got, 0);
+    assert_int_equal(reading_init(&r, &codec_openai_chat, false), PD_OK);
+    for (size_t i = 0; i < f->body.n; i++)
+        assert_int_equal(reading_feed(&r, span_of(f->body.p + i, 1)), PD_OK);
+    assert_int_equal(answer_finish(r.an, &r.end), PD_OK);
+    assert_int_equal(reading_put(&r, &got), PD_OK);
+    if (!span_eq(want, buf_span(&got)))
+        fault(f, "byte by byte", want, buf_span(&got));
+    buf_done(&got);
+    reading_done(&r);
+}
+
+static void check_every_cut(struct fixture *f, struct span want)
+{
+    size_t n = f->body.n;
+    check_same_byte_by_byte(f, want);
+    for (size_t at = 1; at < n; at += CUT_EVERY) {
+        bool edge = n <= CUT_ALL || at < CUT_EDGE || at >= n - CUT_EDGE;
+        if (edge || at % CUT_STEP < CUT_EVERY)
+            check_same_when_cut(f, want, at);
+    }
+}
+
+/* The client gets the source's own bytes, but for what was no SSE. */
+static void check_raw(struct fixture *f, const struct reading *r)
+{
+    struct span raw = buf_span(&r->raw);
+    if (json_is_true(json_get(f->expected, "error_not_sse_framed")) || json_is_true(json_get(f->expected, "framed_anew")))
+        return;
+    if (raw.n > f->body.n || memcmp(raw.p, f->body.p, raw.n) != 0 || span_trim(span_from(f->body, raw.n)).n)
+        fault(f, "bytes for the client", f->body, raw);
+}
+
+static void check_whole_says(struct fixture *f, const char *what, struct span body, struct span want, bool complete)
+{
+    struct answer_facts facts;
+    enum answer_end end;
+    struct buf got;
+    struct told *told = told_new();
+    buf_init(&got, 0);
+    assert_int_equal(answer_read_whole(&codec_openai_chat, body, f->arena, &facts, &end, told_on_delta, told), PD_OK);
+    assert_int_equal(facts_put(&facts, &got), PD_OK);
+    assert_int_equal(told_put(told, &got), PD_OK);
+    same(f, what, want, buf_span(&got));
+    if (complete)
+        same(f, what, SPAN_LIT("complete"), span_str(end_name(end)));
+    buf_done(&got);
+    told_free(told);
+}
+
+/* What is collected from a stream says what the stream said. */
+static void check_collected(struct fixture *f, struct reading *r)
+{
+    struct buf body, want;
+    buf_init(&body, 0);
+    buf_init(&want, 0);
+    assert_int_equal(collector_write(r->collector, &body), PD_OK);
+    same_number(f, "collected is JSON", PD_OK, json_check(buf_span(&body)));
+    assert_int_equal(facts_put(answer_facts(r->an), &want), PD_OK);
+    assert_int_equal(told_put(r->told, &want), PD_OK);
+    check_whole_says(f, "collected", buf_span(&body), buf_span(&want), r->end == ANSWER_COMPLETE);
+    buf_done(&body);
+    buf_done(&want);
+}
+
+static void check_stream(struct fixture *f)
+{
+    struct reading r;
+    struct buf said;
+    buf_init(&said, 0);
+    read_parts(f, f->body, SPAN_NONE, true, &r);
+    const struct answer_facts *facts = answer_facts(r.an);
+    check_said(f, r.told);
+    check_facts(f, facts);
+    check_end(f, r.end);
+    same_number(f, "events", expected_number(json_get(f->expected, "events"), -1), facts->events);
+    same_number(f, "comments", expected_number(json_get(f->expected, "sse_comments"), 0), facts->comments);
+    same_number(f, "malformed", expected_number(json_get(f->expected, "malformed"), 0), facts->malformed);
+    same(f, "terminator", expected_text(f, json_get(f->expected, "terminator")), facts->done ? SPAN_LIT("[DONE]") : SPAN_NONE);
+    check_raw(f, &r);
+    if (facts->has_output && !facts->error)
+        check_collected(f, &r);
+    assert_int_equal(reading_put(&r, &said), PD_OK);
+    check_every_cut(f, buf_span(&said));
+    buf_done(&said);
+    reading_done(&r);
+}
+
+/* ---- whole bodies --------------------------------------------------------------------- */
+
+/* A whole answer as a stream says what it said. */
+static void check_expanded(struct fixture *f, struct span want)
+{
+    struct reading r;
+    struct buf stream, got;
+    buf_init(&stream, 0);
+    buf_init(&got, 0);
+    assert_int_equal(answer_expand(&codec_openai_chat, f->body, true, &stream), PD_OK);
+    read_parts(f, buf_span(&stream), SPAN_NONE, true, &r);
+    assert_int_equal(facts_put(answer_facts(r.an), &got), PD_OK);
+    assert_int_equal(told_put(r.told, &got), PD_OK);
+    same(f, "expanded", want, buf_span(&got));
+    same(f, "expanded", SPAN_LIT("complete"), span_str(end_name(r.end)));
+    same_number(f, "expanded ends in [DONE]", 1, answer_facts(r.an)->done);
+    check_collected(f, &r);
+    buf_done(&stream);
+    buf_done(&got);
+    reading_done(&r);
+}
+
+/* No part of a body passes for a whole one. */
+static void check_no_prefix_is_whole(struct fixture *f, const struct codec *c)
+{
+    size_t least = span_trim(f->body).n;
+    for (size_t n = 0; n < least; n++) {
+        struct answer_facts facts;
+        enum answer_end end;
+        assert_int_equal(answer_read_whole(c, span_upto(f->body, n), f->arena, &facts, &end, NULL, NULL), PD_OK);
+        if (end == ANSWER_COMPLETE) {
+            same_number(f, "complete although cut", (int64_t)f->body.n, (int64_t)n);
+            return;
+        }
+    }
+}
+
+static void check_whole_chat(struct fixture *f)
+{
+    struct answer_facts facts;
+    enum answer_end end;
+    struct told *told = told_new();
+    struct buf said;
+    buf_init(&said, 0);
+    assert_int_equal(answer_read_whole(&codec_openai_chat, f->body, f->arena, &facts, &end, told_on_delta, told), PD_OK);
+    if (json_is(json_get(f->expected, "outcome"), "error")) {
+        same_number(f, "an error is no answer", 1, end != ANSWER_COMPLETE && !facts.has_output);
+    } else {
+        check_said(f, told);
+        check_facts(f, &facts);
+        check_end(f, end);
+    }
+    check_no_prefix_is_whole(f, &codec_openai_chat);
+    if (json_is(json_get(f->expected, "outcome"), "success")) {
+        assert_int_equal(facts_put(&facts, &said), PD_OK);
+        assert_int_equal(told_put(told, &said), PD_OK);
+        check_expanded(f, buf_span(&said));
+    }
+    buf_done(&said);
+    told_free(told);
+}
+
+static void check_values(struct fixture *f, struct json vector)
+{
+    struct json want = json_get(f->expected, "first_values"), v, item;
+    struct json_walk w;
+    if (want.type == JSON_STRING) {
+        same_number(f, "base64", 1, vector.type == JSON_STRING && json_inner(vector).n > json_inner(want).n);
+        same(f, "first values", json_inner(want), span_upto(json_inner(vector), json_inner(want).n));
+        return;
+    }
+    int64_t dimensions = 0;
+    json_walk_init(&w, vector);
+    while (json_walk_next(&w, NULL, &item)) {
+        double a, b;
+        v = json_path(want, arena_printf(f->arena, "%lld", (long long)dimensions++));
+        if (v.type == JSON_NUMBER && json_f64(v, &a) && json_f64(item, &b))
+            same_number(f, "a value", 1, a <= b && a >= b);
+    }
+    same_number(f, "dimensions", expected_number(json_get(f->expected, "dimensions"), -1), dimensions);
+}
+
+static void check_embeddings(struct fixture *f)
+{
+    struct answer_facts facts;
+    enum answer_end end;
+    struct json body, item;
+    struct json_walk w;
+    int64_t count = 0;
+    assert_int_equal(answer_read_whole(&codec_openai_embeddings, f->body, f->arena, &facts, &end, NULL, NULL), PD_OK);
+    if (json_is(json_get(f->expected, "outcome"), "error")) {
+        same_number(f, "an error is no answer", 1, end != ANSWER_COMPLETE && !facts.has_output);
+        return;
+    }
+    check_end(f, end);
+    same(f, "model", expected_text(f, json_get(f->expected, "model")), facts.model);
+    same_number(f, "tokens", expected_number(json_path(f->expected, "usage.prompt_tokens"), -1), facts.usage.input_total);
+    assert_int_equal(json_first(f->body, &body, NULL), PD_OK);
+    json_walk_init(&w, json_get(body, "data"));
+    while (json_walk_next(&w, NULL, &item))
+        if (count++ == 0)
+            check_values(f, json_get(item, "embedding"));
+    same_number(f, "count", expected_number(json_get(f->expected, "count"), -1), count);
+}
+
+struct listing {
+    struct fixture *f;
+    int64_t count;
+};
+
+static pd_err on_model(void *ctx, struct span id)
+{
+    struct listing *l = ctx;
+    struct json want = json_path(l->f->expected, arena_printf(l->f->arena, "first_ids.%lld", (long long)l->count++));
+    if (want.type == JSON_STRING)
+        same(l->f, "a model's id", expected_text(l->f, want), id);
+    return PD_OK;
+}
+
+static void check_models(struct fixture *f)
+{
+    struct listing l = {.f = f};
+    pd_err e = models_read(f->body, on_model, &l);
+    if (json_is(json_get(f->expected, "outcome"), "error")) {
+        same_number(f, "an error is no list", PD_INVALID, e);
+        return;
+    }
+    same_number(f, "read", PD_OK, e);
+    same_number(f, "count", expected_number(json_get(f->expected, "count"), -1), l.count);
+}
+
+/* ---- the collections ------------------------------------------------------------------- */
+
+static bool read_file(const char *path, struct buf *out)
+{
+    FILE *in = fopen(path, "rb");
+    if (!in)
+        return false;
+    size_t n;
+    do {
+        assert_int_equal(buf_reserve(out, 64 * 1024), PD_OK);
+        n = fread(out->p + out->tail, 1, 64 * 1024, in);
+        buf_added(out, n);
+    } while (n);
+    fclose(in);
+    return true;
+}
+
+static void check_one(struct fixture *f, struct span dialect)
+{
+    char *path = arena_printf(f->arena, "%s/%s", f->folder, f->file);
+    struct buf body;
+    buf_init(&body, 0);
+    if (!read_file(path, &body))
+        fail_msg("%s: cannot be opened", path);
+    f->body = buf_span(&body);
+    if (span_is(dialect, "models"))
+        check_models(f);
+    else if (span_is(dialect, "openai-embeddings"))
+        check_embeddings(f);
+    else if (f->streaming)
+        check_stream(f);
+    else
+        check_whole_chat(f);
+    buf_done(&body);
+}
+
+/* Returns how many fixtures of our dialects the folder's index has. */
+static unsigned check_folder(const char *folder, unsigned *faults)
+{
+    struct buf text;
+    struct json index, entry;
+    struct json_walk w;
+    unsigned count = 0;
+    char path[512];
+    snprintf(path, sizeof(path), "%s/index.json", folder);
+    buf_init(&text, 0);
+    if (!read_file(path, &text))
+        fail_msg("%s: cannot be opened", path);
+    assert_int_equal(json_check(buf_span(&text)), PD_OK);
+    assert_int_equal(json_first(buf_span(&text), &index, NULL), PD_OK);
+    json_walk_init(&w, json_get(index, "fixtures"));
+    while (json_walk_next(&w, NULL, &entry)) {
+        struct span dialect = json_inner(json_get(entry, "dialect"));
+        if (!span_is(dialect, "openai-chat") && !span_is(dialect, "openai-embeddings") && !span_is(dialect, "models"))
+            continue;
+        struct arena a;
+        arena_init(&a, 4096, 0);
+        struct span file = json_inner(json_get(entry, "file"));
+        struct fixture f = {.folder = folder,
+                            .file = arena_strndup(&a, file.p, file.n),
+                            .expected = json_get(entry, "expected"),
+                            .streaming = json_is_true(json_get(entry, "streaming")),
+                            .arena = &a};
+        check_one(&f, dialect);
+        *faults += f.faults;
+        count++;
+        arena_done(&a);
+    }
+    buf_done(&text);
+    return count;
+}
+
+static void our_fixtures_read_as_written(void **state)
+{
+    (void)state;
+    unsigned faults = 0;
+    assert_true(check_folder("tests/fixtures", &faults) >= 20);
+    assert_int_equal(faults, 0);
+}
+
+static void recorded_fixtures_read_as_expected(void **state)
+{
+    (void)state;
+    const char *folder = getenv("PERDURE_FIXTURES"), *required = getenv("PERDURE_FIXTURES_REQUIRED");
+    if (!folder || !*folder)
+        folder = "../shared/fixtures";
+    char path[512];
+    snprintf(path, sizeof(path), "%s/index.json", folder);
+    FILE *in = fopen(path, "rb");
+    if (!in && required && strcmp(required, "1") == 0)
+        fail_msg("%s is not there: set PERDURE_FIXTURES", path);
+    if (!in)
+        skip();
+    fclose(in);
+    unsigned faults = 0, count = check_folder(folder, &faults);
+    print_message("%u recorded fixtures\n", count);
+    assert_true(count > 0);
+    assert_int_equal(faults, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(our_fixtures_read_as_written),
+        cmocka_unit_test(recorded_fixtures_read_as_expected),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
