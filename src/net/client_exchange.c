@@ -317,7 +317,7 @@ void exchange_lost(struct exchange *x, pd_err err)
         x->part = 0;
         x->part_at = 0;
         x->head_seen = 0;
-        x->sent = x->send_blocked = false;
+        x->sent = x->send_blocked = x->no_more = false;
         x->c->stats.stale_retries_total++;
         dial_anew(x);
         return;

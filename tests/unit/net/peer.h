@@ -42,6 +42,7 @@ struct peer {
     void *arg;
     SSL_CTX *tls;                    /* set: every accepted connection begins with a handshake */
     sem_t go;                        /* test -> script */
+    sem_t said;                      /* script -> test, for a test that must not run its loop meanwhile */
     _Atomic int told;                /* script -> test */
     void (*wake)(void *ctx);
     void *wake_ctx;
@@ -78,6 +79,7 @@ PEER_FN void peer_init(struct peer *p)
 {
     *p = (struct peer){0};
     sem_init(&p->go, 0, 0);
+    sem_init(&p->said, 0, 0);
     p->fd = peer_listen_on("127.0.0.1", &p->port, 64);
     assert_true(p->fd >= 0);
     snprintf(p->url, sizeof(p->url), "http://127.0.0.1:%u", (unsigned)p->port);
@@ -102,22 +104,29 @@ PEER_FN void peer_join(struct peer *p)
     pthread_join(p->thread, NULL);
     close(p->fd);
     sem_destroy(&p->go);
+    sem_destroy(&p->said);
     if (p->wrong_line)
         fail_msg("the scripted peer found something wrong at line %d", p->wrong_line);
 }
 
 /* The test lets the script go on; the script waits for it. */
 PEER_FN void peer_go(struct peer *p) { sem_post(&p->go); }
-PEER_FN void peer_wait(struct peer *p)
+PEER_FN bool peer_patient(sem_t *s)
 {
     struct timespec t;
     clock_gettime(CLOCK_REALTIME, &t);
     t.tv_sec += PEER_PATIENCE_MS / 1000;
-    peer_check(p, sem_timedwait(&p->go, &t) == 0);
+    int r;
+    while ((r = sem_timedwait(s, &t)) != 0 && errno == EINTR) {
+    }
+    return r == 0;
 }
+PEER_FN void peer_wait(struct peer *p) { peer_check(p, peer_patient(&p->go)); }
+PEER_FN void peer_hear(struct peer *p) { assert_true(peer_patient(&p->said)); }
 PEER_FN void peer_tell(struct peer *p)
 {
     p->told++;
+    sem_post(&p->said);
     if (p->wake)
         p->wake(p->wake_ctx);
 }
