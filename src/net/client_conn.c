@@ -29,7 +29,7 @@ pd_err conn_errno(int code)
     }
 }
 
-struct conn *conn_new(struct client *c, struct origin *o)
+struct conn *upstream_new(struct client *c, struct origin *o)
 {
     struct conn *k = mem_zalloc(sizeof(*k));
     if (!k)
@@ -66,7 +66,7 @@ static void idle_event(struct conn *k)
     char byte;
     if (k->tls.ssl && conn_read(k, &byte, 1) == 0 && !k->read_end)
         return;
-    conn_close(k);
+    upstream_close(k);
 }
 
 static void on_event(void *ctx, int events, pd_err err)
@@ -81,7 +81,7 @@ static void on_event(void *ctx, int events, pd_err err)
         return;
     case CONN_IDLE:
         if (err)
-            conn_close(k);
+            upstream_close(k);
         else
             idle_event(k);
         return;
@@ -153,7 +153,7 @@ bool conn_connected(struct conn *k, int *ret_errno)
     return true;
 }
 
-void conn_close(struct conn *k)
+void upstream_close(struct conn *k)
 {
     if (k->state == CONN_CLOSING)
         return;

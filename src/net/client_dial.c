@@ -14,7 +14,7 @@ static void stop(struct dial *d)
     dns_cancel(&d->ask);
     timer_stop(d->c->loop, &d->stagger);
     LIST_EACH(it, &d->tries)
-        conn_close(LIST_OF(it, struct conn, node));
+        upstream_close(LIST_OF(it, struct conn, node));
     d->x->dial = NULL;
     mem_free(d);
 }
@@ -75,7 +75,7 @@ static void remember(struct dial *d, pd_err err, int code, const union dns_addre
 
 static void try_one(struct dial *d, const union dns_address *a)
 {
-    struct conn *k = conn_new(d->c, d->x->o);
+    struct conn *k = upstream_new(d->c, d->x->o);
     if (!k) {
         remember(d, PD_NOMEM, 0, a);
         return;
@@ -120,7 +120,7 @@ void dial_event(struct conn *k)
     int code;
     if (!conn_connected(k, &code)) {
         remember(d, conn_errno(code), code, &k->address);
-        conn_close(k);
+        upstream_close(k);
         timer_stop(d->c->loop, &d->stagger);
         try_next(d);
         return;

@@ -45,7 +45,7 @@ void exchange_abort(struct exchange *x)
     if (x->dial)
         dial_abort(x->dial);
     if (x->conn)
-        conn_close(x->conn);
+        upstream_close(x->conn);
     x->conn = NULL;
     timer_stop(x->c->loop, &x->deadline);
     later_cancel(&x->kick);
@@ -311,7 +311,7 @@ static void on_kick(void *ctx)
 void exchange_lost(struct exchange *x, pd_err err)
 {
     if (x->info.reused && !x->answered && !x->retried && (err == PD_CLOSED || err == PD_CUT || err == PD_RESET || err == PD_IO)) {
-        conn_close(x->conn);
+        upstream_close(x->conn);
         x->conn = NULL;
         x->retried = true;
         x->part = 0;

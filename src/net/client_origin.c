@@ -21,7 +21,7 @@ static void sweep(void *ctx)
     uint64_t now = loop_now_ms(c->loop);
     struct conn *k;
     while ((k = oldest(o)) != NULL && k->idle_since_ms + c->rules.idle_ms <= now)
-        conn_close(k);
+        upstream_close(k);
     if (k)
         timer_arm(c->loop, &o->idle_timer, k->idle_since_ms + c->rules.idle_ms);
 }
@@ -30,11 +30,11 @@ void origin_put_idle(struct origin *o, struct conn *k)
 {
     struct client *c = o->c;
     if (c->closed || c->rules.idle_per_origin == 0) {
-        conn_close(k);
+        upstream_close(k);
         return;
     }
     while (o->idle_count >= c->rules.idle_per_origin)
-        conn_close(oldest(o));
+        upstream_close(oldest(o));
     k->state = CONN_IDLE;
     k->x = NULL;
     k->idle_since_ms = loop_now_ms(c->loop);
@@ -69,7 +69,7 @@ void origin_close_idle(struct origin *o)
 {
     struct conn *k;
     while ((k = oldest(o)) != NULL)
-        conn_close(k);
+        upstream_close(k);
 }
 
 /* ---- trust: one TLS context for all who trust alike ----------------------------------------- */

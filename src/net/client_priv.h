@@ -7,7 +7,7 @@
  *   client_exchange.c  one exchange: its phases, deadlines and end
  *   client_send.c      its request              client_recv.c   its answer
  *
- * Lifetimes. A connection ends by conn_close() and is freed in its watch's closed callback, a later turn. An exchange that ended
+ * Lifetimes. A connection ends by upstream_close() and is freed in its watch's closed callback, a later turn. An exchange that ended
  * goes to the graveyard and is freed at the end of the turn. So no callback frees what its caller still holds, and whoever
  * called out only has to ask "is it still mine?" (x->ended, k->state) before going on. */
 #ifndef PERDURE_NET_CLIENT_PRIV_H
@@ -138,12 +138,12 @@ void origin_lost_idle(struct origin *o, struct conn *k);
 void origin_close_idle(struct origin *o);
 
 /* client_conn.c */
-struct conn *conn_new(struct client *c, struct origin *o) PD_CHECKED;
+struct conn *upstream_new(struct client *c, struct origin *o) PD_CHECKED;
 /* Starts connecting. On an error the connection is closed and freed. */
 pd_err conn_connect(struct conn *k, const union dns_address *a, uint16_t port) PD_CHECKED;
 /* After the first event: did it connect? *ret_errno is the system's answer. */
 bool conn_connected(struct conn *k, int *ret_errno);
-void conn_close(struct conn *k);
+void upstream_close(struct conn *k);
 /* *ret bytes, 0 when it would block; when reading ended k->read_end says how, and bytes may still have come. */
 size_t conn_read(struct conn *k, char *p, size_t n);
 /* As writev; 0 when it would block. An error is in k->send_end. */
