@@ -64,7 +64,7 @@ uint64_t hint_cap(double ms)
 {
     if (!(ms > 0))
         return 0;
-    /* Rounded up: a provider that says 0.4 ms does not mean now. */
+    /* Rounded up, as 0.4 ms is not now; not by the last bits of 1.78 x 1000. */
     return ms >= (double)HINT_MAX_MS ? HINT_MAX_MS : (uint64_t)(ms + 0.999);
 }
 
@@ -335,6 +335,8 @@ static bool from_metadata(struct json error, uint64_t wall_ms, uint64_t *ret_ms)
 static bool from_body(struct span body, uint64_t wall_ms, uint64_t *ret_ms)
 {
     struct json doc = envelope_document(body);
+    if (doc.type == JSON_ARRAY)
+        doc = json_path(doc, "0");
     struct json error = json_get(doc, "error");
     if (error.type != JSON_OBJECT)
         error = (struct json){.type = JSON_NONE};

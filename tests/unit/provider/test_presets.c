@@ -1,0 +1,142 @@
+#include "parse/url.h"
+#include "provider/presets.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static const struct {
+    const char *name, *base_url, *key_env, *url_env;
+} rows[] = {
+    {"openai", "https://api.openai.com/v1", "OPENAI_API_KEY", NULL},
+    {"deepseek", "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY", NULL},
+    {"siliconflow", "https://api.siliconflow.cn/v1", "SILICONFLOW_API_KEY", "SILICONFLOW_BASE_URL"},
+    {"chutes", "https://llm.chutes.ai/v1", "CHUTES_API_KEY", NULL},
+    {"nvidia", "https://integrate.api.nvidia.com/v1", "NVIDIA_API_KEY", NULL},
+    {"mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY", NULL},
+    {"groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY", NULL},
+    {"openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", NULL},
+    {"together", "https://api.together.xyz/v1", "TOGETHER_API_KEY", NULL},
+    {"fireworks", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY", NULL},
+    {"azure-openai", NULL, "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT"},
+    {"vllm", "http://127.0.0.1:8000/v1", "VLLM_API_KEY", "VLLM_BASE_URL"},
+    {"llamacpp", "http://127.0.0.1:8080/v1", "LLAMACPP_API_KEY", "LLAMACPP_BASE_URL"},
+    {"ollama", "http://127.0.0.1:11434/v1", "OLLAMA_API_KEY", "OLLAMA_HOST"},
+    {"openai-compatible", NULL, "OPENAI_COMPATIBLE_API_KEY", "OPENAI_COMPATIBLE_BASE_URL"},
+};
+
+static bool same(const char *a, const char *b)
+{
+    return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+static void each_provider_is_where_its_sdk_goes(void **state)
+{
+    (void)state;
+    assert_int_equal(presets.count, sizeof rows / sizeof rows[0]);
+    for (size_t i = 0; i < presets.count; i++) {
+        const struct preset *p = preset_find(&presets, rows[i].name);
+        assert_non_null(p);
+        if (!same(p->base_url, rows[i].base_url) || !same(p->key_env, rows[i].key_env) || !same(p->url_env, rows[i].url_env))
+            fail_msg("%s", rows[i].name);
+    }
+}
+
+static void every_row_is_whole(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < presets.count; i++) {
+        const struct preset *p = &presets.rows[i];
+        struct url u;
+        const char *why;
+        assert_non_null(p->name);
+        assert_non_null(p->title);
+        assert_non_null(p->otel_name);
+        assert_string_equal(p->dialect, "openai-chat");
+        /* Found without a config: by its key, or by its address. */
+        assert_true(p->key_env || p->url_env);
+        assert_true(p->base_url || p->url_env);
+        if (p->auth != AUTH_OPTIONAL_BEARER)
+            assert_non_null(p->key_env);
+        if (p->local)
+            assert_int_equal(p->auth, AUTH_OPTIONAL_BEARER);
+        if (p->base_url) {
+            assert_int_equal(url_parse(span_str(p->base_url), &u, &why), PD_OK);
+            assert_true(u.tls == !p->local);
+            assert_true(span_ends(span_str(p->base_url), "/v1"));
+        }
+        for (size_t k = 0; k < i; k++)
+            assert_string_not_equal(p->name, presets.rows[k].name);
+    }
+}
+
+static void a_name_is_found_in_any_case_and_no_other_is(void **state)
+{
+    (void)state;
+    assert_string_equal(preset_find(&presets, "OpenAI")->name, "openai");
+    assert_null(preset_find(&presets, "open"));
+    assert_null(preset_find(&presets, ""));
+    assert_null(preset_find(&presets, "openai-compatible2"));
+}
+
+static const struct {
+    const char *preset, *given, *url;
+} urls[] = {
+    {"azure-openai", "https://res.openai.azure.com", "https://res.openai.azure.com/openai/v1"},
+    {"azure-openai", "https://res.openai.azure.com/", "https://res.openai.azure.com/openai/v1"},
+    {"azure-openai", "https://res.openai.azure.com/openai/v1/", "https://res.openai.azure.com/openai/v1"},
+    {"ollama", "127.0.0.1:11434", "http://127.0.0.1:11434/v1"},
+    {"ollama", "0.0.0.0", "http://0.0.0.0:11434/v1"},
+    {"ollama", "box.lan:80", "http://box.lan:80/v1"},
+    {"ollama", "https://ollama.com", "https://ollama.com/v1"},
+    {"ollama", "http://box/v1", "http://box/v1"},
+    {"ollama", "[::1]", "http://[::1]:11434/v1"},
+    {"ollama", "[::1]:5", "http://[::1]:5/v1"},
+    {"vllm", "http://gpu:8000", "http://gpu:8000/v1"},
+    {"vllm", "http://gpu:8000/v1//", "http://gpu:8000/v1"},
+    {"vllm", "http://proxy/models/a/v1", "http://proxy/models/a/v1"},
+    {"vllm", "gpu", "http://gpu:8000/v1"},
+    {"openai-compatible", "https://x.example/api", "https://x.example/api"},
+    {"openai-compatible", "https://x.example/", "https://x.example"},
+    {"openai-compatible", " https://x.example/v1 \n", "https://x.example/v1"},
+    {"openai-compatible", "host:9/v1", "http://host:9/v1"},
+    {"ollama", "", NULL},
+    {"ollama", "  / ", NULL},
+};
+
+static void what_a_variable_holds_becomes_a_base_url(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof urls / sizeof urls[0]; i++) {
+        char out[80];
+        const char *got = preset_base_url(preset_find(&presets, urls[i].preset), urls[i].given, out, sizeof out);
+        if (!same(got, urls[i].url))
+            fail_msg("%s \"%s\": %s", urls[i].preset, urls[i].given, got ? got : "nothing");
+    }
+}
+
+static void a_url_that_does_not_fit_is_refused(void **state)
+{
+    (void)state;
+    const struct preset *p = preset_find(&presets, "ollama");
+    const char whole[] = "http://127.0.0.1:11434/v1";
+    char out[sizeof whole];
+    assert_non_null(preset_base_url(p, "127.0.0.1", out, sizeof whole));
+    for (size_t room = 1; room < sizeof whole; room++)
+        assert_null(preset_base_url(p, "127.0.0.1", out, room));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_provider_is_where_its_sdk_goes),
+        cmocka_unit_test(every_row_is_whole),
+        cmocka_unit_test(a_name_is_found_in_any_case_and_no_other_is),
+        cmocka_unit_test(what_a_variable_holds_becomes_a_base_url),
+        cmocka_unit_test(a_url_that_does_not_fit_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
