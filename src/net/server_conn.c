@@ -136,10 +136,10 @@ void conn_next(struct conn *c)
 static void too_large_head(struct conn *c, struct span in)
 {
     if (memchr(in.p, '\n', in.n))
-        conn_refuse(c, 431, "head_too_large", "The request head is larger than the limit head_bytes (%zu bytes).",
+        conn_refuse(c, 431, "head_too_large", "The request head is larger than the limit head_limit (%zu bytes).",
                     c->server->rules.head_bytes);
     else
-        conn_refuse(c, 414, "target_too_long", "The request line is larger than the limit head_bytes (%zu bytes).",
+        conn_refuse(c, 414, "target_too_long", "The request line is larger than the limit head_limit (%zu bytes).",
                     c->server->rules.head_bytes);
 }
 
@@ -181,7 +181,7 @@ static void begin_request(struct conn *c, struct span head, struct span rest, si
     }
     s->stats.requests_total++;
     if (h->content_length > 0 && (uint64_t)h->content_length > s->rules.body_bytes) {
-        conn_refuse(c, 413, "body_too_large", "The request body is larger than the limit body_bytes (%zu bytes).",
+        conn_refuse(c, 413, "body_too_large", "The request body is larger than the limit body_limit (%zu bytes).",
                     s->rules.body_bytes);
         return;
     }
@@ -207,13 +207,13 @@ static void begin_request(struct conn *c, struct span head, struct span rest, si
 /* A part of a head: is it still going to be one? */
 static void wait_for_head(struct conn *c, struct span in)
 {
-    if (in.n > c->server->rules.head_bytes) {
-        too_large_head(c, in);
-        return;
-    }
     if (http1_head_hopeless(in, c->checked)) {
         bad_head(c, 400, "The bytes are not an HTTP/1.1 request: a first line of method, target and version is expected, and lines "
                          "end in CR LF.");
+        return;
+    }
+    if (in.n > c->server->rules.head_bytes) {
+        too_large_head(c, in);
         return;
     }
     c->checked = in.n;
@@ -262,7 +262,7 @@ static void bad_body(struct conn *c, pd_err err)
         conn_refuse(c, 503, "out_of_memory", "The server is out of memory; try again later.");
     else if (err == PD_TOOBIG)
         conn_refuse(c, 413, "body_too_large",
-                    "The request body, or a line of its chunk framing, is larger than its limit (body_bytes is %zu bytes).",
+                    "The request body, or a line of its chunk framing, is larger than its limit (body_limit is %zu bytes).",
                     rules->body_bytes);
     else
         conn_refuse(c, 400, "invalid_http", "The chunk framing of the body is broken.");
@@ -514,7 +514,7 @@ static void body_deadline(struct conn *c)
     uint64_t now = now_ms(c), window = now - c->window_ms;
     if (now - c->progress_ms >= rules->body_stall_ms) {
         c->server->stats.timeouts_total++;
-        conn_refuse(c, 408, "body_timeout", "No byte of the request body came for body_stall_ms (%llu ms).",
+        conn_refuse(c, 408, "body_timeout", "No byte of the request body came for body_timeout (%llu ms).",
                     (unsigned long long)rules->body_stall_ms);
         return;
     }
@@ -541,7 +541,7 @@ static void on_deadline(void *ctx)
         break;
     case CONN_HEAD:
         c->server->stats.timeouts_total++;
-        conn_refuse(c, 408, "head_timeout", "The request head did not come within head_ms (%llu ms).",
+        conn_refuse(c, 408, "head_timeout", "The request head did not come within head_timeout (%llu ms).",
                     (unsigned long long)c->server->rules.head_ms);
         break;
     case CONN_BODY:

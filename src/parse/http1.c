@@ -351,7 +351,7 @@ static pd_err read_request(struct reader *r, struct http1_head *h)
     if (!h->method.n || r->p == r->end || *r->p != ' ')
         return bad(r, "The first line does not start with a method and a space.");
     if (h->method.n > HTTP1_METHOD_MAX)
-        return refuse(r, PD_UNSUPPORTED, 501, "The method is longer than any that is known.");
+        return bad(r, "The method is longer than any that is known.");
     r->p++;
 
     struct span authority = SPAN_NONE;

@@ -107,7 +107,7 @@ static const struct shape shapes[] = {
     SHAPE("tab after the method", "GET\t/ HTTP/1.1\r\n" H "\r\n", 400),
     SHAPE("space before the method", " GET / HTTP/1.1\r\n" H "\r\n", 400),
     SHAPE("no method", "/ HTTP/1.1\r\n" H "\r\n", 400),
-    SHAPE("method of 33 bytes", "ABCDEFGHIJKLMNOPQRSTUVWXYZABCDEFG / HTTP/1.1\r\n" H "\r\n", 501),
+    SHAPE("method of 33 bytes", "ABCDEFGHIJKLMNOPQRSTUVWXYZABCDEFG / HTTP/1.1\r\n" H "\r\n", 400),
     SHAPE("HTTP/0.9", "GET /\r\n\r\n", 400),
     SHAPE("HTTP/0.9 spelt out", "GET / HTTP/0.9\r\n" H "\r\n", 505),
     SHAPE("HTTP/1.2", "GET / HTTP/1.2\r\n" H "\r\n", 505),
