@@ -226,7 +226,7 @@ pd_err conf_load(const char *path, const struct preset_table *presets, conf_env_
     buf_init(&text, CONF_FILE_MAX + 32768);
     pd_err e = read_file(path, &text);
     if (!e)
-        e = conf_parse(buf_span(&text), path, presets, env, env_ctx, report, ret);
+        e = conf_parse(buf_size(&text) ? buf_span(&text) : SPAN_LIT(""), path, presets, env, env_ctx, report, ret);
     else if (e == PD_NOTFOUND || e == PD_IO) {
         char why[200];
         snprintf(why, sizeof(why), "cannot be read: %s", strerror(errno));

@@ -26,9 +26,11 @@ static pd_err write_keys(const struct conf *c, struct buf *out)
         const struct conf_key *k = &c->keys[i];
         e = buf_printf(out, "%s%s%s", i ? ", " : "", k->name, k->admin ? " (admin)" : "");
         if (!e && k->routes_count)
-            e = buf_puts(out, " for ");
+            e = buf_puts(out, " (only ");
         if (!e)
             e = join(out, k->routes, k->routes_count);
+        if (!e && k->routes_count)
+            e = buf_puts(out, ")");
     }
     return e ? e : buf_puts(out, "\n");
 }

@@ -136,7 +136,7 @@ bool conf_text(struct conf_reader *r, const struct node *n, const char *what, st
     struct expansion x = {.r = r, .n = n, .what = what};
     buf_init(&x.out, CONF_FILE_MAX);
     bool fine = expand(&x);
-    struct span text = span_trim(buf_span(&x.out));
+    struct span text = buf_size(&x.out) ? span_trim(buf_span(&x.out)) : SPAN_LIT("");
     const char *copy = fine ? arena_strndup(&r->scratch, text.p, text.n) : NULL;
     buf_done(&x.out);
     if (x.err == PD_TOOBIG)
