@@ -9,7 +9,7 @@ struct edit {
     struct span text;
 };
 
-/* At most: every site of every kind, two for one stream_options, and the insertion. */
+/* Every site of every kind and the insertion are 25. */
 enum { EDITS_MAX = (REQUEST_PARTS_MAX - 1) / 2 };
 
 struct edits {
@@ -18,12 +18,12 @@ struct edits {
     unsigned count;
 };
 
-/* Kept in order of place: edits are few. */
+/* Kept in order of place, an insertion before what is removed there: edits are few. */
 static void add_edit(struct edits *es, size_t at, size_t n, struct span text)
 {
     assert(es->count < EDITS_MAX);
     unsigned i = es->count++;
-    for (; i > 0 && es->list[i - 1].at > at; i--)
+    for (; i > 0 && (es->list[i - 1].at > at || (es->list[i - 1].at == at && n == 0)); i--)
         es->list[i] = es->list[i - 1];
     es->list[i] = (struct edit){at, n, text};
 }
