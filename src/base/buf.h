@@ -18,7 +18,7 @@ struct buf {
 void buf_init(struct buf *b, size_t limit_bytes);      /* takes no memory yet */
 void buf_done(struct buf *b);
 static inline size_t buf_size(const struct buf *b) { return b->tail - b->head; }
-static inline struct span buf_span(const struct buf *b) { return (struct span){b->p + b->head, b->tail - b->head}; }
+static inline struct span buf_span(const struct buf *b) { return (struct span){b->p ? b->p + b->head : NULL, b->tail - b->head}; }
 
 /* Makes room for n more bytes; after it, b->p + b->tail is writable and buf_added(b, k) takes k of them. PD_NOMEM, PD_TOOBIG. */
 pd_err buf_reserve(struct buf *b, size_t n) PD_CHECKED;
