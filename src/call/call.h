@@ -112,7 +112,7 @@ struct call {
     uint32_t used_up;              /* bit per route target: not again in this call */
     uint32_t told;                 /* bit per route target: not_before is its Retry-After */
     uint64_t not_before_ms[ROUTE_TARGETS_MAX];   /* backoff or Retry-After after a failure there */
-    uint8_t tries[ROUTE_TARGETS_MAX];
+    uint8_t tries[ROUTE_TARGETS_MAX];   /* without those that were cancelled and not late */
     struct attempt attempts[CALL_ATTEMPTS_MAX];
     unsigned attempts_count;
     int winner;                    /* attempt that gave the first output; -1 */

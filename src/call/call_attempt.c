@@ -49,8 +49,6 @@ void call_start(struct call *c, unsigned target, bool hedge, uint64_t now, struc
     c->tries[target]++;
     c->retries += again;
     c->hedges += hedge;
-    if (c->tries[target] >= rt->settings.attempts)
-        c->used_up |= 1u << target;
     if (c->want.no_fallback)
         c->used_up |= ~(1u << target);
     call_enter(c, CALL_TRYING, now);
@@ -90,6 +88,7 @@ void call_attempt_cancelled(struct call *c, int attempt, uint64_t now, struct ca
     }
     a->ended_ms = now;
     a->state = ATTEMPT_CANCELLED;
+    c->tries[a->target]--;   /* it might have answered: should the winner break before it is whole, this one may be asked again */
     target_end(call_target_of(c, a)->target, NULL, true, a->trial, now);
     call_act(ret, CALL_CANCEL, attempt);
 }

@@ -66,6 +66,16 @@ static uint32_t tried_set(const struct call *c)
     return set;
 }
 
+/* Not again in this call: where it cannot work, and where all tries were made. */
+static uint32_t closed_set(const struct call *c)
+{
+    uint32_t set = c->used_up;
+    for (unsigned i = 0; i < c->want.route->count; i++)
+        if (c->tries[i] >= c->want.route->targets[i].settings.attempts)
+            set |= bit(i);
+    return set;
+}
+
 static int pick(struct call *c, uint32_t not_these, uint64_t now)
 {
     struct pick_ask ask = {.route = c->want.route, .session = c->want.session, .not_these = not_these, .now_ms = now};
@@ -108,8 +118,9 @@ static uint64_t spread(struct call *c, uint64_t wait_ms)
 static int first_back(const struct call *c, uint64_t now, uint64_t *ret_at_ms, bool *ret_counts)
 {
     int best = -1;
+    uint32_t closed = closed_set(c);
     for (unsigned i = 0; i < c->want.route->count; i++) {
-        if (c->used_up & bit(i) || (c->broke && c->tries[i] && !c->paid))
+        if (closed & bit(i) || (c->broke && c->tries[i] && !c->paid))
             continue;
         uint64_t at;
         bool counts = !target_usable(c->want.route->targets[i].target, now, &at);
@@ -152,6 +163,10 @@ static bool wait_for_first_back(struct call *c, uint64_t now)
 
 void call_advance(struct call *c, uint64_t now, struct call_actions *ret)
 {
+    if (now >= c->deadline_ms) {   /* the timer that says so may be late */
+        call_fail(c, FAILURE_TIMEOUT, CALL_CUT_BEFORE, now, ret);
+        return;
+    }
     if (c->attempts_count == CALL_ATTEMPTS_MAX) {
         give_up(c, now, ret);
         return;
@@ -162,7 +177,7 @@ void call_advance(struct call *c, uint64_t now, struct call_actions *ret)
         call_start(c, (unsigned)fresh, false, now, ret);
         return;
     }
-    uint32_t not_yet = c->used_up | ~tried;
+    uint32_t not_yet = closed_set(c) | ~tried;
     for (unsigned i = 0; i < c->want.route->count; i++)
         if (c->not_before_ms[i] > now)
             not_yet |= bit(i);
@@ -229,7 +244,7 @@ static bool retry_first(struct call *c, int attempt, const struct verdict *v, ui
     enum failure_same same = failure_row(v->failure)->same;
     if (same == SAME_LAST && v->provider_says_retry)
         same = SAME_FIRST;
-    if (same != SAME_FIRST || c->tries[target] != 1 || c->used_up & bit(target) || c->attempts_count == CALL_ATTEMPTS_MAX)
+    if (same != SAME_FIRST || c->tries[target] != 1 || closed_set(c) & bit(target) || c->attempts_count == CALL_ATTEMPTS_MAX)
         return false;
     uint64_t usable_at, at = c->not_before_ms[target];
     if (!target_usable(c->want.route->targets[target].target, now, &usable_at) || at >= c->deadline_ms)
@@ -294,7 +309,7 @@ void call_hedge(struct call *c, uint64_t now, struct call_actions *ret)
     unsigned before = c->attempts_count;   /* those started here are not late */
     for (unsigned i = 0; i < before; i++) {
         struct attempt *a = &c->attempts[i];
-        if (a->state != ATTEMPT_RUNNING || a->hedged || a->hedge_at_ms > now)
+        if (a->state != ATTEMPT_RUNNING || a->hedged || a->hedge_at_ms > now || now >= c->deadline_ms)
             continue;
         if (call_running(c) >= CALL_RUNNING_MAX || c->attempts_count == CALL_ATTEMPTS_MAX || !hedge_one(c, a, now, ret)) {
             uint64_t again_ms = a->hedge_at_ms - a->started_ms;

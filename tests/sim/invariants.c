@@ -1,0 +1,551 @@
+/* invariants.c - what must hold at every moment of every run, whatever fails. One function and one sentence each.
+ *
+ * They look at the world's own books (sim.h), and at the code under test only to compare. */
+#include "sim.h"
+
+#include "base/clock.h"
+
+#include <stdio.h>
+
+enum { S = 1000, MIN = 60 * S, HOUR = 60 * MIN };
+
+/* Time that a late timer may add to whatever it ends. */
+static uint64_t late(const struct moment *m)
+{
+    return m->w->late_ms;
+}
+
+static const struct settings *settings_of(const struct moment *m)
+{
+    return &m->c->want.route->settings;
+}
+
+static const struct attempt *attempt_of(const struct moment *m)
+{
+    return &m->c->call.attempts[m->attempt];
+}
+
+/* ---- the end of a call */
+
+static bool ends_exactly_once(const struct moment *m)
+{
+    const struct sim_call *c = m->c;
+    if (c->call.state != CALL_OVER)
+        return c->finishes + c->fails + c->breaks == 0 && !c->departed;
+    return c->finishes + c->fails + c->breaks == (c->call.outcome == CALL_CLIENT_GONE ? 0 : 1);
+}
+
+static bool outcome_is_what_the_client_saw(const struct moment *m)
+{
+    const struct sim_call *c = m->c;
+    switch (c->call.outcome) {
+    case CALL_COMPLETE:
+        return c->finishes == 1 && c->commits == 1;
+    case CALL_CLIENT_GONE:
+        return c->departed;
+    case CALL_CUT_BEFORE:
+        return c->fails == 1 && c->commits == 0 && c->shown == 0;
+    case CALL_CUT_AFTER:
+        return c->breaks == 1 && c->commits == 1 && c->told != FAILURE_STALLED;
+    case CALL_STALLED:
+        return c->breaks == 1 && c->commits == 1 && c->told == FAILURE_STALLED;
+    case CALL_ERROR:
+        return c->fails == 1 && c->commits == 0 && c->refused + (c->told == FAILURE_CONTEXT) > 0;
+    case CALL_CONTINUED:
+    case CALL_OUTCOME_COUNT:
+        return false;
+    }
+    return false;
+}
+
+static bool no_byte_lost_or_doubled(const struct moment *m)
+{
+    const struct sim_call *c = m->c;
+    if (c->committed < 0)
+        return c->shown == 0;
+    const struct script *s = &c->scripts[c->committed];
+    return c->finishes ? c->shown == s->tokens && s->given == s->tokens : c->shown == s->given;
+}
+
+static bool truncated_is_never_finished(const struct moment *m)
+{
+    const struct sim_call *c = m->c;
+    if (!c->finishes)
+        return true;
+    const struct script *s = &c->scripts[c->committed];
+    return s->verdict.failure == FAILURE_NONE && !s->silent_then && s->given == s->tokens;
+}
+
+static bool failure_told_really_happened(const struct moment *m)
+{
+    const struct sim_call *c = m->c;
+    if (!c->fails)
+        return true;
+    bool any = false;
+    for (unsigned i = 0; i < c->call.attempts_count; i++) {
+        const struct attempt *a = &c->call.attempts[i];
+        any = any || (a->state == ATTEMPT_FAILED && a->failure != FAILURE_OURS);
+        if (a->state == ATTEMPT_FAILED && a->failure == c->told)
+            return true;
+    }
+    return c->told == FAILURE_TIMEOUT ? m->w->now >= c->deadline_at : c->told == FAILURE_OVERLOAD && !any;
+}
+
+static bool client_is_told_when_to_come_back(const struct moment *m)
+{
+    const struct sim_call *c = m->c;
+    if (!c->fails)
+        return true;
+    int status = failure_row(c->told)->client_status;
+    bool may_retry = status == 429 || status == 502 || status == 503 || status == 504;
+    return may_retry ? c->retry_after_ms >= 1 * S : c->retry_after_ms == 0;
+}
+
+static bool healthy_target_means_an_answer(const struct moment *m)
+{
+    const struct sim_call *c = m->c;
+    if (c->call.outcome != CALL_CUT_BEFORE || c->want.no_fallback || m->w->now >= c->deadline_at || c->starts == CALL_ATTEMPTS_MAX)
+        return true;
+    for (unsigned i = 0; i < c->want.route->count; i++) {
+        const struct sim_target *t = &m->w->targets[c->want.route->targets[i].target->id];
+        bool healthy = t->last_bad_ms < c->began_at && t->state == BREAKER_CLOSED && !t->parked && t->target->rest_until_ms <= c->began_at;
+        if (healthy)
+            return false;
+    }
+    return true;
+}
+
+static bool never_gives_up_beside_a_free_target(const struct moment *m)
+{
+    const struct sim_call *c = m->c;
+    if (c->call.outcome != CALL_CUT_BEFORE || c->want.no_fallback || m->w->now >= c->deadline_at || c->starts == CALL_ATTEMPTS_MAX)
+        return true;
+    for (unsigned i = 0; i < c->want.route->count; i++) {
+        uint64_t at;
+        struct target *t = c->want.route->targets[i].target;
+        if (c->starts_on[t->id] == 0 && target_usable(t, m->w->now, &at))
+            return false;
+    }
+    return true;
+}
+
+/* ---- attempts */
+
+static bool attempt_ends_exactly_once(const struct moment *m)
+{
+    return m->c->ends[m->attempt] == 1 && !m->c->live[m->attempt];
+}
+
+static bool nothing_runs_after_the_end(const struct moment *m)
+{
+    return m->c->live_count == 0;
+}
+
+static bool few_run_at_once(const struct moment *m)
+{
+    return m->c->live_count <= CALL_RUNNING_MAX;
+}
+
+static bool one_attempt_of_a_call_on_a_target(const struct moment *m)
+{
+    const struct sim_call *c = m->c;
+    for (int i = 0; i < (int)c->call.attempts_count; i++)
+        if (i != m->attempt && c->live[i] && c->call.attempts[i].target == attempt_of(m)->target)
+            return false;
+    return true;
+}
+
+static bool few_tries_on_one_target(const struct moment *m)
+{
+    return m->c->starts_on[m->t->target->id] <= settings_of(m)->attempts;
+}
+
+static bool a_second_try_is_called_one(const struct moment *m)
+{
+    return m->same_target == (m->c->starts_on[m->t->target->id] > 1);
+}
+
+static bool refused_request_is_sent_nowhere_else(const struct moment *m)
+{
+    return m->c->refused == 0;
+}
+
+static bool never_again_where_it_cannot_work(const struct moment *m)
+{
+    for (int i = 0; i < m->attempt; i++) {
+        const struct attempt *a = &m->c->call.attempts[i];
+        if (a->target == attempt_of(m)->target && a->state == ATTEMPT_FAILED && failure_row(a->failure)->same == SAME_NEVER)
+            return false;
+        if (a->target == attempt_of(m)->target && m->c->scripts[i].verdict.provider_says_stop && a->failure == FAILURE_SERVER)
+            return false;
+    }
+    return true;
+}
+
+static bool retry_after_is_waited_out(const struct moment *m)
+{
+    for (int i = 0; i < m->attempt; i++) {
+        const struct attempt *a = &m->c->call.attempts[i];
+        const struct verdict *v = &m->c->scripts[i].verdict;
+        if (a->target == attempt_of(m)->target && a->state == ATTEMPT_FAILED && a->failure == v->failure && v->has_retry_after &&
+            m->w->now < a->ended_ms + v->retry_after_ms)
+            return false;
+    }
+    return true;
+}
+
+static bool no_fallback_stays_on_one_target(const struct moment *m)
+{
+    return !m->c->want.no_fallback || m->c->starts_on[m->t->target->id] == m->c->starts;
+}
+
+static bool standby_only_when_others_are_down(const struct moment *m)
+{
+    const struct route *r = m->c->want.route;
+    if (r->targets[attempt_of(m)->target].weight > 0)
+        return true;
+    for (unsigned i = 0; i < r->count; i++) {
+        uint64_t at;
+        struct target *t = r->targets[i].target;
+        if (r->targets[i].weight > 0 && m->c->starts_on[t->id] == 0 && target_usable(t, m->w->now, &at))
+            return m->c->starts_on[m->t->target->id] > 1;   /* a retry stays where it is */
+    }
+    return true;
+}
+
+static bool session_keeps_its_target(const struct moment *m)
+{
+    const struct sim_call *c = m->c;
+    if (m->attempt != 0 || c->want.session == 0)
+        return true;
+    int id = m->w->sessions[c->want.session - 1].target;
+    if (id < 0 || m->w->sessions[c->want.session - 1].until <= m->w->now)
+        return true;
+    uint64_t at;
+    bool in_route = false, weighted_free = false, own_weighted = false;
+    for (unsigned i = 0; i < c->want.route->count; i++) {
+        const struct route_target *rt = &c->want.route->targets[i];
+        bool own = rt->target->id == (unsigned)id;
+        in_route = in_route || own;
+        own_weighted = own_weighted || (own && rt->weight > 0);
+        weighted_free = weighted_free || (rt->weight > 0 && target_usable(rt->target, m->w->now, &at));
+    }
+    const struct sim_target *own = &m->w->targets[id];
+    if (!in_route || own->state != BREAKER_CLOSED || (!own_weighted && weighted_free) || !target_usable(own->target, m->w->now, &at))
+        return true;
+    return m->t == own;
+}
+
+/* ---- which targets may be used */
+
+static bool open_breaker_gets_nothing(const struct moment *m)
+{
+    return m->t->state == BREAKER_CLOSED || m->t->state == BREAKER_TRIAL;
+}
+
+static bool few_trials_at_once(const struct moment *m)
+{
+    return m->t->state != BREAKER_TRIAL || m->t->places_out <= settings_of(m)->breaker_trials;
+}
+
+static bool resting_target_rests(const struct moment *m)
+{
+    return m->w->now >= m->t->rest_until && m->w->now >= m->t->target->rest_until_ms;
+}
+
+static bool parked_target_waits_for_its_probe(const struct moment *m)
+{
+    if (!m->t->parked)
+        return true;
+    return settings_of(m)->probe == 0 && m->w->now >= m->t->park_until;
+}
+
+/* ---- first output and after */
+
+static bool committed_once(const struct moment *m)
+{
+    return m->c->commits <= 1 && m->c->starts_after_commit == 0;
+}
+
+static bool losers_stop_at_once(const struct moment *m)
+{
+    enum call_state s = m->c->call.state;
+    return (s != CALL_COLLECTING && s != CALL_RELAYING) || (m->c->live_count == 1 && m->c->live[m->c->call.winner]);
+}
+
+static bool only_the_streamed_see_it_early(const struct moment *m)
+{
+    return m->c->call.state != CALL_COLLECTING || m->c->commits == 0;
+}
+
+/* ---- limits of time */
+
+static bool none_starts_after_the_deadline(const struct moment *m)
+{
+    return m->w->now < m->c->deadline_at;
+}
+
+static bool none_runs_past_the_deadline(const struct moment *m)
+{
+    return m->w->now <= m->c->deadline_at + late(m);
+}
+
+static bool first_token_comes_in_time(const struct moment *m)
+{
+    uint64_t ran_ms = m->w->now - m->c->started_at[m->attempt];
+    return m->c->scripts[m->attempt].given > 0 || ran_ms <= settings_of(m)->first_token_timeout + late(m);
+}
+
+static bool silence_is_cut_short(const struct moment *m)
+{
+    uint64_t stall_ms = settings_of(m)->stall;
+    if (!stall_ms || m->c->scripts[m->attempt].given == 0)
+        return true;
+    return m->w->now - m->c->moved_at[m->attempt] <= stall_ms + late(m);
+}
+
+static bool slowness_alone_fails_nothing(const struct moment *m)
+{
+    if (!m->verdict || (m->verdict->failure != FAILURE_SLOW && m->verdict->failure != FAILURE_STALLED))
+        return true;
+    uint64_t ran_ms = m->w->now - m->c->started_at[m->attempt];
+    if (m->verdict->failure == FAILURE_STALLED)
+        return m->w->now - m->c->moved_at[m->attempt] >= settings_of(m)->stall;
+    return settings_of(m)->ttft > 0 && ran_ms >= settings_of(m)->ttft && (m->c->call.winner >= 0 || m->c->call.state == CALL_OVER);
+}
+
+static bool hedges_only_the_late(const struct moment *m)
+{
+    if (!m->hedge)
+        return true;
+    uint64_t limit = m->c->want.ttft_ms == UINT64_MAX ? settings_of(m)->ttft : m->c->want.ttft_ms;
+    for (int i = 0; i < m->attempt && limit; i++)
+        if (m->c->live[i] && m->c->scripts[i].given == 0 && m->w->now - m->c->started_at[i] >= limit)
+            return true;
+    return false;
+}
+
+static bool waits_are_bounded(const struct moment *m)
+{
+    return m->c->call.waited_ms <= settings_of(m)->retry_after_max + 1 * S + late(m);
+}
+
+static bool wakes_are_for_the_future(const struct moment *m)
+{
+    return m->c->call.state == CALL_OVER || call_next(&m->c->call) > m->w->now;
+}
+
+static bool wakes_are_few(const struct moment *m)
+{
+    return m->c->wakes <= 16 + 4 * m->c->starts + m->c->shown + (m->w->now - m->c->began_at) / 300;
+}
+
+static bool every_call_has_a_next(const struct moment *m)
+{
+    return m->c->call.state == CALL_OVER || call_next(&m->c->call) <= m->c->deadline_at;
+}
+
+/* ---- books that must balance */
+
+static bool running_is_what_runs(const struct moment *m)
+{
+    for (unsigned i = 0; i < m->w->targets_count; i++)
+        if (m->w->targets[i].target->running != m->w->targets[i].live)
+            return false;
+    return true;
+}
+
+static bool trial_places_balance(const struct moment *m)
+{
+    for (unsigned i = 0; i < m->w->targets_count; i++) {
+        const struct sim_target *t = &m->w->targets[i];
+        if (t->state == BREAKER_TRIAL && t->target->breaker.state == BREAKER_TRIAL && t->target->breaker.trials_out != t->places_out)
+            return false;
+    }
+    return true;
+}
+
+/* The model spends when a retry starts, the code when it is decided on: so many may be on their way. */
+enum { ON_THEIR_WAY = 40 };
+
+static bool retries_stay_in_budget(const struct moment *m)
+{
+    return !m->same_target || (settings_of(m)->retry_budget > 0 && m->w->retries.tokens >= -(double)ON_THEIR_WAY);
+}
+
+static bool hedges_stay_in_budget(const struct moment *m)
+{
+    return !m->hedge || (settings_of(m)->hedge_budget > 0 && m->w->hedges.tokens >= -0.001);
+}
+
+/* ---- breakers */
+
+static bool breaker_goes_lawful_ways(const struct moment *m)
+{
+    bool probes = m->w->settings.probe > 0;
+    if (m->from != m->t->state)
+        return false;
+    switch (m->from) {
+    case BREAKER_CLOSED:
+        return m->to == BREAKER_OPEN;
+    case BREAKER_OPEN:
+        return m->to == (probes ? BREAKER_PROBING : BREAKER_TRIAL);
+    case BREAKER_PROBING:
+        return probes && (m->to == BREAKER_TRIAL || m->to == BREAKER_OPEN);
+    case BREAKER_TRIAL:
+        return m->to == BREAKER_CLOSED || m->to == BREAKER_OPEN;
+    case BREAKER_STATE_COUNT:
+        return false;
+    }
+    return false;
+}
+
+static unsigned within(const uint64_t *log, unsigned count, uint64_t window_ms, uint64_t now)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < count && i < SIM_LOG; i++)
+        n += now - log[i] <= window_ms;
+    return n;
+}
+
+static bool enough_failures(const struct moment *m, uint64_t window_ms)
+{
+    const struct settings *s = &m->w->settings;
+    const struct sim_target *t = m->t;
+    return (s->breaker_failures && within(t->failed_at, t->failed, window_ms, m->w->now) >= s->breaker_failures) ||
+           (s->breaker_timeouts && within(t->timed_out_at, t->timed_out, window_ms, m->w->now) >= s->breaker_timeouts);
+}
+
+enum { BREAKER_GRAIN_MS = 32 };
+
+static bool breaker_opens_for_a_reason(const struct moment *m)
+{
+    return m->from != BREAKER_CLOSED || enough_failures(m, m->w->settings.breaker_window + BREAKER_GRAIN_MS);
+}
+
+static bool breaker_opens_when_it_must(const struct moment *m)
+{
+    return m->t->state != BREAKER_CLOSED || !enough_failures(m, m->w->settings.breaker_window - BREAKER_GRAIN_MS);
+}
+
+static bool open_lasts_its_hold(const struct moment *m)
+{
+    if (m->from != BREAKER_OPEN)
+        return true;
+    uint64_t hold_ms = m->w->settings.breaker_hold;
+    uint64_t most_ms = hold_ms > m->w->settings.breaker_hold_max ? hold_ms : m->w->settings.breaker_hold_max;
+    for (unsigned i = 1; i < m->t->opens_in_row && hold_ms < most_ms; i++)
+        hold_ms = hold_ms * 2 < most_ms ? hold_ms * 2 : most_ms;
+    return m->w->now - m->t->opened_at >= hold_ms;
+}
+
+static bool probes_are_few(const struct moment *m)
+{
+    const struct sim_target *t = m->t;
+    bool wanted = t->parked || t->state == BREAKER_PROBING;
+    bool spaced = t->last_probe_at == 0 || m->w->now - t->last_probe_at >= m->w->settings.probe;
+    return wanted && spaced && t->probes_live == 1 && m->w->settings.probe > 0 && m->w->now >= t->rest_until;
+}
+
+static bool late_events_do_nothing(const struct moment *m)
+{
+    return m->actions == 0;
+}
+
+static bool no_target_is_lost_for_good(const struct moment *m)
+{
+    uint64_t at;
+    return target_usable(m->t->target, m->w->now, &at) && m->t->target->running == 0;
+}
+
+/* ---- the list */
+
+static struct invariant {
+    const char *sentence;
+    unsigned when;
+    bool (*holds)(const struct moment *m);
+    uint64_t checked, failed;
+} invariants[] = {
+    {"a call ends exactly once", AT_EVENT, ends_exactly_once, 0, 0},
+    {"the outcome that is counted is the one that the client saw", AT_OVER, outcome_is_what_the_client_saw, 0, 0},
+    {"no byte is lost or doubled", AT_OVER | AT_EVENT, no_byte_lost_or_doubled, 0, 0},
+    {"a truncated answer is never finished as if it were whole", AT_OVER, truncated_is_never_finished, 0, 0},
+    {"the failure that the client is told really happened", AT_OVER, failure_told_really_happened, 0, 0},
+    {"a client that may try again is told when", AT_OVER, client_is_told_when_to_come_back, 0, 0},
+    {"while one target is healthy, no call ends without an answer", AT_OVER, healthy_target_means_an_answer, 0, 0},
+    {"no call gives up while a target that it has not tried is free", AT_OVER, never_gives_up_beside_a_free_target, 0, 0},
+    {"an attempt ends exactly once", AT_END, attempt_ends_exactly_once, 0, 0},
+    {"nothing runs for a call that is over", AT_OVER, nothing_runs_after_the_end, 0, 0},
+    {"only a few attempts of a call run at once", AT_START, few_run_at_once, 0, 0},
+    {"a call has one attempt at a time on a target", AT_START, one_attempt_of_a_call_on_a_target, 0, 0},
+    {"a call tries a target as often as `attempts` says, and no more", AT_START, few_tries_on_one_target, 0, 0},
+    {"a second try on a target is marked as one", AT_START, a_second_try_is_called_one, 0, 0},
+    {"a refused request or filtered content is sent nowhere else", AT_START, refused_request_is_sent_nowhere_else, 0, 0},
+    {"a target is not tried again after a failure that would come again", AT_START, never_again_where_it_cannot_work, 0, 0},
+    {"a call does not come back to a target before its Retry-After", AT_START, retry_after_is_waited_out, 0, 0},
+    {"a call that wants no fallback stays on its target", AT_START, no_fallback_stays_on_one_target, 0, 0},
+    {"a target of weight 0 is used only when the others cannot be", AT_START, standby_only_when_others_are_down, 0, 0},
+    {"a session stays on its target while that is usable", AT_START, session_keeps_its_target, 0, 0},
+    {"an open breaker gets no call", AT_START, open_breaker_gets_nothing, 0, 0},
+    {"only a few trial calls run before they have shown output", AT_START, few_trials_at_once, 0, 0},
+    {"a target that rests gets no call", AT_START, resting_target_rests, 0, 0},
+    {"a parked target gets no call before its probe or its time", AT_START, parked_target_waits_for_its_probe, 0, 0},
+    {"an answer is committed once, and nothing is started after it", AT_EVENT, committed_once, 0, 0},
+    {"the moment that one attempt answers, the others stop", AT_EVENT, losers_stop_at_once, 0, 0},
+    {"a client that does not stream sees nothing before the answer is whole", AT_EVENT, only_the_streamed_see_it_early, 0, 0},
+    {"no attempt starts after the deadline", AT_START, none_starts_after_the_deadline, 0, 0},
+    {"no attempt runs past the deadline", AT_END, none_runs_past_the_deadline, 0, 0},
+    {"an attempt without a first token ends in time", AT_END, first_token_comes_in_time, 0, 0},
+    {"silence between tokens ends in time", AT_END, silence_is_cut_short, 0, 0},
+    {"slowness alone ends no attempt", AT_END, slowness_alone_fails_nothing, 0, 0},
+    {"a hedge is started only beside an attempt that is late", AT_START, hedges_only_the_late, 0, 0},
+    {"a call waits for targets no longer than retry_after_max", AT_OVER, waits_are_bounded, 0, 0},
+    {"after a wake the next one is later than now", AT_WAKE, wakes_are_for_the_future, 0, 0},
+    {"a call is woken a bounded number of times", AT_OVER, wakes_are_few, 0, 0},
+    {"a call that is not over will be woken, by its deadline at the latest", AT_EVENT, every_call_has_a_next, 0, 0},
+    {"a target counts as running what runs on it", AT_EVENT, running_is_what_runs, 0, 0},
+    {"trial places that were taken are given back", AT_EVENT, trial_places_balance, 0, 0},
+    {"retries stay within their budget", AT_START, retries_stay_in_budget, 0, 0},
+    {"hedges stay within their budget", AT_START, hedges_stay_in_budget, 0, 0},
+    {"a breaker changes only along its drawing", AT_BREAKER, breaker_goes_lawful_ways, 0, 0},
+    {"a breaker opens only after its failures in its window", AT_BREAKER, breaker_opens_for_a_reason, 0, 0},
+    {"a breaker opens when its failures are in its window", AT_END, breaker_opens_when_it_must, 0, 0},
+    {"an open breaker stays open for its hold, doubled each time", AT_BREAKER, open_lasts_its_hold, 0, 0},
+    {"probes are spaced, one at a time, and only where they decide something", AT_PROBE, probes_are_few, 0, 0},
+    {"late events change nothing", AT_LATE, late_events_do_nothing, 0, 0},
+    {"no target is lost for good: all are usable when the faults have ended", AT_CALM, no_target_is_lost_for_good, 0, 0},
+};
+enum { COUNT = sizeof(invariants) / sizeof(invariants[0]), REPORTED_MOST = 3 };
+
+bool invariants_check(const struct moment *m)
+{
+    bool all = true;
+    for (unsigned i = 0; i < COUNT; i++) {
+        struct invariant *v = &invariants[i];
+        if (!(v->when & m->kind))
+            continue;
+        v->checked++;
+        if (v->holds(m))
+            continue;
+        all = false;
+        world_note(m->w, "BROKEN: %s", v->sentence);
+        if (v->failed++ < REPORTED_MOST)
+            printf("seed %llu, %.3f h: broken: %s\n  see: sim --replay %llu\n", (unsigned long long)m->w->seed,
+                   (double)(m->w->now - m->w->began) / HOUR, v->sentence, (unsigned long long)m->w->seed);
+    }
+    return all;
+}
+
+unsigned invariants_report(unsigned *ret_passed)
+{
+    unsigned failed = 0;
+    for (unsigned i = 0; i < COUNT; i++) {
+        const struct invariant *v = &invariants[i];
+        bool ok = v->failed == 0 && v->checked > 0;
+        failed += !ok;
+        printf("  %s %12llu  %s%s\n", ok ? "ok  " : "FAIL", (unsigned long long)v->checked, v->sentence,
+               v->checked ? "" : " (never checked)");
+    }
+    *ret_passed = COUNT - failed;
+    return failed;
+}
