@@ -26,6 +26,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#define GET(path) "GET " path " HTTP/1.1\r\nHost: a\r\n\r\n"
+#define POST(path, n, body) "POST " path " HTTP/1.1\r\nHost: a\r\nContent-Length: " n "\r\n\r\n" body
+#define CHUNKED(path) "POST " path " HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+
 #define SERVE_FN __attribute__((unused)) static
 
 enum { HELD_MOST = 64, SERVE_PATIENCE_MS = 20000 };
@@ -251,6 +255,16 @@ SERVE_FN void call_check_alive(struct serve *t, const char *after)
         serve_wait(t, p.fd, POLLIN, after, __LINE__);
     }
     call_end(&p);
+}
+
+/* A request that the handler keeps. */
+SERVE_FN struct request *serve_hold(struct serve *t, struct caller *p, const char *wire)
+{
+    t->held_count = 0;
+    call_begin(p, t);
+    call_say(t, p, wire);
+    SERVE_UNTIL(t, t->held_count == 1);
+    return t->held[0];
 }
 
 /* The server's only connection. */
