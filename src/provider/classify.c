@@ -263,6 +263,24 @@ void classify_answer(const struct preset *p, const struct http1_head *head, int 
     arena_done(&arena);
 }
 
+const struct http1_head *classify_keep_head(const struct http1_head *head, struct arena *a)
+{
+    struct http1_head *kept = arena_zalloc(a, sizeof *kept);
+    if (!kept)
+        return NULL;
+    kept->status = head->status;
+    kept->minor = head->minor;
+    kept->content_length = head->content_length;
+    for (unsigned i = 0; i < head->fields_count; i++) {
+        const struct http1_field *f = &head->fields[i];
+        struct http1_field copy = {arena_span(a, f->name), arena_span(a, f->value)};
+        if ((f->name.n > 0 && !copy.name.p) || (f->value.n > 0 && !copy.value.p))
+            return NULL;
+        kept->fields[kept->fields_count++] = copy;
+    }
+    return kept;
+}
+
 /* ---- without an answer ------------------------------------------------------------------- */
 
 static enum failure failure_of_transport(pd_err e, bool answered)

@@ -2,6 +2,7 @@
 #ifndef PERDURE_PROVIDER_CLASSIFY_H
 #define PERDURE_PROVIDER_CLASSIFY_H
 
+#include "base/arena.h"
 #include "base/err.h"
 #include "parse/http1.h"
 #include "parse/json.h"
@@ -12,10 +13,18 @@ struct preset;
 enum { CLASSIFY_BODY_MAX = 64 * 1024 };   /* of an error body, as much as is read */
 
 /* A complete answer that is no success: any status, or a 200 whose body is an error. `head` may be NULL (an event in a stream).
- * Recognises every envelope of protocols: error{}, error string, flat message, detail string/object/list, title, array, HTML, bare text. */
+ * Recognises every envelope of protocols: error{}, error string, flat message, detail string/object/list, title, array, HTML, bare text.
+ * The preset may be NULL: it sharpens the kind of a limit, never the class. Cannot fail; without memory escapes stay in the texts.
+ *
+ * verdict.status is the answer's; for an error inside a 200 it is the one that its body names, or 400 where the class hands the provider's
+ * status on. verdict.message is the provider's own, its keys starred; where it hides what to do (HTML, a path that is not there, a
+ * redirect) ours stands before it. */
 void classify_answer(const struct preset *p, const struct http1_head *head, int status, struct span body, uint64_t wall_ms,
                      struct verdict *ret);
-/* The transport failed. `why` is the client's sentence; answered: the head of an answer had come. */
+/* A head for the time when its body is there: the fields with their bytes, copied into the arena (it decides too: a 402 with a
+ * Retry-After passes by itself, the headers know which limit was met). NULL: no memory; classify_answer takes that as well. */
+const struct http1_head *classify_keep_head(const struct http1_head *head, struct arena *a);
+/* The transport failed. `why` is the client's sentence; answered: the head of an answer had come. PD_CANCELLED is no failure. */
 void classify_transport(pd_err e, const char *why, bool answered, struct verdict *ret);
 /* A class that we found ourselves: stalled, slow_start, cut, empty, malformed. */
 void classify_as(enum failure f, const char *message, struct verdict *ret);

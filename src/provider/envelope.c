@@ -165,15 +165,33 @@ static bool says_error(struct json obj)
         return true;
     if (json_is(json_get(obj, "object"), "error") || json_is(json_get(obj, "type"), "error"))
         return true;
-    return json_get(obj, "choices").type == JSON_NONE && json_get(obj, "data").type != JSON_ARRAY &&
+    return json_get(obj, "choices").type != JSON_ARRAY && json_get(obj, "data").type != JSON_ARRAY &&
            (json_get(obj, "message").type != JSON_NONE || json_get(obj, "detail").type != JSON_NONE ||
             json_get(obj, "msg").type != JSON_NONE);
+}
+
+/* OpenRouter puts the error of one choice into it; DeepSeek gives up with a finish reason and no words. */
+static void read_choices(struct json obj, struct arena *a, unsigned depth, struct envelope *ret)
+{
+    struct json_walk w;
+    struct json choice;
+    json_walk_init(&w, json_get(obj, "choices"));
+    while (!ret->error && json_walk_next(&w, NULL, &choice)) {
+        struct json error = json_get(choice, "error"), finish = json_get(choice, "finish_reason");
+        if (error.type == JSON_OBJECT || error.type == JSON_STRING)
+            read_value(error, a, depth + 1, ret);
+        ret->error = ret->message.n > 0 || json_is(finish, "error") || json_is(finish, "insufficient_system_resource");
+        if (ret->error && ret->message.n == 0)
+            ret->code = text_of(finish, a);
+    }
 }
 
 static void read_object(struct json obj, struct arena *a, unsigned depth, struct envelope *ret)
 {
     if (says_error(obj))
         ret->error = true;
+    else
+        read_choices(obj, a, depth, ret);
     for (size_t i = 0; i < sizeof message_keys / sizeof message_keys[0]; i++) {
         struct json v = json_get(obj, message_keys[i]);
         bool carries = v.type == JSON_STRING || v.type == JSON_OBJECT || v.type == JSON_ARRAY;

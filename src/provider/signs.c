@@ -97,6 +97,7 @@ static const struct code_sign codes[] = {
     {"engineoverloadederror",           {AT_ANY, FAILURE_OVERLOAD}},
     {"modeloverloaded",                 {AT_ANY, FAILURE_OVERLOAD}},
     {"capacityexceeded",                {AT_429 | AT_500 | AT_503 | AT_OK, FAILURE_OVERLOAD}},
+    {"insufficientsystemresource",      {AT_ANY, FAILURE_OVERLOAD}},    /* DeepSeek, as a finish reason */
     {"servicetiercapacityexceeded",     {AT_ANY, FAILURE_OVERLOAD}},
     {"3505",                            {AT_429, FAILURE_OVERLOAD}},    /* Mistral: its capacity, not our limit */
 };

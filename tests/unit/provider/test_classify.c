@@ -321,6 +321,11 @@ static const struct row rows[] = {
     {"200, a code of 502", "openrouter", 200, "", "{\"error\":{\"code\":502,\"message\":\"Provider returned error\"}}", FAILURE_SERVER, 0, NULL, NULL, NULL, -1},
     {"200, beside choices", "openrouter", 200, "", "{\"id\":\"g\",\"choices\":[{\"delta\":{\"content\":\"\"}}],\"error\":{\"code\":503,\"message\":\"x\"}}", FAILURE_OVERLOAD,
      0, "x", NULL, NULL, -1},
+    {"200, in a choice", "openrouter", 200, "", "{\"choices\":[{\"delta\":{},\"finish_reason\":\"error\",\"error\":{\"code\":502,\"message\":\"upstream\"}}]}",
+     FAILURE_SERVER, 0, "upstream", NULL, "502", -1},
+    {"200, it gave up", "deepseek", 200, "", "{\"choices\":[{\"delta\":{},\"finish_reason\":\"insufficient_system_resource\"}]}", FAILURE_OVERLOAD, 0,
+     NULL, NULL, "insufficient_system_resource", -1},
+    {"200, it finished with an error", NULL, 200, "", "{\"choices\":[{\"delta\":{},\"finish_reason\":\"error\"}]}", FAILURE_SERVER, 0, NULL, NULL, "error", -1},
     {"200, a type", NULL, 200, "", OPENAI("x", "server_error", ""), FAILURE_SERVER, 0, NULL, NULL, NULL, -1},
     {"200, a type of bad request", NULL, 200, "", OPENAI("x", "BadRequestError", ""), FAILURE_BAD, 0, NULL, NULL, NULL, -1},
     {"200, a type of auth", NULL, 200, "", OPENAI("x", "authentication_error", ""), FAILURE_AUTH, 0, NULL, NULL, NULL, -1},
@@ -429,6 +434,45 @@ static void the_provider_can_say_retry_or_stop(void **state)
     classify_answer(NULL, head_of(429, "", &head), 429, SPAN_NONE, NOW_MS, &v);
     assert_true(!v.provider_says_retry && !v.provider_says_stop);
     assert_string_equal(v.request_id, "");
+}
+
+/* The relay sees the head first and the body later: nothing may get lost between. */
+static void a_kept_head_decides_like_the_head_itself(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct http1_head head;
+        struct arena a;
+        struct verdict v;
+        char lines[400];
+        arena_init(&a, 0, 0);
+        snprintf(lines, sizeof lines, "%s", rows[i].head);
+        const struct http1_head *kept = classify_keep_head(head_of(rows[i].status, lines, &head), &a);
+        assert_non_null(kept);
+        memset(lines, 'x', sizeof lines);
+        memset(&head, 0x55, sizeof head);
+        classify_answer(rows[i].preset ? preset_find(&presets, rows[i].preset) : NULL, kept, rows[i].status, span_str(rows[i].body), NOW_MS, &v);
+        expect(&rows[i], &v);
+        arena_done(&a);
+    }
+}
+
+static pd_err keep_head(void *ctx)
+{
+    struct http1_head head;
+    struct arena a;
+    arena_init(&a, 64, 0);
+    const struct http1_head *kept = classify_keep_head(head_of(429, ctx, &head), &a);
+    pd_err e = kept && span_is(http1_get(kept, "retry-after"), "2") ? PD_OK : PD_NOMEM;
+    arena_done(&a);
+    return e;
+}
+
+static void a_head_that_cannot_be_kept_is_null(void **state)
+{
+    (void)state;
+    char lines[] = "retry-after: 2\nx-request-id: 0123456789012345678901234567890123456789012345678901234567890123456789";
+    assert_true(torture(keep_head, lines) >= 2);
 }
 
 static void what_is_copied_is_cut_and_holds_no_key(void **state)
@@ -559,6 +603,8 @@ int main(void)
         cmocka_unit_test(an_event_without_a_head_is_judged_by_its_object),
         cmocka_unit_test(the_error_of_a_200_gets_a_status_to_hand_on),
         cmocka_unit_test(the_provider_can_say_retry_or_stop),
+        cmocka_unit_test(a_kept_head_decides_like_the_head_itself),
+        cmocka_unit_test(a_head_that_cannot_be_kept_is_null),
         cmocka_unit_test(what_is_copied_is_cut_and_holds_no_key),
         cmocka_unit_test(what_the_client_sent_is_not_repeated),
         cmocka_unit_test(only_the_beginning_of_a_huge_body_is_read),
