@@ -228,7 +228,8 @@ static bool session_keeps_its_target(const struct moment *m)
         bool own = rt->target->id == (unsigned)id;
         in_route = in_route || own;
         own_weighted = own_weighted || (own && rt->weight > 0);
-        weighted_free = weighted_free || (rt->weight > 0 && target_usable(rt->target, m->w->now, &at));
+        bool free_before = rt->target == m->t->target || target_usable(rt->target, m->w->now, &at);   /* it may have the last place now */
+        weighted_free = weighted_free || (rt->weight > 0 && free_before);
     }
     const struct sim_target *own = &m->w->targets[id];
     if (!in_route || own->state != BREAKER_CLOSED || (!own_weighted && weighted_free) || !target_usable(own->target, m->w->now, &at))

@@ -36,7 +36,7 @@ void provider_setup(struct provider *p, struct rnd *r)
 {
     *p = (struct provider){
         .ttft_ms = log_spread(r, 500, 6),
-        .gap_ms = log_spread(r, 30, 3),
+        .gap_ms = log_spread(r, 120, 4),
         .places = rnd_below(r, 4) == 0 ? (unsigned)between(r, 2, 8) : 0,
         .whole = rnd_below(r, 5) == 0,
         .window_bytes = rnd_below(r, 3) == 0 ? 400 * 1000 : 8 * 1000 * 1000,
@@ -216,6 +216,8 @@ void provider_answer(const struct provider *p, struct rnd *r, const struct reque
         .tokens = 1 + (unsigned)exponential(r, 10),
         .whole = p->whole,
     };
+    if (calm)
+        ret->first_ms = 1 + rnd_below(r, 50);
     const struct episode *e = &p->episode;
     if (!calm && e->fault != FAULT_NO_FAULT && rnd_unit(r) < e->share &&
         (e->fault != FAULT_FLAP || (now - e->began_ms) / e->flap_ms % 2 == 0))

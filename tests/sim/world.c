@@ -341,7 +341,8 @@ static void step(struct world *w, unsigned slot, unsigned a)
     bool first = s->given == 0;
     c->moved_at[a] = w->now;
     s->given = s->whole ? s->tokens : s->given + 1;
-    if (s->whole || (s->given == s->tokens && rnd_below(&w->rnd, 4) == 0)) {   /* the last token and the end may come at once */
+    bool goes_well = s->verdict.failure == FAILURE_NONE && !s->silent_then;
+    if (s->whole || (goes_well && s->given == s->tokens && rnd_below(&w->rnd, 4) == 0)) {   /* the last token and the end may come at once */
         if (c->commits && c->committed == (int)a)
             c->shown += s->whole ? s->tokens : 1;
         c->output[a] = true;
@@ -655,7 +656,7 @@ static bool set_up(struct world *w, uint64_t seed, double hours, bool trace, str
         return false;
     fleet_set_watch(w->fleet, &(struct fleet_watch){on_breaker, on_parked}, w);
     random_settings(r, &w->settings);
-    w->calls_per_hour = (double)ONE_OF(r, 20, 60, 200, 600);
+    w->calls_per_hour = (double)ONE_OF(r, 20, 100, 400, 1500);
     w->late_ms = rnd_below(r, 2) ? 0 : 1 + rnd_below(r, 40);
     w->retries.tokens = w->hedges.tokens = BUDGET_FLOOR;
     w->check_probes_at = CLOCK_NEVER;
