@@ -270,9 +270,8 @@ SERVE_FN struct request *serve_hold(struct serve *t, struct caller *p, const cha
 /* The server's only connection. */
 SERVE_FN struct conn *serve_conn(struct serve *t)
 {
-    struct list *node = list_first(&t->server->conns);
-    assert_non_null(node);
-    return LIST_OF(node, struct conn, node);
+    assert_false(list_empty(&t->server->conns));
+    return LIST_OF(t->server->conns.next, struct conn, node);
 }
 
 #endif

@@ -160,8 +160,8 @@ static void each_refusal_has_its_status_and_code_and_closes(void **state)
         char filler[2100];
         memset(filler, 'a', sizeof(filler));
         if (refusals[i].in && !*refusals[i].in) {
-            char head[2200] = "GET / HTTP/1.1\r\nHost: a\r\nX: ";
-            memcpy(stpncpy(head + strlen(head), filler, sizeof(filler)), "\r\n\r\n", 5);
+            char head[2300];
+            snprintf(head, sizeof(head), "GET / HTTP/1.1\r\nHost: a\r\nX: %.*s\r\n\r\n", (int)sizeof(filler), filler);
             call_say(&t, &p, head);
         } else if (refusals[i].in)
             call_say(&t, &p, refusals[i].in);
