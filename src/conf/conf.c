@@ -136,8 +136,8 @@ static struct conf *conf_new(const char *path)
 }
 
 /* `text` p NULL: the environment alone. */
-static pd_err build(struct span text, const char *path, const struct preset_table *presets, conf_env_fn *env, void *env_ctx,
-                    struct conf_report *report, struct conf **ret)
+static pd_err build(struct span text, const char *path, const struct preset_table *presets, conf_env_fn *env,
+                    void *env_ctx, struct conf_report *report, struct conf **ret)
 {
     struct conf *c = conf_new(path);
     if (!c)
@@ -175,8 +175,8 @@ static void say_file(struct conf_report *report, const char *name, const char *w
     conf_error(&r, 0, "%s", why);
 }
 
-pd_err conf_parse(struct span text, const char *name, const struct preset_table *presets, conf_env_fn *env, void *env_ctx,
-                  struct conf_report *report, struct conf **ret)
+pd_err conf_parse(struct span text, const char *name, const struct preset_table *presets, conf_env_fn *env,
+                  void *env_ctx, struct conf_report *report, struct conf **ret)
 {
     *report = (struct conf_report){0};
     if (text.n > CONF_FILE_MAX) {
@@ -216,8 +216,8 @@ static pd_err read_file(const char *path, struct buf *out)
     return e;
 }
 
-pd_err conf_load(const char *path, const struct preset_table *presets, conf_env_fn *env, void *env_ctx, struct conf_report *report,
-                 struct conf **ret)
+pd_err conf_load(const char *path, const struct preset_table *presets, conf_env_fn *env, void *env_ctx,
+                 struct conf_report *report, struct conf **ret)
 {
     *report = (struct conf_report){0};
     if (!path)

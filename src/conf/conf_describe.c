@@ -46,7 +46,8 @@ static pd_err write_head(const struct conf *c, struct buf *out)
     if (!e)
         e = join(out, c->listen, c->listen_count);
     if (!e)
-        e = buf_printf(out, "\nstate      %s\nlog        %s, %s\n", c->state, levels[c->log_level], c->log_json ? "json" : "text");
+        e = buf_printf(out, "\nstate      %s\nlog        %s, %s\n", c->state, levels[c->log_level],
+                       c->log_json ? "json" : "text");
     return e ? e : write_keys(c, out);
 }
 
@@ -57,10 +58,11 @@ static const char *key_words(const struct conf_provider *p)
     return p->key_source ? "key from " : "key given";
 }
 
-static pd_err write_provider(const struct conf_provider *p, int name_width, int preset_width, int url_width, struct buf *out)
+static pd_err write_provider(const struct conf_provider *p, int name_width, int preset_width, int url_width,
+                             struct buf *out)
 {
-    pd_err e = buf_printf(out, "  %-*s  %-*s  %-*s  %s%s", name_width, p->name, preset_width, p->preset->name, url_width, p->base_url, key_words(p),
-                          p->key && p->key_source ? p->key_source : "");
+    pd_err e = buf_printf(out, "  %-*s  %-*s  %-*s  %s%s", name_width, p->name, preset_width, p->preset->name,
+                          url_width, p->base_url, key_words(p), p->key && p->key_source ? p->key_source : "");
     if (!e && p->weight != 1)
         e = buf_printf(out, ", weight %llu", (unsigned long long)p->weight);
     if (!e && p->stream >= 0)
@@ -94,13 +96,15 @@ static pd_err write_providers(const struct conf *c, struct buf *out)
 
 static pd_err write_routes(const struct conf *c, struct buf *out)
 {
-    pd_err e = buf_puts(out, c->routes_count ? "\nroutes\n" : "\nroutes     none: models are called by their names\n");
+    pd_err e =
+        buf_puts(out, c->routes_count ? "\nroutes\n" : "\nroutes     none: models are called by their names\n");
     for (unsigned i = 0; i < c->routes_count && !e; i++) {
         const struct conf_route *route = &c->routes[i];
         e = buf_printf(out, "  %s: %s\n", route->name, conf_strategy_name(route->strategy));
         for (unsigned j = 0; j < route->targets_count && !e; j++) {
             const struct conf_target *t = &route->targets[j];
-            e = buf_printf(out, "    %7llu  %s/%s%s\n", (unsigned long long)t->weight, c->providers[t->provider].name, t->model,
+            e = buf_printf(out, "    %7llu  %s/%s%s\n", (unsigned long long)t->weight,
+                           c->providers[t->provider].name, t->model,
                            t->weight ? "" : "  (only when the others are down)");
         }
     }
@@ -108,7 +112,8 @@ static pd_err write_routes(const struct conf *c, struct buf *out)
 }
 
 /* What `s` has otherwise than `base`, one a line; `*begun` says whether the heading stands already. */
-static pd_err write_changes(const struct settings *s, const struct settings *base, const char *of, bool *begun, struct buf *out)
+static pd_err write_changes(const struct settings *s, const struct settings *base, const char *of, bool *begun,
+                            struct buf *out)
 {
     pd_err e = PD_OK;
     for (unsigned i = 0; i < setting_rows_count && !e; i++) {
@@ -122,7 +127,8 @@ static pd_err write_changes(const struct settings *s, const struct settings *bas
         *begun = true;
         snprintf(name, sizeof(name), "%s%s%s", of, *of ? ": " : "", row->name);
         if (!e)
-            e = buf_printf(out, "  %-28s  %-6s  (otherwise %s)\n", name, setting_format(row, value, now_text, sizeof(now_text)),
+            e = buf_printf(out, "  %-28s  %-6s  (otherwise %s)\n", name,
+                           setting_format(row, value, now_text, sizeof(now_text)),
                            setting_format(row, was, was_text, sizeof(was_text)));
     }
     return e;

@@ -9,7 +9,7 @@ enum { PRESETS_MAX = 128, ENV_KEYS_MAX = 1000 };
 struct order {
     unsigned index[PRESETS_MAX];
     unsigned count;
-    unsigned named;                /* so many of them are PROVIDER_ORDER's */
+    unsigned named; /* so many of them are PROVIDER_ORDER's */
 };
 
 static bool has(const struct order *o, unsigned index)
@@ -32,8 +32,8 @@ static void say_unknown(struct conf_reader *r, struct span word)
             n += (size_t)snprintf(known + n, sizeof(known) - n, "%s%s", count ? ", " : "", words[count]);
     }
     conf_hint(word, words, count, hint, sizeof(hint));
-    conf_error(r, 0, "PROVIDER_ORDER names \"%.*s\"%s%s", SPAN_FMT(span_upto(word, CONF_NAME_MAX)), *hint ? hint : ", which is no preset: known are ",
-               *hint ? "" : known);
+    conf_error(r, 0, "PROVIDER_ORDER names \"%.*s\"%s%s", SPAN_FMT(span_upto(word, CONF_NAME_MAX)),
+               *hint ? hint : ", which is no preset: known are ", *hint ? "" : known);
 }
 
 static void read_order(struct conf_reader *r, struct order *ret)
@@ -110,7 +110,8 @@ void conf_env_providers(struct conf_reader *r)
             continue;
         }
         struct conf_provider *p = &c->providers[c->providers_count++];
-        *p = (struct conf_provider){.name = preset->name, .preset = preset, .stream = -1, .weight = 1, .settings = c->settings};
+        *p = (struct conf_provider){
+            .name = preset->name, .preset = preset, .stream = -1, .weight = 1, .settings = c->settings};
         conf_provider_finish(r, p, &nothing, &nothing);
     }
     if (c->providers_count == 0 && r->report->errors == 0 && !r->nomem)
@@ -189,7 +190,8 @@ static void read_timeout(struct conf_reader *r)
         value = span_str(with_unit);
     }
     if (setting_parse(row, value, &r->c->settings.first_token_timeout, why, sizeof(why)))
-        conf_error(r, 0, "CLIENT_TIMEOUT is \"%.*s\": write the seconds to wait for a first token, as in 60 (%s)", SPAN_FMT(span_upto(text, 40)), why);
+        conf_error(r, 0, "CLIENT_TIMEOUT is \"%.*s\": write the seconds to wait for a first token, as in 60 (%s)",
+                   SPAN_FMT(span_upto(text, 40)), why);
 }
 
 void conf_env_all(struct conf_reader *r)

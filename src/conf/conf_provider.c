@@ -11,7 +11,7 @@ struct draft {
     struct conf_provider *p;
     struct conf_value key, url;
     const char *preset;
-    bool key_said, url_said;       /* what is wrong with it was said: do not go on to miss it */
+    bool key_said, url_said; /* what is wrong with it was said: do not go on to miss it */
     struct conf_scope scope;
 };
 
@@ -19,7 +19,7 @@ static void read_preset(struct conf_reader *r, void *into, const struct node *n,
 {
     struct draft *d = into;
     if (!conf_word(r, n, what, &d->preset))
-        d->preset = "";            /* it was said: do not go on to ask for a preset */
+        d->preset = ""; /* it was said: do not go on to ask for a preset */
 }
 
 static void read_key(struct conf_reader *r, void *into, const struct node *n, const char *what)
@@ -30,7 +30,8 @@ static void read_key(struct conf_reader *r, void *into, const struct node *n, co
         return;
     const struct preset *preset = preset_find(r->presets, d->p->name);
     if (!d->key.variable)
-        conf_warn(r, n->line, "%s: the key itself stands in the file: keys belong in the environment; write \"${%s}\"", what,
+        conf_warn(r, n->line,
+                  "%s: the key itself stands in the file: keys belong in the environment; write \"${%s}\"", what,
                   preset && preset->key_env ? preset->key_env : "MY_KEY");
 }
 
@@ -68,8 +69,19 @@ static bool header_name_fine(struct span s)
 /* Written by the HTTP client itself: a second one would contradict it. */
 static bool header_is_ours(struct span name)
 {
-    static const char *const ours[] = {"host", "content-length", "content-type", "content-encoding", "transfer-encoding", "connection",
-                                       "keep-alive", "te", "trailer", "upgrade", "expect", "accept-encoding", "proxy-authorization"};
+    static const char *const ours[] = {"host",
+                                       "content-length",
+                                       "content-type",
+                                       "content-encoding",
+                                       "transfer-encoding",
+                                       "connection",
+                                       "keep-alive",
+                                       "te",
+                                       "trailer",
+                                       "upgrade",
+                                       "expect",
+                                       "accept-encoding",
+                                       "proxy-authorization"};
     for (unsigned i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
         if (span_iis(name, ours[i]))
             return true;
@@ -141,7 +153,8 @@ static void read_ca_file(struct conf_reader *r, void *into, const struct node *n
 {
     struct conf_provider *p = ((struct draft *)into)->p;
     if (conf_word(r, n, what, &p->ca_file) && access(p->ca_file, R_OK) != 0)
-        conf_error(r, n->line, "%s: %s cannot be read: name a PEM file with the certificates to trust", what, p->ca_file);
+        conf_error(r, n->line, "%s: %s cannot be read: name a PEM file with the certificates to trust", what,
+                   p->ca_file);
 }
 
 static void read_tls_verify(struct conf_reader *r, void *into, const struct node *n, const char *what)
@@ -151,7 +164,9 @@ static void read_tls_verify(struct conf_reader *r, void *into, const struct node
         return;
     ((struct draft *)into)->p->tls_insecure = !verify;
     if (!verify)
-        conf_warn(r, n->line, "%s is false: anyone on the way can read the key and the prompts; better name their ca_file", what);
+        conf_warn(r, n->line,
+                  "%s is false: anyone on the way can read the key and the prompts; better name their ca_file",
+                  what);
 }
 
 static void read_stream(struct conf_reader *r, void *into, const struct node *n, const char *what)
@@ -194,9 +209,12 @@ static void read_resilience(struct conf_reader *r, void *into, const struct node
 }
 
 static const struct conf_field fields[] = {
-    {"preset", read_preset},   {"key", read_key},         {"base_url", read_base_url}, {"models", read_models},
-    {"headers", read_headers}, {"proxy", read_proxy},     {"ca_file", read_ca_file},   {"tls_verify", read_tls_verify},
-    {"stream", read_stream},   {"weight", read_weight},   {"query", read_query},       {"resilience", read_resilience},
+    {"preset", read_preset},     {"key", read_key},
+    {"base_url", read_base_url}, {"models", read_models},
+    {"headers", read_headers},   {"proxy", read_proxy},
+    {"ca_file", read_ca_file},   {"tls_verify", read_tls_verify},
+    {"stream", read_stream},     {"weight", read_weight},
+    {"query", read_query},       {"resilience", read_resilience},
 };
 
 /* ---- key and address ------------------------------------------------------------ */
@@ -220,13 +238,16 @@ static void find_key(struct conf_reader *r, struct conf_provider *p, const struc
         p->key_source = key.n ? variable : NULL;
     }
     if (!key_fine(key))
-        conf_error(r, p->line, "the key of %s (from %s) has a blank or another byte that no key has: give the key alone, without \"Bearer\"", p->name,
-                   p->key_source);
+        conf_error(r, p->line,
+                   "the key of %s (from %s) has a blank or another byte that no key has: give the key alone, "
+                   "without \"Bearer\"",
+                   p->name, p->key_source);
     else if (key.n)
         p->key = conf_copy(r, key);
     else if (!p->preset->local && p->preset->auth != AUTH_OPTIONAL_BEARER)
-        conf_error(r, p->line, variable ? "%s has no key: set the environment variable %s, or write key: \"${MY_KEY}\""
-                                        : "%s has no key: write key: \"${%s}\" and set that variable",
+        conf_error(r, p->line,
+                   variable ? "%s has no key: set the environment variable %s, or write key: \"${MY_KEY}\""
+                            : "%s has no key: write key: \"${%s}\" and set that variable",
                    p->name, variable ? variable : "MY_KEY");
 }
 
@@ -256,7 +277,8 @@ static void check_url(struct conf_reader *r, struct conf_provider *p, struct spa
     if (p->key && !url.tls && !loopback_host(&url))
         conf_warn(r, p->line, "%s is called over plain http: its key can be read on the way; use https", p->name);
     if (url.path.n == 0 && span_starts(span_str(p->preset->dialect), "openai"))
-        conf_warn(r, p->line, "the %s of %s ends at the host: servers of this kind are mostly found under /v1", what, p->name);
+        conf_warn(r, p->line, "the %s of %s ends at the host: servers of this kind are mostly found under /v1",
+                  what, p->name);
 }
 
 static void find_url(struct conf_reader *r, struct conf_provider *p, const struct conf_value *given)
@@ -275,12 +297,14 @@ static void find_url(struct conf_reader *r, struct conf_provider *p, const struc
     } else if (preset->base_url)
         p->base_url = preset->base_url;
     else if (preset->url_env)
-        conf_error(r, p->line, "%s has no base_url: write one, as in \"http://127.0.0.1:8000/v1\", or set %s", p->name, preset->url_env);
+        conf_error(r, p->line, "%s has no base_url: write one, as in \"http://127.0.0.1:8000/v1\", or set %s",
+                   p->name, preset->url_env);
     else
         conf_error(r, p->line, "%s has no base_url: write one, as in \"http://127.0.0.1:8000/v1\"", p->name);
 }
 
-void conf_provider_finish(struct conf_reader *r, struct conf_provider *p, const struct conf_value *key, const struct conf_value *url)
+void conf_provider_finish(struct conf_reader *r, struct conf_provider *p, const struct conf_value *key,
+                          const struct conf_value *url)
 {
     if (key)
         find_key(r, p, key);
@@ -308,10 +332,13 @@ static void find_preset(struct conf_reader *r, struct draft *d, unsigned line)
         n += (size_t)snprintf(known + n, sizeof(known) - n, "%s%s", i ? ", " : "", words[i]);
     conf_hint(span_str(name), words, count, hint, sizeof(hint));
     if (d->preset)
-        conf_error(r, line, "providers.%s: \"%s\" is no preset%s%s%s", d->p->name, name, hint, *hint ? "" : ": write one of ", *hint ? "" : known);
+        conf_error(r, line, "providers.%s: \"%s\" is no preset%s%s%s", d->p->name, name, hint,
+                   *hint ? "" : ": write one of ", *hint ? "" : known);
     else
-        conf_error(r, line, "providers.%s is not the name of a preset%s Under a name of your own, write preset: too, one of %s", d->p->name,
-                   *hint ? hint : ".", known);
+        conf_error(
+            r, line,
+            "providers.%s is not the name of a preset%s Under a name of your own, write preset: too, one of %s",
+            d->p->name, *hint ? hint : ".", known);
 }
 
 static void read_provider(struct conf_reader *r, const struct entry *e, const char *what, struct conf_provider *p)

@@ -9,12 +9,12 @@ struct sections {
     const struct node *listen, *state, *providers, *routes, *resilience, *keys, *log, *log_level;
 };
 
-#define SECTION(name)                                                                                      \
-    static void at_##name(struct conf_reader *r, void *into, const struct node *n, const char *what)       \
-    {                                                                                                      \
-        (void)r;                                                                                           \
-        (void)what;                                                                                        \
-        ((struct sections *)into)->name = n;                                                               \
+#define SECTION(name)                                                                                \
+    static void at_##name(struct conf_reader *r, void *into, const struct node *n, const char *what) \
+    {                                                                                                \
+        (void)r;                                                                                     \
+        (void)what;                                                                                  \
+        ((struct sections *)into)->name = n;                                                         \
     }
 SECTION(listen)
 SECTION(state)
@@ -29,13 +29,15 @@ SECTION(log_level)
 static void not_yet(struct conf_reader *r, void *into, const struct node *n, const char *what)
 {
     (void)into;
-    conf_error(r, n->line, "%s is not yet supported: remove it; what must last is kept in the folder named by state:", what);
+    conf_error(r, n->line,
+               "%s is not yet supported: remove it; what must last is kept in the folder named by state:", what);
 }
 
 static const struct conf_field fields[] = {
-    {"listen", at_listen},         {"state", at_state}, {"providers", at_providers}, {"routes", at_routes},
-    {"resilience", at_resilience}, {"keys", at_keys},   {"log", at_log},             {"log_level", at_log_level},
-    {"database", not_yet},         {"snapshots", not_yet},
+    {"listen", at_listen},  {"state", at_state},           {"providers", at_providers},
+    {"routes", at_routes},  {"resilience", at_resilience}, {"keys", at_keys},
+    {"log", at_log},        {"log_level", at_log_level},   {"database", not_yet},
+    {"snapshots", not_yet},
 };
 
 /* ---- log --------------------------------------------------------------------------- */
@@ -52,7 +54,8 @@ static void read_level(struct conf_reader *r, void *into, const struct node *n, 
     char hint[60];
     if (!conf_text(r, n, what, &v) || log_level_parse(v.text, &c->log_level))
         return;
-    conf_error(r, n->line, "%s is \"%.*s\"%s: write error, warn, info or debug", what, SPAN_FMT(span_upto(n->text, CONF_NAME_MAX)),
+    conf_error(r, n->line, "%s is \"%.*s\"%s: write error, warn, info or debug", what,
+               SPAN_FMT(span_upto(n->text, CONF_NAME_MAX)),
                conf_hint(v.text, names, LOG_LEVEL_COUNT, hint, sizeof(hint)));
 }
 
@@ -62,7 +65,8 @@ static void read_format(struct conf_reader *r, void *into, const struct node *n,
     if (!conf_text(r, n, what, &v))
         return;
     if (!span_is(v.text, "json") && !span_is(v.text, "text"))
-        conf_error(r, n->line, "%s is \"%.*s\": write text or json", what, SPAN_FMT(span_upto(n->text, CONF_NAME_MAX)));
+        conf_error(r, n->line, "%s is \"%.*s\": write text or json", what,
+                   SPAN_FMT(span_upto(n->text, CONF_NAME_MAX)));
     ((struct conf *)into)->log_json = span_is(v.text, "json");
 }
 
@@ -75,7 +79,8 @@ static void read_log(struct conf_reader *r, const struct sections *s)
         return;
     for (const struct entry *e = s->log && s->log->kind == NODE_MAP ? s->log->first : NULL; e; e = e->next)
         if (span_is(e->key->text, "level"))
-            conf_error(r, s->log_level->line, "log_level is given twice, here and as log.level on line %u: remove one", e->key->line);
+            conf_error(r, s->log_level->line,
+                       "log_level is given twice, here and as log.level on line %u: remove one", e->key->line);
     read_level(r, r->c, s->log_level, "log_level");
 }
 
@@ -109,7 +114,8 @@ void conf_read_file(struct conf_reader *r, const struct node *root)
 {
     struct conf *c = r->c;
     struct sections s = {0};
-    struct conf_scope server = {&c->settings, 0, SETTING_SERVER}, resilience = {&c->settings, 0, SETTING_RESILIENCE};
+    struct conf_scope server = {&c->settings, 0, SETTING_SERVER},
+                      resilience = {&c->settings, 0, SETTING_RESILIENCE};
     if (root->kind == NODE_NULL) {
         conf_error(r, 0, "the file is empty: write at least `listen: 127.0.0.1:8080`, or start without a file");
         return;
@@ -150,8 +156,10 @@ static void check_ring(struct conf_reader *r, const struct conf_provider *p)
         const char *port = strrchr(r->c->listen[i], ':');
         uint64_t number;
         if (port && span_u64(span_str(port + 1), &number) && number == url.port)
-            conf_error(r, p->line, "%s is called at %s, where perdure itself listens (%s): move one of the two to another port", p->name,
-                       p->base_url, r->c->listen[i]);
+            conf_error(
+                r, p->line,
+                "%s is called at %s, where perdure itself listens (%s): move one of the two to another port",
+                p->name, p->base_url, r->c->listen[i]);
     }
 }
 
@@ -163,8 +171,10 @@ void conf_check_all(struct conf_reader *r, unsigned listen_line)
     for (unsigned i = 0; i < c->listen_count && c->keys_count == 0; i++)
         if (*c->listen[i] && !conf_is_loopback(c->listen[i])) {
             conf_error(r, listen_line,
-                       "listen %s can be reached from other machines, and no client key is set, so anyone could spend your keys: add "
-                       "keys: [{name: me, key: \"${PERDURE_KEY}\"}] (without a file: PERDURE_KEYS), or listen on 127.0.0.1",
+                       "listen %s can be reached from other machines, and no client key is set, so anyone could "
+                       "spend your keys: add "
+                       "keys: [{name: me, key: \"${PERDURE_KEY}\"}] (without a file: PERDURE_KEYS), or listen on "
+                       "127.0.0.1",
                        c->listen[i]);
             break;
         }

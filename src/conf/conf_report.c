@@ -31,7 +31,8 @@ void conf_say(struct conf_reader *r, bool error, unsigned line, const char *fmt,
     remark->error = error;
     remark->line = line;
     size_t room = sizeof(remark->text);
-    int n = line ? snprintf(remark->text, room, "%s line %u: ", r->name, line) : snprintf(remark->text, room, "%s: ", r->name);
+    int n = line ? snprintf(remark->text, room, "%s line %u: ", r->name, line)
+                 : snprintf(remark->text, room, "%s: ", r->name);
     if (n >= 0 && (size_t)n < room) {
         va_list args;
         va_start(args, fmt);
@@ -44,7 +45,10 @@ void conf_say(struct conf_reader *r, bool error, unsigned line, const char *fmt,
 
 enum { WORD_MAX = 40 };
 
-static unsigned least(unsigned a, unsigned b) { return a < b ? a : b; }
+static unsigned least(unsigned a, unsigned b)
+{
+    return a < b ? a : b;
+}
 
 /* How many letters must be changed, added, left out or swapped with their neighbour. Case does not count. */
 static unsigned distance(struct span a, struct span b)
@@ -58,7 +62,8 @@ static unsigned distance(struct span a, struct span b)
         for (unsigned j = 1; j <= b.n; j++) {
             int x = tolower((unsigned char)a.p[i - 1]), y = tolower((unsigned char)b.p[j - 1]);
             now[j] = least(least(last[j], now[j - 1]) + 1, last[j - 1] + (x != y));
-            if (i > 1 && j > 1 && x == tolower((unsigned char)b.p[j - 2]) && y == tolower((unsigned char)a.p[i - 2]))
+            if (i > 1 && j > 1 && x == tolower((unsigned char)b.p[j - 2]) &&
+                y == tolower((unsigned char)a.p[i - 2]))
                 now[j] = least(now[j], before[j - 2] + 1);
         }
     }

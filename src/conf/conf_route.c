@@ -22,7 +22,8 @@ const char *conf_strategy_name(enum conf_strategy s)
 
 /* ---- targets ---------------------------------------------------------------------- */
 
-static void say_unknown_provider(struct conf_reader *r, unsigned line, const char *what, struct span model, struct span provider)
+static void say_unknown_provider(struct conf_reader *r, unsigned line, const char *what, struct span model,
+                                 struct span provider)
 {
     const char *words[NAMES_MAX];
     unsigned count = 0;
@@ -30,10 +31,12 @@ static void say_unknown_provider(struct conf_reader *r, unsigned line, const cha
         words[count] = r->c->providers[count].name;
     char hint[CONF_NAME_MAX + 40];
     conf_hint(provider, words, count, hint, sizeof(hint));
-    conf_error(r, line, "%s: \"%.*s\" names the provider \"%.*s\", which is not among providers%s", what, SPAN_FMT(model), SPAN_FMT(provider), hint);
+    conf_error(r, line, "%s: \"%.*s\" names the provider \"%.*s\", which is not among providers%s", what,
+               SPAN_FMT(model), SPAN_FMT(provider), hint);
 }
 
-static void check_listed(struct conf_reader *r, unsigned line, const char *what, const struct conf_provider *p, const char *model)
+static void check_listed(struct conf_reader *r, unsigned line, const char *what, const struct conf_provider *p,
+                         const char *model)
 {
     if (p->models_count == 0)
         return;
@@ -54,7 +57,8 @@ static bool read_model(struct conf_reader *r, const struct node *n, const char *
     struct span model = v.text;
     struct span provider = span_cut(&model, '/');
     if (!model.n || !provider.n || model.n > CONF_MODEL_MAX) {
-        conf_error(r, n->line, "%s is \"%.*s\": write provider/model, as in \"openai/gpt-5\"", what, SPAN_FMT(span_upto(v.text, CONF_MODEL_MAX)));
+        conf_error(r, n->line, "%s is \"%.*s\": write provider/model, as in \"openai/gpt-5\"", what,
+                   SPAN_FMT(span_upto(v.text, CONF_MODEL_MAX)));
         return false;
     }
     for (unsigned i = 0; i < r->c->providers_count; i++) {
@@ -106,11 +110,13 @@ static bool read_target(struct conf_reader *r, const struct node *n, const char 
     return false;
 }
 
-static void check_target_is_new(struct conf_reader *r, const struct conf_route *route, const struct conf_target *t, unsigned line, const char *what)
+static void check_target_is_new(struct conf_reader *r, const struct conf_route *route, const struct conf_target *t,
+                                unsigned line, const char *what)
 {
     for (unsigned i = 0; i < route->targets_count; i++)
         if (route->targets[i].provider == t->provider && strcmp(route->targets[i].model, t->model) == 0)
-            conf_error(r, line, "%s has %s/%s twice: remove one", what, r->c->providers[t->provider].name, t->model);
+            conf_error(r, line, "%s has %s/%s twice: remove one", what, r->c->providers[t->provider].name,
+                       t->model);
 }
 
 /* ---- routes ------------------------------------------------------------------------ */
@@ -167,7 +173,9 @@ static void read_targets(struct conf_reader *r, void *into, const struct node *n
         route->targets_count++;
     }
     if (route->targets_count == n->entries && weights == 0)
-        conf_error(r, n->line, "%s: every weight is 0, which means \"only when the others are down\": give one a weight", what);
+        conf_error(r, n->line,
+                   "%s: every weight is 0, which means \"only when the others are down\": give one a weight",
+                   what);
 }
 
 static void read_route_resilience(struct conf_reader *r, void *into, const struct node *n, const char *what)
@@ -198,7 +206,8 @@ static bool route_name_fine(struct conf_reader *r, const struct node *key)
     for (size_t i = 0; i < name.n && fine; i++)
         fine = name.p[i] > ' ' && name.p[i] <= '~';
     if (!fine)
-        conf_error(r, key->line, "routes: a route's name is 1 to %d letters, digits and signs without blanks", CONF_NAME_MAX);
+        conf_error(r, key->line, "routes: a route's name is 1 to %d letters, digits and signs without blanks",
+                   CONF_NAME_MAX);
     return fine;
 }
 
@@ -247,16 +256,23 @@ static bool from_hex(struct span s, unsigned char out[32])
 void conf_key_fill(struct conf_reader *r, unsigned line, const char *what, struct span text, struct conf_key *ret)
 {
     if (text.n == 0) {
-        conf_error(r, line, "%s is empty: write \"${MY_KEY}\" and set that variable, or sha256: and the key's hash", what);
+        conf_error(r, line,
+                   "%s is empty: write \"${MY_KEY}\" and set that variable, or sha256: and the key's hash", what);
         return;
     }
     if (span_starts(text, "sha256:")) {
         if (!from_hex(span_from(text, 7), ret->sha256))
-            conf_error(r, line, "%s: sha256: is followed by 64 hexadecimal digits, as printed by `printf %%s \"$KEY\" | sha256sum`", what);
+            conf_error(r, line,
+                       "%s: sha256: is followed by 64 hexadecimal digits, as printed by `printf %%s \"$KEY\" | "
+                       "sha256sum`",
+                       what);
         return;
     }
     if (text.n < KEY_SHORT)
-        conf_warn(r, line, "%s is shorter than %d bytes and can be guessed: use a longer one, as from `openssl rand -hex 24`", what, KEY_SHORT);
+        conf_warn(
+            r, line,
+            "%s is shorter than %d bytes and can be guessed: use a longer one, as from `openssl rand -hex 24`",
+            what, KEY_SHORT);
     if (EVP_Digest(text.p, text.n, ret->sha256, NULL, EVP_sha256(), NULL) != 1)
         r->nomem = true;
 }
@@ -272,7 +288,7 @@ static void read_key_name(struct conf_reader *r, void *into, const struct node *
     if (conf_word(r, n, what, &key->name) && !conf_name_fine(r, n->line, what, span_str(key->name)))
         return;
     if (!key->name)
-        key->name = "";            /* it was said: do not ask for one again */
+        key->name = ""; /* it was said: do not ask for one again */
 }
 
 static void read_key_secret(struct conf_reader *r, void *into, const struct node *n, const char *what)
@@ -284,14 +300,18 @@ static void read_key_secret(struct conf_reader *r, void *into, const struct node
         return;
     conf_key_fill(r, n->line, what, v.text, d->key);
     if (v.text.n && !v.variable && !span_starts(v.text, "sha256:"))
-        conf_warn(r, n->line, "%s: the key itself stands in the file: keys belong in the environment; write \"${MY_KEY}\" or sha256: and its hash", what);
+        conf_warn(r, n->line,
+                  "%s: the key itself stands in the file: keys belong in the environment; write \"${MY_KEY}\" or "
+                  "sha256: and its hash",
+                  what);
 }
 
 static void read_key_routes(struct conf_reader *r, void *into, const struct node *n, const char *what)
 {
     struct conf_key *key = ((struct key_draft *)into)->key;
     if (n->kind == NODE_LIST && n->entries == 0)
-        conf_error(r, n->line, "%s is empty: name the routes that this key may use, or remove the line to allow all", what);
+        conf_error(r, n->line,
+                   "%s is empty: name the routes that this key may use, or remove the line to allow all", what);
     else if (!conf_words(r, n, what, &key->routes, &key->routes_count))
         return;
     const char *words[NAMES_MAX];
@@ -304,7 +324,8 @@ static void read_key_routes(struct conf_reader *r, void *into, const struct node
             known = strcmp(key->routes[i], words[j]) == 0;
         char hint[CONF_NAME_MAX + 40];
         if (!known)
-            conf_error(r, n->line, "%s: \"%.*s\" is not among routes%s", what, SPAN_FMT(span_upto(span_str(key->routes[i]), CONF_NAME_MAX)),
+            conf_error(r, n->line, "%s: \"%.*s\" is not among routes%s", what,
+                       SPAN_FMT(span_upto(span_str(key->routes[i]), CONF_NAME_MAX)),
                        conf_hint(span_str(key->routes[i]), words, count, hint, sizeof(hint)));
     }
 }
@@ -327,7 +348,8 @@ static void read_client_key(struct conf_reader *r, const struct node *n, const c
     if (!key->name)
         conf_error(r, n->line, "%s has no name: write name:, it stands in logs in the key's place", what);
     if (!d.secret)
-        conf_error(r, n->line, "%s has no key: write key: \"${MY_KEY}\", or key: sha256: and the key's hash", what);
+        conf_error(r, n->line, "%s has no key: write key: \"${MY_KEY}\", or key: sha256: and the key's hash",
+                   what);
 }
 
 void conf_read_keys(struct conf_reader *r, const struct node *n)
@@ -346,9 +368,11 @@ void conf_read_keys(struct conf_reader *r, const struct node *n)
         read_client_key(r, e->value, path, key);
         for (unsigned i = 0; i < c->keys_count && r->report->errors == errors; i++) {
             if (strcmp(c->keys[i].name, key->name) == 0)
-                conf_error(r, e->value->line, "%s: the name \"%s\" is taken by another key: choose another", path, key->name);
+                conf_error(r, e->value->line, "%s: the name \"%s\" is taken by another key: choose another", path,
+                           key->name);
             else if (memcmp(c->keys[i].sha256, key->sha256, sizeof(key->sha256)) == 0)
-                conf_error(r, e->value->line, "%s (%s) is the same key as %s: give each its own", path, key->name, c->keys[i].name);
+                conf_error(r, e->value->line, "%s (%s) is the same key as %s: give each its own", path, key->name,
+                           c->keys[i].name);
         }
         if (r->report->errors == errors)
             c->keys_count++;

@@ -62,7 +62,8 @@ static bool expand_one(struct expansion *x, struct span inside)
     struct span name = span_cut(&fallback, ':');
     bool has_fallback = fallback.p != NULL;
     if (!variable_name(name) || (has_fallback && !span_starts(fallback, "-"))) {
-        conf_error(x->r, x->n->line, "%s: a variable is written ${NAME} or ${NAME:-default}; for a plain ${ write $${", x->what);
+        conf_error(x->r, x->n->line,
+                   "%s: a variable is written ${NAME} or ${NAME:-default}; for a plain ${ write $${", x->what);
         return false;
     }
     const char *variable = arena_strndup(&x->r->scratch, name.p, name.n);
@@ -76,7 +77,8 @@ static bool expand_one(struct expansion *x, struct span inside)
         return !x->err;
     }
     if (!value) {
-        conf_error(x->r, x->n->line, "%s: the environment variable %s is not set: set it, or write ${%s:-default}", x->what, variable, variable);
+        conf_error(x->r, x->n->line, "%s: the environment variable %s is not set: set it, or write ${%s:-default}",
+                   x->what, variable, variable);
         return false;
     }
     if (*value && !x->variable)
@@ -101,7 +103,9 @@ static bool expand(struct expansion *x)
             const char *end = memchr(s.p, '}', s.n);
             size_t n = end ? (size_t)(end - s.p) : 0;
             if (!end || memmem(s.p + 2, n - 2, "${", 2)) {
-                conf_error(x->r, x->n->line, end ? "%s: a ${...} cannot stand within another" : "%s: a ${ is not closed by a }", x->what);
+                conf_error(x->r, x->n->line,
+                           end ? "%s: a ${...} cannot stand within another" : "%s: a ${ is not closed by a }",
+                           x->what);
                 return false;
             }
             if (!expand_one(x, span_of(s.p + 2, n - 2)))
@@ -147,7 +151,8 @@ bool conf_text(struct conf_reader *r, const struct node *n, const char *what, st
         return false;
     text.p = copy;
     if (has_control(text)) {
-        conf_error(r, n->line, "%s has a line break or another control character in it: write it on one line", what);
+        conf_error(r, n->line, "%s has a line break or another control character in it: write it on one line",
+                   what);
         return false;
     }
     *ret = (struct conf_value){text, x.variable};
@@ -193,14 +198,16 @@ bool conf_count(struct conf_reader *r, const struct node *n, const char *what, u
     if (!conf_text(r, n, what, &v))
         return false;
     if (!span_u64(v.text, &count) || count > most) {
-        conf_error(r, n->line, "%s is \"%.*s\": write a whole number from 0 to %llu", what, SPAN_FMT(n->text), (unsigned long long)most);
+        conf_error(r, n->line, "%s is \"%.*s\": write a whole number from 0 to %llu", what, SPAN_FMT(n->text),
+                   (unsigned long long)most);
         return false;
     }
     *ret = count;
     return true;
 }
 
-bool conf_words(struct conf_reader *r, const struct node *n, const char *what, const char ***ret, unsigned *ret_count)
+bool conf_words(struct conf_reader *r, const struct node *n, const char *what, const char ***ret,
+                unsigned *ret_count)
 {
     struct entry one = {.value = (struct node *)n};
     bool list = n->kind == NODE_LIST;
@@ -233,11 +240,12 @@ bool conf_name_fine(struct conf_reader *r, unsigned line, const char *what, stru
     bool fine = name.n > 0 && name.n <= CONF_NAME_MAX;
     for (size_t i = 0; i < name.n && fine; i++) {
         char c = name.p[i];
-        fine = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '-' || c == '_';
+        fine = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+               c == '-' || c == '_';
     }
     if (!fine)
-        conf_error(r, line, "%s \"%.*s\": a name is 1 to %d letters, digits, '.', '-' and '_'", what, SPAN_FMT(span_upto(name, CONF_NAME_MAX)),
-                   CONF_NAME_MAX);
+        conf_error(r, line, "%s \"%.*s\": a name is 1 to %d letters, digits, '.', '-' and '_'", what,
+                   SPAN_FMT(span_upto(name, CONF_NAME_MAX)), CONF_NAME_MAX);
     return fine;
 }
 
@@ -251,11 +259,12 @@ static const char *setting_elsewhere(struct span key)
     const struct setting_row *row = setting_find(key);
     if (!row)
         return NULL;
-    return row->where == SETTING_SERVER ? "it stands at the top level of the file" : "it stands under `resilience:`";
+    return row->where == SETTING_SERVER ? "it stands at the top level of the file"
+                                        : "it stands under `resilience:`";
 }
 
-static void say_unknown(struct conf_reader *r, const struct node *key, const char *what, const struct conf_field *fields, unsigned fields_count,
-                        const struct conf_scope *scope)
+static void say_unknown(struct conf_reader *r, const struct node *key, const char *what,
+                        const struct conf_field *fields, unsigned fields_count, const struct conf_scope *scope)
 {
     const char *words[WORDS_MAX];
     unsigned count = 0;
@@ -268,24 +277,28 @@ static void say_unknown(struct conf_reader *r, const struct node *key, const cha
     const char *in = *what ? what : "a config";
     const char *elsewhere = setting_elsewhere(key->text);
     const char *near = conf_nearest(key->text, words, count);
-    if (scope && scope->where == SETTING_RESILIENCE && (span_is(key->text, "hold") || span_is(key->text, "linger")))
+    if (scope && scope->where == SETTING_RESILIENCE &&
+        (span_is(key->text, "hold") || span_is(key->text, "linger")))
         conf_warn(r, key->line, "%s.%.*s is not yet supported and does nothing", in, SPAN_FMT(key->text));
     else if (elsewhere)
         conf_error(r, key->line, "\"%.*s\" does not belong in %s: %s", SPAN_FMT(key->text), in, elsewhere);
     else if (span_is(key->text, "<<"))
         conf_error(r, key->line, "%s: merging with << is not supported: write the entries out", in);
     else if (near)
-        conf_error(r, key->line, "\"%.*s\" is not known in %s: did you mean \"%s\"?", SPAN_FMT(key->text), in, near);
+        conf_error(r, key->line, "\"%.*s\" is not known in %s: did you mean \"%s\"?", SPAN_FMT(key->text), in,
+                   near);
     else {
         char known[400] = "";
         size_t n = 0;
         for (unsigned i = 0; i < count && n < sizeof(known); i++)
             n += (size_t)snprintf(known + n, sizeof(known) - n, "%s%s", i ? ", " : "", words[i]);
-        conf_error(r, key->line, "\"%.*s\" is not known in %s: remove it; known are %s", SPAN_FMT(span_upto(key->text, CONF_NAME_MAX)), in, known);
+        conf_error(r, key->line, "\"%.*s\" is not known in %s: remove it; known are %s",
+                   SPAN_FMT(span_upto(key->text, CONF_NAME_MAX)), in, known);
     }
 }
 
-static void read_setting(struct conf_reader *r, struct conf_scope *scope, const struct setting_row *row, const struct node *value, const char *what)
+static void read_setting(struct conf_reader *r, struct conf_scope *scope, const struct setting_row *row,
+                         const struct node *value, const char *what)
 {
     struct conf_value v;
     char why[120];
@@ -303,20 +316,22 @@ bool conf_repeated(struct conf_reader *r, const struct node *map, const struct e
 {
     for (const struct entry *before = map->first; before != e; before = before->next)
         if (span_eq(before->key->text, e->key->text)) {
-            conf_error(r, e->key->line, "%s stands here a second time, first on line %u: remove one", what, before->key->line);
+            conf_error(r, e->key->line, "%s stands here a second time, first on line %u: remove one", what,
+                       before->key->line);
             return true;
         }
     return false;
 }
 
-void conf_map(struct conf_reader *r, const struct node *n, const char *what, const struct conf_field *fields, unsigned fields_count,
-              struct conf_scope *scope, void *into)
+void conf_map(struct conf_reader *r, const struct node *n, const char *what, const struct conf_field *fields,
+              unsigned fields_count, struct conf_scope *scope, void *into)
 {
     if (n->kind == NODE_NULL || !conf_is_kind(r, n, NODE_MAP, *what ? what : "the file"))
         return;
     for (const struct entry *e = n->first; e; e = e->next) {
         char path[CONF_PATH_MAX];
-        snprintf(path, sizeof(path), "%s%s%.*s", what, *what ? "." : "", SPAN_FMT(span_upto(e->key->text, CONF_NAME_MAX)));
+        snprintf(path, sizeof(path), "%s%s%.*s", what, *what ? "." : "",
+                 SPAN_FMT(span_upto(e->key->text, CONF_NAME_MAX)));
         if (conf_repeated(r, n, e, path))
             continue;
         const struct conf_field *field = NULL;
@@ -338,14 +353,16 @@ static uint64_t bit_of(const char *name)
     return UINT64_C(1) << (setting_find(span_str(name)) - setting_rows);
 }
 
-static void check_order(struct conf_reader *r, const struct conf_scope *s, unsigned line, const char *what, const char *small, const char *large)
+static void check_order(struct conf_reader *r, const struct conf_scope *s, unsigned line, const char *what,
+                        const char *small, const char *large)
 {
     const struct setting_row *a = setting_find(span_str(small)), *b = setting_find(span_str(large));
     uint64_t low = setting_of(s->settings, a), high = setting_of(s->settings, b);
     char low_text[32], high_text[32];
     if (low <= high || !(s->given & (bit_of(small) | bit_of(large))))
         return;
-    conf_warn(r, line, "%s: %s (%s) is longer than %s (%s), which wins", what, small, setting_format(a, low, low_text, sizeof(low_text)), large,
+    conf_warn(r, line, "%s: %s (%s) is longer than %s (%s), which wins", what, small,
+              setting_format(a, low, low_text, sizeof(low_text)), large,
               setting_format(b, high, high_text, sizeof(high_text)));
 }
 

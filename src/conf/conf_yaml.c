@@ -7,7 +7,7 @@
 
 struct anchor {
     const char *name;
-    struct node *node;             /* NULL while its value is being read: an alias to it there would be a circle */
+    struct node *node; /* NULL while its value is being read: an alias to it there would be a circle */
 };
 
 struct yaml {
@@ -16,7 +16,7 @@ struct yaml {
     struct span text;
     struct anchor anchors[CONF_ANCHORS_MAX];
     unsigned anchors_count;
-    unsigned values;               /* of the whole file so far */
+    unsigned values; /* of the whole file so far */
     bool failed;
 };
 
@@ -51,16 +51,21 @@ static bool indented_with_tab(struct span line)
 /* libyaml's words are for those who know its insides; these are for those who wrote the file. */
 static const char *remedy(struct span problem)
 {
-    static const struct { const char *problem, *remedy; } rows[] = {
-        {"mapping values are not allowed", "; put quotes around a value with \": \" in it, and check the indentation"},
+    static const struct {
+        const char *problem, *remedy;
+    } rows[] = {
+        {"mapping values are not allowed",
+         "; put quotes around a value with \": \" in it, and check the indentation"},
         {"did not find expected key", "; check that the indentation is the same as that of its neighbours"},
-        {"did not find expected '-' indicator", "; check that the indentation is the same as that of its neighbours"},
+        {"did not find expected '-' indicator",
+         "; check that the indentation is the same as that of its neighbours"},
         {"could not find expected ':'", "; write \"name: value\""},
         {"did not find expected ',' or '}'", "; a '{' is not closed by a '}', or a ',' is missing"},
         {"did not find expected ',' or ']'", "; a '[' is not closed by a ']', or a ',' is missing"},
         {"found unexpected end of stream", "; a quote is not closed"},
         {"found character that cannot start any token", "; put quotes around a value that begins with @, ` or %"},
-        {"found unknown escape character", "; write \\\\ for a backslash within double quotes, or use single quotes"},
+        {"found unknown escape character",
+         "; write \\\\ for a backslash within double quotes, or use single quotes"},
         {"control characters are not allowed", "; remove the byte"},
         {"invalid", "; save the file as UTF-8"},
     };
@@ -82,7 +87,8 @@ static void say_syntax(struct yaml *y)
         return;
     }
     unsigned line = (unsigned)p->problem_mark.line + 1, column = (unsigned)p->problem_mark.column + 1;
-    const char *what = indented_with_tab(line_of(y->text, line)) ? "; indent with spaces, YAML takes no tabs" : remedy(problem);
+    const char *what =
+        indented_with_tab(line_of(y->text, line)) ? "; indent with spaces, YAML takes no tabs" : remedy(problem);
     conf_error(y->r, line, "column %u: not YAML: %.*s%s", column, SPAN_FMT(problem), what);
 }
 
@@ -98,7 +104,10 @@ static bool next_event(struct yaml *y, yaml_event_t *ret)
     return false;
 }
 
-static unsigned line_at(const yaml_event_t *ev) { return (unsigned)ev->start_mark.line + 1; }
+static unsigned line_at(const yaml_event_t *ev)
+{
+    return (unsigned)ev->start_mark.line + 1;
+}
 
 /* Counts what this value, written out, adds to the file. */
 static bool counted(struct yaml *y, unsigned values, unsigned line)
@@ -107,7 +116,9 @@ static bool counted(struct yaml *y, unsigned values, unsigned line)
         y->values += values;
         return true;
     }
-    conf_error(y->r, line, "more than %d values, those that aliases repeat counted: this is no config that anyone reads; make it smaller",
+    conf_error(y->r, line,
+               "more than %d values, those that aliases repeat counted: this is no config that anyone reads; make "
+               "it smaller",
                CONF_VALUES_MAX);
     y->failed = true;
     return false;
@@ -130,7 +141,8 @@ static bool is_null(const yaml_event_t *ev, struct span text)
 {
     if (ev->data.scalar.style != YAML_PLAIN_SCALAR_STYLE)
         return false;
-    return text.n == 0 || span_is(text, "~") || span_is(text, "null") || span_is(text, "Null") || span_is(text, "NULL");
+    return text.n == 0 || span_is(text, "~") || span_is(text, "null") || span_is(text, "Null") ||
+           span_is(text, "NULL");
 }
 
 static struct node *scalar(struct yaml *y, const yaml_event_t *ev)
@@ -158,7 +170,8 @@ static struct node *alias(struct yaml *y, const yaml_event_t *ev)
         conf_error(y->r, line_at(ev), "*%s stands within the value that it names: that has no end", name);
         return fail(y);
     }
-    conf_error(y->r, line_at(ev), "*%s names no anchor above: write &%s before the value that it repeats", name, name);
+    conf_error(y->r, line_at(ev), "*%s names no anchor above: write &%s before the value that it repeats", name,
+               name);
     return fail(y);
 }
 
@@ -227,7 +240,9 @@ static bool fill_map(struct yaml *y, struct node *n, unsigned depth)
     struct node *key;
     while ((key = next_value(y, depth)) != NULL) {
         if (key->kind == NODE_LIST || key->kind == NODE_MAP) {
-            conf_error(y->r, key->line, "a %s stands where a name is expected: a '{' or '[' is a value; put quotes around text", conf_kind_name(key->kind));
+            conf_error(y->r, key->line,
+                       "a %s stands where a name is expected: a '{' or '[' is a value; put quotes around text",
+                       conf_kind_name(key->kind));
             y->failed = true;
             return false;
         }
@@ -260,7 +275,8 @@ static struct node *collection(struct yaml *y, const yaml_event_t *ev, enum node
     return fine ? n : NULL;
 }
 
-static struct node *tagless(struct yaml *y, const yaml_char_t *tag, const yaml_char_t *anchor_name, yaml_event_t *ev, enum node_kind kind, unsigned depth)
+static struct node *tagless(struct yaml *y, const yaml_char_t *tag, const yaml_char_t *anchor_name,
+                            yaml_event_t *ev, enum node_kind kind, unsigned depth)
 {
     if (tag && strcmp((const char *)tag, "!") != 0) {
         conf_error(y->r, line_at(ev), "tags such as !!str are not supported: write the value alone");
@@ -285,7 +301,7 @@ static struct node *value_of(struct yaml *y, yaml_event_t *ev, unsigned depth)
         return tagless(y, ev->data.sequence_start.tag, ev->data.sequence_start.anchor, ev, NODE_LIST, depth);
     if (ev->type == YAML_MAPPING_START_EVENT)
         return tagless(y, ev->data.mapping_start.tag, ev->data.mapping_start.anchor, ev, NODE_MAP, depth);
-    return NULL;                   /* the end of a list or mapping */
+    return NULL; /* the end of a list or mapping */
 }
 
 /* Skips what stands around values. False: failed, or the stream is over (*ret_over). */
@@ -318,7 +334,8 @@ static struct node *document(struct yaml *y)
     bool over;
     if (!to_document(y, &over)) {
         if (over)
-            conf_error(y->r, 0, "the file is empty: write at least `listen: 127.0.0.1:8080`, or start without a file");
+            conf_error(y->r, 0,
+                       "the file is empty: write at least `listen: 127.0.0.1:8080`, or start without a file");
         return NULL;
     }
     struct node *root = next_value(y, 0);

@@ -55,11 +55,12 @@ static bool take_number(struct span *s, uint64_t *ret)
 
 struct unit {
     const char *name;
-    uint64_t of;                   /* milliseconds, or bytes */
+    uint64_t of; /* milliseconds, or bytes */
 };
 static const struct unit durations[] = {{"d", 86400000}, {"h", 3600000}, {"m", 60000}, {"s", 1000}, {"ms", 1}};
-static const struct unit sizes[] = {{"GB", 1 << 30}, {"MB", 1 << 20}, {"KB", 1 << 10}, {"B", 1},       {"GiB", 1 << 30},
-                                    {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"G", 1 << 30}, {"M", 1 << 20}, {"K", 1 << 10}};
+static const struct unit sizes[] = {{"GB", 1 << 30},  {"MB", 1 << 20},  {"KB", 1 << 10},  {"B", 1},
+                                    {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"G", 1 << 30},
+                                    {"M", 1 << 20},   {"K", 1 << 10}};
 enum { DURATIONS = sizeof(durations) / sizeof(durations[0]), SIZES = sizeof(sizes) / sizeof(sizes[0]) };
 
 /* Letters from the front of *s; NULL: they name no unit. */
@@ -181,7 +182,8 @@ static uint64_t row_value(const struct setting_row *row, const char *text)
     return fine ? v : 0;
 }
 
-pd_err setting_parse(const struct setting_row *row, struct span text, uint64_t *ret, char *ret_why, size_t why_bytes)
+pd_err setting_parse(const struct setting_row *row, struct span text, uint64_t *ret, char *ret_why,
+                     size_t why_bytes)
 {
     uint64_t v, digits;
     text = span_trim(text);
@@ -300,8 +302,10 @@ pd_err settings_write_markdown(struct buf *out)
         e = write_table(out, SETTING_SERVER);
     if (!e)
         e = buf_printf(out,
-                       "\n## How values are written\n\n- duration: %s. `0` or `off` switches a mechanism off where the range starts at 0.\n"
+                       "\n## How values are written\n\n- duration: %s. `0` or `off` switches a mechanism off "
+                       "where the range starts at 0.\n"
                        "- size: %s; a KB is 1024 bytes.\n- ratio: %s.\n- number: %s.\n",
-                       spelling(SETTING_DURATION), spelling(SETTING_BYTES), spelling(SETTING_RATIO), spelling(SETTING_COUNT));
+                       spelling(SETTING_DURATION), spelling(SETTING_BYTES), spelling(SETTING_RATIO),
+                       spelling(SETTING_COUNT));
     return e;
 }

@@ -37,11 +37,16 @@ static const char *number(double v, char *out, size_t out_bytes)
 /* Length of the well-formed UTF-8 character at p; 0 when there is none (parse/ is a neighbour and is not included from here). */
 static unsigned character(const unsigned char *p)
 {
-    unsigned n = p[0] < 0x80 ? 1 : p[0] >= 0xc2 && p[0] < 0xe0 ? 2 : (p[0] & 0xf0) == 0xe0 ? 3 : p[0] >= 0xf0 && p[0] < 0xf5 ? 4 : 0;
+    unsigned n = p[0] < 0x80                   ? 1
+                 : p[0] >= 0xc2 && p[0] < 0xe0 ? 2
+                 : (p[0] & 0xf0) == 0xe0       ? 3
+                 : p[0] >= 0xf0 && p[0] < 0xf5 ? 4
+                                               : 0;
     for (unsigned i = 1; i < n; i++)
         if ((p[i] & 0xc0) != 0x80)
             return 0;
-    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
+    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) ||
+        (p[0] == 0xf4 && p[1] > 0x8f))
         return 0;
     return n;
 }
@@ -89,7 +94,8 @@ static pd_err write_labels(const struct metric_row *row, struct span key, const 
     return *before == ',' ? buf_puts(out, "}") : PD_OK;
 }
 
-static pd_err write_sample(const struct metric_row *row, const char *suffix, struct span key, const char *le, double v, struct buf *out)
+static pd_err write_sample(const struct metric_row *row, const char *suffix, struct span key, const char *le,
+                           double v, struct buf *out)
 {
     char room[40];
     pd_err e = buf_printf(out, "%s%s", row->name, suffix);

@@ -28,7 +28,10 @@ static unsigned bucket_of(uint64_t ms)
     if (ms >= QUANTILE_MAX_MS)
         return QUANTILE_BUCKETS - 1;
     double at = log((double)ms) / step;
-    unsigned bucket = at < 1 ? 0 : (unsigned)at - 1;   /* one too low at worst: the loop settles it against the same bounds that are reported */
+    unsigned bucket =
+        at < 1 ? 0
+               : (unsigned)at -
+                     1; /* one too low at worst: the loop settles it against the same bounds that are reported */
     while (bucket < QUANTILE_BUCKETS - 1 && bound(bucket) < ms)
         bucket++;
     return bucket;

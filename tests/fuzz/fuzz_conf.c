@@ -7,9 +7,20 @@
 #include <string.h>
 
 static const struct preset rows[] = {
-    {.name = "openai", .base_url = "https://api.openai.com/v1", .key_env = "OPENAI_API_KEY", .dialect = "openai-chat"},
-    {.name = "azure-openai", .key_env = "AZURE_KEY", .url_env = "AZURE_URL", .auth = AUTH_API_KEY, .dialect = "openai-chat"},
-    {.name = "vllm", .base_url = "http://127.0.0.1:8000/v1", .url_env = "VLLM_BASE_URL", .auth = AUTH_OPTIONAL_BEARER, .dialect = "openai-chat",
+    {.name = "openai",
+     .base_url = "https://api.openai.com/v1",
+     .key_env = "OPENAI_API_KEY",
+     .dialect = "openai-chat"},
+    {.name = "azure-openai",
+     .key_env = "AZURE_KEY",
+     .url_env = "AZURE_URL",
+     .auth = AUTH_API_KEY,
+     .dialect = "openai-chat"},
+    {.name = "vllm",
+     .base_url = "http://127.0.0.1:8000/v1",
+     .url_env = "VLLM_BASE_URL",
+     .auth = AUTH_OPTIONAL_BEARER,
+     .dialect = "openai-chat",
      .local = true},
 };
 static const struct preset_table presets = {rows, sizeof(rows) / sizeof(rows[0])};

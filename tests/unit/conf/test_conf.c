@@ -13,7 +13,7 @@ static const char whole[] =
     "workers: 2\n"
     "body_limit: 32MB\n"
     "log: {level: debug, format: json}\n"
-    "routes:\n"                                                    /* before providers: the order of sections is the writer's */
+    "routes:\n" /* before providers: the order of sections is the writer's */
     "  coder:\n"
     "    strategy: priority\n"
     "    targets:\n"
@@ -38,10 +38,15 @@ static const char whole[] =
     "  azure: {preset: azure-openai}\n"
     "keys:\n"
     "  - {name: alice, key: \"${ALICE}\", routes: [coder, plain]}\n"
-    "  - {name: bob, key: \"sha256:9F86D081884C7D659A2FEAA0C55AD015A3BF4F1B2B0B822CD15D6C15B0F00A08\", admin: true}\n";   /* "test" */
+    "  - {name: bob, key: \"sha256:9F86D081884C7D659A2FEAA0C55AD015A3BF4F1B2B0B822CD15D6C15B0F00A08\", admin: "
+    "true}\n"; /* "test" */
 
-static const char *whole_env[] = {"OPENAI_API_KEY=sk-secret-1", "CLAUDE= sk-secret-2\n", "ALICE=alice-has-a-long-secret", "AZURE_OPENAI_API_KEY=sk-secret-3",
-                                  "AZURE_OPENAI_ENDPOINT=https://me.openai.azure.com/", NULL};
+static const char *whole_env[] = {"OPENAI_API_KEY=sk-secret-1",
+                                  "CLAUDE= sk-secret-2\n",
+                                  "ALICE=alice-has-a-long-secret",
+                                  "AZURE_OPENAI_API_KEY=sk-secret-3",
+                                  "AZURE_OPENAI_ENDPOINT=https://me.openai.azure.com/",
+                                  NULL};
 
 static void a_whole_file_means_what_it_says(void **state)
 {
@@ -72,7 +77,7 @@ static void a_whole_file_means_what_it_says(void **state)
     assert_null(p[0].proxy);
     assert_null(p[0].query);
     assert_string_equal(p[1].preset->name, "deepseek");
-    assert_string_equal(p[1].key, "sk-secret-2");                  /* blanks at its ends are no part of a key */
+    assert_string_equal(p[1].key, "sk-secret-2"); /* blanks at its ends are no part of a key */
     assert_string_equal(p[1].key_source, "CLAUDE");
     assert_string_equal(p[1].query, "c=d");
     assert_string_equal(p[1].proxy, "http://127.0.0.1:3128");
@@ -117,11 +122,11 @@ static void the_nearest_setting_wins(void **state)
     (void)state;
     struct conf *c = helper_conf(whole, whole_env);
     struct settings s;
-    settings_overlay(&c->routes[0], &c->providers[2], &s);         /* route, provider and general each say something */
+    settings_overlay(&c->routes[0], &c->providers[2], &s); /* route, provider and general each say something */
     assert_int_equal(s.ttft, 4000);
     assert_int_equal(s.stall, 60000);
     assert_int_equal(s.attempts, 2);
-    settings_overlay(&c->routes[1], &c->providers[2], &s);         /* the route says nothing of ttft: the provider holds */
+    settings_overlay(&c->routes[1], &c->providers[2], &s); /* the route says nothing of ttft: the provider holds */
     assert_int_equal(s.ttft, 10000);
     assert_int_equal(s.attempts, 5);
     settings_overlay(&c->routes[1], &c->providers[0], &s);
@@ -156,8 +161,10 @@ static void no_key_is_ever_described(void **state)
         "listen     127.0.0.1:8080, [::1]:8081, 127.0.0.1:0\n",
         "keys       alice (only coder, plain), bob (admin)\n",
         "  openai  openai             https://api.openai.com/v1              key from OPENAI_API_KEY, weight 3\n",
-        "  local   openai-compatible  http://127.0.0.1:8000/v1               no key, never streamed, no proxy, 2 headers\n          models meta/llama-3, qwen3\n",
-        "  coder: priority\n         70  openai/gpt-5\n          0  local/meta/llama-3  (only when the others are down)\n",
+        "  local   openai-compatible  http://127.0.0.1:8000/v1               no key, never streamed, no proxy, 2 "
+        "headers\n          models meta/llama-3, qwen3\n",
+        "  coder: priority\n         70  openai/gpt-5\n          0  local/meta/llama-3  (only when the others are "
+        "down)\n",
         "  attempts                      2       (otherwise 3)\n",
         "  local: ttft                   10s     (otherwise 3s)\n",
         "  route coder: ttft             4s      (otherwise 3s)\n",
@@ -169,21 +176,16 @@ static void no_key_is_ever_described(void **state)
     conf_free(c);
 }
 
-static const struct { const char *in, *out; } substitutions[] = {
-    {"${A}", "one"},
-    {"a${A}b${B}c", "aonebtwoc"},
-    {"${A:-x}", "one"},
-    {"${NOPE:-x y}", "x y"},
-    {"${EMPTY:-x}", "x"},
-    {"x${EMPTY}", "x"},
-    {"x${NOPE:-}", "x"},
-    {"$A", "$A"},
-    {"a$", "a$"},
-    {"$$", "$$"},
-    {"$${A}", "${A}"},
-    {"$$${A}", "$${A}"},
-    {"'${A}'", "one"},
-    {"\"${A}\"", "one"},
+static const struct {
+    const char *in, *out;
+} substitutions[] = {
+    {"${A}", "one"},      {"a${A}b${B}c", "aonebtwoc"},
+    {"${A:-x}", "one"},   {"${NOPE:-x y}", "x y"},
+    {"${EMPTY:-x}", "x"}, {"x${EMPTY}", "x"},
+    {"x${NOPE:-}", "x"},  {"$A", "$A"},
+    {"a$", "a$"},         {"$$", "$$"},
+    {"$${A}", "${A}"},    {"$$${A}", "$${A}"},
+    {"'${A}'", "one"},    {"\"${A}\"", "one"},
 };
 
 static void variables_are_filled_in(void **state)
@@ -210,8 +212,10 @@ static void what_a_variable_holds_is_not_read_again(void **state)
 static void aliases_repeat_a_value(void **state)
 {
     (void)state;
-    struct conf *c = helper_conf("providers:\n  vllm: &own {stall: 5s, headers: &h {a: b}}\n  llamacpp: {base_url: \"http://127.0.0.1:9/v1\", headers: *h}\n"
-                                 "routes:\n  r: {targets: &t [vllm/a]}\n  s: {targets: *t}\n", NULL);
+    struct conf *c = helper_conf("providers:\n  vllm: &own {stall: 5s, headers: &h {a: b}}\n  llamacpp: "
+                                 "{base_url: \"http://127.0.0.1:9/v1\", headers: *h}\n"
+                                 "routes:\n  r: {targets: &t [vllm/a]}\n  s: {targets: *t}\n",
+                                 NULL);
     assert_string_equal(c->providers[1].headers[0].value, "b");
     assert_string_equal(c->routes[1].targets[0].model, "a");
     conf_free(c);
@@ -237,7 +241,8 @@ static void what_is_left_out_has_a_default(void **state)
 static void with_a_client_key_it_may_listen_anywhere(void **state)
 {
     (void)state;
-    struct conf *c = helper_conf("providers: {vllm: }\nlisten: \":8080\"\nkeys: [{name: a, key: \"${LONG}\"}]\n", ENV("LONG=a-long-client-key-1"));
+    struct conf *c = helper_conf("providers: {vllm: }\nlisten: \":8080\"\nkeys: [{name: a, key: \"${LONG}\"}]\n",
+                                 ENV("LONG=a-long-client-key-1"));
     assert_string_equal(c->listen[0], "0.0.0.0:8080");
     conf_free(c);
 }
@@ -245,8 +250,18 @@ static void with_a_client_key_it_may_listen_anywhere(void **state)
 static void only_this_machine_is_loopback(void **state)
 {
     (void)state;
-    static const char *const yes[] = {"127.0.0.1:80", "127.9.9.9:1", "[::1]:80", "localhost:80", "[::ffff:127.0.0.1]:80"};
-    static const char *const no[] = {"0.0.0.0:80", "[::]:80", "10.0.0.1:80", "127.0.0.1", "128.0.0.1:1", "localhost.example.org:80", "", ":80", "[::ffff:10.0.0.1]:80", "127.0.0.1.example.org:80"};
+    static const char *const yes[] = {"127.0.0.1:80", "127.9.9.9:1", "[::1]:80", "localhost:80",
+                                      "[::ffff:127.0.0.1]:80"};
+    static const char *const no[] = {"0.0.0.0:80",
+                                     "[::]:80",
+                                     "10.0.0.1:80",
+                                     "127.0.0.1",
+                                     "128.0.0.1:1",
+                                     "localhost.example.org:80",
+                                     "",
+                                     ":80",
+                                     "[::ffff:10.0.0.1]:80",
+                                     "127.0.0.1.example.org:80"};
     for (unsigned i = 0; i < sizeof(yes) / sizeof(yes[0]); i++)
         assert_true(conf_is_loopback(yes[i]));
     for (unsigned i = 0; i < sizeof(no) / sizeof(no[0]); i++)
@@ -270,7 +285,8 @@ static struct conf *from_env(const char **env)
 static void every_key_in_the_environment_is_a_provider(void **state)
 {
     (void)state;
-    struct conf *c = from_env(ENV("DEEPSEEK_API_KEY=a", "OPENAI_API_KEY=b", "VLLM_BASE_URL=127.0.0.1:9000", "OTHER=x"));
+    struct conf *c =
+        from_env(ENV("DEEPSEEK_API_KEY=a", "OPENAI_API_KEY=b", "VLLM_BASE_URL=127.0.0.1:9000", "OTHER=x"));
     assert_non_null(c);
     assert_int_equal(report.count, 0);
     assert_int_equal(c->providers_count, 3);
@@ -287,7 +303,8 @@ static void every_key_in_the_environment_is_a_provider(void **state)
 static void provider_order_is_kept_and_the_others_follow(void **state)
 {
     (void)state;
-    struct conf *c = from_env(ENV("DEEPSEEK_API_KEY=a", "OPENAI_API_KEY=b", "VLLM_BASE_URL=http://127.0.0.1:9/v1", "PROVIDER_ORDER= vllm ,DeepSeek,"));
+    struct conf *c = from_env(ENV("DEEPSEEK_API_KEY=a", "OPENAI_API_KEY=b", "VLLM_BASE_URL=http://127.0.0.1:9/v1",
+                                  "PROVIDER_ORDER= vllm ,DeepSeek,"));
     assert_non_null(c);
     assert_string_equal(c->providers[0].name, "vllm");
     assert_string_equal(c->providers[1].name, "deepseek");
@@ -295,21 +312,33 @@ static void provider_order_is_kept_and_the_others_follow(void **state)
     conf_free(c);
 }
 
-static const struct { const char *name, **env, *says; bool fine; } env_rows[] = {
-    {"nothing set", ENV("HOME=/"), "set one of these variables, or name providers in a config file: OPENAI_API_KEY, DEEPSEEK_API_KEY, AZURE_OPENAI_API_KEY, VLLM_BASE_URL", false},
+static const struct {
+    const char *name, **env, *says;
+    bool fine;
+} env_rows[] = {
+    {"nothing set", ENV("HOME=/"),
+     "set one of these variables, or name providers in a config file: OPENAI_API_KEY, DEEPSEEK_API_KEY, "
+     "AZURE_OPENAI_API_KEY, VLLM_BASE_URL",
+     false},
     {"an empty key", ENV("OPENAI_API_KEY="), "no provider", false},
-    {"an unknown name in the order", ENV("OPENAI_API_KEY=a", "PROVIDER_ORDER=opnai"), "PROVIDER_ORDER names \"opnai\": did you mean \"openai\"?", false},
-    {"named without its key", ENV("OPENAI_API_KEY=a", "PROVIDER_ORDER=deepseek,openai"), "PROVIDER_ORDER names deepseek, but DEEPSEEK_API_KEY is not set", true},
+    {"an unknown name in the order", ENV("OPENAI_API_KEY=a", "PROVIDER_ORDER=opnai"),
+     "PROVIDER_ORDER names \"opnai\": did you mean \"openai\"?", false},
+    {"named without its key", ENV("OPENAI_API_KEY=a", "PROVIDER_ORDER=deepseek,openai"),
+     "PROVIDER_ORDER names deepseek, but DEEPSEEK_API_KEY is not set", true},
     {"named twice", ENV("OPENAI_API_KEY=a", "PROVIDER_ORDER=openai,openai"), "names openai twice", true},
-    {"half of what is needed", ENV("OPENAI_API_KEY=a", "AZURE_OPENAI_API_KEY=b"), "AZURE_OPENAI_ENDPOINT is not: azure-openai is not used", true},
+    {"half of what is needed", ENV("OPENAI_API_KEY=a", "AZURE_OPENAI_API_KEY=b"),
+     "AZURE_OPENAI_ENDPOINT is not: azure-openai is not used", true},
     {"a bad URL", ENV("VLLM_BASE_URL=ftp://x"), "the VLLM_BASE_URL of vllm is no URL", false},
     {"a key with a line break", ENV("OPENAI_API_KEY=a\nb"), "has a blank or another byte", false},
-    {"a timeout that is none", ENV("OPENAI_API_KEY=a", "CLIENT_TIMEOUT=soon"), "CLIENT_TIMEOUT is \"soon\"", false},
+    {"a timeout that is none", ENV("OPENAI_API_KEY=a", "CLIENT_TIMEOUT=soon"), "CLIENT_TIMEOUT is \"soon\"",
+     false},
     {"a timeout too long", ENV("OPENAI_API_KEY=a", "CLIENT_TIMEOUT=7200"), "write at most 1h", false},
-    {"a bad address", ENV("OPENAI_API_KEY=a", "PERDURE_LISTEN=localhost"), "PERDURE_LISTEN \"localhost\": write an address and a port", false},
+    {"a bad address", ENV("OPENAI_API_KEY=a", "PERDURE_LISTEN=localhost"),
+     "PERDURE_LISTEN \"localhost\": write an address and a port", false},
     {"off loopback without keys", ENV("OPENAI_API_KEY=a", "PERDURE_LISTEN=0.0.0.0:80"), "PERDURE_KEYS", false},
     {"itself", ENV("LLAMACPP_BASE_URL=http://localhost:8080"), "where perdure itself listens", false},
-    {"a short client key", ENV("OPENAI_API_KEY=a", "PERDURE_KEYS=abc"), "PERDURE_KEYS, number 1, is shorter", true},
+    {"a short client key", ENV("OPENAI_API_KEY=a", "PERDURE_KEYS=abc"), "PERDURE_KEYS, number 1, is shorter",
+     true},
 };
 
 static void the_environment_is_checked_too(void **state)
@@ -317,7 +346,8 @@ static void the_environment_is_checked_too(void **state)
     (void)state;
     for (unsigned i = 0; i < sizeof(env_rows) / sizeof(env_rows[0]); i++) {
         struct conf *c = from_env(env_rows[i].env);
-        if ((c != NULL) != env_rows[i].fine || report.count != 1 || !strstr(report.remarks[0].text, env_rows[i].says))
+        if ((c != NULL) != env_rows[i].fine || report.count != 1 ||
+            !strstr(report.remarks[0].text, env_rows[i].says))
             fail_msg("%s\n%s", env_rows[i].name, helper_remarks(&report));
         assert_true(strncmp(report.remarks[0].text, "environment: ", 13) == 0);
         conf_free(c);
@@ -327,7 +357,8 @@ static void the_environment_is_checked_too(void **state)
 static void the_environment_sets_timeout_addresses_and_keys(void **state)
 {
     (void)state;
-    struct conf *c = from_env(ENV("OPENAI_API_KEY=a", "CLIENT_TIMEOUT=45", "PERDURE_LISTEN=0.0.0.0:80, [::1]:81", "PERDURE_KEYS=a-long-client-key-1,, a-long-client-key-2"));
+    struct conf *c = from_env(ENV("OPENAI_API_KEY=a", "CLIENT_TIMEOUT=45", "PERDURE_LISTEN=0.0.0.0:80, [::1]:81",
+                                  "PERDURE_KEYS=a-long-client-key-1,, a-long-client-key-2"));
     assert_non_null(c);
     assert_int_equal(report.count, 0);
     assert_int_equal(c->settings.first_token_timeout, 45000);
@@ -342,7 +373,8 @@ static void the_environment_sets_timeout_addresses_and_keys(void **state)
 static void a_file_without_providers_takes_them_from_the_environment(void **state)
 {
     (void)state;
-    struct conf *c = helper_conf("resilience: {ttft: 9s}\nroutes: {r: {targets: [deepseek/x]}}\n", ENV("OPENAI_API_KEY=a", "DEEPSEEK_API_KEY=b"));
+    struct conf *c = helper_conf("resilience: {ttft: 9s}\nroutes: {r: {targets: [deepseek/x]}}\n",
+                                 ENV("OPENAI_API_KEY=a", "DEEPSEEK_API_KEY=b"));
     assert_int_equal(c->providers_count, 2);
     assert_int_equal(c->providers[0].settings.ttft, 9000);
     assert_int_equal(c->routes[0].targets[0].provider, 1);
@@ -388,7 +420,9 @@ static void a_text_over_the_limit_is_refused(void **state)
     assert_non_null(text);
     memset(text, '#', CONF_FILE_MAX + 1);
     struct conf *c = NULL;
-    assert_int_equal(conf_parse(span_of(text, CONF_FILE_MAX + 1), "t.yaml", &helper_presets, helper_env, NULL, &report, &c), PD_TOOBIG);
+    assert_int_equal(
+        conf_parse(span_of(text, CONF_FILE_MAX + 1), "t.yaml", &helper_presets, helper_env, NULL, &report, &c),
+        PD_TOOBIG);
     assert_int_equal(report.errors, 1);
     mem_free(text);
 }
@@ -400,13 +434,15 @@ static pd_err parse_and_describe(void *ctx)
     static struct conf_report scratch;
     struct conf *c = NULL;
     struct buf out;
-    pd_err e = ctx ? helper_parse(ctx, whole_env, &scratch, &c) : conf_load(NULL, &helper_presets, helper_env, whole_env, &scratch, &c);
+    pd_err e = ctx ? helper_parse(ctx, whole_env, &scratch, &c)
+                   : conf_load(NULL, &helper_presets, helper_env, whole_env, &scratch, &c);
     buf_init(&out, 0);
     if (!e)
         e = conf_describe(c, &out);
     buf_done(&out);
     conf_free(c);
-    return e == PD_INVALID ? PD_OK : e;      /* a mistake that is found in spite of the failure would be reported as success */
+    return e == PD_INVALID ? PD_OK
+                           : e; /* a mistake that is found in spite of the failure would be reported as success */
 }
 
 static void survives_every_failed_allocation(void **state)

@@ -4,13 +4,13 @@
 #include <string.h>
 
 /* Around a line under test, what else a whole config needs. */
-#define P "providers:\n  openai: {key: \"${K}\"}\n"          /* lines 1 and 2 */
-#define R P "routes:\n  r:\n"                                /* and 3 and 4 */
+#define P "providers:\n  openai: {key: \"${K}\"}\n" /* lines 1 and 2 */
+#define R P "routes:\n  r:\n" /* and 3 and 4 */
 
 static const struct row {
     const char *name, *text;
-    unsigned line;                 /* of the remark; 0: none */
-    const char *says;              /* a part of it */
+    unsigned line; /* of the remark; 0: none */
+    const char *says; /* a part of it */
 } rows[] = {
     /* YAML itself */
     {"an empty file", "", 0, "the file is empty"},
@@ -34,23 +34,29 @@ static const struct row {
     {"too deep", "a: [[[[[[[[[[[[[[[[[[[[x]]]]]]]]]]]]]]]]]]]]\n", 1, "nested more than 16 deep"},
 
     /* names */
-    {"an unknown section", P "provider: {}\n", 3, "\"provider\" is not known in a config: did you mean \"providers\"?"},
+    {"an unknown section", P "provider: {}\n", 3,
+     "\"provider\" is not known in a config: did you mean \"providers\"?"},
     {"an unknown section like nothing", P "zzzzzz: 1\n", 3, "remove it; known are listen, state"},
-    {"a setting beside resilience", P "ttft: 2s\n", 3, "\"ttft\" does not belong in a config: it stands under `resilience:`"},
+    {"a setting beside resilience", P "ttft: 2s\n", 3,
+     "\"ttft\" does not belong in a config: it stands under `resilience:`"},
     {"a server setting in resilience", P "resilience: {workers: 2}\n", 3, "it stands at the top level"},
     {"a setting misspelt", P "resilience: {tttf: 2s}\n", 3, "did you mean \"ttft\"?"},
     {"letters swapped", P "resilience: {satll: 2s}\n", 3, "did you mean \"stall\"?"},
-    {"a provider's key misspelt", "providers:\n  openai:\n    key: \"${K}\"\n    base_ulr: x\n", 4, "did you mean \"base_url\"?"},
-    {"a route's key misspelt", R "    stratgy: weighted\n    targets: [openai/a]\n", 5, "did you mean \"strategy\"?"},
+    {"a provider's key misspelt", "providers:\n  openai:\n    key: \"${K}\"\n    base_ulr: x\n", 4,
+     "did you mean \"base_url\"?"},
+    {"a route's key misspelt", R "    stratgy: weighted\n    targets: [openai/a]\n", 5,
+     "did you mean \"strategy\"?"},
     {"a target's key misspelt", R "    targets: [{model: openai/a, wieght: 1}]\n", 5, "did you mean \"weight\"?"},
     {"a name twice", P "state: a\nstate: b\n", 4, "state stands here a second time, first on line 3"},
     {"a provider twice", P "  openai: {}\n", 3, "providers.openai stands here a second time, first on line 2"},
     {"not here yet", P "database: postgres://x\n", 3, "database is not yet supported"},
 
     /* values */
-    {"a duration without a unit", P "resilience: {ttft: 2}\n", 3, "resilience.ttft is \"2\": write a unit, as in \"2s\""},
+    {"a duration without a unit", P "resilience: {ttft: 2}\n", 3,
+     "resilience.ttft is \"2\": write a unit, as in \"2s\""},
     {"over the bound", P "resilience: {attempts: 99}\n", 3, "resilience.attempts is \"99\": write at most 20"},
-    {"a list for a duration", P "resilience: {ttft: [2s]}\n", 3, "resilience.ttft is a list: write a single value"},
+    {"a list for a duration", P "resilience: {ttft: [2s]}\n", 3,
+     "resilience.ttft is a list: write a single value"},
     {"a word for a mapping", P "resilience: fast\n", 3, "resilience is a single value: write a mapping"},
     {"a setting twice", R "    targets: [openai/a]\n    ttft: 1s\n    resilience: {ttft: 2s}\n", 7, "given twice"},
     {"a server setting wrong", P "workers: many\n", 3, "workers is \"many\": write a whole number"},
@@ -78,14 +84,17 @@ static const struct row {
     {"off loopback without keys", P "listen: 0.0.0.0:8080\n", 3, "no client key is set"},
     {"any address", P "listen: \":8080\"\n", 3, "no client key is set"},
     {"any IPv6 address", P "listen: \"[::]:8080\"\n", 3, "no client key is set"},
-    {"one of two off loopback", P "listen: [\"127.0.0.1:1\", \"10.0.0.1:2\"]\n", 3, "listen 10.0.0.1:2 can be reached"},
+    {"one of two off loopback", P "listen: [\"127.0.0.1:1\", \"10.0.0.1:2\"]\n", 3,
+     "listen 10.0.0.1:2 can be reached"},
 
     /* providers */
     {"none", "providers: {}\n", 0, "there is no provider"},
     {"a list of them", "providers: [openai]\n", 1, "providers is a list: write a mapping"},
     {"a typing mistake", "providers:\n  opnai: {}\n", 2, "did you mean \"openai\"?"},
-    {"a name of one's own without preset", "providers:\n  mine: {}\n", 2, "write preset: too, one of openai, deepseek"},
-    {"an unknown preset", "providers:\n  mine: {preset: opena}\n", 2, "\"opena\" is no preset: did you mean \"openai\"?"},
+    {"a name of one's own without preset", "providers:\n  mine: {}\n", 2,
+     "write preset: too, one of openai, deepseek"},
+    {"an unknown preset", "providers:\n  mine: {preset: opena}\n", 2,
+     "\"opena\" is no preset: did you mean \"openai\"?"},
     {"a name with a slash", "providers:\n  a/b: {preset: openai, key: \"${K}\"}\n", 2, "letters, digits"},
     {"no key", "providers:\n  openai: {}\n", 2, "openai has no key: set the environment variable OPENAI_API_KEY"},
     {"an empty key", "providers:\n  openai: {key: \"${EMPTY}\"}\n", 2, "openai has no key"},
@@ -94,21 +103,24 @@ static const struct row {
     {"no base_url", "providers:\n  x: {preset: openai-compatible}\n", 2, "x has no base_url"},
     {"no URL", "providers:\n  vllm: {base_url: \"127.0.0.1:8000/v1\"}\n", 2, "the base_url of vllm is no URL"},
     {"an empty URL", "providers:\n  vllm: {base_url: \"\"}\n", 2, "base_url is empty"},
-    {"a password in the URL", "providers:\n  vllm: {base_url: \"http://u:secret@h/v1\"}\n", 2, "has a user or password"},
+    {"a password in the URL", "providers:\n  vllm: {base_url: \"http://u:secret@h/v1\"}\n", 2,
+     "has a user or password"},
     {"a query in the URL", "providers:\n  vllm: {base_url: \"http://h/v1?a=secret\"}\n", 2, "write it as query:"},
     {"perdure itself", "providers:\n  llamacpp: {}\n", 2, "where perdure itself listens"},
     {"a header of ours", "providers:\n  vllm: {headers: {Host: a}}\n", 2, "written by perdure itself"},
     {"no header's name", "providers:\n  vllm: {headers: {\"a b\": c}}\n", 2, "no header name"},
     {"a header twice", "providers:\n  vllm: {headers: {a: 1, A: 2}}\n", 2, "a second time"},
     {"a line break in a header", "providers:\n  vllm: {headers: {a: \"b\\r\\nc: d\"}}\n", 2, "line break"},
-    {"a proxy with https", "providers:\n  vllm: {proxy: \"https://p:1\"}\n", 2, "a proxy is spoken to over http://"},
+    {"a proxy with https", "providers:\n  vllm: {proxy: \"https://p:1\"}\n", 2,
+     "a proxy is spoken to over http://"},
     {"a ca_file that is not there", "providers:\n  vllm: {ca_file: /nowhere/ca.pem}\n", 2, "cannot be read"},
     {"tls_verify neither true nor false", "providers:\n  vllm: {tls_verify: maybe}\n", 2, "write true or false"},
     {"a weight that is none", "providers:\n  vllm: {weight: -1}\n", 2, "write a whole number from 0"},
     {"a query with a blank", "providers:\n  vllm: {query: \"a b\"}\n", 2, "api-version"},
     {"a model twice", "providers:\n  vllm: {models: [a, a]}\n", 2, "has \"a\" twice"},
     {"an empty model", "providers:\n  vllm: {models: [\"\"]}\n", 2, "models is empty"},
-    {"a provider's setting wrong", "providers:\n  vllm: {stall: 3}\n", 2, "providers.vllm.stall is \"3\": write a unit"},
+    {"a provider's setting wrong", "providers:\n  vllm: {stall: 3}\n", 2,
+     "providers.vllm.stall is \"3\": write a unit"},
     {"in its resilience too", "providers:\n  vllm: {resilience: {stal: 3s}}\n", 2, "did you mean \"stall\"?"},
 
     /* routes */
@@ -116,16 +128,21 @@ static const struct row {
     {"nothing at all", R "", 4, "routes.r has no targets"},
     {"an empty list of targets", R "    targets: []\n", 5, "routes.r.targets is empty"},
     {"a target without a model", R "    targets: [{weight: 1}]\n", 5, "routes.r.targets[0] has no model"},
-    {"a model without a provider", R "    targets: [openai/a, {model: gpt-5}]\n", 5, "targets[1] is \"gpt-5\": write provider/model"},
+    {"a model without a provider", R "    targets: [openai/a, {model: gpt-5}]\n", 5,
+     "targets[1] is \"gpt-5\": write provider/model"},
     {"a provider without a model", R "    targets: [openai/]\n", 5, "write provider/model"},
-    {"an unknown provider", R "    targets: [opnai/gpt-5]\n", 5, "names the provider \"opnai\", which is not among providers: did you mean \"openai\"?"},
+    {"an unknown provider", R "    targets: [opnai/gpt-5]\n", 5,
+     "names the provider \"opnai\", which is not among providers: did you mean \"openai\"?"},
     {"a target twice", R "    targets: [openai/a, openai/a]\n", 5, "has openai/a twice"},
     {"all weights 0", R "    targets: [{model: openai/a, weight: 0}]\n", 5, "every weight is 0"},
-    {"an unknown strategy", R "    strategy: random\n    targets: [openai/a]\n", 5, "write weighted, priority or latency"},
-    {"a strategy misspelt", R "    strategy: weigthed\n    targets: [openai/a]\n", 5, "did you mean \"weighted\"?"},
+    {"an unknown strategy", R "    strategy: random\n    targets: [openai/a]\n", 5,
+     "write weighted, priority or latency"},
+    {"a strategy misspelt", R "    strategy: weigthed\n    targets: [openai/a]\n", 5,
+     "did you mean \"weighted\"?"},
     {"cost", R "    strategy: cost\n    targets: [openai/a]\n", 5, "\"cost\" is not yet supported"},
     {"a route's name with a blank", P "routes:\n  a b: {targets: [openai/a]}\n", 4, "without blanks"},
-    {"a route twice", P "routes:\n  r: {targets: [openai/a]}\n  r: {targets: [openai/a]}\n", 5, "routes.r stands here a second time"},
+    {"a route twice", P "routes:\n  r: {targets: [openai/a]}\n  r: {targets: [openai/a]}\n", 5,
+     "routes.r stands here a second time"},
 
     /* client keys */
     {"keys as a mapping", P "keys: {a: b}\n", 3, "keys is a mapping: write a list"},
@@ -133,9 +150,12 @@ static const struct row {
     {"a key without a key", P "keys: [{name: a}]\n", 3, "keys[0] has no key"},
     {"an empty key of a client", P "keys: [{name: a, key: \"${EMPTY}\"}]\n", 3, "keys[0].key is empty"},
     {"half a hash", P "keys: [{name: a, key: \"sha256:abcd\"}]\n", 3, "64 hexadecimal digits"},
-    {"a name taken", P "keys: [{name: a, key: \"${LONG}\"}, {name: a, key: \"${LONG2}\"}]\n", 3, "the name \"a\" is taken"},
-    {"the same key twice", P "keys: [{name: a, key: \"${LONG}\"}, {name: b, key: \"${LONG}\"}]\n", 3, "is the same key as a"},
-    {"a route that is not there", P "routes: {coder: {targets: [openai/a]}}\nkeys: [{name: a, key: \"${LONG}\", routes: [coders]}]\n", 4,
+    {"a name taken", P "keys: [{name: a, key: \"${LONG}\"}, {name: a, key: \"${LONG2}\"}]\n", 3,
+     "the name \"a\" is taken"},
+    {"the same key twice", P "keys: [{name: a, key: \"${LONG}\"}, {name: b, key: \"${LONG}\"}]\n", 3,
+     "is the same key as a"},
+    {"a route that is not there",
+     P "routes: {coder: {targets: [openai/a]}}\nkeys: [{name: a, key: \"${LONG}\", routes: [coders]}]\n", 4,
      "\"coders\" is not among routes: did you mean \"coder\"?"},
     {"no routes at all", P "keys: [{name: a, key: \"${LONG}\", routes: []}]\n", 3, "routes is empty"},
     {"admin that is a word", P "keys: [{name: a, key: \"${LONG}\", admin: perhaps}]\n", 3, "write true or false"},
@@ -152,9 +172,11 @@ static void each_mistake_is_named_with_its_line_and_remedy(void **state)
         pd_err e = helper_parse(rows[i].text, TEST_ENV, &report, &c);
         bool said = false;
         for (unsigned j = 0; j < report.count; j++)
-            said |= report.remarks[j].error && report.remarks[j].line == rows[i].line && strstr(report.remarks[j].text, rows[i].says);
+            said |= report.remarks[j].error && report.remarks[j].line == rows[i].line &&
+                    strstr(report.remarks[j].text, rows[i].says);
         if (e != PD_INVALID || c || !said || report.errors == 0)
-            fail_msg("%s: %s\nwanted line %u: %s\n%s", rows[i].name, pd_err_name(e), rows[i].line, rows[i].says, helper_remarks(&report));
+            fail_msg("%s: %s\nwanted line %u: %s\n%s", rows[i].name, pd_err_name(e), rows[i].line, rows[i].says,
+                     helper_remarks(&report));
         /* One mistake is one error: no follow-up complaints. */
         if (report.errors != 1)
             fail_msg("%s: %u errors\n%s", rows[i].name, report.errors, helper_remarks(&report));
@@ -164,15 +186,23 @@ static void each_mistake_is_named_with_its_line_and_remedy(void **state)
 }
 
 static const struct row warnings[] = {
-    {"a key in the file", "providers:\n  openai: {key: sk-secret}\n", 2, "keys belong in the environment; write \"${OPENAI_API_KEY}\""},
-    {"a default that is a key", "providers:\n  openai: {key: \"${NOPE:-sk-secret}\"}\n", 2, "keys belong in the environment"},
-    {"a client's key in the file", P "keys: [{name: a, key: secret-secret-secret}]\n", 3, "keys belong in the environment"},
+    {"a key in the file", "providers:\n  openai: {key: sk-secret}\n", 2,
+     "keys belong in the environment; write \"${OPENAI_API_KEY}\""},
+    {"a default that is a key", "providers:\n  openai: {key: \"${NOPE:-sk-secret}\"}\n", 2,
+     "keys belong in the environment"},
+    {"a client's key in the file", P "keys: [{name: a, key: secret-secret-secret}]\n", 3,
+     "keys belong in the environment"},
     {"a short client key", P "keys: [{name: a, key: \"${K}\"}]\n", 3, "can be guessed"},
-    {"a certificate that nobody checks", "providers:\n  vllm: {tls_verify: false}\n", 2, "anyone on the way can read"},
-    {"a key over plain http", "providers:\n  openai: {key: \"${K}\", base_url: \"http://example.org/v1\"}\n", 2, "plain http"},
+    {"a certificate that nobody checks", "providers:\n  vllm: {tls_verify: false}\n", 2,
+     "anyone on the way can read"},
+    {"a key over plain http", "providers:\n  openai: {key: \"${K}\", base_url: \"http://example.org/v1\"}\n", 2,
+     "plain http"},
     {"a URL that ends at the host", "providers:\n  vllm: {base_url: \"http://127.0.0.1:8000\"}\n", 2, "under /v1"},
-    {"a model that is not listed", "providers:\n  vllm: {models: [qwen3]}\nroutes:\n  r: {targets: [vllm/qwen4]}\n", 4, "did you mean \"qwen3\"?"},
-    {"backoff over its limit", P "resilience: {backoff: 2m}\n", 3, "backoff (2m) is longer than backoff_max (30s)"},
+    {"a model that is not listed",
+     "providers:\n  vllm: {models: [qwen3]}\nroutes:\n  r: {targets: [vllm/qwen4]}\n", 4,
+     "did you mean \"qwen3\"?"},
+    {"backoff over its limit", P "resilience: {backoff: 2m}\n", 3,
+     "backoff (2m) is longer than backoff_max (30s)"},
     {"a setting of later", P "resilience: {hold: 15m}\n", 3, "not yet supported and does nothing"},
 };
 
@@ -186,7 +216,8 @@ static void a_doubtful_config_is_taken_with_a_warning(void **state)
         bool said = report.count == 1 && !report.remarks[0].error && report.remarks[0].line == warnings[i].line &&
                     strstr(report.remarks[0].text, warnings[i].says);
         if (e || !said || report.errors)
-            fail_msg("%s: %s\nwanted line %u: %s\n%s", warnings[i].name, pd_err_name(e), warnings[i].line, warnings[i].says, helper_remarks(&report));
+            fail_msg("%s: %s\nwanted line %u: %s\n%s", warnings[i].name, pd_err_name(e), warnings[i].line,
+                     warnings[i].says, helper_remarks(&report));
         assert_null(strstr(helper_remarks(&report), "secret"));
         conf_free(c);
     }
@@ -207,7 +238,8 @@ static void all_mistakes_are_said_at_once(void **state)
                      PD_INVALID);
     assert_int_equal(report.errors, 6);
     assert_int_equal(report.count, 6);
-    assert_string_equal(report.remarks[0].text, "t.yaml line 2: \"workres\" is not known in a config: did you mean \"workers\"?");
+    assert_string_equal(report.remarks[0].text,
+                        "t.yaml line 2: \"workres\" is not known in a config: did you mean \"workers\"?");
 }
 
 static void remarks_past_the_limit_are_counted_only(void **state)
@@ -220,7 +252,8 @@ static void remarks_past_the_limit_are_counted_only(void **state)
     assert_int_equal(buf_puts(&text, "providers: {vllm: }\n"), PD_OK);
     struct conf_report report;
     struct conf *c = NULL;
-    assert_int_equal(conf_parse(buf_span(&text), "t.yaml", &helper_presets, helper_env, NULL, &report, &c), PD_INVALID);
+    assert_int_equal(conf_parse(buf_span(&text), "t.yaml", &helper_presets, helper_env, NULL, &report, &c),
+                     PD_INVALID);
     assert_int_equal(report.count, CONF_REMARKS_MAX);
     assert_int_equal(report.errors, 200);
     buf_done(&text);
@@ -243,7 +276,8 @@ static void a_remark_is_one_line_of_text(void **state)
         for (unsigned i = 0; i < 900; i++)
             assert_int_equal(buf_puts(&text, "\xe2\x82\xac"), PD_OK);
         assert_int_equal(buf_puts(&text, "\"\nworkers: \"\xe2\x82\xac\xe2\x82\xac\"\n"), PD_OK);
-        assert_int_equal(conf_parse(buf_span(&text), "t.yaml", &helper_presets, helper_env, NULL, &report, &c), PD_INVALID);
+        assert_int_equal(conf_parse(buf_span(&text), "t.yaml", &helper_presets, helper_env, NULL, &report, &c),
+                         PD_INVALID);
         assert_true(report.count >= 2);
         assert_true(strlen(report.remarks[0].text) < sizeof(report.remarks[0].text));
         buf_done(&text);
@@ -265,7 +299,8 @@ static void a_bomb_of_aliases_is_refused_at_once(void **state)
     }
     struct conf_report report;
     struct conf *c = NULL;
-    assert_int_equal(conf_parse(buf_span(&text), "t.yaml", &helper_presets, helper_env, NULL, &report, &c), PD_INVALID);
+    assert_int_equal(conf_parse(buf_span(&text), "t.yaml", &helper_presets, helper_env, NULL, &report, &c),
+                     PD_INVALID);
     assert_non_null(strstr(helper_remarks(&report), "those that aliases repeat counted"));
     buf_done(&text);
 }
@@ -273,7 +308,10 @@ static void a_bomb_of_aliases_is_refused_at_once(void **state)
 static void too_many_of_anything_is_refused(void **state)
 {
     (void)state;
-    static const struct { const char *begin, *each, *says; unsigned times; } many[] = {
+    static const struct {
+        const char *begin, *each, *says;
+        unsigned times;
+    } many[] = {
         {"", "x%u: 1\n", "more than 2000 entries in one place", 2001},
         {"state: [", "&a%u x, ", "more than 100 anchors", 101},
         {"providers:\n", "  p%u: {preset: vllm}\n", "providers: more than 200", 201},
@@ -286,11 +324,13 @@ static void too_many_of_anything_is_refused(void **state)
         assert_int_equal(buf_puts(&text, many[i].begin), PD_OK);
         for (unsigned j = 0; j < many[i].times; j++) {
             const char *mark = strchr(many[i].each, '%');
-            assert_int_equal(buf_printf(&text, "%.*s%u%s", (int)(mark - many[i].each), many[i].each, j, mark + 2), PD_OK);
+            assert_int_equal(buf_printf(&text, "%.*s%u%s", (int)(mark - many[i].each), many[i].each, j, mark + 2),
+                             PD_OK);
         }
         struct conf_report report;
         struct conf *c = NULL;
-        assert_int_equal(conf_parse(buf_span(&text), "t.yaml", &helper_presets, helper_env, NULL, &report, &c), PD_INVALID);
+        assert_int_equal(conf_parse(buf_span(&text), "t.yaml", &helper_presets, helper_env, NULL, &report, &c),
+                         PD_INVALID);
         if (!strstr(helper_remarks(&report), many[i].says))
             fail_msg("%s\n%s", many[i].says, helper_remarks(&report));
         buf_done(&text);

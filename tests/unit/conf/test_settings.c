@@ -10,7 +10,11 @@ static const struct setting_row *row(const char *name)
 }
 
 /* What is written, and what it means; UINT64_MAX: it is refused, and `why` is in the reason. */
-static const struct { const char *setting, *text; uint64_t value; const char *why; } rows[] = {
+static const struct {
+    const char *setting, *text;
+    uint64_t value;
+    const char *why;
+} rows[] = {
     {"ttft", "2s", 2000, NULL},
     {"ttft", "500ms", 500, NULL},
     {"ttft", "1m30s", 90000, NULL},
@@ -78,9 +82,11 @@ static void values_are_read_with_their_units_and_bounds(void **state)
         pd_err e = setting_parse(row(rows[i].setting), span_str(rows[i].text), &value, why, sizeof(why));
         if (rows[i].value == UINT64_MAX) {
             if (e != PD_INVALID || value != 77 || !strstr(why, rows[i].why))
-                fail_msg("%s \"%s\": %s, %llu, %s", rows[i].setting, rows[i].text, pd_err_name(e), (unsigned long long)value, why);
+                fail_msg("%s \"%s\": %s, %llu, %s", rows[i].setting, rows[i].text, pd_err_name(e),
+                         (unsigned long long)value, why);
         } else if (e || value != rows[i].value)
-            fail_msg("%s \"%s\": %s, %llu, %s", rows[i].setting, rows[i].text, pd_err_name(e), (unsigned long long)value, why);
+            fail_msg("%s \"%s\": %s, %llu, %s", rows[i].setting, rows[i].text, pd_err_name(e),
+                     (unsigned long long)value, why);
     }
 }
 
@@ -108,7 +114,8 @@ static void every_default_lies_within_its_bounds(void **state)
 static void a_printed_value_reads_back(void **state)
 {
     (void)state;
-    static const uint64_t values[] = {0, 1, 999, 1000, 1024, 1500, 60000, 61000, 90000, 3600000, 86400000, 1 << 20, 123456789};
+    static const uint64_t values[] = {0,     1,     999,     1000,     1024,    1500,     60000,
+                                      61000, 90000, 3600000, 86400000, 1 << 20, 123456789};
     for (unsigned i = 0; i < setting_rows_count; i++)
         for (unsigned j = 0; j < sizeof(values) / sizeof(values[0]); j++) {
             char text[32], why[120];
@@ -145,7 +152,7 @@ static void the_route_wins_over_the_provider_and_that_over_the_rest(void **state
     p.settings.ttft = 10;
     p.settings.stall = 20;
     r.settings.ttft = 30;
-    r.settings.attempts = 7;               /* not marked as given: only what holds in general */
+    r.settings.attempts = 7; /* not marked as given: only what holds in general */
     r.settings_given = UINT64_C(1) << (row("ttft") - setting_rows);
     struct settings s;
     settings_overlay(&r, &p, &s);
@@ -164,7 +171,8 @@ static void the_docs_table_has_a_row_for_each_setting(void **state)
     assert_int_equal(settings_write_markdown(&out), PD_OK);
     for (unsigned i = 0; i < setting_rows_count; i++) {
         char line[600];
-        snprintf(line, sizeof(line), "| `%s` | %s | %s | %s | ", setting_rows[i].name, setting_rows[i].dflt, setting_rows[i].least, setting_rows[i].most);
+        snprintf(line, sizeof(line), "| `%s` | %s | %s | %s | ", setting_rows[i].name, setting_rows[i].dflt,
+                 setting_rows[i].least, setting_rows[i].most);
         assert_true(span_has(buf_span(&out), line));
         assert_null(strchr(setting_rows[i].what, '|'));
     }

@@ -1,7 +1,7 @@
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <cmocka.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
@@ -112,7 +112,9 @@ static void a_counter_never_goes_down(void **state)
 static void label_values_are_escaped_and_stay_utf8(void **state)
 {
     (void)state;
-    static const struct { const char *in, *out; } rows[] = {
+    static const struct {
+        const char *in, *out;
+    } rows[] = {
         {"plain", "plain"},
         {"quote\"back\\line\n", "quote\\\"back\\\\line\\n"},
         {"\xc3\xa4 \xe2\x82\xac \xf0\x9f\x98\x80", "\xc3\xa4 \xe2\x82\xac \xf0\x9f\x98\x80"},
@@ -216,7 +218,7 @@ static void meters_are_added_up(void **state)
     assert_line(text, "llm_time_to_first_token_seconds_bucket{provider=\"a\",model=\"x\",le=\"+Inf\"} 2");
     assert_line(text, "llm_time_to_first_token_seconds_sum{provider=\"a\",model=\"x\"} 100.3");
     mem_free(text);
-    text = text_of(two, 2);                     /* a scrape changes nothing */
+    text = text_of(two, 2); /* a scrape changes nothing */
     assert_line(text, "llm_requests_total{provider=\"a\",model=\"x\"} 7");
     mem_free(text);
     meter_free(two[0]);
@@ -366,7 +368,10 @@ static void promtool_finds_no_fault(void **state)
 static void names_follow_the_conventions(void **state)
 {
     (void)state;
-    static const struct { const char *name, *help; enum metric_type type; } rows[] = {
+    static const struct {
+        const char *name, *help;
+        enum metric_type type;
+    } rows[] = {
 #define METRIC(id, name, type, buckets, labels, help) {name, help, METRIC_##type},
 #include "meter/metrics.def"
 #undef METRIC
@@ -386,8 +391,11 @@ static void the_docs_table_has_a_row_for_each_metric(void **state)
     buf_init(&out, 0);
     assert_int_equal(metrics_write_markdown(&out), PD_OK);
     struct span text = buf_span(&out);
-    assert_true(span_has(text, "| `llm_failovers_total` | counter | `from`, `to`, `error_type` | Calls that went on to another target |  |\n"));
-    assert_true(span_has(text, "| `perdure_call_attempts` | histogram | `route` | Attempts that a call took | 1 2 3 4 5 8 12 20 |\n"));
+    assert_true(span_has(text, "| `llm_failovers_total` | counter | `from`, `to`, `error_type` | Calls that went "
+                               "on to another target |  |\n"));
+    assert_true(span_has(
+        text,
+        "| `perdure_call_attempts` | histogram | `route` | Attempts that a call took | 1 2 3 4 5 8 12 20 |\n"));
     unsigned lines = 0;
     for (size_t i = 0; i < text.n; i++)
         lines += text.p[i] == '\n';

@@ -1,7 +1,7 @@
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <cmocka.h>
 
 #include "base/rnd.h"
 #include "meter/stat.h"
@@ -17,7 +17,7 @@ static void first_sample_is_the_average(void **state)
     ewma_add(&e, 40);
     assert_true(e.value == 40);
     ewma_add(&e, 48);
-    assert_true(e.value == 41);        /* an eighth of the way */
+    assert_true(e.value == 41); /* an eighth of the way */
     assert_int_equal(e.samples, 2);
     for (int i = 0; i < 200; i++)
         ewma_add(&e, 100);
