@@ -1,6 +1,6 @@
 #include "provider/envelope.h"
 
-enum { LOOSE_MAX = 4096, NESTING_MAX = 4 };
+enum { LOOSE_MAX = 4096, NESTING_MAX = 4, ITEMS_MAX = 16 };
 
 /* ---- finding the document ------------------------------------------------------ */
 
@@ -101,7 +101,7 @@ static void read_array(struct json list, struct arena *a, unsigned depth, struct
     struct json_walk w;
     struct json v;
     json_walk_init(&w, list);
-    while (ret->message.n == 0 && json_walk_next(&w, NULL, &v)) {
+    for (unsigned i = 0; i < ITEMS_MAX && ret->message.n == 0 && json_walk_next(&w, NULL, &v); i++) {
         if (json_get(v, "msg").type == JSON_STRING && json_get(v, "loc").type == JSON_ARRAY)
             read_validation(v, a, ret);
         else

@@ -168,12 +168,12 @@ static bool date_to_ms(const struct date *d, uint64_t *ret_ms)
     return true;
 }
 
-/* Two digits of a year: never more than fifty years ahead (RFC 9110). */
+/* Two digits of a year: the one within fifty years of now (RFC 9110). */
 static int full_year(int two, uint64_t now_ms)
 {
     int now_year = 1970 + (int)(now_ms / 1000 / 31556952);
     int year = now_year - now_year % 100 + two;
-    return year > now_year + 50 ? year - 100 : year;
+    return year > now_year + 50 ? year - 100 : year <= now_year - 50 ? year + 100 : year;
 }
 
 static bool is_imf_fixdate(struct span s, struct date *d)      /* Sun, 06 Nov 1994 08:49:37 GMT */

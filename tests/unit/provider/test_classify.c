@@ -187,6 +187,7 @@ static const struct row rows[] = {
     {"503", NULL, 503, "retry-after: 3", "", FAILURE_OVERLOAD, 0, NULL, NULL, NULL, 3000},
     {"529", NULL, 529, "", SAYS("Overloaded"), FAILURE_OVERLOAD, 0, NULL, NULL, NULL, -1},
     {"498", "groq", 498, "", OPENAI("Flex is full", "x", "capacity_exceeded"), FAILURE_OVERLOAD, 0, NULL, NULL, NULL, -1},
+    {"498 and nothing", NULL, 498, "", "", FAILURE_OVERLOAD, 0, NULL, NULL, NULL, -1},
     {"429 at capacity", "chutes", 429, "", "{\"detail\":\"Infrastructure is at maximum capacity, try again later\"}", FAILURE_OVERLOAD, 0, NULL, NULL, NULL, -1},
     {"429 in maintenance", "chutes", 429, "", "{\"detail\":\"model is under maintenance\"}", FAILURE_OVERLOAD, 0, NULL, NULL, NULL, -1},
     {"no instance yet", "chutes", 503, "", "{\"detail\":\"No instances available (yet) for chute_id='0'\"}", FAILURE_OVERLOAD, 0, NULL, NULL, NULL, -1},
@@ -509,6 +510,15 @@ static void only_the_beginning_of_a_huge_body_is_read(void **state)
     memcpy(body, head, sizeof head - 1);
     classify_answer(NULL, NULL, 400, span_of(body, sizeof body), NOW_MS, &v);
     assert_int_equal(v.failure, FAILURE_CONTEXT);
+    assert_string_equal(v.message, "m");
+
+    /* What comes behind the limit decides nothing. */
+    const char tail[] = "\",\"code\":\"context_length_exceeded\"}}", plain[] = "{\"error\":{\"message\":\"m\",\"echo\":\"xxxxxxxxxxxxxxxxxxxxxxxxxx";
+    memcpy(body, plain, sizeof plain - 1);
+    memset(body + sizeof plain - 1, 'x', sizeof head);
+    memcpy(body + 2 * CLASSIFY_BODY_MAX, tail, sizeof tail - 1);
+    classify_answer(NULL, NULL, 400, span_of(body, 2 * CLASSIFY_BODY_MAX + sizeof tail - 1), NOW_MS, &v);
+    assert_int_equal(v.failure, FAILURE_BAD);
     assert_string_equal(v.message, "m");
 }
 

@@ -73,6 +73,9 @@ static const struct {
     {"OpenRouter's copy of headers, a moment", "",
      "{\"error\":{\"metadata\":{\"headers\":{\"X-RateLimit-Remaining\":\"0\",\"X-RateLimit-Reset\":\"1741305600000\"}}}}", "", DAY_MS},
 
+    {"OpenRouter's copy of headers, with some left", "",
+     "{\"error\":{\"metadata\":{\"headers\":{\"X-RateLimit-Remaining\":\"5\",\"X-RateLimit-Reset\":\"1741305600000\"}}}}", "", NONE},
+
     {"OpenAI's sentence", "", "", "Rate limit reached. Please try again in 1.78s. Visit https://example.com/limits", 1780},
     {"in minutes and seconds", "", "", "Please try again in 6m0s.", 360000},
     {"in milliseconds", "", "", "Please try again in 20ms.", 20},
@@ -109,11 +112,32 @@ static void each_hint_gives_its_wait(void **state)
     }
 }
 
+/* Two digits mean the year within fifty years of now. */
+static void a_short_year_is_the_nearest(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *date;
+        uint64_t now_ms, ms;
+    } years[] = {
+        {"retry-after: Monday, 03-Nov-03 08:49:37 GMT", NOW_MS, DAY_MS},             /* 2003, seen from 1994 */
+        {"retry-after: Sunday, 06-Nov-94 08:49:37 GMT", 2014000000000ull, 0},        /* 1994, seen from 2033 */
+        {"retry-after: Wednesday, 06-Nov-80 08:49:37 GMT", 2014000000000ull, DAY_MS}, /* 2080, seen from 2033 */
+    };
+    for (size_t i = 0; i < sizeof years / sizeof years[0]; i++) {
+        struct http1_head head;
+        uint64_t ms = 77;
+        assert_true(retry_hint(head_of(429, years[i].date, &head), SPAN_NONE, SPAN_NONE, years[i].now_ms, &ms));
+        assert_int_equal(ms, years[i].ms);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_go_duration_is_read_exactly),
         cmocka_unit_test(each_hint_gives_its_wait),
+        cmocka_unit_test(a_short_year_is_the_nearest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
