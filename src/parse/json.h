@@ -13,11 +13,11 @@
 #include "base/span.h"
 
 enum json_type { JSON_NONE, JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
-enum { JSON_DEPTH_MAX = 256 };   /* deeper nesting is PD_TOOBIG */
+enum { JSON_DEPTH_MAX = 256 }; /* deeper nesting is PD_TOOBIG */
 
 struct json {
-    enum json_type type;         /* JSON_NONE: not there */
-    struct span raw;             /* the value's own bytes; a string's quotes included */
+    enum json_type type; /* JSON_NONE: not there */
+    struct span raw; /* the value's own bytes; a string's quotes included */
 };
 
 /* Strict check of a whole document: one value, white space around it, nothing else; valid UTF-8 not required. */
@@ -34,9 +34,9 @@ pd_err json_first(struct span in, struct json *ret, struct span *ret_rest) PD_CH
 struct json_walk {
     struct span rest;
     bool object, started, done;
-    pd_err err;                  /* PD_SYNTAX or PD_TOOBIG when the walk ended at a fault */
+    pd_err err; /* PD_SYNTAX or PD_TOOBIG when the walk ended at a fault */
 };
-void json_walk_init(struct json_walk *w, struct json v);      /* a scalar or nothing walks over nothing */
+void json_walk_init(struct json_walk *w, struct json v); /* a scalar or nothing walks over nothing */
 /* The same over the object or array a document starts with, without looking for its end first: a large body is then read
  * once. After the walk w->rest is what follows; anything but an object or array is PD_SYNTAX. */
 void json_walk_doc(struct json_walk *w, struct span doc);
@@ -52,8 +52,8 @@ struct json json_path(struct json v, const char *path);
 bool json_key_is(struct span raw_key, const char *key);
 
 bool json_is_true(struct json v);
-bool json_i64(struct json v, int64_t *ret);                   /* whole numbers only, also "1e3" and "5.0"; false when not */
-bool json_f64(struct json v, double *ret);                    /* finite ones; false when not, or spelled with over 1000 bytes */
+bool json_i64(struct json v, int64_t *ret); /* whole numbers only, also "1e3" and "5.0"; false when not */
+bool json_f64(struct json v, double *ret); /* finite ones; false when not, or spelled with over 1000 bytes */
 /* A string without its quotes, escapes left in: what can be spliced into another string. Empty when not a string. */
 struct span json_inner(struct json v);
 /* A string's text as UTF-8. Points into the source when there was nothing to undo, else into the arena. Lone

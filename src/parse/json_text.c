@@ -121,10 +121,10 @@ static bool same_text(struct span raw, const char *text, size_t n)
 bool json_key_eq(struct span raw_key, struct span key)
 {
     /* Undoing an escape always shortens: of the same length, only what has no escape can be equal. */
-    if (raw_key.n < key.n)
-        return false;
+    if (raw_key.n < key.n || key.n == 0)
+        return raw_key.n == key.n;
     if (raw_key.n == key.n)
-        return key.n == 0 || (memcmp(raw_key.p, key.p, key.n) == 0 && !memchr(key.p, '\\', key.n));
+        return memcmp(raw_key.p, key.p, key.n) == 0 && !memchr(key.p, '\\', key.n);
     return memchr(raw_key.p, '\\', raw_key.n) && same_text(raw_key, key.p, key.n);
 }
 
@@ -293,6 +293,7 @@ static bool take_number(struct json v, struct number *ret)
     num.whole = digits_at(&p, end);
     if (num.whole.n == 0 || (num.whole.n > 1 && num.whole.p[0] == '0'))
         return false;
+    num.fraction = span_of(p, 0);
     if (p < end && *p == '.') {
         p++;
         num.fraction = digits_at(&p, end);

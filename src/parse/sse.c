@@ -61,6 +61,13 @@ size_t sse_pending(const struct sse *s)
     return buf_size(&s->held);
 }
 
+/* All that is held; there is something. */
+static struct span held_bytes(const struct sse *s)
+{
+    assert(s->held.p);
+    return buf_span(&s->held);
+}
+
 static void empty(struct buf *b)
 {
     buf_clear(b);
@@ -193,7 +200,7 @@ static pd_err take_held_line(struct sse *s, size_t end_n)
     struct part line = {s->line_at, size - end_n - s->line_at};
     bool gone;
     s->cr_waits = false;
-    pd_err e = take_line(s, buf_span(&s->held).p, line, size, &gone);
+    pd_err e = take_line(s, held_bytes(s).p, line, size, &gone);
     if (gone)
         empty(&s->held);
     s->line_at = buf_size(&s->held);
@@ -316,14 +323,14 @@ pd_err sse_finish(struct sse *s)
     if (buf_size(&s->held) == 0)
         return PD_OK;
     pd_err e = PD_OK;
-    struct span rest = span_from(buf_span(&s->held), s->line_at);
+    struct span rest = span_from(held_bytes(s), s->line_at);
     if (s->cr_waits)
         e = take_held_line(s, 1);
     else if (rest.n && !cut_name(rest))
         e = take_held_line(s, 0);
     if (e || buf_size(&s->held) == 0)
         return e;
-    e = deliver(s, buf_span(&s->held).p, buf_size(&s->held));
+    e = deliver(s, held_bytes(s).p, buf_size(&s->held));
     empty(&s->held);
     s->line_at = 0;
     return e;
