@@ -580,6 +580,56 @@ static void the_table_is_whole(void **state)
     }
 }
 
+static const char *same_words(enum failure_same same)
+{
+    switch (same) {
+    case SAME_NEVER: return "never";
+    case SAME_LAST:  return "when nothing else is left";
+    case SAME_FIRST: return "once, then elsewhere";
+    }
+    return "?";
+}
+
+static const char *blame_words(enum failure_blame blame)
+{
+    switch (blame) {
+    case BLAME_NONE:    return "nothing";
+    case BLAME_FAILURE: return "a failure";
+    case BLAME_TIMEOUT: return "a failure and a timeout";
+    case BLAME_LIMIT:   return "rests";
+    case BLAME_PARK:    return "parked";
+    }
+    return "?";
+}
+
+/* The row of a class in docs/internals/failures.md. */
+static void doc_row(const struct failure_row *r, char *out, size_t out_bytes)
+{
+    char status[32] = "the provider's own";
+    if (r->client_status)
+        snprintf(status, sizeof status, "%d", r->client_status);
+    snprintf(out, out_bytes, "| `%s` | %s | %s | %s | %s | %s, `%s` |\n", r->name, r->what, same_words(r->same), r->elsewhere ? "yes" : "no",
+             blame_words(r->blame), status, r->client_code);
+}
+
+static void the_page_shows_every_class_as_it_is(void **state)
+{
+    (void)state;
+    static char page[64 * 1024];
+    FILE *f = fopen("docs/internals/failures.md", "rb");
+    assert_non_null(f);
+    size_t n = fread(page, 1, sizeof page - 1, f);
+    assert_true(n < sizeof page - 1);
+    page[n] = '\0';
+    fclose(f);
+    for (enum failure i = FAILURE_RATE; i < FAILURE_COUNT; i++) {
+        char row[512];
+        doc_row(failure_row(i), row, sizeof row);
+        if (!strstr(page, row))
+            fail_msg("docs/internals/failures.md lacks: %s", row);
+    }
+}
+
 /* Without memory escapes stay in the texts; the verdict is the same. */
 static pd_err classify_without_memory(void *ctx)
 {
@@ -621,6 +671,7 @@ int main(void)
         cmocka_unit_test(a_transport_that_failed_has_its_class),
         cmocka_unit_test(our_own_findings_keep_their_class),
         cmocka_unit_test(the_table_is_whole),
+        cmocka_unit_test(the_page_shows_every_class_as_it_is),
         cmocka_unit_test(out_of_memory_gives_the_same_class),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
