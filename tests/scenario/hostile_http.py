@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Hostile HTTP: a table of shapes that a server must refuse, survive or take, each with its one right answer.
 
-  hostile_http.py COMMAND [--write FILE] [--only TEXT] [--many N]
+  hostile_http.py [COMMAND] [--write FILE] [--only TEXT] [--many N]
 
-COMMAND is the program: a perdure binary (started as `perdure serve` with a configuration of its own) or http_echo. After each row
-an ordinary request must still be answered. Ends with "N passed, N failed"; the exit status says the same.
+COMMAND is the program: a perdure binary (started as `perdure serve` with a configuration of its own; $PERDURE or build/perdure when
+left out) or http_echo. After each row an ordinary request must still be answered. Ends with "N passed, N failed"; the exit status says the same.
 """
 import argparse
 import concurrent.futures
@@ -21,6 +21,7 @@ import tempfile
 import threading
 import time
 
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PATIENCE = 15.0     # for one answer; never waited out when all is well
 
 # What the server says of itself; everything else is an answer of what is behind it.
@@ -67,7 +68,8 @@ class Server:
             if descriptors:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
 
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, preexec_fn=lower,
+        clean = {k: v for k, v in os.environ.items() if not re.search(r"_API_KEY$|_BASE_URL$|_proxy$|^P(ROVIDER|ERDURE)_", k, re.I)}
+        self.process = subprocess.Popen(command, env=clean, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, preexec_fn=lower,
                                         cwd=self.folder.name)
         self.port = 0
         for line in self.process.stdout:
@@ -639,7 +641,7 @@ def write_page(path, results):
 
 def main():
     options = argparse.ArgumentParser()
-    options.add_argument("command")
+    options.add_argument("command", nargs="?", default=os.environ.get("PERDURE", os.path.join(ROOT, "build", "perdure")))
     options.add_argument("--write")
     options.add_argument("--only", default="", help="rows whose group or name holds this text")
     options.add_argument("--many", type=int, default=10000, help="how many idle connections")
