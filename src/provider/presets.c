@@ -37,7 +37,7 @@ static const struct preset rows[] = {
      .auth = AUTH_BEARER, .dialect = "openai-chat", .asks_usage = true, .lists_models = true},
 
     {.name = "together", .title = "Together AI", .otel_name = "together_ai",
-     .base_url = "https://api.together.xyz/v1", .key_env = "TOGETHER_API_KEY",
+     .base_url = "https://api.together.ai/v1", .key_env = "TOGETHER_API_KEY",
      .auth = AUTH_BEARER, .dialect = "openai-chat", .asks_usage = true, .lists_models = true},
 
     {.name = "fireworks", .title = "Fireworks AI", .otel_name = "fireworks_ai",

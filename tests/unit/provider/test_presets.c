@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -19,7 +20,7 @@ static const struct {
     {"mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY", NULL},
     {"groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY", NULL},
     {"openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", NULL},
-    {"together", "https://api.together.xyz/v1", "TOGETHER_API_KEY", NULL},
+    {"together", "https://api.together.ai/v1", "TOGETHER_API_KEY", NULL},
     {"fireworks", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY", NULL},
     {"azure-openai", NULL, "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT"},
     {"vllm", "http://127.0.0.1:8000/v1", "VLLM_API_KEY", "VLLM_BASE_URL"},
@@ -129,6 +130,31 @@ static void a_url_that_does_not_fit_is_refused(void **state)
         assert_null(preset_base_url(p, "127.0.0.1", out, room));
 }
 
+/* The row of a preset in docs/providers.md. */
+static void the_page_shows_every_preset_as_it_is(void **state)
+{
+    (void)state;
+    static char page[64 * 1024];
+    FILE *f = fopen("docs/providers.md", "rb");
+    assert_non_null(f);
+    size_t n = fread(page, 1, sizeof page - 1, f);
+    assert_true(n < sizeof page - 1);
+    page[n] = '\0';
+    fclose(f);
+    for (size_t i = 0; i < presets.count; i++) {
+        const struct preset *p = &presets.rows[i];
+        char row[400], url[120] = "must be given", variable[80] = "";
+        if (p->base_url)
+            snprintf(url, sizeof url, "`%s`", p->base_url);
+        if (p->url_env)
+            snprintf(variable, sizeof variable, "`%s`", p->url_env);
+        snprintf(row, sizeof row, "| `%s` | %s | `%s`%s | %s | %s |\n", p->name, p->title, p->key_env,
+                 p->auth == AUTH_OPTIONAL_BEARER ? ", optional" : "", url, variable);
+        if (!strstr(page, row))
+            fail_msg("docs/providers.md lacks: %s", row);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -137,6 +163,7 @@ int main(void)
         cmocka_unit_test(a_name_is_found_in_any_case_and_no_other_is),
         cmocka_unit_test(what_a_variable_holds_becomes_a_base_url),
         cmocka_unit_test(a_url_that_does_not_fit_is_refused),
+        cmocka_unit_test(the_page_shows_every_preset_as_it_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
