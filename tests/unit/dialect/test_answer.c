@@ -112,6 +112,8 @@ static void facts_are_valid_between_events(void **state)
     assert_true(span_is(f->finish_raw, "length"));
     assert_true(span_is(f->usage_raw, "{\"completion_tokens\":9}"));
     assert_int_equal(f->events, 3);
+    assert_int_equal(reading_feed(&r, SPAN_LIT(D("{\"choices\":[],\"usage\":{}}"))), PD_OK);
+    assert_int_equal(f->usage.output_total, 9);       /* a report that says nothing undoes nothing */
     reading_done(&r);
 }
 

@@ -147,6 +147,22 @@ static void what_is_replaced_does_not_count_again(void **state)
                           LIMIT, MOST), PD_OK);
 }
 
+static void a_value_that_grows_is_not_kept_at_every_size(void **state)
+{
+    (void)state;
+    struct collector *k = collector_new(&codec_openai_chat, 64 * 1024);
+    struct buf chunk;
+    assert_non_null(k);
+    buf_init(&chunk, 0);
+    for (int i = 1; i < 4000; i++) {
+        buf_clear(&chunk);
+        assert_int_equal(buf_printf(&chunk, "{\"x\":\"%0*d\"}", i, 0), PD_OK);
+        assert_int_equal(collector_add(k, (struct json){JSON_OBJECT, buf_span(&chunk)}), PD_OK);
+    }
+    buf_done(&chunk);
+    collector_free(k);
+}
+
 static void a_limit_for_nothing_is_no_crash(void **state)
 {
     (void)state;
@@ -168,7 +184,7 @@ static const struct {
      "\"usage\":null}\n\n"
      "data: {\"object\":\"chat.completion.chunk\",\"id\":\"a\",\"model\":\"m\",\"choices\":[],\"usage\":{\"n\":1}}\n\ndata: [DONE]\n\n"},
     {"usage that was not asked for", "{\"choices\":[],\"usage\":{\"n\":1}}", false, "data: [DONE]\n\n"},
-    {"line ends between tokens", "{\"id\":\"a\",\n\"choices\":[{\"message\":{\"role\":\"tool\",\r\n\"content\":[\n{\"text\":\"a\\nb\"}\n]}}]}", false,
+    {"line ends between tokens", "{\"id\":\"a\",\n\"choices\":[{\"message\":{\"role\":\"tool\",\r\n\"content\":[\n{\"text\"\r:\r\"a\\nb\"}\n]}}]}", false,
      "data: {\"object\":\"chat.completion.chunk\",\"id\":\"a\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"tool\",\"content\":[{\"text\":\"a\\nb\"}]},"
      "\"logprobs\":null,\"finish_reason\":null}]}\n\n"
      "data: {\"object\":\"chat.completion.chunk\",\"id\":\"a\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":null}]}\n\ndata: [DONE]\n\n"},
@@ -250,6 +266,7 @@ int main(void)
         cmocka_unit_test(chunks_become_one_answer),
         cmocka_unit_test(what_grows_meets_the_limit),
         cmocka_unit_test(what_is_replaced_does_not_count_again),
+        cmocka_unit_test(a_value_that_grows_is_not_kept_at_every_size),
         cmocka_unit_test(a_limit_for_nothing_is_no_crash),
         cmocka_unit_test(one_answer_becomes_chunks),
         cmocka_unit_test(what_is_no_answer_is_not_expanded),
