@@ -24,7 +24,8 @@ struct request_facts {
     int64_t max_tokens;            /* -1: not said */
     unsigned messages;
     uint64_t prefix_hash;          /* of the conversation's beginning (all up to and with the first user message): the same in every turn */
-    struct span user;              /* "user" or "prompt_cache_key" or metadata.session_id...: a session hint; empty when none */
+    struct span user;              /* a session hint, empty when none: prompt_cache_key, else metadata.session_id or .conversation_id,
+                                    * else "user", which all of an application may share */
     /* sites: byte ranges of values in the body; of duplicates all are listed (at most this many, more is PD_INVALID) */
     struct span models[8];   unsigned models_count;
     struct span streams[8];  unsigned streams_count;
@@ -36,15 +37,17 @@ struct request_facts {
 struct request_edit {
     struct span model;             /* new model name, text; p NULL: unchanged */
     bool force_stream;             /* set "stream": true whatever it said */
-    bool forbid_stream;            /* set it to false: a provider that cannot */
-    bool want_usage;               /* ask for usage in the stream */
+    bool forbid_stream;            /* set it to false: a provider that cannot; stream_options go with it. Not with force_stream */
+    bool want_usage;               /* ask for usage in the stream; nothing when there is none */
 };
 
 enum { REQUEST_PARTS_MAX = 64 };
 
 /* ---- answers ------------------------------------------------------------- */
 
-/* What one event of a streamed answer holds; several at once are common. */
+/* What one event of a streamed answer holds; several at once are common, and none at all too: an empty chunk behind output,
+ * which goes on to the client like any other. Before the first OUTPUT nothing is worth showing, a FINISH alone included:
+ * whether it is an answer is known at the end. */
 enum {
     ANSWER_OUTPUT = 1 << 0,        /* text, reasoning, refusal or a tool call: something for the client */
     ANSWER_FINISH = 1 << 1,        /* a finish reason */
@@ -61,7 +64,7 @@ struct answer_event {
     unsigned holds;                /* ANSWER_* */
     struct span raw;               /* ready for the client as it stands: the source bytes, or re-framed where the source was no SSE */
     struct json json;              /* the event's object; JSON_NONE for none */
-    struct json error;             /* the whole object around the error, for provider/classify */
+    struct json error;             /* the object around the error, for provider/classify: the event's own, or a member of it that has it */
 };
 typedef pd_err answer_fn(void *ctx, const struct answer_event *ev);
 
@@ -70,7 +73,7 @@ struct answer_facts {
     struct msg_usage usage;
     struct span usage_raw;         /* the last usage object, as it came */
     enum msg_finish finish;        /* of the first choice, normalised by content (tool calls count) */
-    struct span finish_raw;        /* its own word, text */
+    struct span finish_raw;        /* its own word, text (in a stream its first 64 bytes, escaped) */
     struct span id, model;         /* text */
     unsigned events;               /* with data, the terminator not counted */
     unsigned comments, malformed;
@@ -78,7 +81,11 @@ struct answer_facts {
     bool has_output, has_tool_calls, done, error;
 };
 
-/* How an answer stands when its bytes are over. */
+/* How an answer stands when its bytes are over.
+ * COMPLETE: every choice has its finish reason, or there was output and [DONE]. No output is complete only when a reason other
+ *   than "stop" says why (a filter, the limit).
+ * CUT: something came and its end did not, or the provider gave up in place of a reason (MSG_FINISH_ERROR).
+ * EMPTY: no event at all, or an end without output. FAILED: there was an error object. */
 enum answer_end { ANSWER_COMPLETE, ANSWER_CUT, ANSWER_EMPTY, ANSWER_FAILED };
 
 struct answer;   /* reads one answer */
@@ -112,18 +119,21 @@ const struct answer_facts *answer_facts(const struct answer *an);
 
 /* ---- a whole answer ---- */
 /* Reads an unstreamed body into facts (spans into `body` or arena). ANSWER_FAILED when it is an error object (in a 200 too),
- * ANSWER_EMPTY when it is empty or has no output, ANSWER_CUT when it does not parse. Embeddings: has_output when data is there. */
+ * ANSWER_EMPTY when it is empty or has no output and no reason for that, ANSWER_CUT when it does not parse. Embeddings: has_output when data is there. */
 pd_err answer_read_whole(const struct codec *c, struct span body, struct arena *a, struct answer_facts *ret, enum answer_end *ret_end,
                          msg_delta_fn *on_delta, void *ctx) PD_CHECKED;
 
 /* ---- between the two ---- */
 struct collector;   /* a stream, collected into the answer that an unstreamed request would have had; unknown fields kept */
+/* NULL: out of memory. The limit is of all that is kept, its overhead included: a few times the answer's own size. */
 struct collector *collector_new(const struct codec *c, size_t limit_bytes) PD_CHECKED;
 struct collector *collector_free(struct collector *k);
+/* `chunk`: the json of an answer_event. PD_NOMEM, PD_TOOBIG. */
 pd_err collector_add(struct collector *k, struct json chunk) PD_CHECKED;
 pd_err collector_write(struct collector *k, struct buf *out) PD_CHECKED;
 
-/* An unstreamed answer as the stream the client asked for: chunk events and the terminator. */
+/* An unstreamed answer as the stream the client asked for: chunk events and the terminator. PD_SYNTAX, PD_INVALID (no choices in it),
+ * PD_NOMEM, PD_TOOBIG; nothing is added then. */
 pd_err answer_expand(const struct codec *c, struct span body, bool include_usage, struct buf *out) PD_CHECKED;
 
 /* ---- errors to clients ---- */
