@@ -101,7 +101,8 @@ static void set_options(int fd, uint64_t stall_ms)
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
 #endif
 #ifdef TCP_USER_TIMEOUT
-    unsigned unacked = stall_ms > 3600 * 1000 ? 3600 * 1000 : (unsigned)stall_ms;
+    /* Beyond send_stall_ms, so that ours is the deadline that tells. */
+    unsigned unacked = (stall_ms > 3600 * 1000 ? 3600 * 1000 : (unsigned)stall_ms) + 10 * 1000;
     setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unacked, sizeof(unacked));
 #endif
     (void)idle;
@@ -210,9 +211,10 @@ size_t conn_read(struct conn *k, char *p, size_t n)
     return k->tls.ssl ? secure_read(k, p, n) : plain_read(k, p, n);
 }
 
-static size_t plain_write(struct conn *k, const struct span *parts, unsigned count, size_t skip)
+static size_t plain_write(struct conn *k, const struct span *parts, unsigned count, size_t skip, bool *ret_full)
 {
     struct iovec iov[CONN_IOV];
+    size_t given = 0;
     struct msghdr m = {.msg_iov = iov};
     for (unsigned i = 0; i < count && m.msg_iovlen < CONN_IOV; i++) {
         size_t from = i == 0 ? skip : 0;
@@ -220,9 +222,11 @@ static size_t plain_write(struct conn *k, const struct span *parts, unsigned cou
             continue;
         iov[m.msg_iovlen].iov_base = (char *)(uintptr_t)parts[i].p + from;
         iov[m.msg_iovlen++].iov_len = parts[i].n - from;
+        given += parts[i].n - from;
     }
     for (;;) {
         ssize_t r = sendmsg(k->watch.fd, &m, MSG_NOSIGNAL);
+        *ret_full = r < 0 || (size_t)r < given;
         if (r >= 0)
             return (size_t)r;
         if (errno == EINTR)
@@ -256,9 +260,10 @@ static size_t secure_write(struct conn *k, const struct span *parts, unsigned co
     return taken;
 }
 
-size_t conn_write(struct conn *k, const struct span *parts, unsigned count, size_t skip)
+size_t conn_write(struct conn *k, const struct span *parts, unsigned count, size_t skip, bool *ret_full)
 {
+    *ret_full = false;
     if (k->send_end)
         return 0;
-    return k->tls.ssl ? secure_write(k, parts, count, skip) : plain_write(k, parts, count, skip);
+    return k->tls.ssl ? secure_write(k, parts, count, skip) : plain_write(k, parts, count, skip, ret_full);
 }

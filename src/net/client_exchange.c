@@ -1,7 +1,5 @@
 #include "net/client_priv.h"
 
-#include "base/mem.h"
-
 #include <assert.h>
 #include <stdio.h>
 
@@ -204,7 +202,8 @@ static void start_tunnel(struct exchange *x)
     }
     /* It is small and the socket new: what does not take it whole does not work. */
     struct span ask = buf_span(&k->held);
-    if (conn_write(k, &ask, 1, 0) != ask.n) {
+    bool full;
+    if (conn_write(k, &ask, 1, 0, &full) != ask.n) {
         exchange_end(x, PD_PROXY, "the proxy took no request");
         return;
     }
@@ -308,6 +307,13 @@ static void on_kick(void *ctx)
     }
 }
 
+void exchange_set_out(struct exchange *x)
+{
+    timer_init(&x->deadline, on_deadline, x);
+    later_init(&x->kick, on_kick, x);
+    loop_later(x->c->loop, &x->kick);
+}
+
 void exchange_lost(struct exchange *x, pd_err err)
 {
     if (x->info.reused && !x->answered && !x->retried && (err == PD_CLOSED || err == PD_CUT || err == PD_RESET || err == PD_IO)) {
@@ -352,105 +358,4 @@ void exchange_resume(struct exchange *x)
 const struct exchange_info *exchange_info(const struct exchange *x)
 {
     return &x->info;
-}
-
-/* ---- the request's head --------------------------------------------------------------- */
-
-static bool clean(struct span s, bool blanks)
-{
-    for (size_t i = 0; i < s.n; i++) {
-        unsigned char c = (unsigned char)s.p[i];
-        if (c == 0x7f || (c < 0x20 && !(blanks && c == '\t')) || (c == ' ' && !blanks))
-            return false;
-    }
-    return true;
-}
-
-static bool sane(const struct exchange_request *rq)
-{
-    if (rq->path.n == 0 || !clean(rq->path, false))
-        return false;
-    for (unsigned i = 0; i < rq->fields_count; i++)
-        if (rq->fields[i].name.n == 0 || !clean(rq->fields[i].name, false) || !clean(rq->fields[i].value, true))
-            return false;
-    return true;
-}
-
-static bool has_field(const struct exchange_request *rq, const char *name)
-{
-    for (unsigned i = 0; i < rq->fields_count; i++)
-        if (span_iis(rq->fields[i].name, name))
-            return true;
-    return false;
-}
-
-static pd_err write_head(struct buf *b, const struct origin *o, const struct exchange_request *rq, size_t body_bytes)
-{
-    bool absolute = o->proxy.host && !o->tls;
-    pd_err e = absolute ? buf_printf(b, "%s http://%s%.*s HTTP/1.1\r\n", rq->method, o->authority, SPAN_FMT(rq->path))
-                        : buf_printf(b, "%s %.*s HTTP/1.1\r\n", rq->method, SPAN_FMT(rq->path));
-    if (!e)
-        e = buf_printf(b, "Host: %s\r\n", o->authority);
-    if (!e && absolute && o->proxy.authorization)
-        e = buf_printf(b, "Proxy-Authorization: %s\r\n", o->proxy.authorization);
-    for (unsigned i = 0; !e && i < rq->fields_count; i++)
-        e = buf_printf(b, "%.*s: %.*s\r\n", SPAN_FMT(rq->fields[i].name), SPAN_FMT(rq->fields[i].value));
-    if (!e && !has_field(rq, "accept-encoding"))
-        e = buf_puts(b, "Accept-Encoding: identity\r\n");
-    if (!e && (body_bytes || rq->body_count || strcmp(rq->method, "POST") == 0))
-        e = buf_printf(b, "Content-Length: %zu\r\n", body_bytes);
-    return e ? e : buf_puts(b, "\r\n");
-}
-
-static size_t body_size(const struct exchange_request *rq)
-{
-    size_t n = 0;
-    for (unsigned i = 0; i < rq->body_count; i++)
-        n += rq->body[i].n;
-    return n;
-}
-
-/* The exchange, its parts and its head are one block. */
-static struct exchange *allocate(const struct exchange_request *rq, struct span head)
-{
-    size_t parts_bytes = (1 + (size_t)rq->body_count) * sizeof(struct span);
-    struct exchange *x = mem_alloc(sizeof(*x) + parts_bytes + head.n);
-    if (!x)
-        return NULL;
-    *x = (struct exchange){.parts = (struct span *)(void *)(x + 1), .parts_count = 1 + rq->body_count};
-    char *copy = (char *)(x + 1) + parts_bytes;
-    memcpy(copy, head.p, head.n);
-    x->parts[0] = span_of(copy, head.n);
-    if (rq->body_count)
-        memcpy(x->parts + 1, rq->body, rq->body_count * sizeof(struct span));
-    return x;
-}
-
-pd_err exchange_start(struct client *c, struct origin *o, const struct exchange_request *rq, const struct exchange_handler *h,
-                      void *ctx, struct exchange **ret)
-{
-    if (!sane(rq))
-        return PD_INVALID;
-    struct buf head;
-    buf_init(&head, CLIENT_REQUEST_HEAD_MAX);
-    pd_err e = write_head(&head, o, rq, body_size(rq));
-    struct exchange *x = e ? NULL : allocate(rq, buf_span(&head));
-    buf_done(&head);
-    if (!x)
-        return e ? e : PD_NOMEM;
-
-    x->c = c;
-    x->o = o;
-    o->refs++;
-    x->h = *h;
-    x->ctx = ctx;
-    x->fresh = rq->fresh;
-    x->head_request = strcmp(rq->method, "HEAD") == 0;
-    x->info.started_us = loop_now_us(c->loop);
-    timer_init(&x->deadline, on_deadline, x);
-    later_init(&x->kick, on_kick, x);
-    list_push(&c->exchanges, &x->node);
-    loop_later(c->loop, &x->kick);
-    *ret = x;
-    return PD_OK;
 }

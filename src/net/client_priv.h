@@ -5,7 +5,8 @@
  *   client_dial.c      name -> addresses -> the first connected socket (RFC 8305)
  *   client_conn.c      one connection: read, write, close
  *   client_exchange.c  one exchange: its phases, deadlines and end
- *   client_send.c      its request              client_recv.c   its answer
+ *   client_request.c   its request's head, and its beginning
+ *   client_send.c      sending                  client_recv.c   its answer
  *
  * Lifetimes. A connection ends by upstream_close() and is freed in its watch's closed callback, a later turn. An exchange that ended
  * goes to the graveyard and is freed at the end of the turn. So no callback frees what its caller still holds, and whoever
@@ -146,8 +147,9 @@ bool conn_connected(struct conn *k, int *ret_errno);
 void upstream_close(struct conn *k);
 /* *ret bytes, 0 when it would block; when reading ended k->read_end says how, and bytes may still have come. */
 size_t conn_read(struct conn *k, char *p, size_t n);
-/* As writev; 0 when it would block. An error is in k->send_end. */
-size_t conn_write(struct conn *k, const struct span *parts, unsigned count, size_t skip);
+/* As writev; 0 when it would block. *ret_full: the kernel took less than it was given, so trying again is in vain until WATCH_WRITE.
+ * An error is in k->send_end. */
+size_t conn_write(struct conn *k, const struct span *parts, unsigned count, size_t skip, bool *ret_full);
 pd_err conn_errno(int code);
 
 /* client_dial.c */
@@ -156,6 +158,7 @@ void dial_abort(struct dial *d);
 void dial_event(struct conn *k);
 
 /* client_exchange.c */
+void exchange_set_out(struct exchange *x);       /* begins in the turn's end, never inside exchange_start */
 void exchange_connected(struct exchange *x, struct conn *k);
 void exchange_event(struct exchange *x, int events, pd_err err);
 /* Ends it: on_end is called (not for a cancel), the connection is closed or kept. `why` NULL: the error's own sentence. */

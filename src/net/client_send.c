@@ -43,9 +43,9 @@ void exchange_send(struct exchange *x)
     struct client *c = x->c;
     struct conn *k = x->conn;
     size_t turn = 0;
-    bool moved = false;
-    while (!x->no_more && x->part < x->parts_count && turn < CLIENT_SEND_TURN) {
-        size_t n = conn_write(k, x->parts + x->part, x->parts_count - x->part, x->part_at);
+    bool moved = false, full = false;
+    while (!x->no_more && !full && x->part < x->parts_count && turn < CLIENT_SEND_TURN) {
+        size_t n = conn_write(k, x->parts + x->part, x->parts_count - x->part, x->part_at, &full);
         if (k->send_end) {
             refused(x);
             return;
