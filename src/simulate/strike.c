@@ -1,0 +1,423 @@
+#include "simulate/sim.h"
+
+static const char html_page[] = "<!DOCTYPE html>\n<html><head><title>%d %s</title></head><body><center><h1>%d %s</h1></center><hr>"
+                                "<center>cloudflare</center></body></html>\n";
+
+static pd_err put_html(struct put *out, int status)
+{
+    const char *reason = http1_reason(status);
+    put_printf(out, html_page, status, reason, status, reason);
+    return out->err;
+}
+
+/* ---- before the answer ---------------------------------------------------- */
+
+static struct style_fault error_of(const struct fault *f, int status)
+{
+    struct style_fault e = {.status = f->status >= 0 ? (int)f->status : status, .message = f->message, .type = f->type, .code = f->code};
+    if (f->like.p && f->status < 0)
+        e.status = 0;
+    style_fault_fill(&e, f->like);
+    return e;
+}
+
+/* The whole error answer. */
+static pd_err put_error(const struct fault *f, const struct style *style, struct style_fault *e, struct buf *body, struct span *ret_type)
+{
+    struct put out = put_into(body);
+    *ret_type = f->html == 1 ? SPAN_LIT("text/html; charset=UTF-8") : SPAN_LIT("application/json");
+    if (f->content_type.p)
+        *ret_type = f->content_type;
+    if (f->html == 1)
+        return put_html(&out, e->status);
+    if (f->body.p)
+        put_span(&out, f->body);
+    else
+        style_put_error(&out, style, e);
+    return out.err;
+}
+
+void strike_early(struct provider *p, struct request *rq, const struct fault *f)
+{
+    struct buf body;
+    struct span type;
+    struct header headers[WIRE_HEADERS_MAX];
+    size_t n = 0;
+    struct style_fault e = error_of(f, 500);
+    buf_init(&body, 0);
+    pd_err err = put_error(f, p->conf->style, &e, &body, &type);
+    headers[n++] = (struct header){SPAN_LIT("content-type"), type};
+    for (unsigned i = 0; i < f->headers.count && n < WIRE_HEADERS_MAX; i++)
+        headers[n++] = (struct header){f->headers.at[i].name, f->headers.at[i].value};
+    if (err == PD_OK)
+        reply_simple(rq, e.status, headers, n, buf_span(&body));
+    else
+        reply_abort(rq);
+    buf_done(&body);
+}
+
+static pd_err answer_error(struct play *r, int status)
+{
+    struct span type;
+    struct style_fault e = error_of(r->fault, status);
+    pd_err err = put_error(r->fault, r->provider->conf->style, &e, &r->body, &type);
+    r->status = r->fault->kind == FAULT_ERROR_IN_200 ? 200 : e.status;
+    if (err == PD_OK)
+        err = play_add_header(r, SPAN_LIT("content-type"), type);
+    if (err == PD_OK)
+        err = play_begin(r, (int64_t)buf_size(&r->body));
+    return err == PD_OK ? wire_write(&r->wire, buf_span(&r->body)) : err;
+}
+
+static pd_err answer_empty(struct play *r)
+{
+    struct put out = put_into(&r->body);
+    bool streamed = r->in.streamed && !r->embeddings;
+    struct span type = streamed ? SPAN_LIT("text/event-stream") : SPAN_LIT("application/json");
+    if (r->fault->shape == FAULT_SHAPE_NO_CHOICES || r->fault->shape == FAULT_SHAPE_NO_CONTENT) {
+        put_text(&out, streamed ? "data: " : "");
+        put_printf(&out, "{\"id\":\"empty\",\"object\":\"chat.completion%s\",\"created\":1,\"model\":\"empty\",\"choices\":[%s]}",
+                   streamed ? ".chunk" : "", r->fault->shape == FAULT_SHAPE_NO_CHOICES ? "" :
+                   streamed ? "{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"finish_reason\":\"stop\"}"
+                            : "{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"\"},\"finish_reason\":\"stop\"}");
+        put_text(&out, streamed ? "\n\ndata: [DONE]\n\n" : "");
+    }
+    pd_err err = out.err != PD_OK ? out.err : play_add_header(r, SPAN_LIT("content-type"), r->fault->content_type.p ? r->fault->content_type : type);
+    if (err == PD_OK)
+        err = play_begin(r, streamed ? -1 : (int64_t)buf_size(&r->body));
+    return err == PD_OK ? wire_write(&r->wire, buf_span(&r->body)) : err;
+}
+
+bool strike_before(struct play *r)
+{
+    pd_err err = PD_OK;
+    struct provider *p = r->provider;
+    switch ((enum fault_kind)r->fault->kind) {
+    case FAULT_STATUS:
+        err = answer_error(r, 500);
+        break;
+    case FAULT_ERROR_IN_200:
+        err = answer_error(r, 500);
+        break;
+    case FAULT_EMPTY:
+        err = answer_empty(r);
+        break;
+    case FAULT_SILENT:
+        r->stage = PLAY_STALLED;
+        r->resume = PLAY_STARTING;
+        r->struck = true;
+        r->comment_every_us = 0;
+        p->stalls++;
+        r->until_us = r->fault->for_us > 0 ? loop_now_us(p->sim->loop) + (uint64_t)r->fault->for_us : 0;
+        if (r->until_us)
+            play_wake(r, r->until_us);
+        control_changed(p->sim);
+        return true;
+    case FAULT_REFUSE: {
+        int64_t for_us = r->fault->for_us;
+        wire_reset(&r->wire);
+        play_over(r, OUTCOME_FAULTED);
+        provider_shut(p, true, for_us);
+        return true;
+    }
+    case FAULT_RESET:
+        if (r->fault->after >= 0)
+            return false;
+        wire_reset(&r->wire);
+        play_over(r, OUTCOME_FAULTED);
+        return true;
+    case FAULT_HOLD:
+        if (r->fault->after >= 0)
+            return false;
+        r->struck = true;
+        r->stage = PLAY_HELD;
+        r->resume = PLAY_STARTING;
+        p->held++;
+        r->until_us = r->fault->for_us > 0 ? loop_now_us(p->sim->loop) + (uint64_t)r->fault->for_us : 0;
+        if (r->until_us)
+            play_wake(r, r->until_us);
+        control_changed(p->sim);
+        return true;
+    case FAULT_NONE: case FAULT_SLOW: case FAULT_KEEPALIVE: case FAULT_SLOW_HEAD: case FAULT_INTERIM: case FAULT_WRONG_TYPE: case FAULT_CUT:
+    case FAULT_EARLY_END: case FAULT_EARLY_DONE: case FAULT_FINISH: case FAULT_STALL: case FAULT_ERROR_IN_STREAM: case FAULT_MALFORMED:
+    case FAULT_HUGE: case FAULT_BAD_CHUNK: case FAULT_SHORT_LENGTH: case FAULT_UNTIL_CLOSE: case FAULT_CLOSE_IDLE: case FAULT_KIND_COUNT:
+        return false;
+    }
+    if (err != PD_OK) {
+        play_fail(r);
+        return true;
+    }
+    wire_end(&r->wire);
+    play_over(r, OUTCOME_FAULTED);
+    return true;
+}
+
+/* ---- along the answer ----------------------------------------------------- */
+
+pd_err strike_prepare(struct play *r)
+{
+    const struct fault *f = r->fault;
+    int64_t count = f->count > 0 ? f->count : 1;
+    pd_err err = PD_OK;
+    switch ((enum fault_kind)f->kind) {
+    case FAULT_KEEPALIVE: {
+        const struct span usual = SPAN_LIT("keep-alive");
+        int64_t wait = f->for_us >= 0 ? f->for_us : 3000000;
+        r->ttft_us += wait;
+        r->comment = f->text.p ? f->text : usual;
+        r->comment_every_us = f->every_us > 0 ? f->every_us : 500000;
+        break;
+    }
+    case FAULT_INTERIM:
+        for (int64_t i = 0; i < count && i < 1000 && err == PD_OK; i++)
+            err = wire_interim(&r->wire, f->status >= 0 ? (int)f->status : 103);
+        reply_flush(r->wire.rq);
+        break;
+    case FAULT_SLOW_HEAD: case FAULT_BAD_CHUNK:
+        r->wire.form = WIRE_RAW;
+        break;
+    case FAULT_SHORT_LENGTH:
+        r->wire.form = WIRE_SHORT;
+        r->wire.missing = f->bytes >= 0 ? (uint64_t)f->bytes : 100;
+        break;
+    case FAULT_UNTIL_CLOSE:
+        r->wire.form = WIRE_UNTIL_CLOSE;
+        break;
+    case FAULT_CLOSE_IDLE:
+        r->wire.form = WIRE_KEEP_THEN_CLOSE;
+        break;
+    case FAULT_FINISH:
+        r->answer.finish = f->reason.p ? arena_strndup(&r->mem, f->reason.p, f->reason.n) : "length";
+        err = r->answer.finish ? PD_OK : PD_NOMEM;
+        r->struck = !r->in.streamed;
+        if (!r->in.streamed)
+            for (unsigned i = 0; i < r->answer.choices; i++)
+                r->answer.texts[i] = span_upto(r->answer.texts[i], frame_pieces_size(r->answer.texts[i], r->after));
+        break;
+    case FAULT_HUGE:
+        r->struck = !r->in.streamed;
+        if (!r->in.streamed) {
+            size_t n = f->bytes >= 0 ? (size_t)f->bytes : 1000000;
+            char *text = arena_alloc(&r->mem, n + 1);
+            if (!text)
+                return PD_NOMEM;
+            memset(text, 'x', n);
+            r->answer.texts[0] = span_of(text, n);
+        }
+        break;
+    case FAULT_NONE: case FAULT_STATUS: case FAULT_ERROR_IN_200: case FAULT_SILENT: case FAULT_HOLD: case FAULT_RESET: case FAULT_REFUSE:
+    case FAULT_EMPTY: case FAULT_SLOW: case FAULT_WRONG_TYPE: case FAULT_CUT: case FAULT_EARLY_END: case FAULT_EARLY_DONE: case FAULT_STALL:
+    case FAULT_ERROR_IN_STREAM: case FAULT_MALFORMED: case FAULT_KIND_COUNT:
+        break;
+    }
+    return err;
+}
+
+pd_err strike_body(struct play *r)
+{
+    size_t n = buf_size(&r->body);
+    uint64_t tokens = r->answer.completion_tokens;
+    unsigned kind = r->fault->kind;
+    if (kind != FAULT_EARLY_END && kind != FAULT_EARLY_DONE && kind != FAULT_MALFORMED)
+        return PD_OK;
+    struct put out = put_into(&r->body);
+    r->struck = r->spoiled = true;
+    if (kind != FAULT_MALFORMED || r->fault->shape == FAULT_SHAPE_TRUNCATED) {
+        r->body.tail = r->body.head + (tokens > r->after ? n * r->after / tokens : n / 2);
+        return PD_OK;
+    }
+    buf_clear(&r->body);
+    if (r->fault->body.p)
+        put_span(&out, r->fault->body);
+    else if (r->fault->shape == FAULT_SHAPE_HTML)
+        return put_html(&out, 502);
+    else if (r->fault->shape == FAULT_SHAPE_BINARY)
+        put_span(&out, SPAN_LIT("\x00\x01\xff\xfe\x80"));
+    else if (r->fault->shape == FAULT_SHAPE_TEXT)
+        put_text(&out, "upstream connect error or disconnect/reset before headers");
+    else
+        put_text(&out, "{\"id\":\"x\",\"object\":\"chat.completion\",\"choices\":[{\"message\":{]}");
+    return out.err;
+}
+
+/* ---- inside the answer ---------------------------------------------------- */
+
+static pd_err stream_error(struct play *r)
+{
+    struct buf text;
+    struct style_fault e = error_of(r->fault, 500);
+    const struct style *style = r->provider->conf->style;
+    enum error_shape shape = r->fault->shape ? (enum error_shape)(r->fault->shape - FAULT_SHAPE_ERROR) : style->stream_error;
+    buf_init(&text, 0);
+    struct put out = put_into(&text);
+    pd_err err = PD_OK;
+    switch (shape) {
+    case SHAPE_STRING:
+        put_text(&out, "{\"error\":");
+        put_json(&out, e.message);
+        put_text(&out, "}");
+        break;
+    case SHAPE_CHUNK:
+        put_span(&out, r->stream.head);
+        put_printf(&out, ",\"error\":{\"code\":%d,\"message\":", e.status);
+        put_json(&out, e.message);
+        put_text(&out, "},\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"finish_reason\":\"error\"}]}");
+        break;
+    case SHAPE_STYLE: case SHAPE_OBJECT: case SHAPE_EVENT: case SHAPE_BARE: case SHAPE_DONE:
+        style_put_error(&out, style, &e);
+        break;
+    }
+    err = out.err;
+    if (err == PD_OK && shape == SHAPE_BARE)
+        err = wire_write(&r->wire, buf_span(&text));
+    else if (err == PD_OK)
+        err = play_event(r, shape == SHAPE_EVENT ? SPAN_LIT("error") : SPAN_NONE, buf_span(&text));
+    if (err == PD_OK && (shape == SHAPE_DONE || shape == SHAPE_CHUNK)) {
+        buf_clear(&text);
+        out = put_into(&text);
+        frame_done(&out, r->wire.framing);
+        err = out.err == PD_OK ? wire_write(&r->wire, buf_span(&text)) : out.err;
+    }
+    buf_done(&text);
+    return err;
+}
+
+static pd_err malformed(struct play *r)
+{
+    static const char binary[] = "data: \x00\x01\xff\xfe\x80\x1b[0m\n\n";
+    int64_t count = r->fault->count > 0 ? r->fault->count : 1;
+    pd_err err = PD_OK;
+    struct span bytes = SPAN_LIT("data: {\"id\":\"x\",\"choices\":[{\"delta\":{]}\n\n");
+    switch ((enum fault_shape)r->fault->shape) {
+    case FAULT_SHAPE_TRUNCATED: bytes = SPAN_LIT("data: {\"id\":\"x\",\"object\":\"chat.completion.chunk\",\"choices\":[{\"index\":0,\"del\n\n"); break;
+    case FAULT_SHAPE_HTML: bytes = SPAN_LIT("<html><body><h1>502 Bad Gateway</h1></body></html>\n\n"); break;
+    case FAULT_SHAPE_BINARY: bytes = span_of(binary, sizeof(binary) - 1); break;
+    case FAULT_SHAPE_TEXT: bytes = SPAN_LIT("data: upstream connect error or disconnect/reset before headers\n\n"); break;
+    case FAULT_SHAPE_FIELD: bytes = SPAN_LIT("dat: {\"x\":1}\nnonsense\nretry: soon\n\n"); break;
+    case FAULT_SHAPE_DEFAULT: case FAULT_SHAPE_JSON: case FAULT_SHAPE_BODY: case FAULT_SHAPE_NO_CHOICES: case FAULT_SHAPE_NO_CONTENT:
+    case FAULT_SHAPE_SIZE: case FAULT_SHAPE_LINE: case FAULT_SHAPE_OVERFLOW: case FAULT_SHAPE_NOTHING: case FAULT_SHAPE_COMMENTS:
+    case FAULT_SHAPE_PINGS: case FAULT_SHAPE_BLANK: case FAULT_SHAPE_ERROR: break;
+    }
+    if (r->fault->body.p)
+        bytes = r->fault->body;
+    for (int64_t i = 0; i < count && i < 10000 && err == PD_OK; i++)
+        err = wire_write(&r->wire, bytes);
+    return err;
+}
+
+static pd_err huge(struct play *r)
+{
+    size_t n = r->fault->bytes >= 0 ? (size_t)r->fault->bytes : 1000000;
+    char *text = arena_alloc(&r->mem, n + 1);
+    if (!text)
+        return PD_NOMEM;
+    memset(text, 'x', n);
+    struct buf event;
+    buf_init(&event, 0);
+    struct put out = put_into(&event);
+    stream_put_text(&r->stream, &out, span_of(text, n));
+    pd_err err = out.err == PD_OK ? play_event(r, SPAN_NONE, buf_span(&event)) : out.err;
+    buf_done(&event);
+    return err;
+}
+
+static struct span bad_chunk(const struct play *r)
+{
+    if (r->fault->shape == FAULT_SHAPE_LINE)
+        return SPAN_LIT("5\r\nhelloXX");             /* no line end after the data */
+    if (r->fault->shape == FAULT_SHAPE_OVERFLOW)
+        return SPAN_LIT("ffffffffffffffffff\r\nhello\r\n");
+    return SPAN_LIT("zz\r\nhello\r\n");
+}
+
+static bool go_silent(struct play *r)
+{
+    struct provider *p = r->provider;
+    uint64_t now = loop_now_us(p->sim->loop);
+    wire_flush(&r->wire);
+    r->stage = PLAY_STALLED;
+    r->resume = PLAY_TALKING;
+    r->until_us = r->fault->for_us > 0 ? now + (uint64_t)r->fault->for_us : 0;
+    bool talks = r->fault->shape >= FAULT_SHAPE_COMMENTS && r->fault->shape <= FAULT_SHAPE_BLANK;
+    r->comment_every_us = talks ? r->fault->every_us > 0 ? r->fault->every_us : 1000000 : 0;
+    r->comment_us = now + (uint64_t)r->comment_every_us;
+    p->stalls++;
+    if (talks || r->until_us)
+        play_wake(r, talks && (!r->until_us || r->comment_us < r->until_us) ? r->comment_us : r->until_us);
+    control_changed(p->sim);
+    return true;
+}
+
+bool strike_inside(struct play *r)
+{
+    struct provider *p = r->provider;
+    pd_err err = PD_OK;
+    r->struck = true;
+    switch ((enum fault_kind)r->fault->kind) {
+    case FAULT_CUT:
+        wire_cut(&r->wire);
+        play_over(r, OUTCOME_FAULTED);
+        return true;
+    case FAULT_EARLY_END:
+        play_ended(r, OUTCOME_FAULTED);
+        return true;
+    case FAULT_EARLY_DONE:
+        if (r->in.streamed && !r->embeddings) {
+            struct put out = put_into(&p->sim->frame);
+            buf_clear(&p->sim->frame);
+            frame_done(&out, r->wire.framing);
+            err = out.err == PD_OK ? wire_write(&r->wire, buf_span(&p->sim->frame)) : out.err;
+        }
+        break;
+    case FAULT_RESET:
+        wire_flush(&r->wire);
+        r->stage = PLAY_RESETTING;
+        play_wake(r, loop_now_us(p->sim->loop) + SIM_RESET_MS * 1000);
+        return true;
+    case FAULT_STALL:
+        return go_silent(r);
+    case FAULT_HOLD:
+        wire_flush(&r->wire);
+        r->stage = PLAY_HELD;
+        r->resume = PLAY_TALKING;
+        p->held++;
+        r->until_us = r->fault->for_us > 0 ? loop_now_us(p->sim->loop) + (uint64_t)r->fault->for_us : 0;
+        if (r->until_us)
+            play_wake(r, r->until_us);
+        control_changed(p->sim);
+        return true;
+    case FAULT_ERROR_IN_STREAM:
+        err = stream_error(r);
+        break;
+    case FAULT_BAD_CHUNK:
+        err = wire_raw(&r->wire, bad_chunk(r));
+        if (err != PD_OK)
+            break;
+        wire_cut(&r->wire);
+        play_over(r, OUTCOME_FAULTED);
+        return true;
+    case FAULT_FINISH:
+        stream_finish(&r->stream);
+        return false;
+    case FAULT_MALFORMED:
+        err = malformed(r);
+        if (err == PD_OK)
+            return false;
+        break;
+    case FAULT_HUGE:
+        err = huge(r);
+        if (err == PD_OK)
+            return false;
+        break;
+    case FAULT_NONE: case FAULT_STATUS: case FAULT_ERROR_IN_200: case FAULT_SILENT: case FAULT_REFUSE: case FAULT_EMPTY: case FAULT_SLOW:
+    case FAULT_KEEPALIVE: case FAULT_SLOW_HEAD: case FAULT_INTERIM: case FAULT_WRONG_TYPE: case FAULT_SHORT_LENGTH: case FAULT_UNTIL_CLOSE:
+    case FAULT_CLOSE_IDLE: case FAULT_KIND_COUNT:
+        return false;
+    }
+    if (err != PD_OK) {
+        play_fail(r);
+        return true;
+    }
+    play_ended(r, OUTCOME_FAULTED);
+    return true;
+}
