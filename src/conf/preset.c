@@ -53,7 +53,7 @@ const char *preset_base_url(const struct preset *p, const char *given, char *out
     struct span scheme = has_scheme ? span_upto(url, (size_t)(authority.p - url.p)) : SPAN_LIT("http://");
     struct span path = has_path || !p->url_path ? SPAN_NONE : span_str(p->url_path);
 
-    int n = snprintf(out, out_bytes, "%.*s%.*s%.*s%s%.*s%.*s", SPAN_FMT(scheme), SPAN_FMT(host), SPAN_FMT(port), has_path ? "/" : "",
-                     SPAN_FMT(rest), SPAN_FMT(path));
+    int n = snprintf(out, out_bytes, "%.*s%.*s%.*s%s%.*s%.*s", SPAN_FMT(scheme), SPAN_FMT(host), SPAN_FMT(port),
+                     has_path ? "/" : "", SPAN_FMT(rest), SPAN_FMT(path));
     return n > 0 && (size_t)n < out_bytes ? out : NULL;
 }

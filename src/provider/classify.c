@@ -13,13 +13,13 @@ enum { SAID_MAX = 4096, ARENA_MAX = 256 * 1024 };
 
 /* What is known of one answer. */
 struct answer_signs {
-    const struct preset *preset;       /* NULL: unknown */
-    const struct http1_head *head;     /* NULL: an event in a stream */
+    const struct preset *preset; /* NULL: unknown */
+    const struct http1_head *head; /* NULL: an event in a stream */
     const struct envelope *said;
-    struct span words;                 /* message and upstream's message, lower case */
+    struct span words; /* message and upstream's message, lower case */
     struct span body;
-    int http;                          /* as answered; 0: unknown */
-    int status;                        /* the one that counts: the body's own when it came in a 200 */
+    int http; /* as answered; 0: unknown */
+    int status; /* the one that counts: the body's own when it came in a 200 */
     unsigned at;
 };
 
@@ -80,17 +80,40 @@ static bool asks_over_limit(const struct answer_signs *a)
 static enum failure failure_of_status(int status)
 {
     switch (status) {
-    case 401: return FAILURE_AUTH;
-    case 402: return FAILURE_BILLING;
-    case 403: return FAILURE_PERMISSION;
-    case 404: case 405: case 410: return FAILURE_NOT_FOUND;   /* 405: the address is not this API; 410: the model was retired */
-    case 407: return FAILURE_CONNECT;                         /* a proxy between us and it wants a password */
-    case 408: case 504: case 524: case 598: case 599: return FAILURE_TIMEOUT;
-    case 424: case 425: case 426: case 499: return FAILURE_SERVER;   /* trouble behind or between, not in the request */
-    case 421: case 444: return FAILURE_RESET;
-    case 429: return FAILURE_RATE;
-    case 451: return FAILURE_PERMISSION;
-    case 498: case 503: case 529: return FAILURE_OVERLOAD;    /* 498: Groq's flex tier is full */
+    case 401:
+        return FAILURE_AUTH;
+    case 402:
+        return FAILURE_BILLING;
+    case 403:
+        return FAILURE_PERMISSION;
+    case 404:
+    case 405:
+    case 410:
+        return FAILURE_NOT_FOUND; /* 405: the address is not this API; 410: the model was retired */
+    case 407:
+        return FAILURE_CONNECT; /* a proxy between us and it wants a password */
+    case 408:
+    case 504:
+    case 524:
+    case 598:
+    case 599:
+        return FAILURE_TIMEOUT;
+    case 424:
+    case 425:
+    case 426:
+    case 499:
+        return FAILURE_SERVER; /* trouble behind or between, not in the request */
+    case 421:
+    case 444:
+        return FAILURE_RESET;
+    case 429:
+        return FAILURE_RATE;
+    case 451:
+        return FAILURE_PERMISSION;
+    case 498:
+    case 503:
+    case 529:
+        return FAILURE_OVERLOAD; /* 498: Groq's flex tier is full */
     default:
         return status < 400 ? FAILURE_NONE : status < 500 ? FAILURE_BAD : FAILURE_SERVER;
     }
@@ -101,11 +124,11 @@ static enum failure failure_of_success(const struct answer_signs *a)
 {
     const struct envelope *e = a->said;
     if (a->http >= 300)
-        return FAILURE_NOT_FOUND;      /* a redirect: the base_url is not the API's */
+        return FAILURE_NOT_FOUND; /* a redirect: the base_url is not the API's */
     if (a->http == 202)
-        return FAILURE_OVERLOAD;       /* NIM: queued, to be asked for later; no capacity for now */
+        return FAILURE_OVERLOAD; /* NIM: queued, to be asked for later; no capacity for now */
     if (e->error)
-        return FAILURE_SERVER;         /* it failed, and does not say how */
+        return FAILURE_SERVER; /* it failed, and does not say how */
     return e->shape == ENVELOPE_NOTHING ? FAILURE_EMPTY : FAILURE_MALFORMED;
 }
 
@@ -159,7 +182,7 @@ static enum limit_kind decide_limit(const struct answer_signs *a, enum failure f
     enum limit_kind k = limit_of_words(a->words);
     if (k == LIMIT_UNKNOWN && e->limit_source.n > 0)
         k = limit_of_words(e->limit_source);
-    if (k == LIMIT_UNKNOWN && a->at == AT_429)      /* Google's quotaId is deep in the details */
+    if (k == LIMIT_UNKNOWN && a->at == AT_429) /* Google's quotaId is deep in the details */
         k = span_ihas(a->body, "PerDay") ? LIMIT_DAILY : k;
     if (k != LIMIT_UNKNOWN)
         return k;
@@ -170,11 +193,11 @@ static enum limit_kind decide_limit(const struct answer_signs *a, enum failure f
     if (span_iis(e->type, "requests"))
         return LIMIT_REQUESTS;
     if (is_preset(a, "deepseek"))
-        return LIMIT_CONCURRENCY;                   /* the only limit that it has */
+        return LIMIT_CONCURRENCY; /* the only limit that it has */
 
     rate_read(a->head, 0, &facts);
     if (facts.requests_left == 0)
-        return is_preset(a, "groq") ? LIMIT_DAILY : LIMIT_REQUESTS;      /* Groq counts requests by the day */
+        return is_preset(a, "groq") ? LIMIT_DAILY : LIMIT_REQUESTS; /* Groq counts requests by the day */
     return facts.tokens_left == 0 ? LIMIT_TOKENS : LIMIT_UNKNOWN;
 }
 
@@ -200,7 +223,9 @@ static void say(struct verdict *ret, const char *before, struct span text)
 {
     char whole[sizeof ret->message * 2];
     int n = snprintf(whole, sizeof whole, "%s%.*s", before, SPAN_FMT(span_upto(text, sizeof whole - 1)));
-    redact_copy(span_of(whole, n < 0 ? 0 : (size_t)n < sizeof whole ? (size_t)n : sizeof whole - 1), ret->message, sizeof ret->message);
+    size_t length = n < 0 ? 0 : (size_t)n;
+    redact_copy(span_of(whole, length < sizeof whole ? length : sizeof whole - 1), ret->message,
+                sizeof ret->message);
 }
 
 /* The provider's own words; where there are none, or where they hide what to do, ours. */
@@ -217,7 +242,7 @@ static void take_message(const struct answer_signs *a, struct verdict *ret)
         say(ret, "an HTML page: ", e->message);
     else if (e->message.n > 0)
         redact_copy(e->message, ret->message, sizeof ret->message);
-    else if (a->http == 0 || a->http < 300)
+    else if (a->http < 300)
         redact_copy(span_str(failure_row(ret->failure)->what), ret->message, sizeof ret->message);
     else {
         snprintf(none, sizeof none, "status %d %s, and nothing said", a->http, http1_reason(a->http));
@@ -241,11 +266,12 @@ static void judge(struct answer_signs *a, uint64_t wall_ms, struct verdict *ret)
     take_message(a, ret);
     /* The headers of a 200 were written before it failed. */
     const struct http1_head *hints = a->http >= 400 ? a->head : NULL;
-    ret->has_retry_after = passes_with_time(ret->failure) && retry_hint(hints, a->body, e->message, wall_ms, &ret->retry_after_ms);
+    ret->has_retry_after =
+        passes_with_time(ret->failure) && retry_hint(hints, a->body, e->message, wall_ms, &ret->retry_after_ms);
 }
 
-void classify_answer(const struct preset *p, const struct http1_head *head, int status, struct span body, uint64_t wall_ms,
-                     struct verdict *ret)
+void classify_answer(const struct preset *p, const struct http1_head *head, int status, struct span body,
+                     uint64_t wall_ms, struct verdict *ret)
 {
     char words[SAID_MAX];
     struct arena arena;

@@ -17,7 +17,8 @@ static struct span skip_mark(struct span body)
 /* The first data line that holds JSON; the body itself when it is no SSE. */
 static struct span without_frame(struct span body)
 {
-    if (!span_starts(body, "data:") && !span_starts(body, "event:") && !span_starts(body, ":") && !span_starts(body, "id:"))
+    if (!span_starts(body, "data:") && !span_starts(body, "event:") && !span_starts(body, ":") &&
+        !span_starts(body, "id:"))
         return body;
     struct span rest = body;
     while (rest.n > 0) {
@@ -132,7 +133,8 @@ static void set_once(struct span *field, struct span value)
 /* code, type and relatives, wherever they stand; the innermost object comes first and wins. */
 static void read_facts(struct json obj, struct arena *a, struct envelope *ret)
 {
-    static const char *const statuses[] = {"status_code", "raw_status_code", "status", "statusCode", "http_status", "code"};
+    static const char *const statuses[] = {"status_code", "raw_status_code", "status",
+                                           "statusCode",  "http_status",     "code"};
     for (size_t i = 0; ret->status == 0 && i < sizeof statuses / sizeof statuses[0]; i++)
         ret->status = status_of(json_get(obj, statuses[i]));
     set_once(&ret->type, get_text(obj, "type", a));
@@ -142,7 +144,7 @@ static void read_facts(struct json obj, struct arena *a, struct envelope *ret)
     set_once(&ret->param, get_text(obj, "param", a));
     set_once(&ret->inner_code, text_of(json_path(obj, "innererror.code"), a));
     if (json_get(obj, "status").type == JSON_STRING)
-        set_once(&ret->inner_code, get_text(obj, "status", a));      /* Google: "RESOURCE_EXHAUSTED" */
+        set_once(&ret->inner_code, get_text(obj, "status", a)); /* Google: "RESOURCE_EXHAUSTED" */
     if (json_get(obj, "reason").type == JSON_STRING)
         set_once(&ret->inner_code, get_text(obj, "reason", a));
 
@@ -154,14 +156,16 @@ static void read_facts(struct json obj, struct arena *a, struct envelope *ret)
 }
 
 /* The members that carry the message, most telling first. */
-static const char *const message_keys[] = {"error", "errors", "message", "detail", "msg", "Message", "error_description", "error_message",
+static const char *const message_keys[] = {"error",        "errors",  "message",           "detail",
+                                           "msg",          "Message", "error_description", "error_message",
                                            "errorMessage", "title"};
 
 /* Only these make an object an error by their presence; a success may well have a "message" or a "title". */
 static bool says_error(struct json obj)
 {
     struct json error = json_get(obj, "error"), errors = json_get(obj, "errors");
-    if (error.type == JSON_OBJECT || (error.type == JSON_STRING && json_inner(error).n > 0) || errors.type == JSON_ARRAY)
+    if (error.type == JSON_OBJECT || (error.type == JSON_STRING && json_inner(error).n > 0) ||
+        errors.type == JSON_ARRAY)
         return true;
     if (json_is(json_get(obj, "object"), "error") || json_is(json_get(obj, "type"), "error"))
         return true;
@@ -180,7 +184,8 @@ static void read_choices(struct json obj, struct arena *a, unsigned depth, struc
         struct json error = json_get(choice, "error"), finish = json_get(choice, "finish_reason");
         if (error.type == JSON_OBJECT || error.type == JSON_STRING)
             read_value(error, a, depth + 1, ret);
-        ret->error = ret->message.n > 0 || json_is(finish, "error") || json_is(finish, "insufficient_system_resource");
+        ret->error =
+            ret->message.n > 0 || json_is(finish, "error") || json_is(finish, "insufficient_system_resource");
         if (ret->error && ret->message.n == 0)
             ret->code = text_of(finish, a);
     }
@@ -255,7 +260,8 @@ static void read_cut_json(struct span text, struct arena *a, struct envelope *re
 
 static bool is_html(struct span s)
 {
-    static const char *const starts[] = {"<!doctype", "<html", "<head", "<body", "<title", "<h1", "<center", "<!--", "<?xml"};
+    static const char *const starts[] = {"<!doctype", "<html",   "<head", "<body", "<title",
+                                         "<h1",       "<center", "<!--",  "<?xml"};
     for (size_t i = 0; i < sizeof starts / sizeof starts[0]; i++)
         if (span_iis(span_upto(s, strlen(starts[i])), starts[i]))
             return true;

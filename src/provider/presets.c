@@ -1,5 +1,6 @@
 #include "provider/presets.h"
 
+/* clang-format off */
 static const struct preset rows[] = {
     /* No url_env: OPENAI_BASE_URL is what users set to bring their clients to perdure; reading it would make a ring. */
     {.name = "openai", .title = "OpenAI", .otel_name = "openai",
@@ -55,8 +56,9 @@ static const struct preset rows[] = {
      .base_url = "http://127.0.0.1:8000/v1", .key_env = "VLLM_API_KEY", .url_env = "VLLM_BASE_URL", .url_path = "/v1",
      .auth = AUTH_OPTIONAL_BEARER, .dialect = "openai-chat", .asks_usage = true, .local = true, .lists_models = true},
 
+    /* Its usual port is our own: an assumed address would lead back to us. */
     {.name = "llamacpp", .title = "llama.cpp", .otel_name = "llama_cpp",
-     .base_url = "http://127.0.0.1:8080/v1", .key_env = "LLAMACPP_API_KEY", .url_env = "LLAMACPP_BASE_URL", .url_path = "/v1",
+     .base_url = NULL, .key_env = "LLAMACPP_API_KEY", .url_env = "LLAMACPP_BASE_URL", .url_path = "/v1",
      .auth = AUTH_OPTIONAL_BEARER, .dialect = "openai-chat", .asks_usage = true, .local = true, .lists_models = true},
 
     {.name = "ollama", .title = "Ollama", .otel_name = "ollama",
@@ -68,5 +70,6 @@ static const struct preset rows[] = {
      .base_url = NULL, .key_env = "OPENAI_COMPATIBLE_API_KEY", .url_env = "OPENAI_COMPATIBLE_BASE_URL",
      .auth = AUTH_OPTIONAL_BEARER, .dialect = "openai-chat", .asks_usage = true, .local = true, .lists_models = true},
 };
+/* clang-format on */
 
 const struct preset_table presets = {rows, sizeof rows / sizeof rows[0]};

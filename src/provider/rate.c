@@ -1,13 +1,13 @@
 /* What the rate-limit headers of an answer say, in the spellings of all providers. */
 #include "provider/provider_priv.h"
 
-static const double year_2001_s = 1e9;      /* larger numbers are moments, not waits */
+static const double year_2001_s = 1e9; /* larger numbers are moments, not waits */
 
 int64_t rate_count(struct span s)
 {
     uint64_t v;
     s = span_trim(s);
-    struct span whole = span_cut(&s, '.');      /* "8000.0" was seen */
+    struct span whole = span_cut(&s, '.'); /* "8000.0" was seen */
     return span_u64(whole, &v) && v <= INT64_MAX ? (int64_t)v : -1;
 }
 
@@ -61,25 +61,40 @@ void rate_read(const struct http1_head *head, uint64_t wall_ms, struct rate_fact
     *ret = (struct rate_facts){-1, -1, -1, -1, -1, -1};
     if (!head)
         return;
-    ret->requests_limit = first_count(head, NAMES("x-ratelimit-limit-requests", "x-ratelimit-limit-req-minute", "x-ratelimit-limit",
-                                                  "ratelimit-limit"));
-    ret->requests_left = first_count(head, NAMES("x-ratelimit-remaining-requests", "x-ratelimit-remaining-req-minute",
-                                                 "x-ratelimit-remaining", "ratelimit-remaining"));
-    ret->requests_reset_ms = first_reset(head, NAMES("x-ratelimit-reset-requests", "x-ratelimit-reset", "ratelimit-reset"), wall_ms);
-    ret->tokens_limit = first_count(head, NAMES("x-ratelimit-limit-tokens", "x-ratelimit-limit-tokens-minute", "x-tokenlimit-limit",
-                                                "ratelimitbysize-limit", "x-ratelimitbysize-limit-minute"));
-    ret->tokens_left = first_count(head, NAMES("x-ratelimit-remaining-tokens", "x-ratelimit-remaining-tokens-minute",
-                                               "x-tokenlimit-remaining", "ratelimitbysize-remaining",
-                                               "x-ratelimitbysize-remaining-minute"));
-    ret->tokens_reset_ms = first_reset(head, NAMES("x-ratelimit-reset-tokens", "x-tokenlimit-reset", "ratelimitbysize-reset"), wall_ms);
+    ret->requests_limit = first_count(head, NAMES("x-ratelimit-limit-requests", "x-ratelimit-limit-req-minute",
+                                                  "x-ratelimit-limit", "ratelimit-limit"));
+    ret->requests_left =
+        first_count(head, NAMES("x-ratelimit-remaining-requests", "x-ratelimit-remaining-req-minute",
+                                "x-ratelimit-remaining", "ratelimit-remaining"));
+    ret->requests_reset_ms =
+        first_reset(head, NAMES("x-ratelimit-reset-requests", "x-ratelimit-reset", "ratelimit-reset"), wall_ms);
+    ret->tokens_limit =
+        first_count(head, NAMES("x-ratelimit-limit-tokens", "x-ratelimit-limit-tokens-minute",
+                                "x-tokenlimit-limit", "ratelimitbysize-limit", "x-ratelimitbysize-limit-minute"));
+    ret->tokens_left = first_count(head, NAMES("x-ratelimit-remaining-tokens",
+                                               "x-ratelimit-remaining-tokens-minute", "x-tokenlimit-remaining",
+                                               "ratelimitbysize-remaining", "x-ratelimitbysize-remaining-minute"));
+    ret->tokens_reset_ms = first_reset(
+        head, NAMES("x-ratelimit-reset-tokens", "x-tokenlimit-reset", "ratelimitbysize-reset"), wall_ms);
 }
 
 struct span provider_request_id(const struct http1_head *head)
 {
     static const char *const names[] = {
-        "x-request-id", "request-id", "apim-request-id", "mistral-correlation-id", "x-ds-trace-id", "x-generation-id",
-        "x-chutes-invocationid", "nvcf-reqid", "x-siliconcloud-trace-id", "x-amzn-requestid", "x-kong-request-id", "x-correlation-id",
-        "x-trace-id", "cf-ray",
+        "x-request-id",
+        "request-id",
+        "apim-request-id",
+        "mistral-correlation-id",
+        "x-ds-trace-id",
+        "x-generation-id",
+        "x-chutes-invocationid",
+        "nvcf-reqid",
+        "x-siliconcloud-trace-id",
+        "x-amzn-requestid",
+        "x-kong-request-id",
+        "x-correlation-id",
+        "x-trace-id",
+        "cf-ray",
     };
     for (size_t i = 0; head && i < sizeof names / sizeof names[0]; i++) {
         struct span v = http1_get(head, names[i]);

@@ -2,7 +2,7 @@
 #include "provider/envelope.h"
 #include "provider/provider_priv.h"
 
-enum { HINT_TEXT_MAX = 4096 };      /* of a message, as much as is searched for a sentence */
+enum { HINT_TEXT_MAX = 4096 }; /* of a message, as much as is searched for a sentence */
 
 static bool is_digit(char c)
 {
@@ -21,10 +21,13 @@ static const struct unit {
     double ms;
 } units[] = {
     /* longer names first where one starts with another */
-    {"milliseconds", 1}, {"millisecond", 1}, {"minutes", 60e3}, {"minute", 60e3}, {"mins", 60e3}, {"min", 60e3}, {"ms", 1},
-    {"microseconds", 1e-3}, {"us", 1e-3}, {"\xc2\xb5s", 1e-3}, {"ns", 1e-6},
-    {"seconds", 1e3}, {"second", 1e3}, {"secs", 1e3}, {"sec", 1e3}, {"hours", 3600e3}, {"hour", 3600e3}, {"hrs", 3600e3}, {"hr", 3600e3},
-    {"days", 86400e3}, {"day", 86400e3}, {"s", 1e3}, {"m", 60e3}, {"h", 3600e3}, {"d", 86400e3},
+    {"milliseconds", 1}, {"millisecond", 1},  {"minutes", 60e3}, {"minute", 60e3},
+    {"mins", 60e3},      {"min", 60e3},       {"ms", 1},         {"microseconds", 1e-3},
+    {"us", 1e-3},        {"\xc2\xb5s", 1e-3}, {"ns", 1e-6},      {"seconds", 1e3},
+    {"second", 1e3},     {"secs", 1e3},       {"sec", 1e3},      {"hours", 3600e3},
+    {"hour", 3600e3},    {"hrs", 3600e3},     {"hr", 3600e3},    {"days", 86400e3},
+    {"day", 86400e3},    {"s", 1e3},          {"m", 60e3},       {"h", 3600e3},
+    {"d", 86400e3},
 };
 
 static bool starts_with(struct span s, const char *name)
@@ -161,7 +164,7 @@ static bool date_to_ms(const struct date *d, uint64_t *ret_ms)
     static const int lengths[] = {31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
     if (d->year < 1970 || d->month < 1 || d->month > 12 || d->day < 1 || d->day > lengths[d->month - 1])
         return false;
-    if (d->hour > 23 || d->minute > 59 || d->second > 60)      /* 60: a leap second */
+    if (d->hour > 23 || d->minute > 59 || d->second > 60) /* 60: a leap second */
         return false;
     int64_t s = days_from_civil(d->year, d->month, d->day) * 86400 + d->hour * 3600 + d->minute * 60 + d->second;
     *ret_ms = (uint64_t)s * 1000;
@@ -176,25 +179,27 @@ static int full_year(int two, uint64_t now_ms)
     return year > now_year + 50 ? year - 100 : year <= now_year - 50 ? year + 100 : year;
 }
 
-static bool is_imf_fixdate(struct span s, struct date *d)      /* Sun, 06 Nov 1994 08:49:37 GMT */
+static bool is_imf_fixdate(struct span s, struct date *d) /* Sun, 06 Nov 1994 08:49:37 GMT */
 {
     struct span day_name = span_cut(&s, ',');
-    return day_name.n == 3 && take(&s, " ") && take_digits(&s, 2, &d->day) && take(&s, " ") && take_month(&s, &d->month) &&
-           take(&s, " ") && take_digits(&s, 4, &d->year) && take(&s, " ") && take_time(&s, d) && span_is(s, " GMT");
+    return day_name.n == 3 && take(&s, " ") && take_digits(&s, 2, &d->day) && take(&s, " ") &&
+           take_month(&s, &d->month) && take(&s, " ") && take_digits(&s, 4, &d->year) && take(&s, " ") &&
+           take_time(&s, d) && span_is(s, " GMT");
 }
 
-static bool is_rfc850(struct span s, uint64_t now_ms, struct date *d)      /* Sunday, 06-Nov-94 08:49:37 GMT */
+static bool is_rfc850(struct span s, uint64_t now_ms, struct date *d) /* Sunday, 06-Nov-94 08:49:37 GMT */
 {
     struct span day_name = span_cut(&s, ',');
     int two;
-    if (day_name.n < 6 || !take(&s, " ") || !take_digits(&s, 2, &d->day) || !take(&s, "-") || !take_month(&s, &d->month) ||
-        !take(&s, "-") || !take_digits(&s, 2, &two) || !take(&s, " ") || !take_time(&s, d) || !span_is(s, " GMT"))
+    if (day_name.n < 6 || !take(&s, " ") || !take_digits(&s, 2, &d->day) || !take(&s, "-") ||
+        !take_month(&s, &d->month) || !take(&s, "-") || !take_digits(&s, 2, &two) || !take(&s, " ") ||
+        !take_time(&s, d) || !span_is(s, " GMT"))
         return false;
     d->year = full_year(two, now_ms);
     return true;
 }
 
-static bool is_asctime(struct span s, struct date *d)      /* Sun Nov  6 08:49:37 1994 */
+static bool is_asctime(struct span s, struct date *d) /* Sun Nov  6 08:49:37 1994 */
 {
     struct span day_name = span_cut(&s, ' ');
     if (day_name.n != 3 || !take_month(&s, &d->month) || !take(&s, " "))
@@ -311,8 +316,10 @@ static bool from_retry_info(struct json error, uint64_t *ret_ms)
 /* Members that say it outright: at the top, or in the error object. */
 static bool from_members(struct json obj, uint64_t *ret_ms)
 {
-    return number_hint(json_get(obj, "retry_after_ms"), 1, ret_ms) || number_hint(json_get(obj, "retry_after"), 1e3, ret_ms) ||
-           string_hint(json_get(obj, "retry_after"), ret_ms) || number_hint(json_get(obj, "retry_after_seconds"), 1e3, ret_ms) ||
+    return number_hint(json_get(obj, "retry_after_ms"), 1, ret_ms) ||
+           number_hint(json_get(obj, "retry_after"), 1e3, ret_ms) ||
+           string_hint(json_get(obj, "retry_after"), ret_ms) ||
+           number_hint(json_get(obj, "retry_after_seconds"), 1e3, ret_ms) ||
            number_hint(json_get(obj, "estimated_time"), 1e3, ret_ms);
 }
 
@@ -361,7 +368,7 @@ static bool leading_duration(struct span s, uint64_t *ret_ms)
         if (!u)
             break;
         if (s.n > 0 && is_letter(s.p[0]))
-            break;      /* "5 models" is no "5 m" */
+            break; /* "5 models" is no "5 m" */
         total += v * u->ms;
         found = true;
     }
@@ -372,8 +379,9 @@ static bool leading_duration(struct span s, uint64_t *ret_ms)
 
 static bool from_sentence(struct span text, uint64_t *ret_ms)
 {
-    static const char *const leads[] = {"try again in ", "retry in ", "try again after ", "retry after ", "reset in ", "resets in ",
-                                        "wait for ", "wait at least ", "wait ", "available in "};
+    static const char *const leads[] = {"try again in ", "retry in ",    "try again after ", "retry after ",
+                                        "reset in ",     "resets in ",   "wait for ",        "wait at least ",
+                                        "wait ",         "available in "};
     text = span_upto(text, HINT_TEXT_MAX);
     for (size_t i = 0; i < sizeof leads / sizeof leads[0]; i++)
         for (size_t at = 0; at < text.n; at++) {
@@ -389,8 +397,9 @@ static bool from_sentence(struct span text, uint64_t *ret_ms)
     return false;
 }
 
-bool retry_hint(const struct http1_head *head, struct span body, struct span message, uint64_t wall_ms, uint64_t *ret_ms)
+bool retry_hint(const struct http1_head *head, struct span body, struct span message, uint64_t wall_ms,
+                uint64_t *ret_ms)
 {
-    return (head && from_header(head, wall_ms, ret_ms)) || from_body(body, wall_ms, ret_ms) || from_sentence(message, ret_ms) ||
-           (head && from_rate_headers(head, wall_ms, ret_ms));
+    return (head && from_header(head, wall_ms, ret_ms)) || from_body(body, wall_ms, ret_ms) ||
+           from_sentence(message, ret_ms) || (head && from_rate_headers(head, wall_ms, ret_ms));
 }

@@ -5,14 +5,30 @@ enum { CODE_MAX = 64 };
 unsigned signs_at(int status)
 {
     switch (status) {
-    case 401: return AT_401;
-    case 402: return AT_402;
-    case 403: return AT_403;
-    case 404: case 405: case 410: return AT_404;
-    case 413: return AT_413;
-    case 429: return AT_429;
-    case 498: case 503: case 529: return AT_503;
-    case 408: case 504: case 524: case 598: case 599: return AT_TIMEOUT;
+    case 401:
+        return AT_401;
+    case 402:
+        return AT_402;
+    case 403:
+        return AT_403;
+    case 404:
+    case 405:
+    case 410:
+        return AT_404;
+    case 413:
+        return AT_413;
+    case 429:
+        return AT_429;
+    case 498:
+    case 503:
+    case 529:
+        return AT_503;
+    case 408:
+    case 504:
+    case 524:
+    case 598:
+    case 599:
+        return AT_TIMEOUT;
     default:
         return status < 400 ? AT_OK : status < 500 ? AT_400 : AT_500;
     }
@@ -21,10 +37,11 @@ unsigned signs_at(int status)
 /* ---- codes ------------------------------------------------------------------- */
 
 struct code_sign {
-    const char *code;      /* lower case, letters and digits only */
+    const char *code; /* lower case, letters and digits only */
     struct sign sign;
 };
 
+/* clang-format off */
 static const struct code_sign codes[] = {
     {"insufficientquota",               {AT_ANY, FAILURE_QUOTA}},
     {"creditbalanceexhausted",          {AT_ANY, FAILURE_QUOTA}},
@@ -101,7 +118,9 @@ static const struct code_sign codes[] = {
     {"servicetiercapacityexceeded",     {AT_ANY, FAILURE_OVERLOAD}},
     {"3505",                            {AT_429, FAILURE_OVERLOAD}},    /* Mistral: its capacity, not our limit */
 };
+/* clang-format on */
 
+/* clang-format off */
 static const struct code_sign weak_codes[] = {
     {"slowdown",                        {AT_429 | AT_500 | AT_503 | AT_OK, FAILURE_RATE}},
     {"ratelimitexceeded",               {AT_400 | AT_403 | AT_429 | AT_500 | AT_OK, FAILURE_RATE}},
@@ -147,6 +166,7 @@ static const struct code_sign weak_codes[] = {
     {"validationerror",                 {AT_OK, FAILURE_BAD}},
     {"unprocessableentity",             {AT_OK, FAILURE_BAD}},
 };
+/* clang-format on */
 
 /* Letters and digits, in lower case; false when it is too long to be a code that we know. */
 static bool plain_code(struct span code, char *out, size_t *ret_n)
@@ -191,7 +211,7 @@ const struct sign *sign_of_weak_code(struct span code, unsigned at)
 /* ---- words ------------------------------------------------------------------------ */
 
 struct word_sign {
-    const char *has, *also;      /* both occur; `also` may be NULL */
+    const char *has, *also; /* both occur; `also` may be NULL */
     struct sign sign;
 };
 
@@ -206,6 +226,7 @@ enum {
 };
 
 /* The first that fits holds. Never a bare "too long": requests take too long as well. */
+/* clang-format off */
 static const struct word_sign words[] = {
     {"maximum context length", NULL,                  {AT_LONG, FAILURE_CONTEXT}},
     {"max context length", NULL,                      {AT_LONG, FAILURE_CONTEXT}},
@@ -336,11 +357,13 @@ static const struct word_sign words[] = {
     {"timed out", NULL,                               {AT_500 | AT_OK, FAILURE_TIMEOUT}},
     {"deadline exceeded", NULL,                       {AT_500 | AT_OK, FAILURE_TIMEOUT}},
 };
+/* clang-format on */
 
 /* Sentences that begin with the model: "The model `x` does not exist". Elsewhere in a text the words may be about anything. */
 static const char *const model_starts[] = {"model ", "the model ", "the requested model ", "requested model "};
-static const char *const model_ends[] = {"does not exist", "not found", "decommissioned", "has been deprecated", "no longer available",
-                                         "no longer supported", "is not available", "end of its life", "end of life"};
+static const char *const model_ends[] = {"does not exist",      "not found",           "decommissioned",
+                                         "has been deprecated", "no longer available", "no longer supported",
+                                         "is not available",    "end of its life",     "end of life"};
 
 static bool has(struct span said, const char *word)
 {
@@ -381,6 +404,7 @@ const struct sign *sign_of_words(struct span said, unsigned at)
 
 /* ---- which limit -------------------------------------------------------------------- */
 
+/* clang-format off */
 static const struct limit_words {
     enum limit_kind limit;
     const char *has;
@@ -398,6 +422,7 @@ static const struct limit_words {
     {LIMIT_REQUESTS, "rps limit"}, {LIMIT_REQUESTS, "ipm limit"}, {LIMIT_REQUESTS, "request limit"}, {LIMIT_REQUESTS, "call rate limit"},
     {LIMIT_REQUESTS, "too many requests"},
 };
+/* clang-format on */
 
 enum limit_kind limit_of_words(struct span said)
 {
@@ -409,8 +434,9 @@ enum limit_kind limit_of_words(struct span said)
 
 bool says_no_such_path(struct span said)
 {
-    static const char *const phrases[] = {"invalid url", "unknown request url", "unrecognized request url", "no route matched",
-                                          "cannot post", "cannot get", "page not found", "resource not found", "file not found",
+    static const char *const phrases[] = {"invalid url",        "unknown request url", "unrecognized request url",
+                                          "no route matched",   "cannot post",         "cannot get",
+                                          "page not found",     "resource not found",  "file not found",
                                           "method not allowed", "no static resource"};
     return said.n == 0 || span_is(said, "not found") || has_one_of(said, phrases, COUNT(phrases));
 }

@@ -17,10 +17,12 @@
 #define DAY_MS (24ull * 3600 * 1000)
 #define NOW_MS 1700000000000ull
 
-static const int statuses[] = {0,   200, 202, 204, 301, 400, 401, 402, 403, 404, 405, 407, 408, 409, 410, 413, 422, 424,
-                               425, 429, 431, 451, 498, 499, 500, 501, 502, 503, 504, 520, 522, 524, 529, 530, 599};
-static const char *const names[] = {"retry-after", "retry-after-ms", "x-ratelimit-reset-tokens", "x-ratelimit-remaining-tokens",
-                                    "x-ratelimit-reset", "date", "x-should-retry", "x-request-id"};
+static const int statuses[] = {0,   200, 202, 204, 301, 400, 401, 402, 403, 404, 405, 407,
+                               408, 409, 410, 413, 422, 424, 425, 429, 431, 451, 498, 499,
+                               500, 501, 502, 503, 504, 520, 522, 524, 529, 530, 599};
+static const char *const names[] = {
+    "retry-after",       "retry-after-ms", "x-ratelimit-reset-tokens", "x-ratelimit-remaining-tokens",
+    "x-ratelimit-reset", "date",           "x-should-retry",           "x-request-id"};
 
 static void check_text(const char *text, size_t room)
 {
@@ -52,7 +54,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct span body = span_from(rest, value.n);
     struct http1_head head = {.status = status, .content_length = -1};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        head.fields[head.fields_count++] = (struct http1_field){span_str(names[i]), i % 8 == data[1] / 32 ? value : SPAN_NONE};
+        head.fields[head.fields_count++] =
+            (struct http1_field){span_str(names[i]), i % 8 == data[1] / 32 ? value : SPAN_NONE};
 
     /* From memory of its own, so that reading past the body shows. */
     char *own = malloc(body.n ? body.n : 1);
@@ -71,7 +74,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     classify_answer(p, NULL, 0, body, NOW_MS, &event);
     check(&first);
     check(&event);
-    MUST(first.failure == again.failure && first.limit == again.limit && first.retry_after_ms == again.retry_after_ms);
+    MUST(first.failure == again.failure && first.limit == again.limit &&
+         first.retry_after_ms == again.retry_after_ms);
     MUST(strcmp(first.message, again.message) == 0);
     MUST(first.failure == unknown.failure);
 

@@ -1,7 +1,7 @@
+#include "base/mem.h"
 #include "head.h"
 #include "provider/classify.h"
 #include "provider/presets.h"
-#include "base/mem.h"
 #include "torture.h"
 
 #include <setjmp.h>
@@ -23,9 +23,11 @@ struct row {
     const char *message, *type, *code;
     int64_t wait_ms;
 };
-#define OPENAI(message, type, code) "{\"error\":{\"message\":\"" message "\",\"type\":\"" type "\",\"param\":null,\"code\":\"" code "\"}}"
+#define OPENAI(message, type, code) \
+    "{\"error\":{\"message\":\"" message "\",\"type\":\"" type "\",\"param\":null,\"code\":\"" code "\"}}"
 #define SAYS(message) "{\"error\":{\"message\":\"" message "\"}}"
 
+/* clang-format off */
 static const struct row rows[] = {
     /* ---- shapes: the same failure in every wrapping */
     {"error object", NULL, 500, "", OPENAI("it broke", "server_error", "x1"), FAILURE_SERVER, 0, "it broke", "server_error", "x1", -1},
@@ -338,21 +340,24 @@ static const struct row rows[] = {
     {"200, a login page", NULL, 200, "", "<html><title>Sign in</title>", FAILURE_MALFORMED, 0, "an HTML page: Sign in", NULL, NULL, -1},
     {"200, other JSON", NULL, 200, "", "{\"ok\":true}", FAILURE_MALFORMED, 0, NULL, NULL, NULL, -1},
 };
+/* clang-format on */
 
 static void judge_row(const struct row *r, struct verdict *v)
 {
     struct http1_head head;
-    classify_answer(r->preset ? preset_find(&presets, r->preset) : NULL, head_of(r->status, r->head, &head), r->status, span_str(r->body),
-                    NOW_MS, v);
+    classify_answer(r->preset ? preset_find(&presets, r->preset) : NULL, head_of(r->status, r->head, &head),
+                    r->status, span_str(r->body), NOW_MS, v);
 }
 
 static void expect(const struct row *r, const struct verdict *v)
 {
     int64_t wait_ms = v->has_retry_after ? (int64_t)v->retry_after_ms : -1;
-    if (v->failure != r->failure || v->limit != r->limit || wait_ms != r->wait_ms || (r->message && strcmp(v->message, r->message) != 0) ||
-        (r->type && strcmp(v->type, r->type) != 0) || (r->code && strcmp(v->code, r->code) != 0))
-        fail_msg("%s: %s (%s), wait %lld ms, \"%s\", type \"%s\", code \"%s\"", r->name, failure_row(v->failure)->name, limit_kind_name(v->limit),
-                 (long long)wait_ms, v->message, v->type, v->code);
+    if (v->failure != r->failure || v->limit != r->limit || wait_ms != r->wait_ms ||
+        (r->message && strcmp(v->message, r->message) != 0) || (r->type && strcmp(v->type, r->type) != 0) ||
+        (r->code && strcmp(v->code, r->code) != 0))
+        fail_msg("%s: %s (%s), wait %lld ms, \"%s\", type \"%s\", code \"%s\"", r->name,
+                 failure_row(v->failure)->name, limit_kind_name(v->limit), (long long)wait_ms, v->message, v->type,
+                 v->code);
 }
 
 static void every_answer_has_its_class(void **state)
@@ -388,7 +393,8 @@ static void every_class_of_an_answer_is_shown(void **state)
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         seen[rows[i].failure] = true;
     for (enum failure f = FAILURE_RATE; f < FAILURE_COUNT; f++) {
-        bool ours = f == FAILURE_DNS || f == FAILURE_SLOW || f == FAILURE_STALLED || f == FAILURE_CUT || f == FAILURE_OURS;
+        bool ours =
+            f == FAILURE_DNS || f == FAILURE_SLOW || f == FAILURE_STALLED || f == FAILURE_CUT || f == FAILURE_OURS;
         if (!seen[f] && !ours)
             fail_msg("no row is %s", failure_row(f)->name);
     }
@@ -398,7 +404,9 @@ static void an_event_without_a_head_is_judged_by_its_object(void **state)
 {
     (void)state;
     struct verdict v;
-    classify_answer(NULL, NULL, 0, SPAN_LIT("{\"error\":{\"message\":\"m\",\"code\":\"tool_use_failed\",\"status_code\":400}}"), NOW_MS, &v);
+    classify_answer(NULL, NULL, 0,
+                    SPAN_LIT("{\"error\":{\"message\":\"m\",\"code\":\"tool_use_failed\",\"status_code\":400}}"),
+                    NOW_MS, &v);
     assert_int_equal(v.failure, FAILURE_TOOL);
     assert_int_equal(v.status, 400);
     classify_answer(NULL, NULL, 0, SPAN_LIT("{\"error\":{\"message\":\"m\",\"code\":503}}"), NOW_MS, &v);
@@ -414,9 +422,12 @@ static void the_error_of_a_200_gets_a_status_to_hand_on(void **state)
 {
     (void)state;
     struct verdict v;
-    classify_answer(NULL, NULL, 200, SPAN_LIT("{\"error\":{\"message\":\"x\",\"code\":\"content_filter\"}}"), NOW_MS, &v);
+    classify_answer(NULL, NULL, 200, SPAN_LIT("{\"error\":{\"message\":\"x\",\"code\":\"content_filter\"}}"),
+                    NOW_MS, &v);
     assert_int_equal(v.status, 400);
-    classify_answer(NULL, NULL, 200, SPAN_LIT("{\"error\":{\"message\":\"x\",\"code\":\"content_filter\",\"status_code\":403}}"), NOW_MS, &v);
+    classify_answer(NULL, NULL, 200,
+                    SPAN_LIT("{\"error\":{\"message\":\"x\",\"code\":\"content_filter\",\"status_code\":403}}"),
+                    NOW_MS, &v);
     assert_int_equal(v.status, 403);
     classify_answer(NULL, NULL, 200, SPAN_LIT("{\"error\":\"boom\"}"), NOW_MS, &v);
     assert_int_equal(v.status, 200);
@@ -429,7 +440,8 @@ static void the_provider_can_say_retry_or_stop(void **state)
     struct verdict v;
     classify_answer(NULL, head_of(500, "x-should-retry: true", &head), 500, SPAN_NONE, NOW_MS, &v);
     assert_true(v.provider_says_retry && !v.provider_says_stop);
-    classify_answer(NULL, head_of(429, "X-Should-Retry: FALSE\nx-request-id: req_1", &head), 429, SPAN_NONE, NOW_MS, &v);
+    classify_answer(NULL, head_of(429, "X-Should-Retry: FALSE\nx-request-id: req_1", &head), 429, SPAN_NONE,
+                    NOW_MS, &v);
     assert_true(!v.provider_says_retry && v.provider_says_stop);
     assert_string_equal(v.request_id, "req_1");
     classify_answer(NULL, head_of(429, "", &head), 429, SPAN_NONE, NOW_MS, &v);
@@ -452,7 +464,8 @@ static void a_kept_head_decides_like_the_head_itself(void **state)
         assert_non_null(kept);
         memset(lines, 'x', sizeof lines);
         memset(&head, 0x55, sizeof head);
-        classify_answer(rows[i].preset ? preset_find(&presets, rows[i].preset) : NULL, kept, rows[i].status, span_str(rows[i].body), NOW_MS, &v);
+        classify_answer(rows[i].preset ? preset_find(&presets, rows[i].preset) : NULL, kept, rows[i].status,
+                        span_str(rows[i].body), NOW_MS, &v);
         expect(&rows[i], &v);
         arena_done(&a);
     }
@@ -472,7 +485,8 @@ static pd_err keep_head(void *ctx)
 static void a_head_that_cannot_be_kept_is_null(void **state)
 {
     (void)state;
-    char lines[] = "retry-after: 2\nx-request-id: 0123456789012345678901234567890123456789012345678901234567890123456789";
+    char lines[] =
+        "retry-after: 2\nx-request-id: 0123456789012345678901234567890123456789012345678901234567890123456789";
     assert_true(torture(keep_head, lines) >= 2);
 }
 
@@ -481,7 +495,10 @@ static void what_is_copied_is_cut_and_holds_no_key(void **state)
     (void)state;
     char body[2000];
     struct verdict v;
-    snprintf(body, sizeof body, "{\"error\":{\"message\":\"Bearer abcdefgh sk-12345678 %0900d\",\"type\":\"%0100d\",\"code\":\"%0100d\"}}", 0, 0, 0);
+    snprintf(
+        body, sizeof body,
+        "{\"error\":{\"message\":\"Bearer abcdefgh sk-12345678 %0900d\",\"type\":\"%0100d\",\"code\":\"%0100d\"}}",
+        0, 0, 0);
     classify_answer(NULL, NULL, 500, span_str(body), NOW_MS, &v);
     assert_int_equal(strlen(v.message), sizeof v.message - 1);
     assert_int_equal(strncmp(v.message, "*** *** 000", 11), 0);
@@ -495,7 +512,9 @@ static void what_the_client_sent_is_not_repeated(void **state)
     (void)state;
     struct verdict v;
     classify_answer(NULL, NULL, 422,
-                    SPAN_LIT("{\"detail\":[{\"loc\":[\"body\",\"x\"],\"msg\":\"bad value\",\"input\":\"my secret: prompt is too long\"}]}"), NOW_MS, &v);
+                    SPAN_LIT("{\"detail\":[{\"loc\":[\"body\",\"x\"],\"msg\":\"bad value\",\"input\":\"my secret: "
+                             "prompt is too long\"}]}"),
+                    NOW_MS, &v);
     assert_int_equal(v.failure, FAILURE_BAD);
     assert_string_equal(v.message, "x: bad value");
 }
@@ -513,7 +532,8 @@ static void only_the_beginning_of_a_huge_body_is_read(void **state)
     assert_string_equal(v.message, "m");
 
     /* What comes behind the limit decides nothing. */
-    const char tail[] = "\",\"code\":\"context_length_exceeded\"}}", plain[] = "{\"error\":{\"message\":\"m\",\"echo\":\"xxxxxxxxxxxxxxxxxxxxxxxxxx";
+    const char tail[] = "\",\"code\":\"context_length_exceeded\"}}",
+               plain[] = "{\"error\":{\"message\":\"m\",\"echo\":\"xxxxxxxxxxxxxxxxxxxxxxxxxx";
     memcpy(body, plain, sizeof plain - 1);
     memset(body + sizeof plain - 1, 'x', sizeof head);
     memcpy(body + 2 * CLASSIFY_BODY_MAX, tail, sizeof tail - 1);
@@ -525,6 +545,7 @@ static void only_the_beginning_of_a_huge_body_is_read(void **state)
 static const struct {
     pd_err e;
     enum failure before, after;
+    /* clang-format off */
 } transports[] = {
     {PD_DNS, FAILURE_DNS, FAILURE_DNS},           {PD_CONNECT, FAILURE_CONNECT, FAILURE_CONNECT}, {PD_PROXY, FAILURE_CONNECT, FAILURE_CONNECT},
     {PD_TLS, FAILURE_TLS, FAILURE_TLS},           {PD_RESET, FAILURE_RESET, FAILURE_CUT},         {PD_CLOSED, FAILURE_RESET, FAILURE_CUT},
@@ -533,6 +554,7 @@ static const struct {
     {PD_TOOBIG, FAILURE_MALFORMED, FAILURE_MALFORMED}, {PD_NOMEM, FAILURE_OURS, FAILURE_OURS},    {PD_NOFD, FAILURE_OURS, FAILURE_OURS},
     {PD_CANCELLED, FAILURE_NONE, FAILURE_NONE},
 };
+/* clang-format on */
 
 static void a_transport_that_failed_has_its_class(void **state)
 {
@@ -583,9 +605,12 @@ static void the_table_is_whole(void **state)
 static const char *same_words(enum failure_same same)
 {
     switch (same) {
-    case SAME_NEVER: return "never";
-    case SAME_LAST:  return "when nothing else is left";
-    case SAME_FIRST: return "once, then elsewhere";
+    case SAME_NEVER:
+        return "never";
+    case SAME_LAST:
+        return "when nothing else is left";
+    case SAME_FIRST:
+        return "once, then elsewhere";
     }
     return "?";
 }
@@ -593,11 +618,16 @@ static const char *same_words(enum failure_same same)
 static const char *blame_words(enum failure_blame blame)
 {
     switch (blame) {
-    case BLAME_NONE:    return "nothing";
-    case BLAME_FAILURE: return "a failure";
-    case BLAME_TIMEOUT: return "a failure and a timeout";
-    case BLAME_LIMIT:   return "rests";
-    case BLAME_PARK:    return "parked";
+    case BLAME_NONE:
+        return "nothing";
+    case BLAME_FAILURE:
+        return "a failure";
+    case BLAME_TIMEOUT:
+        return "a failure and a timeout";
+    case BLAME_LIMIT:
+        return "rests";
+    case BLAME_PARK:
+        return "parked";
     }
     return "?";
 }
@@ -608,8 +638,8 @@ static void doc_row(const struct failure_row *r, char *out, size_t out_bytes)
     char status[32] = "the provider's own";
     if (r->client_status)
         snprintf(status, sizeof status, "%d", r->client_status);
-    snprintf(out, out_bytes, "| `%s` | %s | %s | %s | %s | %s, `%s` |\n", r->name, r->what, same_words(r->same), r->elsewhere ? "yes" : "no",
-             blame_words(r->blame), status, r->client_code);
+    snprintf(out, out_bytes, "| `%s` | %s | %s | %s | %s | %s, `%s` |\n", r->name, r->what, same_words(r->same),
+             r->elsewhere ? "yes" : "no", blame_words(r->blame), status, r->client_code);
 }
 
 static void the_page_shows_every_class_as_it_is(void **state)
@@ -642,8 +672,18 @@ static pd_err classify_without_memory(void *ctx)
 static void out_of_memory_gives_the_same_class(void **state)
 {
     (void)state;
-    static struct row row = {"", NULL, 422, "", "{\"message\":\"a \\\"b\\\"\",\"error\":{\"message\":\"prompt is too long: \\\"x\\\"\",\"type\":\"a\\u0062\"}}",
-                             FAILURE_CONTEXT, 0, NULL, NULL, NULL, -1};
+    static struct row row = {"",
+                             NULL,
+                             422,
+                             "",
+                             "{\"message\":\"a \\\"b\\\"\",\"error\":{\"message\":\"prompt is too long: "
+                             "\\\"x\\\"\",\"type\":\"a\\u0062\"}}",
+                             FAILURE_CONTEXT,
+                             0,
+                             NULL,
+                             NULL,
+                             NULL,
+                             -1};
     assert_true(torture_lenient(classify_without_memory, &row) >= 1);
     struct verdict v;
     mem_fail_at(1);

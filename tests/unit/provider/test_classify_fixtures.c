@@ -127,7 +127,8 @@ static struct span error_event(struct span stream)
         if (span_starts(line, "data:"))
             line = span_trim(span_from(line, 5));
         struct json v;
-        if (span_starts(line, "{") && json_first(line, &v, NULL) == PD_OK && json_get(v, "error").type != JSON_NONE)
+        if (span_starts(line, "{") && json_first(line, &v, NULL) == PD_OK &&
+            json_get(v, "error").type != JSON_NONE)
             found = line;
     }
     return found;
@@ -137,12 +138,13 @@ static struct span error_event(struct span stream)
 static bool same_text(struct span theirs, const char *ours)
 {
     struct span mine = span_str(ours);
-    if (mine.n == sizeof ((struct verdict *)0)->message - 1)
+    if (mine.n == sizeof((struct verdict *)0)->message - 1)
         theirs = span_upto(theirs, mine.n);
     size_t star = 0;
     while (star < mine.n && star < theirs.n && mine.p[star] == theirs.p[star])
         star++;
-    return span_eq(theirs, mine) || (span_starts(span_from(mine, star), "***") && span_starts(span_from(theirs, star), "sk-"));
+    return span_eq(theirs, mine) ||
+           (span_starts(span_from(mine, star), "***") && span_starts(span_from(theirs, star), "sk-"));
 }
 
 static void check_error(const char *file, struct json expected, const struct verdict *v, struct arena *a)
@@ -159,7 +161,7 @@ static void check_error(const char *file, struct json expected, const struct ver
         fail_msg("%s: %s, not %s: %s", file, failure_row(v->failure)->name, want, v->message);
 
     struct span message = text(json_get(error, "message"), a);
-    if (span_starts(message, "{"))      /* they kept an object as its text; we read on to the message in it */
+    if (span_starts(message, "{")) /* they kept an object as its text; we read on to the message in it */
         assert_true(span_has(message, v->message));
     else if (message.n > 0 && !same_text(message, v->message))
         fail_msg("%s: \"%s\", not \"%.*s\"", file, v->message, SPAN_FMT(message));
@@ -169,13 +171,15 @@ static void check_error(const char *file, struct json expected, const struct ver
         fail_msg("%s: code \"%s\"", file, v->code);
 
     /* The most exact figure that was sent; a zero beside a longer one is a rounding. */
-    struct span seconds = text(json_get(error, "retry_after_header"), a), ms = text(json_get(error, "retry_after_ms_header"), a);
+    struct span seconds = text(json_get(error, "retry_after_header"), a),
+                ms = text(json_get(error, "retry_after_ms_header"), a);
     uint64_t wait = 0, wait_ms = 0;
     bool has_seconds = span_u64(seconds, &wait), has_ms = span_u64(ms, &wait_ms);
     if (has_seconds || has_ms) {
         uint64_t want_ms = has_ms && wait_ms > 0 ? wait_ms : wait * 1000;
         if (!v->has_retry_after || v->retry_after_ms != want_ms)
-            fail_msg("%s: wait %llu ms, not %llu", file, (unsigned long long)v->retry_after_ms, (unsigned long long)want_ms);
+            fail_msg("%s: wait %llu ms, not %llu", file, (unsigned long long)v->retry_after_ms,
+                     (unsigned long long)want_ms);
     }
 }
 
@@ -197,7 +201,8 @@ static bool check_fixture(struct json fixture, struct arena *a)
     char file[512];
     struct http1_head head;
     struct verdict v;
-    struct json expected = json_get(fixture, "expected"), dialect = json_get(fixture, "dialect"), outcome = json_get(expected, "outcome");
+    struct json expected = json_get(fixture, "expected"), dialect = json_get(fixture, "dialect"),
+                outcome = json_get(expected, "outcome");
     if (!json_is(dialect, "openai-chat") && !json_is(dialect, "openai-embeddings") && !json_is(dialect, "models"))
         return false;
     bool in_stream = json_is(outcome, "stream_error"), in_200 = json_is(outcome, "error_in_200_body");

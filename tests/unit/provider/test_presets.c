@@ -24,7 +24,7 @@ static const struct {
     {"fireworks", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY", NULL},
     {"azure-openai", NULL, "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT"},
     {"vllm", "http://127.0.0.1:8000/v1", "VLLM_API_KEY", "VLLM_BASE_URL"},
-    {"llamacpp", "http://127.0.0.1:8080/v1", "LLAMACPP_API_KEY", "LLAMACPP_BASE_URL"},
+    {"llamacpp", NULL, "LLAMACPP_API_KEY", "LLAMACPP_BASE_URL"},
     {"ollama", "http://127.0.0.1:11434/v1", "OLLAMA_API_KEY", "OLLAMA_HOST"},
     {"openai-compatible", NULL, "OPENAI_COMPATIBLE_API_KEY", "OPENAI_COMPATIBLE_BASE_URL"},
 };
@@ -41,7 +41,8 @@ static void each_provider_is_where_its_sdk_goes(void **state)
     for (size_t i = 0; i < presets.count; i++) {
         const struct preset *p = preset_find(&presets, rows[i].name);
         assert_non_null(p);
-        if (!same(p->base_url, rows[i].base_url) || !same(p->key_env, rows[i].key_env) || !same(p->url_env, rows[i].url_env))
+        if (!same(p->base_url, rows[i].base_url) || !same(p->key_env, rows[i].key_env) ||
+            !same(p->url_env, rows[i].url_env))
             fail_msg("%s", rows[i].name);
     }
 }

@@ -13,6 +13,7 @@
 static const struct {
     const char *name, *head;
     struct rate_facts facts;
+    /* clang-format off */
 } rows[] = {
     {"nothing", "content-type: text/plain", {-1, -1, -1, -1, -1, -1}},
     {"OpenAI",
@@ -46,6 +47,7 @@ static const struct {
      "x-ratelimit-limit-tokens: 99999999999999999999\nx-ratelimit-remaining-tokens:",
      {-1, -1, -1, -1, -1, -1}},
 };
+/* clang-format on */
 
 static void every_spelling_gives_the_same_figures(void **state)
 {
@@ -55,9 +57,9 @@ static void every_spelling_gives_the_same_figures(void **state)
         struct rate_facts f;
         rate_read(head_of(200, rows[i].head, &head), NOW_MS, &f);
         if (memcmp(&f, &rows[i].facts, sizeof f) != 0)
-            fail_msg("%s: requests %lld/%lld in %lld, tokens %lld/%lld in %lld", rows[i].name, (long long)f.requests_left,
-                     (long long)f.requests_limit, (long long)f.requests_reset_ms, (long long)f.tokens_left,
-                     (long long)f.tokens_limit, (long long)f.tokens_reset_ms);
+            fail_msg("%s: requests %lld/%lld in %lld, tokens %lld/%lld in %lld", rows[i].name,
+                     (long long)f.requests_left, (long long)f.requests_limit, (long long)f.requests_reset_ms,
+                     (long long)f.tokens_left, (long long)f.tokens_limit, (long long)f.tokens_reset_ms);
     }
 }
 
@@ -74,8 +76,11 @@ static void no_head_says_nothing(void **state)
 static void the_request_id_is_found_under_each_name(void **state)
 {
     (void)state;
-    static const char *const names[] = {"x-request-id", "Request-Id", "apim-request-id", "mistral-correlation-id", "x-ds-trace-id",
-                                        "X-Chutes-InvocationID", "NVCF-REQID", "x-generation-id", "cf-ray"};
+    static const char *const names[] = {"x-request-id",    "Request-Id",
+                                        "apim-request-id", "mistral-correlation-id",
+                                        "x-ds-trace-id",   "X-Chutes-InvocationID",
+                                        "NVCF-REQID",      "x-generation-id",
+                                        "cf-ray"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         struct http1_head head;
         char line[80];

@@ -10,7 +10,8 @@
 static const struct {
     const char *in, *out;
 } rows[] = {
-    {"Incorrect API key provided: sk-fake-key. You can find it", "Incorrect API key provided: ***. You can find it"},
+    {"Incorrect API key provided: sk-fake-key. You can find it",
+     "Incorrect API key provided: ***. You can find it"},
     {"sk-proj-abcDEF123456_-x", "***"},
     {"SK-abcdef is in capitals", "*** is in capitals"},
     {"Authorization: Bearer eyJhbGciOi.J9.abc_d-e, refused", "Authorization: ***, refused"},
@@ -47,7 +48,8 @@ static void no_key_gets_through(void **state)
 static void every_cut_is_clean(void **state)
 {
     (void)state;
-    static const char in[] = "gr\xc3\xbc\xc3\x9f sk-secretsecret and key: abcdefghijklmnopqrstuvwxyz \xf0\x9f\x98\x80 end";
+    static const char in[] =
+        "gr\xc3\xbc\xc3\x9f sk-secretsecret and key: abcdefghijklmnopqrstuvwxyz \xf0\x9f\x98\x80 end";
     char whole[200], out[200];
     redact_copy(span_str(in), whole, sizeof whole);
     for (size_t room = 1; room < sizeof whole; room++) {

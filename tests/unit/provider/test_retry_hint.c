@@ -8,12 +8,13 @@
 #include <cmocka.h>
 
 #define DAY_MS (24ull * 3600 * 1000)
-#define NOW_MS 784111776000ull      /* Sun, 06 Nov 1994 08:49:36 GMT */
+#define NOW_MS 784111776000ull /* Sun, 06 Nov 1994 08:49:36 GMT */
 #define NONE UINT64_MAX
 
 static const struct {
     const char *in;
-    uint64_t ms;      /* NONE: not a duration */
+    uint64_t ms; /* NONE: not a duration */
+    /* clang-format off */
 } durations[] = {
     {"1.78s", 1780},  {"6m0s", 360000},    {"20ms", 20},        {"2m59.56s", 179560}, {"1h2m", 3720000}, {"0s", 0},
     {"18m43.2s", 1123200}, {"12ms", 12},   {"1h0m0.5s", 3600500}, {"100us", 1},       {"1500\xc2\xb5s", 2}, {"2000us", 2},
@@ -21,6 +22,7 @@ static const struct {
     {"", NONE},       {"s", NONE},         {"12", NONE},        {"1.s", NONE},        {"-1s", NONE},     {"1x", NONE},
     {"1s ", NONE},    {"1 s", NONE},       {".5s", 500},       {"1h2", NONE},
 };
+/* clang-format on */
 
 static void a_go_duration_is_read_exactly(void **state)
 {
@@ -38,6 +40,7 @@ static void a_go_duration_is_read_exactly(void **state)
 static const struct {
     const char *name, *head, *body, *message;
     uint64_t ms;
+    /* clang-format off */
 } hints[] = {
     {"seconds", "retry-after: 20", "", "", 20000},
     {"a fraction of seconds", "retry-after: 0.25", "", "", 250},
@@ -98,6 +101,7 @@ static const struct {
     {"nothing at all", NULL, "", "no hint here", NONE},
     {"a body that is no JSON", NULL, "<html>wait 3 s</html>", "", NONE},
 };
+/* clang-format on */
 
 static void each_hint_gives_its_wait(void **state)
 {
@@ -108,7 +112,8 @@ static void each_hint_gives_its_wait(void **state)
         const struct http1_head *h = hints[i].head ? head_of(429, hints[i].head, &head) : NULL;
         bool ok = retry_hint(h, span_str(hints[i].body), span_str(hints[i].message), NOW_MS, &ms);
         if (ok != (hints[i].ms != NONE) || (ok && ms != hints[i].ms))
-            fail_msg("%s: %d, %llu ms, not %llu", hints[i].name, ok, (unsigned long long)ms, (unsigned long long)hints[i].ms);
+            fail_msg("%s: %d, %llu ms, not %llu", hints[i].name, ok, (unsigned long long)ms,
+                     (unsigned long long)hints[i].ms);
     }
 }
 
@@ -120,8 +125,8 @@ static void a_short_year_is_the_nearest(void **state)
         const char *date;
         uint64_t now_ms, ms;
     } years[] = {
-        {"retry-after: Monday, 03-Nov-03 08:49:37 GMT", NOW_MS, DAY_MS},             /* 2003, seen from 1994 */
-        {"retry-after: Sunday, 06-Nov-94 08:49:37 GMT", 2014000000000ull, 0},        /* 1994, seen from 2033 */
+        {"retry-after: Monday, 03-Nov-03 08:49:37 GMT", NOW_MS, DAY_MS}, /* 2003, seen from 1994 */
+        {"retry-after: Sunday, 06-Nov-94 08:49:37 GMT", 2014000000000ull, 0}, /* 1994, seen from 2033 */
         {"retry-after: Wednesday, 06-Nov-80 08:49:37 GMT", 2014000000000ull, DAY_MS}, /* 2080, seen from 2033 */
     };
     for (size_t i = 0; i < sizeof years / sizeof years[0]; i++) {
