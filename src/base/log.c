@@ -54,49 +54,78 @@ static size_t stamp(char *out, size_t room)
     return n + (m > 0 ? (size_t)m : 0);
 }
 
-/* Turns `a=1 b="x y"` into `,"a":"1","b":"x y"`. */
-static size_t fields_as_json(const char *in, char *out, size_t room)
+struct line {
+    char *p;
+    size_t n, room;
+};
+
+static void put(struct line *l, char c)
 {
-    size_t n = 0;
-#define PUT(c)                 \
-    do {                       \
-        if (n + 1 < room)      \
-            out[n++] = (c);    \
-    } while (0)
-    while (*in) {
-        while (*in == ' ')
-            in++;
-        if (!*in)
-            break;
-        PUT(',');
-        PUT('"');
-        while (*in && *in != '=' && *in != ' ')
-            PUT(*in++);
-        PUT('"');
-        PUT(':');
-        if (*in == '=')
-            in++;
-        PUT('"');
-        if (*in == '"') {
-            for (in++; *in && *in != '"'; in++) {
-                if (*in == '\\' && in[1])
-                    PUT(*in++);
-                PUT(*in);
-            }
-            if (*in == '"')
-                in++;
-        } else {
-            while (*in && *in != ' ') {
-                if (*in == '"' || *in == '\\')
-                    PUT('\\');
-                PUT(*in++);
-            }
-        }
-        PUT('"');
-    }
-#undef PUT
-    out[n] = '\0';
+    if (l->n + 1 < l->room)
+        l->p[l->n++] = c;
+}
+
+/* Length of the UTF-8 character at s, 1 for ASCII; 0 when it is none. (parse/utf8.h is above this room.) */
+static size_t character(const char *s)
+{
+    unsigned char c = (unsigned char)s[0];
+    size_t n = c < 0x80 ? 1 : c >= 0xc2 && c < 0xe0 ? 2 : c >= 0xe0 && c < 0xf0 ? 3 : c >= 0xf0 && c < 0xf5 ? 4 : 0;
+    for (size_t i = 1; i < n; i++)
+        if (((unsigned char)s[i] & 0xc0) != 0x80)
+            return 0;
     return n;
+}
+
+/* One character of a value as JSON wants it; returns what follows. */
+static const char *put_character(struct line *l, const char *s)
+{
+    unsigned char c = (unsigned char)*s;
+    size_t n = character(s);
+    if (n == 0 || c < 0x20 || c == 0x7f) {
+        put(l, n == 0 ? '?' : '.');
+        return s + 1;
+    }
+    if (c == '"' || c == '\\')
+        put(l, '\\');
+    for (size_t i = 0; i < n; i++)
+        put(l, s[i]);
+    return s + n;
+}
+
+/* `b="x y"` or `a=1`, from its value on; returns what follows. */
+static const char *put_value(struct line *l, const char *in)
+{
+    bool quoted = *in == '"';
+    put(l, '"');
+    if (quoted)
+        in++;
+    while (*in && (quoted ? *in != '"' : *in != ' ')) {
+        if (quoted && *in == '\\' && in[1])
+            in++;
+        in = put_character(l, in);
+    }
+    put(l, '"');
+    return quoted && *in ? in + 1 : in;
+}
+
+/* Turns `a=1 b="x y"` into `,"a":"1","b":"x y"`. */
+static void fields_as_json(const char *in, char *out, size_t room)
+{
+    struct line l = {out, 0, room};
+    while (*in) {
+        if (*in == ' ') {
+            in++;
+            continue;
+        }
+        put(&l, ',');
+        put(&l, '"');
+        while (*in && *in != '=' && *in != ' ')
+            in = put_character(&l, in);
+        put(&l, '"');
+        put(&l, ':');
+        in = put_value(&l, *in == '=' ? in + 1 : in);
+    }
+    out[l.n] = '\0';
 }
 
 void log_write(const struct log_scope *scope, enum log_level level, const char *event, const char *fmt, ...)
@@ -111,7 +140,7 @@ void log_write(const struct log_scope *scope, enum log_level level, const char *
     const char *gap = *ids ? " " : "";
     int n;
     if (log_json) {
-        char all[1700], json[2048];
+        char all[1700], json[3600];      /* escapes at worst double it */
         snprintf(all, sizeof(all), "%s%s%s", ids, gap, fields);
         fields_as_json(all, json, sizeof(json));
         n = snprintf(line, sizeof(line), "{\"time\":\"%s\",\"level\":\"%s\",\"event\":\"%s\"%s}\n", when, level_names[level],

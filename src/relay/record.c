@@ -89,7 +89,7 @@ void record_call(struct relay *r)
     if (r->facts.stream)
         meter_add(r->w->meter, METER_STREAMS, 1, LABELS(outcome));
     meter_observe(r->w->meter, METER_CALL_ATTEMPTS, c->attempts_count, LABELS(route));
-    meter_observe(r->w->meter, METER_OVERHEAD, (double)r->overhead_us, NO_LABELS);
+    meter_observe(r->w->meter, METER_OVERHEAD, (double)r->overhead_us / 1e6, NO_LABELS);
     if (c->denied)
         meter_add(r->w->meter, METER_BUDGET_DENIED, c->denied, LABELS("retry_or_hedge"));
     LOG(&r->scope, LOG_INFO, "call.end", "route=%s outcome=%s stream=%d attempts=%u ms=%llu overhead_us=%llu tokens_in=%lld tokens_out=%lld",

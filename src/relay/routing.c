@@ -196,7 +196,7 @@ pd_err routing_path(const struct conf_provider *p, const char *below, struct are
     /* base_url is checked by conf: scheme://authority[/path], no query */
     const char *authority = strstr(p->base_url, "://");
     const char *path = authority ? strchr(authority + 3, '/') : NULL;
-    const char *query = p->preset->query;
+    const char *query = p->query;
     char *s = arena_printf(a, "%s%s%s%s", path ? path : "", below, query ? "?" : "", query ? query : "");
     if (!s)
         return PD_NOMEM;

@@ -111,6 +111,29 @@ static void a_line_that_is_too_long_is_cut_and_still_one_line(void **state)
     reset_log();
 }
 
+static void a_json_line_ends_properly_whatever_its_fields(void **state)
+{
+    (void)state;
+    char many[2400] = "", quotes[1600];
+    for (int i = 0; i < 370; i++)
+        strcat(many, "a=1 ");
+    memset(quotes, '"', sizeof(quotes) - 1);
+    quotes[sizeof(quotes) - 1] = '\0';
+    const char *const fields[] = {many, quotes, "a=\"x\ny\" b=tab\there", "a=\xff\xc3 b=\"gr\xc3\xbc\xc3\x9f\"", "a", "a=\"open", "=", ""};
+    reset_log();
+    log_json = 1;
+    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+        CAPTURE(LOG(NULL, LOG_INFO, "a.b", "%s", fields[i]));
+        size_t n = strlen(line);
+        assert_true(n > 40 && strcmp(line + n - 2, "}\n") == 0 && (line[n - 3] == '"'));
+        for (size_t k = 0; k + 1 < n; k++)
+            assert_true((unsigned char)line[k] >= 0x20);
+    }
+    CAPTURE(LOG(NULL, LOG_INFO, "a.b", "%s", fields[3]));
+    assert_non_null(strstr(line, "\"a\":\"??\",\"b\":\"gr\xc3\xbc\xc3\x9f\"}"));
+    reset_log();
+}
+
 static void a_peers_text_is_one_quoted_value(void **state)
 {
     (void)state;
@@ -151,6 +174,7 @@ int main(void)
         cmocka_unit_test(a_line_has_time_level_event_scope_and_fields),
         cmocka_unit_test(json_lines_hold_the_same),
         cmocka_unit_test(a_line_that_is_too_long_is_cut_and_still_one_line),
+        cmocka_unit_test(a_json_line_ends_properly_whatever_its_fields),
         cmocka_unit_test(a_peers_text_is_one_quoted_value),
         cmocka_unit_test(levels_have_names),
     };
