@@ -366,17 +366,22 @@ static bool trial_places_balance(const struct moment *m)
     return true;
 }
 
-/* The model spends when a retry starts, the code when it is decided on: so many may be on their way. */
+/* The code gives the floor back at the next call, all that is due at once. It pays for a retry when it is decided on, the model when it
+ * starts: so many may be on their way. */
 enum { ON_THEIR_WAY = 40 };
+static double overdrawn_most(bool retries)
+{
+    return -(double)(BUDGET_FLOOR + (retries ? ON_THEIR_WAY : 0));
+}
 
 static bool retries_stay_in_budget(const struct moment *m)
 {
-    return !m->same_target || (settings_of(m)->retry_budget > 0 && m->w->retries.tokens >= -(double)ON_THEIR_WAY);
+    return !m->same_target || (settings_of(m)->retry_budget > 0 && m->w->retries.tokens >= overdrawn_most(true));
 }
 
 static bool hedges_stay_in_budget(const struct moment *m)
 {
-    return !m->hedge || (settings_of(m)->hedge_budget > 0 && m->w->hedges.tokens >= -0.001);
+    return !m->hedge || (settings_of(m)->hedge_budget > 0 && m->w->hedges.tokens >= overdrawn_most(false));
 }
 
 /* ---- breakers */

@@ -217,7 +217,7 @@ void provider_answer(const struct provider *p, struct rnd *r, const struct reque
         .whole = p->whole,
     };
     if (calm)
-        ret->first_ms = 1 + rnd_below(r, 50);
+        ret->first_ms = ret->gap_ms = 1 + rnd_below(r, 50);
     const struct episode *e = &p->episode;
     if (!calm && e->fault != FAULT_NO_FAULT && rnd_unit(r) < e->share &&
         (e->fault != FAULT_FLAP || (now - e->began_ms) / e->flap_ms % 2 == 0))

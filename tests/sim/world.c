@@ -393,12 +393,12 @@ static void late_event(struct world *w, unsigned slot, unsigned a)
 
 /* ---- traffic */
 
+/* An upper bound of what a budget can hold: what is earned and what time gives back, up to its most. */
 static void earn(struct sim_budget *b, uint64_t ratio, uint64_t now)
 {
-    if (b->filled_ms == 0 || b->tokens >= BUDGET_FLOOR)
-        b->filled_ms = now;
-    for (; b->tokens < BUDGET_FLOOR && now - b->filled_ms >= BUDGET_REFILL_MS; b->filled_ms += BUDGET_REFILL_MS)
-        b->tokens = fmin(b->tokens + 1, BUDGET_FLOOR);
+    if (b->filled_ms)
+        b->tokens += (double)(now - b->filled_ms) / BUDGET_REFILL_MS;
+    b->filled_ms = now;
     b->tokens = fmin(b->tokens + (double)ratio / 1e6, BUDGET_MOST);
 }
 
