@@ -15,7 +15,7 @@ struct answer {
     struct chat_reader reader;
     answer_fn *on_event;
     void *ctx;
-    struct buf frame;              /* an event that had to be framed anew */
+    struct buf frame; /* an event that had to be framed anew */
 };
 
 static pd_err on_sse(void *ctx, const struct sse_event *ev);
@@ -34,7 +34,7 @@ struct answer *answer_new(const struct codec *c, answer_fn *on_event, void *ctx)
         return NULL;
     }
     arena_init(&an->arena, 512, 0);
-    buf_init(&an->frame, 0);       /* as large as an event at most */
+    buf_init(&an->frame, 0); /* as large as an event at most */
     chat_reader_init(&an->reader, &an->arena, false);
     return an;
 }
@@ -66,16 +66,16 @@ const struct answer_facts *answer_facts(const struct answer *an)
 
 /* How an object stood in the source, and so whether it can go on as it is. */
 enum framing {
-    FRAMED,      /* an event of its own */
-    JOINED,      /* one of several in an event */
-    BARE,        /* a line without "data:" */
+    FRAMED, /* an event of its own */
+    JOINED, /* one of several in an event */
+    BARE, /* a line without "data:" */
 };
 
 static pd_err frame(struct answer *an, struct span data, struct span *ret)
 {
     buf_clear(&an->frame);
     pd_err e = buf_puts(&an->frame, "data: ");
-    for (struct span rest = data; !e && rest.p;) {   /* a line end inside needs a "data:" of its own */
+    for (struct span rest = data; !e && rest.p;) { /* a line end inside needs a "data:" of its own */
         struct span line = span_cut(&rest, '\n');
         e = buf_add(&an->frame, line);
         if (!e && rest.p)
@@ -114,7 +114,8 @@ static bool is_start(const struct answer *an, unsigned holds)
 }
 
 /* `says_error`: the event's type was "error", whatever the object looks like. */
-static pd_err give_object(struct answer *an, struct json obj, struct span raw, enum framing framing, bool says_error)
+static pd_err give_object(struct answer *an, struct json obj, struct span raw, enum framing framing,
+                          bool says_error)
 {
     struct answer_event ev = {.raw = raw, .json = obj};
     pd_err e = chat_read(&an->reader, obj, &ev.holds, &ev.error);
@@ -127,7 +128,7 @@ static pd_err give_object(struct answer *an, struct json obj, struct span raw, e
     }
     if (is_start(an, ev.holds))
         ev.holds |= ANSWER_START;
-    if (!(framing == BARE && (ev.holds & ANSWER_ERROR)))   /* an error in place of an event is none */
+    if (!(framing == BARE && (ev.holds & ANSWER_ERROR))) /* an error in place of an event is none */
         an->reader.facts.events++;
     if (framing != FRAMED)
         e = frame(an, obj.raw, &ev.raw);
@@ -289,11 +290,11 @@ static pd_err read_object(const struct codec *c, struct json obj, struct arena *
     return e;
 }
 
-pd_err answer_read_whole(const struct codec *c, struct span body, struct arena *a, struct answer_facts *ret, enum answer_end *ret_end,
-                         msg_delta_fn *on_delta, void *ctx)
+pd_err answer_read_whole(const struct codec *c, struct span body, struct arena *a, struct answer_facts *ret,
+                         enum answer_end *ret_end, msg_delta_fn *on_delta, void *ctx)
 {
     struct answer_facts none = {.usage = MSG_USAGE_NONE};
-    struct span text = span_trim(body);    /* empty lines before it are keep-alives of a server that was busy */
+    struct span text = span_trim(body); /* empty lines before it are keep-alives of a server that was busy */
     if (text.n >= 3 && memcmp(text.p, "\xef\xbb\xbf", 3) == 0)
         text = span_trim(span_from(text, 3));
     *ret = none;
@@ -310,10 +311,10 @@ pd_err answer_read_whole(const struct codec *c, struct span body, struct arena *
     if (e)
         return e;
     if (v.type == JSON_ARRAY)
-        v = json_path(v, "0");             /* some wrap an error in a list */
+        v = json_path(v, "0"); /* some wrap an error in a list */
     if (v.type == JSON_OBJECT)
         return read_object(c, v, a, ret, ret_end, on_delta, ctx);
-    ret->error = v.type == JSON_STRING;    /* a sentence in place of an answer */
+    ret->error = v.type == JSON_STRING; /* a sentence in place of an answer */
     *ret_end = ret->error ? ANSWER_FAILED : ANSWER_EMPTY;
     return PD_OK;
 }

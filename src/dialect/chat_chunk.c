@@ -8,7 +8,7 @@ void chat_reader_init(struct chat_reader *r, struct arena *a, bool whole)
 {
     *r = (struct chat_reader){.arena = a, .whole = whole, .first_choice = -1, .facts.usage = MSG_USAGE_NONE};
     buf_init(&r->usage, ANSWER_USAGE_MAX);
-    buf_init(&r->scratch, 0);      /* as large as an event at most, and six times that when all of it is escaped */
+    buf_init(&r->scratch, 0); /* as large as an event at most, and six times that when all of it is escaped */
 }
 
 void chat_reader_done(struct chat_reader *r)
@@ -335,7 +335,7 @@ static pd_err read_delta(struct chat_reader *r, int64_t choice, struct json v)
             d.tools = m;
         else if (json_key_is(key, "function_call"))
             d.function = m;
-        else if (m.type == JSON_ARRAY || json_key_is(key, "audio"))   /* images, audio, tools the server ran */
+        else if (m.type == JSON_ARRAY || json_key_is(key, "audio")) /* images, audio, tools the server ran */
             r->facts.has_output |= has_items(m);
     }
     /* Several names for the same text at once: the first that has any is taken. */
@@ -403,7 +403,7 @@ static pd_err read_choice(struct chat_reader *r, struct json v, unsigned *holds,
         else if (json_key_is(key, "finish_reason"))
             finish = m;
         else if (json_key_is(key, "error") && m.type == JSON_OBJECT && error->type == JSON_NONE)
-            *error = v;    /* OpenRouter: the error of one choice */
+            *error = v; /* OpenRouter: the error of one choice */
     }
     if (v.type != JSON_OBJECT)
         return PD_OK;
@@ -418,7 +418,8 @@ static pd_err read_choice(struct chat_reader *r, struct json v, unsigned *holds,
     return e;
 }
 
-static pd_err read_choices(struct chat_reader *r, struct json list, unsigned *holds, struct json *error, bool *ret_any)
+static pd_err read_choices(struct chat_reader *r, struct json list, unsigned *holds, struct json *error,
+                           bool *ret_any)
 {
     struct json_walk w;
     struct json choice;
@@ -461,7 +462,7 @@ pd_err chat_read(struct chat_reader *r, struct json obj, unsigned *ret_holds, st
         error = answer_error_in(obj);
 
     bool had_output = r->facts.has_output;
-    r->facts.has_output = false;       /* for a moment: is there any in this object? */
+    r->facts.has_output = false; /* for a moment: is there any in this object? */
     pd_err e = keep_word(r, &r->facts.id, id);
     if (!e)
         e = keep_word(r, &r->facts.model, model);
@@ -483,7 +484,8 @@ pd_err chat_read(struct chat_reader *r, struct json obj, unsigned *ret_holds, st
     } else if ((holds & ANSWER_USAGE) && !any) {
         holds |= ANSWER_ONLY_USAGE;
     }
-    r->facts.finish = r->first_word == MSG_FINISH_STOP && r->first_has_tools ? MSG_FINISH_TOOL_CALLS : r->first_word;
+    r->facts.finish =
+        r->first_word == MSG_FINISH_STOP && r->first_has_tools ? MSG_FINISH_TOOL_CALLS : r->first_word;
     *ret_holds = holds;
     *ret_error = error;
     return PD_OK;

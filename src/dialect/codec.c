@@ -45,7 +45,7 @@ static pd_err undo(struct buf *out, size_t before, pd_err err)
 
 pd_err codec_put_error(const struct codec *c, const struct client_error *e, struct buf *out)
 {
-    (void)c;      /* the OpenAI dialects have one shape */
+    (void)c; /* the OpenAI dialects have one shape */
     size_t before = buf_size(out);
     return undo(out, before, put_error(e, out));
 }

@@ -119,7 +119,8 @@ const struct answer_facts *answer_facts(const struct answer *an);
 
 /* ---- a whole answer ---- */
 /* Reads an unstreamed body into facts (spans into `body` or arena). ANSWER_FAILED when it is an error object (in a 200 too),
- * ANSWER_EMPTY when it is empty or has no output and no reason for that, ANSWER_CUT when it does not parse. Embeddings: has_output when data is there. */
+ * ANSWER_EMPTY when it is empty or has no output and no reason for that, ANSWER_CUT when it does not parse.
+ * Embeddings: has_output when data is there. */
 pd_err answer_read_whole(const struct codec *c, struct span body, struct arena *a, struct answer_facts *ret, enum answer_end *ret_end,
                          msg_delta_fn *on_delta, void *ctx) PD_CHECKED;
 

@@ -7,7 +7,7 @@
 #include <assert.h>
 
 struct choice {
-    struct choice *next;           /* in order of index */
+    struct choice *next; /* in order of index */
     int64_t index;
     struct merge_node *message, *logprobs, *finish, *others;
 };
@@ -60,25 +60,21 @@ static struct choice *choice_new(struct collector *k, int64_t index)
     return c;
 }
 
-static pd_err choice_at(struct collector *k, int64_t index, struct choice **ret)
+/* NULL: too many, no memory, or over the limit. */
+static struct choice *choice_at(struct collector *k, int64_t index)
 {
     struct choice **at = &k->choices;
     while (*at && (*at)->index < index)
         at = &(*at)->next;
-    if (*at && (*at)->index == index) {
-        *ret = *at;
-        return PD_OK;
-    }
-    if (k->choice_count == COLLECT_CHOICES_MAX)
-        return PD_TOOBIG;
-    struct choice *c = choice_new(k, index);
+    if (*at && (*at)->index == index)
+        return *at;
+    struct choice *c = k->choice_count < COLLECT_CHOICES_MAX ? choice_new(k, index) : NULL;
     if (!c)
-        return merge_failure(&k->merge);
+        return NULL;
     k->choice_count++;
     c->next = *at;
     *at = c;
-    *ret = c;
-    return PD_OK;
+    return c;
 }
 
 static pd_err add_choice_member(struct collector *k, struct choice *c, struct span key, struct json v)
@@ -99,7 +95,6 @@ static pd_err add_choice_member(struct collector *k, struct choice *c, struct sp
 static pd_err add_choice(struct collector *k, struct json v)
 {
     int64_t index;
-    struct choice *c = NULL;
     struct json_walk w;
     struct span key;
     struct json member;
@@ -107,7 +102,10 @@ static pd_err add_choice(struct collector *k, struct json v)
         return PD_OK;
     if (!json_i64(json_get(v, "index"), &index) || index < 0 || index > INT32_MAX)
         index = 0;
-    pd_err e = choice_at(k, index, &c);
+    struct choice *c = choice_at(k, index);
+    if (!c)
+        return k->choice_count == COLLECT_CHOICES_MAX ? PD_TOOBIG : merge_failure(&k->merge);
+    pd_err e = PD_OK;
     json_walk_init(&w, v);
     while (!e && json_walk_next(&w, &key, &member))
         e = add_choice_member(k, c, key, member);
@@ -145,7 +143,8 @@ static pd_err add_member(struct collector *k, struct span key, struct json v)
     if (json_key_is(key, "object") || json_key_is(key, "obfuscation") || json_key_is(key, "p"))
         return PD_OK;
     if (json_key_is(key, "usage"))
-        return v.type == JSON_OBJECT ? merge_set(&k->merge, k->usage, v) : PD_OK;   /* reports replace each other, whole */
+        return v.type == JSON_OBJECT ? merge_set(&k->merge, k->usage, v)
+                                     : PD_OK; /* reports replace each other, whole */
     return merge_member(&k->merge, k->top, key, v, MERGE_PLAIN);
 }
 
@@ -171,7 +170,8 @@ static bool no_content(const struct merge_node *message, const struct merge_node
     if (merge_is_null(content))
         return true;
     const struct merge_node *tools = merge_get(message, "tool_calls"), *call = merge_get(message, "function_call");
-    return content->kind == MERGE_TEXT && content->text_n == 0 && ((tools && tools->first) || !merge_is_null(call));
+    return content->kind == MERGE_TEXT && content->text_n == 0 &&
+           ((tools && tools->first) || !merge_is_null(call));
 }
 
 static pd_err write_message(const struct merge_node *message, struct buf *out)
@@ -228,7 +228,8 @@ pd_err collector_write(struct collector *k, struct buf *out)
     for (const struct merge_node *n = k->top->first; !e && n; n = n->next)
         e = merge_write_member(n, &first, out);
     if (!e)
-        e = buf_puts(out, first ? "\"object\":\"chat.completion\",\"choices\":" : ",\"object\":\"chat.completion\",\"choices\":");
+        e = buf_puts(out, first ? "\"object\":\"chat.completion\",\"choices\":"
+                                : ",\"object\":\"chat.completion\",\"choices\":");
     if (!e)
         e = write_choices(k, out);
     if (!e && k->usage->kind != MERGE_NONE) {

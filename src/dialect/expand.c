@@ -120,7 +120,8 @@ static pd_err put_delta(struct buf *out, struct json message)
     return e ? e : buf_puts(out, "}");
 }
 
-static pd_err put_message_chunk(struct buf *out, const struct answer_parts *p, struct json choice, int64_t index, bool first)
+static pd_err put_message_chunk(struct buf *out, const struct answer_parts *p, struct json choice, int64_t index,
+                                bool first)
 {
     struct json logprobs = json_get(choice, "logprobs");
     pd_err e = put_head(out, p, first);
@@ -129,7 +130,8 @@ static pd_err put_message_chunk(struct buf *out, const struct answer_parts *p, s
     if (!e)
         e = put_delta(out, json_get(choice, "message"));
     if (!e)
-        e = put_member(out, SPAN_LIT("logprobs"), logprobs.type == JSON_NONE ? (struct json){JSON_NULL, SPAN_LIT("null")} : logprobs);
+        e = put_member(out, SPAN_LIT("logprobs"),
+                       logprobs.type == JSON_NONE ? (struct json){JSON_NULL, SPAN_LIT("null")} : logprobs);
     if (!e)
         e = buf_puts(out, ",\"finish_reason\":null}");
     return e ? e : put_tail(out, p);
@@ -146,7 +148,8 @@ static pd_err put_finish_chunk(struct buf *out, const struct answer_parts *p, st
         e = buf_printf(out, "{\"index\":%lld,\"delta\":{}", (long long)index);
     json_walk_init(&w, choice);
     while (!e && json_walk_next(&w, &key, &v)) {
-        if (json_key_is(key, "index") || json_key_is(key, "message") || json_key_is(key, "logprobs") || json_key_is(key, "text"))
+        if (json_key_is(key, "index") || json_key_is(key, "message") || json_key_is(key, "logprobs") ||
+            json_key_is(key, "text"))
             continue;
         finish |= json_key_is(key, "finish_reason");
         e = put_member(out, key, v);

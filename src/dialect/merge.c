@@ -11,7 +11,7 @@ enum { PIECE_LEAST = 48, PIECE_MOST = 32 * 1024 };
 void merge_init(struct merge *m, size_t limit_bytes)
 {
     *m = (struct merge){.limit_bytes = limit_bytes};
-    arena_init(&m->arena, 4096, 0);      /* the limit is ours to watch: it tells full from out of memory */
+    arena_init(&m->arena, 4096, 0); /* the limit is ours to watch: it tells full from out of memory */
     buf_init(&m->scratch, 0);
 }
 
@@ -48,17 +48,18 @@ struct merge_node *merge_node(struct merge *m, enum merge_kind kind)
 pd_err merge_set(struct merge *m, struct merge_node *n, struct json v)
 {
     if (v.raw.n > n->raw_room) {
-        size_t room = n->raw_room ? v.raw.n * 2 : v.raw.n;   /* what grew once may grow again */
+        size_t room = n->raw_room ? v.raw.n * 2 : v.raw.n; /* what grew once may grow again */
         char *raw = merge_take(m, room);
         if (!raw)
             return merge_failure(m);
         n->raw = raw;
         n->raw_room = room;
     }
-    memcpy(n->raw, v.raw.p, v.raw.n);
+    if (v.raw.n)
+        memcpy(n->raw, v.raw.p, v.raw.n);
     n->raw_n = v.raw.n;
     n->kind = MERGE_RAW;
-    n->first = n->last = NULL;     /* what it was before is gone; its room stays in the arena */
+    n->first = n->last = NULL; /* what it was before is gone; its room stays in the arena */
     n->count = 0;
     n->text = n->text_last = NULL;
     n->text_n = 0;
@@ -82,7 +83,8 @@ bool merge_says(const struct merge_node *n)
 
 /* ---- text that grows -------------------------------------------------------------- */
 
-static pd_err add_piece(struct merge *m, struct merge_node *n, size_t least)
+/* NULL: merge_failure() says why. */
+static struct merge_piece *add_piece(struct merge *m, struct merge_node *n, size_t least)
 {
     size_t room = n->text_last ? n->text_last->room * 2 : PIECE_LEAST;
     if (room > PIECE_MOST)
@@ -91,14 +93,14 @@ static pd_err add_piece(struct merge *m, struct merge_node *n, size_t least)
         room = least;
     struct merge_piece *piece = merge_take(m, sizeof(*piece) + room);
     if (!piece)
-        return merge_failure(m);
+        return NULL;
     *piece = (struct merge_piece){.room = room};
     if (n->text_last)
         n->text_last->next = piece;
     else
         n->text = piece;
     n->text_last = piece;
-    return PD_OK;
+    return piece;
 }
 
 static pd_err add_text(struct merge *m, struct merge_node *n, struct span text)
@@ -106,12 +108,10 @@ static pd_err add_text(struct merge *m, struct merge_node *n, struct span text)
     n->kind = MERGE_TEXT;
     while (text.n) {
         struct merge_piece *last = n->text_last;
-        if (!last || last->n == last->room) {
-            pd_err e = add_piece(m, n, text.n < PIECE_MOST ? text.n : PIECE_MOST);
-            if (e)
-                return e;
-            last = n->text_last;
-        }
+        if (!last || last->n == last->room)
+            last = add_piece(m, n, text.n < PIECE_MOST ? text.n : PIECE_MOST);
+        if (!last)
+            return merge_failure(m);
         struct span now = span_upto(text, last->room - last->n);
         memcpy(last->bytes + last->n, now.p, now.n);
         last->n += now.n;
@@ -124,7 +124,8 @@ static pd_err add_text(struct merge *m, struct merge_node *n, struct span text)
 /* Which strings grow where. */
 static bool grows(struct span key, enum merge_place place)
 {
-    static const char *const in_delta[] = {"content", "refusal", "reasoning_content", "reasoning", "thinking", NULL};
+    static const char *const in_delta[] = {"content",   "refusal",  "reasoning_content",
+                                           "reasoning", "thinking", NULL};
     static const char *const in_part[] = {"text", "thinking", "content", "summary", "data", "transcript", NULL};
     static const char *const in_call[] = {"arguments", "input", NULL};
     static const char *const nowhere[] = {NULL};
@@ -145,8 +146,9 @@ static enum merge_place below(struct span key, enum merge_place place)
         const char *key;
         enum merge_place place;
     } rows[] = {
-        {"tool_calls", MERGE_TOOLS}, {"function_call", MERGE_CALL}, {"function", MERGE_CALL}, {"custom", MERGE_CALL},
-        {"content", MERGE_PART},     {"thinking", MERGE_PART},      {"audio", MERGE_PART},    {"reasoning_details", MERGE_PART},
+        {"tool_calls", MERGE_TOOLS}, {"function_call", MERGE_CALL},     {"function", MERGE_CALL},
+        {"custom", MERGE_CALL},      {"content", MERGE_PART},           {"thinking", MERGE_PART},
+        {"audio", MERGE_PART},       {"reasoning_details", MERGE_PART},
     };
     if (place == MERGE_PLAIN || place == MERGE_APPEND || place == MERGE_CALL)
         return place == MERGE_APPEND ? MERGE_APPEND : MERGE_PLAIN;
@@ -202,7 +204,8 @@ static pd_err member_at(struct merge *m, struct merge_node *object, struct span 
     return PD_OK;
 }
 
-static pd_err merge_value(struct merge *m, struct merge_node *n, struct span key, struct json v, enum merge_place place);
+static pd_err merge_value(struct merge *m, struct merge_node *n, struct span key, struct json v,
+                          enum merge_place place);
 
 pd_err merge_member(struct merge *m, struct merge_node *n, struct span key, struct json v, enum merge_place place)
 {
@@ -220,9 +223,9 @@ pd_err merge_object(struct merge *m, struct merge_node *n, struct json obj, enum
     json_walk_init(&w, obj);
     while (json_walk_next(&w, &key, &v)) {
         if (place == MERGE_TOOLS && json_key_is(key, "index"))
-            continue;      /* belongs to streams; the item's place says it */
+            continue; /* belongs to streams; the item's place says it */
         if (place == MERGE_TOOLS && json_key_is(key, "id") && merge_says(merge_get(n, "id")))
-            continue;      /* some servers make a new one up for each piece */
+            continue; /* some servers make a new one up for each piece */
         pd_err e = merge_member(m, n, key, v, place);
         if (e)
             return e;
@@ -242,10 +245,12 @@ static struct span raw_text(const struct merge_node *object, const char *key)
 static bool differs(const struct merge_node *object, struct json item, const char *key)
 {
     struct span mine = raw_text(object, key), theirs = json_get(item, key).raw;
-    return mine.n > 2 && theirs.n > 2 && !span_is(mine, "null") && !span_is(theirs, "null") && !span_eq(mine, theirs);
+    return mine.n > 2 && theirs.n > 2 && !span_is(mine, "null") && !span_is(theirs, "null") &&
+           !span_eq(mine, theirs);
 }
 
-static struct merge_node *item_at(const struct merge_node *array, struct json item, int64_t index, enum merge_place place)
+static struct merge_node *item_at(const struct merge_node *array, struct json item, int64_t index,
+                                  enum merge_place place)
 {
     struct merge_node *found = NULL;
     for (struct merge_node *n = array->first; n; n = n->next)
@@ -360,7 +365,8 @@ static pd_err add_as_text(struct merge *m, struct merge_node *n, struct json v)
     return add_text(m, n, span_of(quoted.p + 1, quoted.n - 2));
 }
 
-static pd_err merge_growing(struct merge *m, struct merge_node *n, struct span key, struct json v, enum merge_place place)
+static pd_err merge_growing(struct merge *m, struct merge_node *n, struct span key, struct json v,
+                            enum merge_place place)
 {
     if (v.type == JSON_STRING && n->kind == MERGE_ARRAY)
         return add_text_part(m, n, json_inner(v));
@@ -381,10 +387,11 @@ static pd_err unfold(struct merge *m, struct merge_node *n, enum merge_place pla
     struct json v;
     if (n->kind != MERGE_RAW || json_first(raw_of(n), &v, NULL) || v.type != JSON_OBJECT)
         return PD_OK;
-    return merge_object(m, n, v, place);     /* the node's own bytes stay where they are meanwhile */
+    return merge_object(m, n, v, place); /* the node's own bytes stay where they are meanwhile */
 }
 
-static pd_err merge_value(struct merge *m, struct merge_node *n, struct span key, struct json v, enum merge_place place)
+static pd_err merge_value(struct merge *m, struct merge_node *n, struct span key, struct json v,
+                          enum merge_place place)
 {
     bool empty = n->kind == MERGE_NONE || merge_is_null(n);
     enum merge_place inner = below(key, place);
@@ -395,14 +402,15 @@ static pd_err merge_value(struct merge *m, struct merge_node *n, struct span key
     if (v.type == JSON_ARRAY && (inner == MERGE_PART || inner == MERGE_TOOLS || place == MERGE_APPEND))
         return merge_array(m, n, v, inner);
     if (v.type == JSON_ARRAY && place == MERGE_DELTA && (empty || n->kind == MERGE_ARRAY))
-        return merge_array(m, n, v, json_get(json_path(v, "0"), "index").type == JSON_NUMBER ? MERGE_PART : MERGE_PLAIN);
+        return merge_array(m, n, v,
+                           json_get(json_path(v, "0"), "index").type == JSON_NUMBER ? MERGE_PART : MERGE_PLAIN);
     if (v.type == JSON_OBJECT) {
         if (empty && inner == MERGE_PLAIN)
             return merge_set(m, n, v);
         pd_err e = unfold(m, n, inner);
         return e ? e : merge_object(m, n, v, inner);
     }
-    bool nothing = v.type == JSON_STRING && v.raw.n == 2;    /* servers leave names empty when they repeat */
+    bool nothing = v.type == JSON_STRING && v.raw.n == 2; /* servers leave names empty when they repeat */
     return nothing && !empty ? PD_OK : merge_set(m, n, v);
 }
 

@@ -40,7 +40,8 @@ static bool has_items(struct json list)
 
 static bool says_no(struct json v)
 {
-    return v.type == JSON_NONE || v.type == JSON_NULL || span_is(v.raw, "false") || json_is(v, "none") || json_is(v, "disabled");
+    return v.type == JSON_NONE || v.type == JSON_NULL || span_is(v.raw, "false") || json_is(v, "none") ||
+           json_is(v, "disabled");
 }
 
 /* "reasoning": {"effort": "high"}, "thinking": {"type": "enabled"}: an object that does not say no. */
@@ -66,13 +67,27 @@ struct members {
 
 static void chat_member(void *ctx, struct span key, struct json v)
 {
-#define ROW(name) {#name, offsetof(struct members, name)}
+#define ROW(name)                             \
+    {                                         \
+#name, offsetof(struct members, name) \
+    }
     static const struct {
         const char *key;
         size_t at;
-    } rows[] = {ROW(messages), ROW(tools), ROW(functions), ROW(n), ROW(max_tokens), ROW(max_completion_tokens),
-                ROW(reasoning_effort), ROW(enable_thinking), ROW(reasoning), ROW(thinking), ROW(chat_template_kwargs),
-                ROW(user), ROW(prompt_cache_key), ROW(metadata)};
+    } rows[] = {ROW(messages),
+                ROW(tools),
+                ROW(functions),
+                ROW(n),
+                ROW(max_tokens),
+                ROW(max_completion_tokens),
+                ROW(reasoning_effort),
+                ROW(enable_thinking),
+                ROW(reasoning),
+                ROW(thinking),
+                ROW(chat_template_kwargs),
+                ROW(user),
+                ROW(prompt_cache_key),
+                ROW(metadata)};
 #undef ROW
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
         if (json_key_is(key, rows[i].key))
@@ -90,13 +105,13 @@ static int64_t limit_of(const struct members *m)
 /* The most exact word on which conversation this is comes first: `user` may be shared by all of an application. */
 static pd_err take_hint(struct request_facts *f, const struct members *m, struct arena *a)
 {
-    struct json hints[] = {m->prompt_cache_key, json_get(m->metadata, "session_id"), json_get(m->metadata, "conversation_id"),
-                           m->user};
+    struct json hints[] = {m->prompt_cache_key, json_get(m->metadata, "session_id"),
+                           json_get(m->metadata, "conversation_id"), m->user};
     for (size_t i = 0; i < sizeof(hints) / sizeof(hints[0]); i++) {
         if (json_inner(hints[i]).n == 0)
             continue;
         pd_err e = json_text(hints[i], a, &f->user);
-        if (e != PD_SYNTAX)     /* a bad escape is for the provider to complain about */
+        if (e != PD_SYNTAX) /* a bad escape is for the provider to complain about */
             return e;
     }
     return PD_OK;
@@ -116,7 +131,8 @@ static pd_err read_request(struct span body, struct arena *a, struct request_fac
     f.many = json_i64(m.n, &n) && n > 1;
     f.max_tokens = limit_of(&m);
     f.reasoning = !says_no(m.reasoning_effort) || !says_no(m.enable_thinking) || asks_in_object(m.reasoning) ||
-                  asks_in_object(m.thinking) || json_is_true(json_get(m.chat_template_kwargs, "enable_thinking")) ||
+                  asks_in_object(m.thinking) ||
+                  json_is_true(json_get(m.chat_template_kwargs, "enable_thinking")) ||
                   json_is_true(json_get(m.chat_template_kwargs, "thinking"));
     e = take_hint(&f, &m, a);
     if (e) {

@@ -11,7 +11,8 @@ static pd_err fault(struct arena *a, pd_err e, const char **ret_why, const char 
     return e;
 }
 
-static pd_err add_site(struct span *sites, unsigned *count, unsigned most, struct json v, const char *what, const char **ret_why)
+static pd_err add_site(struct span *sites, unsigned *count, unsigned most, struct json v, const char *what,
+                       const char **ret_why)
 {
     if (*count == most) {
         *ret_why = what;
@@ -43,8 +44,8 @@ static pd_err take_stream(struct request_facts *f, struct json v, const char **r
     return PD_OK;
 }
 
-static pd_err take_member(struct request_facts *f, struct span key, struct json v, struct arena *a, request_member_fn *member,
-                          void *ctx, const char **ret_why)
+static pd_err take_member(struct request_facts *f, struct span key, struct json v, struct arena *a,
+                          request_member_fn *member, void *ctx, const char **ret_why)
 {
     pd_err e;
     if (json_key_is(key, "model")) {
@@ -78,8 +79,8 @@ static pd_err walk_fault(const struct json_walk *w, struct span body, struct are
     return fault(a, PD_SYNTAX, ret_why, "the body is not valid JSON", at);
 }
 
-pd_err request_read(struct span body, struct arena *a, request_member_fn *member, void *ctx, struct request_facts *ret,
-                    const char **ret_why)
+pd_err request_read(struct span body, struct arena *a, request_member_fn *member, void *ctx,
+                    struct request_facts *ret, const char **ret_why)
 {
     struct request_facts f = {.body = body, .max_tokens = -1, .empty_object = true};
     *ret_why = NULL;

@@ -61,10 +61,10 @@ static size_t remove_member(struct edits *es, struct span site, size_t from)
     struct span body = es->f->body;
     size_t value_at = (size_t)(site.p - body.p), value_end = value_at + site.n;
     size_t colon = back_over_space(body, value_at);
-    size_t key = back_over_space(body, colon);          /* the closing quote */
+    size_t key = back_over_space(body, colon); /* the closing quote */
     do
         key--;
-    while (body.p[key] != '"');                         /* the key's text has no quote: it equals a plain word */
+    while (body.p[key] != '"'); /* the key's text has no quote: it equals a plain word */
     size_t before = back_over_space(body, key);
     if (body.p[before] == ',' && before >= from) {
         add_edit(es, before, value_end - before, SPAN_LIT(""));
@@ -83,7 +83,8 @@ static void remove_options(struct edits *es)
         from = remove_member(es, es->f->options[i], from);
 }
 
-static const struct span include_usage_object = {"{\"include_usage\":true}", sizeof("{\"include_usage\":true}") - 1};
+static const struct span include_usage_object = {"{\"include_usage\":true}",
+                                                 sizeof("{\"include_usage\":true}") - 1};
 
 /* Makes one stream_options ask for usage, whatever else it holds. */
 static void ask_in(struct edits *es, struct span site)
@@ -202,7 +203,7 @@ pd_err request_edit(const struct request_facts *f, const struct request_edit *e,
         replace(&es, f->streams[i], e->force_stream ? SPAN_LIT("true") : SPAN_LIT("false"));
 
     bool streamed = e->force_stream || (f->stream && !e->forbid_stream);
-    bool ask = e->want_usage && streamed;    /* providers refuse stream_options without a stream */
+    bool ask = e->want_usage && streamed; /* providers refuse stream_options without a stream */
     for (unsigned i = 0; ask && i < f->options_count; i++)
         ask_in(&es, f->options[i]);
     if (e->forbid_stream)

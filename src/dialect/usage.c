@@ -18,11 +18,16 @@ bool usage_read(struct json usage, struct msg_usage *ret)
 {
     static const char *const input[] = {"prompt_tokens", "input_tokens", NULL};
     static const char *const output[] = {"completion_tokens", "output_tokens", NULL};
-    static const char *const cache_read[] = {"prompt_tokens_details.cached_tokens", "input_tokens_details.cached_tokens",
-                                             "prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens", NULL};
-    static const char *const cache_write[] = {"prompt_tokens_details.cache_write_tokens", "cache_creation_input_tokens", NULL};
-    static const char *const reasoning[] = {"completion_tokens_details.reasoning_tokens", "output_tokens_details.reasoning_tokens",
-                                            "reasoning_tokens", NULL};
+    static const char *const cache_read[] = {"prompt_tokens_details.cached_tokens",
+                                             "input_tokens_details.cached_tokens",
+                                             "prompt_cache_hit_tokens",
+                                             "cached_tokens",
+                                             "cache_read_input_tokens",
+                                             NULL};
+    static const char *const cache_write[] = {"prompt_tokens_details.cache_write_tokens",
+                                              "cache_creation_input_tokens", NULL};
+    static const char *const reasoning[] = {"completion_tokens_details.reasoning_tokens",
+                                            "output_tokens_details.reasoning_tokens", "reasoning_tokens", NULL};
     if (usage.type != JSON_OBJECT)
         return false;
     struct msg_usage u = MSG_USAGE_NONE;

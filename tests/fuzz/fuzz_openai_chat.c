@@ -43,7 +43,7 @@ static pd_err on_event(void *ctx, const struct answer_event *ev)
 {
     struct seen *seen = ctx;
     if (ev->holds == ANSWER_KEEPALIVE)
-        return PD_OK;      /* blank lines at the end may be split */
+        return PD_OK; /* blank lines at the end may be split */
     put(&seen->said, ev->holds, ev->json.raw);
     put(&seen->said, 0, ev->error.raw);
     MUST(!(ev->holds & ANSWER_ERROR) == (ev->error.type == JSON_NONE));
@@ -57,7 +57,7 @@ static pd_err on_event(void *ctx, const struct answer_event *ev)
 
 static void feed(struct answer *an, struct span s, pd_err *e)
 {
-    char *copy = malloc(s.n ? s.n : 1);      /* memory of its own, so that reading past it shows */
+    char *copy = malloc(s.n ? s.n : 1); /* memory of its own, so that reading past it shows */
     MUST(copy);
     if (s.n)
         memcpy(copy, s.p, s.n);

@@ -24,13 +24,23 @@ static const struct {
     struct client_error error;
     const char *out;
 } errors[] = {
-    {"the least", {.type = "server_error", .code = "overloaded", .message = {"busy", 4}},
+    {"the least",
+     {.type = "server_error", .code = "overloaded", .message = {"busy", 4}},
      "{\"error\":{\"message\":\"busy\",\"type\":\"server_error\",\"param\":null,\"code\":\"overloaded\"}}"},
-    {"no code", {.type = "server_error", .message = {"busy", 4}},
+    {"no code",
+     {.type = "server_error", .message = {"busy", 4}},
      "{\"error\":{\"message\":\"busy\",\"type\":\"server_error\",\"param\":null,\"code\":null}}"},
-    {"all of it, escaped", {.type = "t", .code = "c", .message = {"a\"\n\xff", 4}, .param = {"model", 5}, .attempts_json = {"[{\"n\":1}]", 9}},
-     "{\"error\":{\"message\":\"a\\\"\\n\xef\xbf\xbd\",\"type\":\"t\",\"param\":\"model\",\"code\":\"c\",\"attempts\":[{\"n\":1}]}}"},
-    {"nothing at all", {.type = NULL}, "{\"error\":{\"message\":\"\",\"type\":null,\"param\":null,\"code\":null}}"},
+    {"all of it, escaped",
+     {.type = "t",
+      .code = "c",
+      .message = {"a\"\n\xff", 4},
+      .param = {"model", 5},
+      .attempts_json = {"[{\"n\":1}]", 9}},
+     "{\"error\":{\"message\":\"a\\\"\\n\xef\xbf\xbd\",\"type\":\"t\",\"param\":\"model\",\"code\":\"c\","
+     "\"attempts\":[{\"n\":1}]}}"},
+    {"nothing at all",
+     {.type = NULL},
+     "{\"error\":{\"message\":\"\",\"type\":null,\"param\":null,\"code\":null}}"},
 };
 
 static void errors_are_written_for_bodies_and_streams(void **state)
@@ -84,9 +94,10 @@ static void an_error_that_does_not_fit_leaves_nothing(void **state)
 static void a_whole_answer_points_into_its_body(void **state)
 {
     (void)state;
-    static const char body[] = "{\"id\":\"a\",\"model\":\"m\",\"choices\":[{\"message\":{\"content\":\"x\"},\"finish_reason\":\"stop\"}],"
-                               "\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2,\"prompt_tokens_details\":{\"cached_tokens\":1,"
-                               "\"cache_write_tokens\":3},\"completion_tokens_details\":{\"reasoning_tokens\":0}}}";
+    static const char body[] =
+        "{\"id\":\"a\",\"model\":\"m\",\"choices\":[{\"message\":{\"content\":\"x\"},\"finish_reason\":\"stop\"}],"
+        "\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2,\"prompt_tokens_details\":{\"cached_tokens\":1,"
+        "\"cache_write_tokens\":3},\"completion_tokens_details\":{\"reasoning_tokens\":0}}}";
     struct arena a;
     struct answer_facts f;
     enum answer_end end;

@@ -90,7 +90,8 @@ static void check_tools(struct fixture *f, const struct told_choice *c)
         const struct told_tool *got = &c->tools[i];
         same(f, "tool id", expected_text(f, json_get(tool, "id")), plain(f, buf_span(&got->id)));
         same(f, "tool name", expected_text(f, json_get(tool, "name")), plain(f, buf_span(&got->name)));
-        same(f, "tool arguments", expected_text(f, json_get(tool, "arguments")), plain(f, buf_span(&got->arguments)));
+        same(f, "tool arguments", expected_text(f, json_get(tool, "arguments")),
+             plain(f, buf_span(&got->arguments)));
         same_number(f, "legacy", json_is_true(json_get(tool, "legacy_function_call")), got->legacy);
     }
     same_number(f, "tool calls", i, c->tool_count);
@@ -112,16 +113,19 @@ static void check_facts(struct fixture *f, const struct answer_facts *facts)
     same(f, "response id", expected_text(f, json_get(f->expected, "response_id")), facts->id);
     same(f, "model", expected_text(f, json_get(f->expected, "model")), facts->model);
     same(f, "finish reason", expected_text(f, json_get(f->expected, "finish_reason")), facts->finish_raw);
-    same(f, "finish", finish.type == JSON_STRING ? expected_text(f, finish) : SPAN_LIT("none"), span_str(msg_finish_name(facts->finish)));
+    same(f, "finish", finish.type == JSON_STRING ? expected_text(f, finish) : SPAN_LIT("none"),
+         span_str(msg_finish_name(facts->finish)));
     same_number(f, "input_total", expected_number(json_get(usage, "input_total"), -1), facts->usage.input_total);
     /* One server says it beside the details; the larger collection's reader looks into these only. */
     int64_t beside = expected_number(json_path(f->expected, "usage.cached_tokens"), -1);
     same_number(f, "cache_read", expected_number(json_get(usage, "cache_read"), beside), facts->usage.cache_read);
-    same_number(f, "output_total", expected_number(json_get(usage, "output_total"), -1), facts->usage.output_total);
+    same_number(f, "output_total", expected_number(json_get(usage, "output_total"), -1),
+                facts->usage.output_total);
     same_number(f, "reasoning tokens", expected_number(json_get(usage, "reasoning"), -1), facts->usage.reasoning);
     /* The larger collection never says it, although some bodies do. */
     if (json_get(usage, "cache_write").type == JSON_NUMBER)
-        same_number(f, "cache_write", expected_number(json_get(usage, "cache_write"), -1), facts->usage.cache_write);
+        same_number(f, "cache_write", expected_number(json_get(usage, "cache_write"), -1),
+                    facts->usage.cache_write);
     same_number(f, "usage reported", json_get(f->expected, "usage").type == JSON_OBJECT, facts->usage_raw.n > 0);
 }
 
@@ -193,20 +197,23 @@ static void check_every_cut(struct fixture *f, struct span want)
 static void check_raw(struct fixture *f, const struct reading *r)
 {
     struct span raw = buf_span(&r->raw);
-    if (json_is_true(json_get(f->expected, "error_not_sse_framed")) || json_is_true(json_get(f->expected, "framed_anew")))
+    if (json_is_true(json_get(f->expected, "error_not_sse_framed")) ||
+        json_is_true(json_get(f->expected, "framed_anew")))
         return;
     if (raw.n > f->body.n || memcmp(raw.p, f->body.p, raw.n) != 0 || span_trim(span_from(f->body, raw.n)).n)
         fault(f, "bytes for the client", f->body, raw);
 }
 
-static void check_whole_says(struct fixture *f, const char *what, struct span body, struct span want, bool complete)
+static void check_whole_says(struct fixture *f, const char *what, struct span body, struct span want,
+                             bool complete)
 {
     struct answer_facts facts;
     enum answer_end end;
     struct buf got;
     struct told *told = told_new();
     buf_init(&got, 0);
-    assert_int_equal(answer_read_whole(&codec_openai_chat, body, f->arena, &facts, &end, told_on_delta, told), PD_OK);
+    assert_int_equal(answer_read_whole(&codec_openai_chat, body, f->arena, &facts, &end, told_on_delta, told),
+                     PD_OK);
     assert_int_equal(facts_put(&facts, &got), PD_OK);
     assert_int_equal(told_put(told, &got), PD_OK);
     same(f, what, want, buf_span(&got));
@@ -244,7 +251,8 @@ static void check_stream(struct fixture *f)
     same_number(f, "events", expected_number(json_get(f->expected, "events"), -1), facts->events);
     same_number(f, "comments", expected_number(json_get(f->expected, "sse_comments"), 0), facts->comments);
     same_number(f, "malformed", expected_number(json_get(f->expected, "malformed"), 0), facts->malformed);
-    same(f, "terminator", expected_text(f, json_get(f->expected, "terminator")), facts->done ? SPAN_LIT("[DONE]") : SPAN_NONE);
+    same(f, "terminator", expected_text(f, json_get(f->expected, "terminator")),
+         facts->done ? SPAN_LIT("[DONE]") : SPAN_NONE);
     check_raw(f, &r);
     if (facts->has_output && !facts->error)
         check_collected(f, &r);
@@ -298,7 +306,8 @@ static void check_whole_chat(struct fixture *f)
     struct told *told = told_new();
     struct buf said;
     buf_init(&said, 0);
-    assert_int_equal(answer_read_whole(&codec_openai_chat, f->body, f->arena, &facts, &end, told_on_delta, told), PD_OK);
+    assert_int_equal(answer_read_whole(&codec_openai_chat, f->body, f->arena, &facts, &end, told_on_delta, told),
+                     PD_OK);
     if (json_is(json_get(f->expected, "outcome"), "error")) {
         same_number(f, "an error is no answer", 1, end != ANSWER_COMPLETE && !facts.has_output);
     } else {
@@ -343,14 +352,16 @@ static void check_embeddings(struct fixture *f)
     struct json body, item;
     struct json_walk w;
     int64_t count = 0;
-    assert_int_equal(answer_read_whole(&codec_openai_embeddings, f->body, f->arena, &facts, &end, NULL, NULL), PD_OK);
+    assert_int_equal(answer_read_whole(&codec_openai_embeddings, f->body, f->arena, &facts, &end, NULL, NULL),
+                     PD_OK);
     if (json_is(json_get(f->expected, "outcome"), "error")) {
         same_number(f, "an error is no answer", 1, end != ANSWER_COMPLETE && !facts.has_output);
         return;
     }
     check_end(f, end);
     same(f, "model", expected_text(f, json_get(f->expected, "model")), facts.model);
-    same_number(f, "tokens", expected_number(json_path(f->expected, "usage.prompt_tokens"), -1), facts.usage.input_total);
+    same_number(f, "tokens", expected_number(json_path(f->expected, "usage.prompt_tokens"), -1),
+                facts.usage.input_total);
     assert_int_equal(json_first(f->body, &body, NULL), PD_OK);
     json_walk_init(&w, json_get(body, "data"));
     while (json_walk_next(&w, NULL, &item))
@@ -367,7 +378,8 @@ struct listing {
 static pd_err on_model(void *ctx, struct span id)
 {
     struct listing *l = ctx;
-    struct json want = json_path(l->f->expected, arena_printf(l->f->arena, "first_ids.%lld", (long long)l->count++));
+    struct json want =
+        json_path(l->f->expected, arena_printf(l->f->arena, "first_ids.%lld", (long long)l->count++));
     if (want.type == JSON_STRING)
         same(l->f, "a model's id", expected_text(l->f, want), id);
     return PD_OK;
@@ -438,7 +450,8 @@ static unsigned check_folder(const char *folder, unsigned *faults)
     json_walk_init(&w, json_get(index, "fixtures"));
     while (json_walk_next(&w, NULL, &entry)) {
         struct span dialect = json_inner(json_get(entry, "dialect"));
-        if (!span_is(dialect, "openai-chat") && !span_is(dialect, "openai-embeddings") && !span_is(dialect, "models"))
+        if (!span_is(dialect, "openai-chat") && !span_is(dialect, "openai-embeddings") &&
+            !span_is(dialect, "models"))
             continue;
         struct arena a;
         arena_init(&a, 4096, 0);

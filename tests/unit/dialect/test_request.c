@@ -14,7 +14,8 @@
 static const struct codec *const chat = &codec_openai_chat;
 
 /* The edited body, put together; the parts of the original must point into it. */
-static pd_err edited(const struct codec *c, struct span body, const struct request_edit *ed, struct arena *a, struct buf *out)
+static pd_err edited(const struct codec *c, struct span body, const struct request_edit *ed, struct arena *a,
+                     struct buf *out)
 {
     struct request_facts f;
     struct span parts[REQUEST_PARTS_MAX];
@@ -36,11 +37,12 @@ static struct span facts_of(struct span body, struct arena *a)
     struct request_facts f;
     const char *why = NULL;
     pd_err e = chat->read_request(body, a, &f, &why);
-    char *text = e ? arena_printf(a, "%s: %s", pd_err_name(e), why)
-                   : arena_printf(a, "model(%.*s) messages(%u) max(%lld) user(%.*s)%s%s%s%s%s%s", SPAN_FMT(f.model), f.messages,
-                                  (long long)f.max_tokens, SPAN_FMT(f.user), f.stream ? " stream" : "",
-                                  f.include_usage ? " usage" : "", f.tools ? " tools" : "", f.images ? " images" : "",
-                                  f.reasoning ? " reasoning" : "", f.many ? " many" : "");
+    char *text =
+        e ? arena_printf(a, "%s: %s", pd_err_name(e), why)
+          : arena_printf(a, "model(%.*s) messages(%u) max(%lld) user(%.*s)%s%s%s%s%s%s", SPAN_FMT(f.model),
+                         f.messages, (long long)f.max_tokens, SPAN_FMT(f.user), f.stream ? " stream" : "",
+                         f.include_usage ? " usage" : "", f.tools ? " tools" : "", f.images ? " images" : "",
+                         f.reasoning ? " reasoning" : "", f.many ? " many" : "");
     return span_str(text);
 }
 
@@ -51,45 +53,59 @@ static const struct {
     {"a model", "{\"model\":\"m\"}", "model(m) messages(0) max(-1) user()"},
     {"escapes are undone", "{\"mod\\u0065l\":\"a\\/b\"}", "model(a/b) messages(0) max(-1) user()"},
     {"of two models the last", "{\"model\":\"a\",\"model\":\"b\"}", "model(b) messages(0) max(-1) user()"},
-    {"messages are counted", "{\"messages\":[{},{\"role\":\"user\",\"content\":\"}]\\\"{\"},{}]}", "model() messages(3) max(-1) user()"},
-    {"a stream with usage", "{\"stream\":true,\"stream_options\":{\"include_usage\":true}}", "model() messages(0) max(-1) user() stream usage"},
+    {"messages are counted", "{\"messages\":[{},{\"role\":\"user\",\"content\":\"}]\\\"{\"},{}]}",
+     "model() messages(3) max(-1) user()"},
+    {"a stream with usage", "{\"stream\":true,\"stream_options\":{\"include_usage\":true}}",
+     "model() messages(0) max(-1) user() stream usage"},
     {"no stream", "{\"stream\":null}", "model() messages(0) max(-1) user()"},
     {"tools", "{\"tools\":[{}]}", "model() messages(0) max(-1) user() tools"},
     {"functions of old", "{\"functions\":[{}]}", "model() messages(0) max(-1) user() tools"},
     {"an empty list of tools", "{\"tools\":[]}", "model() messages(0) max(-1) user()"},
     {"an image", "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{}}]}]}",
      "model() messages(1) max(-1) user() images"},
-    {"a text about images is none", "{\"messages\":[{\"content\":\"write \\\"image_url\\\" here\"}]}", "model() messages(1) max(-1) user()"},
-    {"images elsewhere are none", "{\"tools\":[\"image_url\"],\"messages\":[]}", "model() messages(0) max(-1) user() tools"},
+    {"a text about images is none", "{\"messages\":[{\"content\":\"write \\\"image_url\\\" here\"}]}",
+     "model() messages(1) max(-1) user()"},
+    {"images elsewhere are none", "{\"tools\":[\"image_url\"],\"messages\":[]}",
+     "model() messages(0) max(-1) user() tools"},
     {"n", "{\"n\":2}", "model() messages(0) max(-1) user() many"},
     {"n is 1", "{\"n\":1.0}", "model() messages(0) max(-1) user()"},
-    {"the newer limit wins", "{\"max_completion_tokens\":5,\"max_tokens\":9}", "model() messages(0) max(5) user()"},
-    {"the older limit", "{\"max_completion_tokens\":null,\"max_tokens\":9e0}", "model() messages(0) max(9) user()"},
+    {"the newer limit wins", "{\"max_completion_tokens\":5,\"max_tokens\":9}",
+     "model() messages(0) max(5) user()"},
+    {"the older limit", "{\"max_completion_tokens\":null,\"max_tokens\":9e0}",
+     "model() messages(0) max(9) user()"},
     {"effort", "{\"reasoning_effort\":\"low\"}", "model() messages(0) max(-1) user() reasoning"},
     {"no effort", "{\"reasoning_effort\":\"none\"}", "model() messages(0) max(-1) user()"},
     {"reasoning", "{\"reasoning\":{\"effort\":\"high\"}}", "model() messages(0) max(-1) user() reasoning"},
     {"reasoning switched off", "{\"reasoning\":{\"enabled\":false}}", "model() messages(0) max(-1) user()"},
-    {"thinking", "{\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":9}}", "model() messages(0) max(-1) user() reasoning"},
+    {"thinking", "{\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":9}}",
+     "model() messages(0) max(-1) user() reasoning"},
     {"thinking switched off", "{\"thinking\":{\"type\":\"disabled\"}}", "model() messages(0) max(-1) user()"},
     {"a switch", "{\"enable_thinking\":true}", "model() messages(0) max(-1) user() reasoning"},
-    {"a switch of the template", "{\"chat_template_kwargs\":{\"enable_thinking\":true}}", "model() messages(0) max(-1) user() reasoning"},
+    {"a switch of the template", "{\"chat_template_kwargs\":{\"enable_thinking\":true}}",
+     "model() messages(0) max(-1) user() reasoning"},
     {"a user", "{\"user\":\"u\\n1\"}", "model() messages(0) max(-1) user(u\n1)"},
     {"the more exact hint wins", "{\"metadata\":{\"session_id\":\"s\"},\"prompt_cache_key\":\"k\",\"user\":\"u\"}",
      "model() messages(0) max(-1) user(k)"},
     {"a session", "{\"user\":\"u\",\"metadata\":{\"session_id\":\"s\"}}", "model() messages(0) max(-1) user(s)"},
-    {"space everywhere", " \r\n\t{ \"model\" : \"m\" , \"stream\" : true } \n", "model(m) messages(0) max(-1) user() stream"},
+    {"space everywhere", " \r\n\t{ \"model\" : \"m\" , \"stream\" : true } \n",
+     "model(m) messages(0) max(-1) user() stream"},
 
     {"nothing", "", "PD_SYNTAX: the request body is empty: send a JSON object"},
     {"a list", " [1]", "PD_SYNTAX: the body is not a JSON object (byte 1 of the request body)"},
-    {"not closed", "{\"model\":\"m\"", "PD_SYNTAX: the JSON object ends before it is closed (byte 12 of the request body)"},
-    {"a string not closed", "{\"model\":\"m}", "PD_SYNTAX: the body is not valid JSON (byte 9 of the request body)"},
+    {"not closed", "{\"model\":\"m\"",
+     "PD_SYNTAX: the JSON object ends before it is closed (byte 12 of the request body)"},
+    {"a string not closed", "{\"model\":\"m}",
+     "PD_SYNTAX: the body is not valid JSON (byte 9 of the request body)"},
     {"a comma too many", "{\"a\":1,}", "PD_SYNTAX: the body is not valid JSON (byte 7 of the request body)"},
     {"no comma", "{\"a\":1 \"b\":2}", "PD_SYNTAX: the body is not valid JSON (byte 7 of the request body)"},
     {"something behind", "{} {}", "PD_SYNTAX: something follows the JSON object (byte 3 of the request body)"},
     {"a model that is no string", "{\"model\":7}", "PD_INVALID: \"model\" must be a string"},
-    {"a model with a bad escape", "{\"model\":\"\\x\"}", "PD_SYNTAX: \"model\" has an escape that JSON does not know"},
+    {"a model with a bad escape", "{\"model\":\"\\x\"}",
+     "PD_SYNTAX: \"model\" has an escape that JSON does not know"},
     {"a stream that is no switch", "{\"stream\":\"yes\"}", "PD_INVALID: \"stream\" must be true or false"},
-    {"too often", "{\"model\":\"\",\"model\":\"\",\"model\":\"\",\"model\":\"\",\"model\":\"\",\"model\":\"\",\"model\":\"\",\"model\":\"\",\"model\":\"\"}",
+    {"too often",
+     "{\"model\":\"\",\"model\":\"\",\"model\":\"\",\"model\":\"\",\"model\":\"\",\"model\":\"\",\"model\":\"\","
+     "\"model\":\"\",\"model\":\"\"}",
      "PD_INVALID: \"model\" is given too often: send it once"},
 };
 
@@ -101,7 +117,7 @@ static void facts_are_found(void **state)
         struct arena a;
         arena_init(&a, 0, 0);
         size_t n = strlen(facts[i].in);
-        char *copy = malloc(n ? n : 1);      /* exactly as large, so that reading beyond it shows */
+        char *copy = malloc(n ? n : 1); /* exactly as large, so that reading beyond it shows */
         memcpy(copy, facts[i].in, n);
         struct span got = facts_of(span_of(copy, n), &a);
         if (!span_is(got, facts[i].out)) {
@@ -117,7 +133,8 @@ static void facts_are_found(void **state)
 static void a_body_cut_anywhere_is_refused(void **state)
 {
     (void)state;
-    static const char body[] = "{\"model\":\"m\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"a\\\"b\"}],\"n\":1.5}";
+    static const char body[] =
+        "{\"model\":\"m\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"a\\\"b\"}],\"n\":1.5}";
     for (size_t n = 0; n + 1 < sizeof(body); n++) {
         struct arena a;
         struct request_facts f;
@@ -143,9 +160,11 @@ static uint64_t prefix_of(const char *body)
 static void every_turn_of_a_conversation_has_the_same_prefix(void **state)
 {
     (void)state;
-    uint64_t first = prefix_of("{\"model\":\"a\",\"messages\":[{\"role\":\"system\"},{\"role\":\"user\",\"content\":\"hi\"}]}");
-    uint64_t later = prefix_of("{\"messages\":[{\"role\":\"system\"},{\"role\":\"user\",\"content\":\"hi\"},{\"role\":\"assistant\"},"
-                               "{\"role\":\"user\",\"content\":\"and?\"}],\"model\":\"b\"}");
+    uint64_t first =
+        prefix_of("{\"model\":\"a\",\"messages\":[{\"role\":\"system\"},{\"role\":\"user\",\"content\":\"hi\"}]}");
+    uint64_t later = prefix_of(
+        "{\"messages\":[{\"role\":\"system\"},{\"role\":\"user\",\"content\":\"hi\"},{\"role\":\"assistant\"},"
+        "{\"role\":\"user\",\"content\":\"and?\"}],\"model\":\"b\"}");
     uint64_t other = prefix_of("{\"messages\":[{\"role\":\"system\"},{\"role\":\"user\",\"content\":\"ho\"}]}");
     assert_true(first == later);
     assert_true(first != other);
@@ -159,49 +178,94 @@ static const struct edit_row {
     const char *out;
 } edits[] = {
     {"nothing to do", "{ \"a\" : 1.0 }", {.force_stream = false}, "{ \"a\" : 1.0 }"},
-    {"the model", "{\"x\":1e2,\"model\" : \"a\",\"y\":{}}", {.model = {"b", 1}}, "{\"x\":1e2,\"model\" : \"b\",\"y\":{}}"},
+    {"the model",
+     "{\"x\":1e2,\"model\" : \"a\",\"y\":{}}",
+     {.model = {"b", 1}},
+     "{\"x\":1e2,\"model\" : \"b\",\"y\":{}}"},
     {"a model with quotes", "{\"model\":\"a\"}", {.model = {"b\"\\", 3}}, "{\"model\":\"b\\\"\\\\\"}"},
-    {"every model", "{\"model\":\"a\",\"mod\\u0065l\":\"c\"}", {.model = {"b", 1}}, "{\"model\":\"b\",\"mod\\u0065l\":\"b\"}"},
+    {"every model",
+     "{\"model\":\"a\",\"mod\\u0065l\":\"c\"}",
+     {.model = {"b", 1}},
+     "{\"model\":\"b\",\"mod\\u0065l\":\"b\"}"},
     {"a model that was missing", "{\"a\":1}", {.model = {"b", 1}}, "{\"model\":\"b\",\"a\":1}"},
     {"a model in an empty object", "{ }", {.model = {"b", 1}}, "{\"model\":\"b\" }"},
     {"a stream that was missing", "{\"a\":1}", {.force_stream = true}, "{\"stream\":true,\"a\":1}"},
     {"a stream that was false", "{\"stream\": false}", {.force_stream = true}, "{\"stream\": true}"},
-    {"a stream that was null", "{\"stream\":null,\"a\":12345678901234567890}", {.force_stream = true},
+    {"a stream that was null",
+     "{\"stream\":null,\"a\":12345678901234567890}",
+     {.force_stream = true},
      "{\"stream\":true,\"a\":12345678901234567890}"},
     {"a stream that is true stays", "{\"stream\" :true}", {.force_stream = true}, "{\"stream\" :true}"},
-    {"usage with a stream that was missing", "{\"a\":1}", {.force_stream = true, .want_usage = true},
+    {"usage with a stream that was missing",
+     "{\"a\":1}",
+     {.force_stream = true, .want_usage = true},
      "{\"stream\":true,\"stream_options\":{\"include_usage\":true},\"a\":1}"},
-    {"all three", "{}", {.model = {"b", 1}, .force_stream = true, .want_usage = true},
+    {"all three",
+     "{}",
+     {.model = {"b", 1}, .force_stream = true, .want_usage = true},
      "{\"model\":\"b\",\"stream\":true,\"stream_options\":{\"include_usage\":true}}"},
     {"usage only with a stream", "{\"a\":1}", {.want_usage = true}, "{\"a\":1}"},
-    {"usage into options", "{\"stream\":true,\"stream_options\":{ \"x\":0}}", {.want_usage = true},
+    {"usage into options",
+     "{\"stream\":true,\"stream_options\":{ \"x\":0}}",
+     {.want_usage = true},
      "{\"stream\":true,\"stream_options\":{\"include_usage\":true, \"x\":0}}"},
-    {"usage into empty options", "{\"stream\":true,\"stream_options\":{ }}", {.want_usage = true},
+    {"usage into empty options",
+     "{\"stream\":true,\"stream_options\":{ }}",
+     {.want_usage = true},
      "{\"stream\":true,\"stream_options\":{\"include_usage\":true }}"},
-    {"usage that was false", "{\"stream\":true,\"stream_options\":{\"include_usage\" : false,\"x\":0}}", {.want_usage = true},
+    {"usage that was false",
+     "{\"stream\":true,\"stream_options\":{\"include_usage\" : false,\"x\":0}}",
+     {.want_usage = true},
      "{\"stream\":true,\"stream_options\":{\"include_usage\" : true,\"x\":0}}"},
-    {"usage that is true stays", "{\"stream\":true,\"stream_options\":{\"include_usage\":true}}", {.want_usage = true},
+    {"usage that is true stays",
+     "{\"stream\":true,\"stream_options\":{\"include_usage\":true}}",
+     {.want_usage = true},
      "{\"stream\":true,\"stream_options\":{\"include_usage\":true}}"},
-    {"options that were null", "{\"stream\":true,\"stream_options\":null}", {.want_usage = true},
+    {"options that were null",
+     "{\"stream\":true,\"stream_options\":null}",
+     {.want_usage = true},
      "{\"stream\":true,\"stream_options\":{\"include_usage\":true}}"},
-    {"options that say it twice", "{\"stream\":true,\"stream_options\":{\"include_usage\":true,\"include_usage\":false}}",
-     {.want_usage = true}, "{\"stream\":true,\"stream_options\":{\"include_usage\":true}}"},
+    {"options that say it twice",
+     "{\"stream\":true,\"stream_options\":{\"include_usage\":true,\"include_usage\":false}}",
+     {.want_usage = true},
+     "{\"stream\":true,\"stream_options\":{\"include_usage\":true}}"},
     {"no stream", "{\"stream\":true,\"a\":1}", {.forbid_stream = true}, "{\"stream\":false,\"a\":1}"},
     {"no stream, none asked for", "{\"a\":1}", {.forbid_stream = true}, "{\"a\":1}"},
-    {"no stream and no options, last", "{\"stream\":true, \"stream_options\" : {\"x\":[1]} }", {.forbid_stream = true}, "{\"stream\":false }"},
+    {"no stream and no options, last",
+     "{\"stream\":true, \"stream_options\" : {\"x\":[1]} }",
+     {.forbid_stream = true},
+     "{\"stream\":false }"},
     {"options first", "{ \"stream_options\":{}, \"a\":1}", {.forbid_stream = true}, "{  \"a\":1}"},
-    {"options in the middle", "{\"a\":1,\"stream_options\":null,\"b\":2}", {.forbid_stream = true}, "{\"a\":1,\"b\":2}"},
+    {"options in the middle",
+     "{\"a\":1,\"stream_options\":null,\"b\":2}",
+     {.forbid_stream = true},
+     "{\"a\":1,\"b\":2}"},
     {"options alone", "{\"stream_options\":{}}", {.forbid_stream = true}, "{}"},
     {"options twice alone", "{\"stream_options\":{} , \"stream_options\":1}", {.forbid_stream = true}, "{ }"},
-    {"options twice, then more", "{\"stream_options\":{},\"stream_options\":1,\"a\":2}", {.forbid_stream = true}, "{\"a\":2}"},
-    {"options around", "{\"stream_options\":{},\"a\":2,\"stream\\u005foptions\":1}", {.forbid_stream = true}, "{\"a\":2}"},
-    {"options alone and a model", "{\"stream_options\":{}}", {.model = {"b", 1}, .forbid_stream = true}, "{\"model\":\"b\"}"},
-    {"options twice alone and a model", "{\"stream_options\":{},\"stream_options\":{} }", {.model = {"b", 1}, .forbid_stream = true},
+    {"options twice, then more",
+     "{\"stream_options\":{},\"stream_options\":1,\"a\":2}",
+     {.forbid_stream = true},
+     "{\"a\":2}"},
+    {"options around",
+     "{\"stream_options\":{},\"a\":2,\"stream\\u005foptions\":1}",
+     {.forbid_stream = true},
+     "{\"a\":2}"},
+    {"options alone and a model",
+     "{\"stream_options\":{}}",
+     {.model = {"b", 1}, .forbid_stream = true},
+     "{\"model\":\"b\"}"},
+    {"options twice alone and a model",
+     "{\"stream_options\":{},\"stream_options\":{} }",
+     {.model = {"b", 1}, .forbid_stream = true},
      "{\"model\":\"b\" }"},
-    {"options, a model and more", "{ \"stream_options\":{},\"z\":\"\xc3\xa9\"}", {.model = {"b", 1}, .forbid_stream = true},
+    {"options, a model and more",
+     "{ \"stream_options\":{},\"z\":\"\xc3\xa9\"}",
+     {.model = {"b", 1}, .forbid_stream = true},
      "{\"model\":\"b\", \"z\":\"\xc3\xa9\"}"},
-    {"the same names further in stay", "{\"a\":{\"model\":\"x\",\"stream\":false,\"stream_options\":1},\"model\":\"y\",\"stream\":false}",
-     {.model = {"b", 1}, .force_stream = true}, "{\"a\":{\"model\":\"x\",\"stream\":false,\"stream_options\":1},\"model\":\"b\",\"stream\":true}"},
+    {"the same names further in stay",
+     "{\"a\":{\"model\":\"x\",\"stream\":false,\"stream_options\":1},\"model\":\"y\",\"stream\":false}",
+     {.model = {"b", 1}, .force_stream = true},
+     "{\"a\":{\"model\":\"x\",\"stream\":false,\"stream_options\":1},\"model\":\"b\",\"stream\":true}"},
     {"space before and behind", "\n {\"model\":\"a\"}\n\n", {.model = {"b", 1}}, "\n {\"model\":\"b\"}\n\n"},
 };
 
@@ -256,15 +320,19 @@ static void put_large_body(struct buf *b, const char *model, const char *stream)
 {
     assert_int_equal(buf_printf(b, "{\"messages\":[{\"role\":\"system\",\"content\":\"x\"}"), PD_OK);
     for (int i = 0; i < 9000; i++)
-        assert_int_equal(buf_printf(b, ",{\"role\":\"%s\",\"content\":\"%d \\\"model\\\":\\\"a\\\",]}{[ \\\\ \\u00e9 \xf0\x9f\x98\x80 %0200d\"}",
-                                    i % 2 ? "assistant" : "user", i, i), PD_OK);
+        assert_int_equal(buf_printf(b,
+                                    ",{\"role\":\"%s\",\"content\":\"%d \\\"model\\\":\\\"a\\\",]}{[ \\\\ \\u00e9 "
+                                    "\xf0\x9f\x98\x80 %0200d\"}",
+                                    i % 2 ? "assistant" : "user", i, i),
+                         PD_OK);
     assert_int_equal(buf_puts(b, ",{\"deep\":"), PD_OK);
     for (int i = 0; i < 100; i++)
         assert_int_equal(buf_puts(b, "[{\"model\":"), PD_OK);
     assert_int_equal(buf_puts(b, "1.0"), PD_OK);
     for (int i = 0; i < 100; i++)
         assert_int_equal(buf_puts(b, "}]"), PD_OK);
-    assert_int_equal(buf_printf(b, "}], \"model\" :%s , \"seed\":12345678901234567890,\"stream\":%s}", model, stream), PD_OK);
+    assert_int_equal(
+        buf_printf(b, "}], \"model\" :%s , \"seed\":12345678901234567890,\"stream\":%s}", model, stream), PD_OK);
 }
 
 static void a_large_body_keeps_every_other_byte(void **state)
@@ -282,7 +350,7 @@ static void a_large_body_keeps_every_other_byte(void **state)
     struct request_edit ed = {.model = SPAN_LIT("new"), .force_stream = true};
     assert_int_equal(edited(chat, buf_span(&body), &ed, &a, &out), PD_OK);
     assert_true(span_eq(buf_span(&out), buf_span(&want)));
-    assert_true(a.used_bytes < 1024);       /* nothing of the body is copied */
+    assert_true(a.used_bytes < 1024); /* nothing of the body is copied */
     buf_done(&body);
     buf_done(&want);
     buf_done(&out);
@@ -296,8 +364,11 @@ static void embeddings_are_read_and_edited(void **state)
         const char *in;
         unsigned inputs;
     } rows[] = {
-        {"{\"model\":\"m\",\"input\":\"a\"}", 1},   {"{\"model\":\"m\",\"input\":[\"a\",\"b\"]}", 2}, {"{\"model\":\"m\",\"input\":[1,2,3]}", 1},
-        {"{\"model\":\"m\",\"input\":[[1],[2,3]]}", 2}, {"{\"model\":\"m\"}", 0},
+        {"{\"model\":\"m\",\"input\":\"a\"}", 1},
+        {"{\"model\":\"m\",\"input\":[\"a\",\"b\"]}", 2},
+        {"{\"model\":\"m\",\"input\":[1,2,3]}", 1},
+        {"{\"model\":\"m\",\"input\":[[1],[2,3]]}", 2},
+        {"{\"model\":\"m\"}", 0},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct arena a;
@@ -314,7 +385,8 @@ static void embeddings_are_read_and_edited(void **state)
     struct request_edit ed = {.model = SPAN_LIT("n")};
     arena_init(&a, 0, 0);
     buf_init(&out, 0);
-    assert_int_equal(edited(&codec_openai_embeddings, span_str("{\"input\":[1.50],\"model\":\"m\"}"), &ed, &a, &out), PD_OK);
+    assert_int_equal(
+        edited(&codec_openai_embeddings, span_str("{\"input\":[1.50],\"model\":\"m\"}"), &ed, &a, &out), PD_OK);
     assert_true(span_is(buf_span(&out), "{\"input\":[1.50],\"model\":\"n\"}"));
     buf_done(&out);
     arena_done(&a);

@@ -19,7 +19,7 @@ enum { TOLD_TOOLS = 32, TOLD_CHOICES = 4 };
 
 struct told_tool {
     bool legacy;
-    struct buf id, name, arguments;      /* escaped, as they came */
+    struct buf id, name, arguments; /* escaped, as they came */
 };
 
 struct told_choice {
@@ -30,7 +30,7 @@ struct told_choice {
 
 struct told {
     struct told_choice choices[TOLD_CHOICES];
-    pd_err err;                          /* a failed allocation of our own */
+    pd_err err; /* a failed allocation of our own */
 };
 
 static inline void told_free(struct told *t)
@@ -57,7 +57,7 @@ static inline struct told *told_new(void)
 
 static inline void told_start(struct told *t, struct told_choice *c, const struct msg_delta *d)
 {
-    assert_int_equal(d->tool, c->tool_count);      /* numbers go up one by one */
+    assert_int_equal(d->tool, c->tool_count); /* numbers go up one by one */
     assert_true(c->tool_count < TOLD_TOOLS);
     struct told_tool *tool = &c->tools[c->tool_count++];
     tool->legacy = d->legacy_function;
@@ -114,9 +114,10 @@ static inline pd_err told_put(const struct told *t, struct buf *out)
 static inline pd_err facts_put(const struct answer_facts *f, struct buf *out)
 {
     const struct msg_usage *u = &f->usage;
-    return buf_printf(out, "id(%.*s) model(%.*s) finish(%s %.*s) usage(%lld %lld %lld %lld %lld)\n", SPAN_FMT(f->id),
-                      SPAN_FMT(f->model), msg_finish_name(f->finish), SPAN_FMT(f->finish_raw), (long long)u->input_total,
-                      (long long)u->cache_read, (long long)u->cache_write, (long long)u->output_total, (long long)u->reasoning);
+    return buf_printf(out, "id(%.*s) model(%.*s) finish(%s %.*s) usage(%lld %lld %lld %lld %lld)\n",
+                      SPAN_FMT(f->id), SPAN_FMT(f->model), msg_finish_name(f->finish), SPAN_FMT(f->finish_raw),
+                      (long long)u->input_total, (long long)u->cache_read, (long long)u->cache_write,
+                      (long long)u->output_total, (long long)u->reasoning);
 }
 
 static inline const char *end_name(enum answer_end end)
@@ -128,7 +129,8 @@ static inline const char *end_name(enum answer_end end)
 /* "output+finish" */
 static inline pd_err holds_put(unsigned holds, struct buf *out)
 {
-    static const char *const names[] = {"output", "finish", "usage", "only", "done", "error", "keepalive", "malformed", "start"};
+    static const char *const names[] = {"output", "finish",    "usage",     "only", "done",
+                                        "error",  "keepalive", "malformed", "start"};
     const char *sep = "";
     pd_err e = PD_OK;
     for (unsigned i = 0; !e && i < sizeof(names) / sizeof(names[0]); i++) {
@@ -144,9 +146,9 @@ static inline pd_err holds_put(unsigned holds, struct buf *out)
 struct reading {
     struct told *told;
     struct answer *an;
-    struct collector *collector;     /* NULL: none wanted */
-    struct buf events;               /* "[holds]raw" of each */
-    struct buf raw;                  /* the bytes for the client */
+    struct collector *collector; /* NULL: none wanted */
+    struct buf events; /* "[holds]raw" of each */
+    struct buf raw; /* the bytes for the client */
     enum answer_end end;
 };
 
@@ -215,9 +217,10 @@ static inline pd_err reading_feed(struct reading *r, struct span part)
 static inline pd_err reading_put(const struct reading *r, struct buf *out)
 {
     const struct answer_facts *f = answer_facts(r->an);
-    pd_err e = buf_printf(out, "%s events %u comments %u malformed %u bytes %llu %s%s%s%s\n", end_name(r->end), f->events, f->comments,
-                          f->malformed, (unsigned long long)f->output_bytes, f->has_output ? "output " : "",
-                          f->has_tool_calls ? "tools " : "", f->done ? "done " : "", f->error ? "error" : "");
+    pd_err e =
+        buf_printf(out, "%s events %u comments %u malformed %u bytes %llu %s%s%s%s\n", end_name(r->end), f->events,
+                   f->comments, f->malformed, (unsigned long long)f->output_bytes, f->has_output ? "output " : "",
+                   f->has_tool_calls ? "tools " : "", f->done ? "done " : "", f->error ? "error" : "");
     if (!e)
         e = facts_put(f, out);
     if (!e)
