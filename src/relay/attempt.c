@@ -1,23 +1,25 @@
 /* One attempt: the request as this provider wants it, and its answer read as it comes. */
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/text.h"
 #include "relay/relay_priv.h"
-
-#include <stdio.h>
 
 /* ---- the request --------------------------------------------------------------- */
 
 /* What of a client's head is not the provider's business: the connection's own fields, credentials, and what we set ourselves. */
 static bool withheld(struct span name)
 {
-    static const char *const exact[] = {
-        "host", "connection", "keep-alive", "proxy-connection", "proxy-authorization", "te", "trailer", "upgrade", "transfer-encoding",
-        "content-length", "content-type", "content-encoding", "expect", "accept", "accept-encoding", "authorization", "x-api-key",
-        "api-key", "x-goog-api-key", "cookie", "origin", "referer", "forwarded", "via", "x-real-ip", "openai-organization",
-        "openai-project", "idempotency-key", "x-request-id",
+#define NAME(s) {"" s, sizeof(s) - 1}
+    static const struct span exact[] = {
+        NAME("host"), NAME("connection"), NAME("keep-alive"), NAME("proxy-connection"), NAME("proxy-authorization"), NAME("te"),
+        NAME("trailer"), NAME("upgrade"), NAME("transfer-encoding"), NAME("content-length"), NAME("content-type"),
+        NAME("content-encoding"), NAME("expect"), NAME("accept"), NAME("accept-encoding"), NAME("authorization"), NAME("x-api-key"),
+        NAME("api-key"), NAME("x-goog-api-key"), NAME("cookie"), NAME("origin"), NAME("referer"), NAME("forwarded"), NAME("via"),
+        NAME("x-real-ip"), NAME("openai-organization"), NAME("openai-project"), NAME("idempotency-key"), NAME("x-request-id"),
     };
+#undef NAME
     for (size_t i = 0; i < sizeof(exact) / sizeof(exact[0]); i++)
-        if (span_iis(name, exact[i]))
+        if (name.n == exact[i].n && span_ieq(name, exact[i]))
             return true;
     return span_ieq(span_upto(name, 10), SPAN_LIT("x-perdure-")) || span_ieq(span_upto(name, 12), SPAN_LIT("x-forwarded-")) ||
            span_ieq(span_upto(name, 12), SPAN_LIT("x-stainless-")) || span_ieq(span_upto(name, 4), SPAN_LIT("sec-"));
@@ -89,7 +91,7 @@ static void fail_as(struct run *run, enum failure f, const char *message)
     struct verdict v;
     classify_as(f, message, &v);
     v.status = run->status;
-    snprintf(v.request_id, sizeof(v.request_id), "%s", run->request_id);
+    text_copy(v.request_id, sizeof(v.request_id), span_str(run->request_id));
     fail(run, &v);
 }
 
@@ -119,7 +121,7 @@ static void read_error(struct run *run, const struct answer_event *ev)
     struct verdict v;
     classify_answer(run->provider->preset, NULL, run->status, ev->error.raw, clock_wall_ms(), &v);
     if (!v.request_id[0])
-        snprintf(v.request_id, sizeof(v.request_id), "%s", run->request_id);
+        text_copy(v.request_id, sizeof(v.request_id), span_str(run->request_id));
     fail(run, &v);
 }
 
@@ -191,7 +193,7 @@ static void on_head(void *ctx, const struct http1_head *head)
     run->head_us = loop_now_us(r->w->loop);
     struct span id = provider_request_id(head);
     if (id.n) {
-        snprintf(run->request_id, sizeof(run->request_id), "%.*s", SPAN_FMT(span_upto(id, 63)));
+        text_copy(run->request_id, sizeof(run->request_id), id);
         r->ids[run->n] = arena_strndup(&r->arena, run->request_id, strlen(run->request_id));
     }
     struct rate_facts rate;
@@ -201,15 +203,10 @@ static void on_head(void *ctx, const struct http1_head *head)
     fleet_unlock(r->w->gateway->fleet);
 
     struct span type = http1_get(head, "content-type");
-    run->has_content_type = type.n > 0;
     run->content_type_sse = span_ihas(type, "event-stream") || span_ihas(type, "ndjson") || span_ihas(type, "jsonl");
-    snprintf(run->content_type, sizeof(run->content_type), "%.*s", SPAN_FMT(span_upto(type, 63)));
     if (head->status != 200) {
         run->mode = RUN_REFUSED;
-        /* Its retry hints are in the head, which does not live until the body is there. */
-        run->verdict = arena_alloc(&r->arena, sizeof(*run->verdict));
-        if (run->verdict)
-            classify_answer(run->provider->preset, head, head->status, SPAN_NONE, clock_wall_ms(), run->verdict);
+        run->head = classify_keep_head(head, &r->arena);
         return;
     }
     run->mode = run->asked_stream ? RUN_SNIFFING : RUN_WHOLE;
@@ -296,16 +293,8 @@ static void on_batch(void *ctx)
 static void end_refused(struct run *run)
 {
     struct verdict v;
-    classify_answer(run->provider->preset, NULL, run->status, buf_span(&run->body), clock_wall_ms(), &v);
-    if (run->verdict) {             /* what only the head knew */
-        if (!v.has_retry_after && run->verdict->has_retry_after) {
-            v.has_retry_after = true;
-            v.retry_after_ms = run->verdict->retry_after_ms;
-        }
-        v.provider_says_retry = run->verdict->provider_says_retry;
-        v.provider_says_stop = run->verdict->provider_says_stop;
-    }
-    snprintf(v.request_id, sizeof(v.request_id), "%s", run->request_id);
+    classify_answer(run->provider->preset, run->head, run->status, buf_span(&run->body), clock_wall_ms(), &v);
+    text_copy(v.request_id, sizeof(v.request_id), span_str(run->request_id));
     fail(run, &v);
 }
 
@@ -376,7 +365,7 @@ static void end_stream(struct run *run, pd_err err, const char *why)
     case ANSWER_CUT:
         if (err) {
             classify_transport(err, why, true, &v);
-            snprintf(v.request_id, sizeof(v.request_id), "%s", run->request_id);
+            text_copy(v.request_id, sizeof(v.request_id), span_str(run->request_id));
             fail(run, &v);
         } else {
             fail_as(run, FAILURE_CUT, "the stream ended without its end mark");
@@ -412,7 +401,7 @@ static void on_end(void *ctx, pd_err err, const char *why)
         end_refused(run);           /* its status is known, whatever became of its body */
     } else if (err) {
         classify_transport(err, why, run->mode != RUN_WAITING, &v);
-        snprintf(v.request_id, sizeof(v.request_id), "%s", run->request_id);
+        text_copy(v.request_id, sizeof(v.request_id), span_str(run->request_id));
         fail(run, &v);
     } else if (buf_size(&run->body) == 0) {
         fail_as(run, FAILURE_EMPTY, "the answer has no body");

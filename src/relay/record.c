@@ -1,10 +1,9 @@
 /* What is counted, logged and remembered when an attempt or a call ends. */
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/text.h"
 #include "relay/relay_priv.h"
 #include "relay/relay_view.h"
-
-#include <stdio.h>
 
 void log_attempt_end(struct relay *r, const struct run *run, const struct verdict *v, const char *how)
 {
@@ -22,9 +21,9 @@ void log_attempt_end(struct relay *r, const struct run *run, const struct verdic
 static void describe(const struct relay *r, uint64_t took_ms, struct call_record *rec)
 {
     const struct call *c = &r->call;
-    snprintf(rec->id, sizeof(rec->id), "%s", r->id);
-    snprintf(rec->route, sizeof(rec->route), "%s", route_used(r->route)->name);
-    snprintf(rec->key, sizeof(rec->key), "%s", r->what.key ? r->what.key->name : "");
+    text_copy(rec->id, sizeof(rec->id), span_str(r->id));
+    text_copy(rec->route, sizeof(rec->route), span_str(route_used(r->route)->name));
+    text_copy(rec->key, sizeof(rec->key), span_str(r->what.key ? r->what.key->name : ""));
     rec->began_wall_ms = r->began_wall_ms;
     rec->took_ms = (uint32_t)took_ms;
     rec->overhead_us = (uint32_t)r->overhead_us;
@@ -47,7 +46,7 @@ static void describe(const struct relay *r, uint64_t took_ms, struct call_record
             .ended_ms = a->ended_ms ? (uint32_t)(a->ended_ms - c->began_ms) : 0,
         };
         if (r->ids[i])
-            snprintf(rec->attempts[i].request_id, sizeof(rec->attempts[i].request_id), "%s", r->ids[i]);
+            text_copy(rec->attempts[i].request_id, sizeof(rec->attempts[i].request_id), span_str(r->ids[i]));
     }
 }
 

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/mem.h"
+#include "base/text.h"
 
 #include <stdio.h>
 
@@ -410,8 +411,11 @@ static void give_id(struct relay *r)
     list_push(&g->calls, &r->node);
     fleet_unlock(g->fleet);
     struct rnd mix = {g->id_seed + n};
-    snprintf(r->id, sizeof(r->id), "c-%016llx", (unsigned long long)rnd_next(&mix));
-    snprintf(r->scope.ids, sizeof(r->scope.ids), "call=%s", r->id);
+    struct text id = text_in(r->id, sizeof(r->id)), ids = text_in(r->scope.ids, sizeof(r->scope.ids));
+    text_str(&id, "c-");
+    text_hex16(&id, rnd_next(&mix));
+    text_str(&ids, "call=");
+    text_str(&ids, r->id);
 }
 
 static struct relay *relay_new(struct worker *w, struct request *rq, const struct relay_request *what)

@@ -33,18 +33,15 @@ struct run {
     enum run_mode mode;
     int status;
     bool over;                           /* no events for it any more */
-    bool asked_stream, content_type_sse, has_content_type;
+    bool asked_stream, content_type_sse;
     bool produced;                       /* the call knows of output */
-    bool failing;                        /* an error object was read; `verdict` has it */
-    bool ended_by_reader;                /* the answer was whole before its bytes were */
     struct answer *answer;               /* RUN_STREAM */
     struct collector *collector;         /* RUN_STREAM for a client that does not stream */
     struct buf body;                     /* RUN_WHOLE, RUN_REFUSED, RUN_SNIFFING; RUN_STREAM: its beginning */
     struct buf held;                     /* events for the client that wait for the first output */
-    struct verdict *verdict;             /* of a failure read in the answer; from the call's arena */
+    struct http1_head *head;             /* RUN_REFUSED: the head, which belongs to its body; from the call's arena, NULL when out of memory */
     uint64_t started_us, head_us, output_us;
     char request_id[64];
-    char content_type[64];
 };
 
 /* A failure to tell the client. */

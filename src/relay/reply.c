@@ -1,6 +1,7 @@
 /* The client's side of a call: what it sees, and that it never sees a broken answer as a whole one. */
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/text.h"
 #include "relay/relay_priv.h"
 
 #include <stdio.h>
@@ -20,14 +21,17 @@ static void put(struct reply_head *h, const char *name, const char *value)
         h->list[h->count++] = (struct header){span_str(name), span_str(value)};
 }
 
-/* A model's name comes from outside: only what cannot end a quoted string or a header is repeated. */
+/* How long the request waited for its attempt, the provider for its first token, and perdure itself worked; in milliseconds. */
 static void put_timing(struct relay *r, const struct run *run, struct reply_head *h)
 {
     uint64_t now = loop_now_us(r->w->loop);
-    double queue = run ? (double)(run->started_us - r->read_us) / 1e3 : (double)(now - r->read_us) / 1e3;
-    double upstream = run && run->output_us ? (double)(run->output_us - run->started_us) / 1e3 : 0;
-    snprintf(h->timing, sizeof(h->timing), "queue;dur=%.3f, ttft;dur=%.3f, perdure;dur=%.3f", queue, upstream,
-             (double)r->overhead_us / 1e3);
+    struct text t = text_in(h->timing, sizeof(h->timing));
+    text_str(&t, "queue;dur=");
+    text_thousandths(&t, (run ? run->started_us : now) - r->read_us);
+    text_str(&t, ", ttft;dur=");
+    text_thousandths(&t, run && run->output_us ? run->output_us - run->started_us : 0);
+    text_str(&t, ", perdure;dur=");
+    text_thousandths(&t, r->overhead_us);
     put(h, "Server-Timing", h->timing);
 }
 
@@ -40,7 +44,8 @@ static void common_head(struct relay *r, const struct run *run, struct reply_hea
         put(h, "x-perdure-model", run->target->model);
         put(h, "x-perdure-provider-request-id", run->request_id);
     }
-    snprintf(h->attempts, sizeof(h->attempts), "%u", r->call.attempts_count);
+    struct text t = text_in(h->attempts, sizeof(h->attempts));
+    text_u64(&t, r->call.attempts_count);
     put(h, "x-perdure-attempts", h->attempts);
     put_timing(r, run, h);
 }
