@@ -39,7 +39,7 @@ struct run {
     struct collector *collector;         /* RUN_STREAM for a client that does not stream */
     struct buf body;                     /* RUN_WHOLE, RUN_REFUSED, RUN_SNIFFING; RUN_STREAM: its beginning */
     struct buf held;                     /* events for the client that wait for the first output */
-    struct http1_head *head;             /* RUN_REFUSED: the head, which belongs to its body; from the call's arena, NULL when out of memory */
+    const struct http1_head *head;             /* RUN_REFUSED: the head, which belongs to its body; from the call's arena, NULL when out of memory */
     uint64_t started_us, head_us, output_us;
     char request_id[64];
 };
