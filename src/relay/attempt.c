@@ -470,6 +470,9 @@ pd_err run_start(struct relay *r, int attempt)
         run_free(run);
         return e;
     }
+    fleet_lock(r->w->gateway->fleet);
+    r->w->gateway->spoken[t->id] = r->what.codec;
+    fleet_unlock(r->w->gateway->fleet);
     *place = run;
     meter_add(r->w->meter, METER_REQUESTS, 1, LABELS(RUN_LABELS(run)));
     meter_shift(r->w->meter, METER_TARGET_RUNNING, 1, LABELS(RUN_LABELS(run)));

@@ -18,6 +18,7 @@
 
 #include <stdatomic.h>
 
+struct codec;
 struct routing;
 struct call_record;
 
@@ -35,6 +36,7 @@ struct conf_ref *conf_ref_drop(struct conf_ref *r);          /* NULL is fine; re
 struct gateway {
     struct fleet *fleet;
     struct catalog catalog;                    /* under the fleet's lock */
+    const struct codec *spoken[FLEET_TARGETS_MAX]; /* by target id: what it was last asked, so what it can be probed with; NULL: chat */
     struct list calls;                         /* running struct relay, by `node`; under the fleet's lock */
     struct call_record *recent[RECENT_CALLS];  /* ended calls, a ring; under the fleet's lock */
     unsigned recent_next;

@@ -4,9 +4,8 @@
 #include "base/mem.h"
 #include "dialect/codec.h"
 #include "dialect/models.h"
+#include "parse/put.h"
 #include "relay/small.h"
-
-#include <stdio.h>
 
 enum {
     PROBE_TIMEOUT_MS = 15000,
@@ -86,32 +85,35 @@ static void on_probe(void *ctx, const struct small_answer *a)
     look(of);
 }
 
-static void probe(struct prober *p, struct target *t)
+static void probe(struct prober *of, struct target *t)
 {
-    struct worker *w = p->w;
-    char body[600];
+    struct worker *w = of->w;
     struct verdict v;
     const struct conf_provider *provider = routing_provider(w->routing, t);
-    struct probe *one = provider ? probe_new(p) : NULL;
+    struct probe *one = provider ? probe_new(of) : NULL;
     if (!one) {
         classify_as(FAILURE_OURS, provider ? "out of memory" : "its provider is no longer configured", &v);
-        probe_result(p, t, &v);
+        probe_result(of, t, &v);
         return;
     }
     one->target = t;
     one->preset = provider->preset;
-    struct buf model = {0};
-    pd_err e = json_put_str(&model, span_str(t->model));
-    snprintf(body, sizeof(body), "{\"model\":%.*s,\"messages\":[{\"role\":\"user\",\"content\":\"ping\"}],\"max_tokens\":1}",
-             SPAN_FMT(span_upto(buf_span(&model), 480)));
-    buf_done(&model);
+    const struct codec *codec = w->gateway->spoken[t->id];
+    bool embeds = codec == &codec_openai_embeddings;
+    struct buf body = {0};
+    struct put p = put_into(&body);
+    put_text(&p, "{\"model\":");
+    put_json(&p, span_str(t->model));
+    put_text(&p, embeds ? ",\"input\":\"ping\"}" : ",\"messages\":[{\"role\":\"user\",\"content\":\"ping\"}],\"max_tokens\":1}");
+    pd_err e = p.err;
     if (!e)
-        e = small_start(w, w->routing, provider, codec_openai_chat.path, span_str(body), PROBE_ANSWER_MAX, PROBE_TIMEOUT_MS, on_probe, one,
-                        &one->small);
+        e = small_start(w, w->routing, provider, embeds ? codec->path : codec_openai_chat.path, buf_span(&body), PROBE_ANSWER_MAX,
+                        PROBE_TIMEOUT_MS, on_probe, one, &one->small);
+    buf_done(&body);
     if (e) {
         probe_free(one);
         classify_as(FAILURE_OURS, pd_err_text(e), &v);
-        probe_result(p, t, &v);
+        probe_result(of, t, &v);
     }
 }
 
