@@ -179,18 +179,25 @@ static struct span next_piece(struct span *rest)
     return line;
 }
 
+enum { JOINED_FAULTS_MAX = 16 }; /* in one event; each costs a look at all that follows */
+
 static pd_err take_pieces(struct answer *an, struct span data)
 {
+    unsigned faults = 0;
     while (data.n) {
-        struct span piece = next_piece(&data);
         struct json obj;
         pd_err e;
+        if (faults == JOINED_FAULTS_MAX)
+            return give_malformed(an, data);
+        struct span piece = next_piece(&data);
         if (is_done(piece))
             e = give_done(an, SPAN_NONE, JOINED);
         else if (whole_object(piece, &obj))
             e = give_object(an, obj, SPAN_NONE, JOINED, false);
-        else
+        else {
             e = give_malformed(an, piece);
+            faults++;
+        }
         if (e)
             return e;
     }

@@ -388,7 +388,7 @@ static void see_choice(struct chat_reader *r, int64_t choice)
 
 static pd_err read_choice(struct chat_reader *r, struct json v, unsigned *holds, struct json *error)
 {
-    struct json index = {0}, delta = {0}, message = {0}, finish = {0}, m;
+    struct json index = {0}, delta = {0}, message = {0}, finish = {0}, usage = {0}, m;
     struct json_walk w;
     struct span key;
     int64_t choice;
@@ -402,6 +402,8 @@ static pd_err read_choice(struct chat_reader *r, struct json v, unsigned *holds,
             message = m;
         else if (json_key_is(key, "finish_reason"))
             finish = m;
+        else if (json_key_is(key, "usage"))
+            usage = m; /* Moonshot */
         else if (json_key_is(key, "error") && m.type == JSON_OBJECT && error->type == JSON_NONE)
             *error = v; /* OpenRouter: the error of one choice */
     }
@@ -411,6 +413,8 @@ static pd_err read_choice(struct chat_reader *r, struct json v, unsigned *holds,
         choice = 0;
     see_choice(r, choice);
     pd_err e = read_delta(r, choice, delta.type == JSON_OBJECT ? delta : message);
+    if (!e)
+        e = take_usage(r, usage, holds);
     if (!e && json_inner(finish).n) {
         *holds |= ANSWER_FINISH;
         e = take_finish(r, choice, finish);

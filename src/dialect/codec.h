@@ -14,16 +14,19 @@
 /* ---- requests ------------------------------------------------------------ */
 
 /* What routing needs to know of a request, and where its changing spans stand. Spans point into the body or the arena. */
+enum { PREFIX_MAX = 64 * 1024 };
+
 struct request_facts {
     struct span body;
     struct span model;             /* text; empty when absent */
     bool stream;                   /* the client wants a stream */
     bool include_usage;            /* and asked for usage in it */
-    bool tools, images, reasoning; /* asks for reasoning (reasoning_effort and relatives) */
+    bool tools, reasoning;         /* asks for reasoning (reasoning_effort and relatives) */
     bool many;                     /* n > 1 */
     int64_t max_tokens;            /* -1: not said */
-    unsigned messages;
-    uint64_t prefix_hash;          /* of the conversation's beginning (all up to and with the first user message): the same in every turn */
+    uint64_t prefix_hash;          /* of the conversation's beginning (up to and with its first user message, of which
+                                      PREFIX_MAX bytes are looked at): the same in every turn */
+    bool continues;                /* something follows that beginning: this is not the conversation's first turn */
     struct span user;              /* a session hint, empty when none: prompt_cache_key, else metadata.session_id or .conversation_id,
                                     * else "user", which all of an application may share */
     /* sites: byte ranges of values in the body; of duplicates all are listed (at most this many, more is PD_INVALID) */

@@ -293,7 +293,7 @@ static pd_err merge_item(struct merge *m, struct merge_node *array, struct json 
     int64_t index = -1;
     bool tree = item.type == JSON_OBJECT && (place == MERGE_PART || place == MERGE_TOOLS);
     if (tree && json_i64(json_get(item, "index"), &index) && index >= 0) {
-        if (array->count >= MERGE_MEMBERS_MAX)
+        if (array->count >= MERGE_ITEMS_MAX)
             return PD_TOOBIG;
         n = item_at(array, item, index, place);
     } else if (tree) {

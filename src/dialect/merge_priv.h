@@ -43,7 +43,10 @@ struct merge {
     struct buf scratch;
 };
 
-enum { MERGE_MEMBERS_MAX = 4096 }; /* members of one object, and items of an array that is searched; more is PD_TOOBIG */
+enum {
+    MERGE_MEMBERS_MAX = 512,       /* members of one object; more is PD_TOOBIG */
+    MERGE_ITEMS_MAX = 4096,        /* items of an array that is searched by index */
+};
 
 void merge_init(struct merge *m, size_t limit_bytes);
 void merge_done(struct merge *m);

@@ -8,26 +8,23 @@
 
 /* ---- requests ---------------------------------------------------------------- */
 
-/* Reads the messages once: how many, where the conversation's beginning ends, and whether any part is an image. */
+/* Where the conversation's beginning ends. Only so much of it is looked at that a long prompt is not read twice; what lies beyond is taken
+ * for a conversation that goes on. */
 static void take_messages(struct request_facts *f, struct json messages)
 {
     struct json_walk w;
     struct json message;
-    const char *prefix_end = NULL;
-    f->messages = 0;
-    json_walk_init(&w, messages);
+    struct span prefix = span_upto(messages.raw, PREFIX_MAX);
+    f->continues = prefix.n < messages.raw.n;
+    json_walk_doc(&w, prefix);
     while (json_walk_next(&w, NULL, &message)) {
-        f->messages++;
-        if (!prefix_end && json_is(json_get(message, "role"), "user"))
-            prefix_end = message.raw.p + message.raw.n;
+        if (!json_is(json_get(message, "role"), "user"))
+            continue;
+        prefix.n = (size_t)(message.raw.p + message.raw.n - prefix.p);
+        f->continues = json_walk_next(&w, NULL, &message) || prefix.n + w.rest.n < messages.raw.n - 1;
+        break;
     }
-    struct span prefix = messages.raw;
-    if (prefix_end)
-        prefix.n = (size_t)(prefix_end - prefix.p);
     f->prefix_hash = hash_bytes(prefix, 0);
-    /* With its quotes: inside a text they would be escaped, so this is a key or a whole value. */
-    static const char image[] = "\"image_url\"";
-    f->images = memmem(messages.raw.p, messages.raw.n, image, sizeof(image) - 1) != NULL;
 }
 
 static bool has_items(struct json list)
@@ -172,8 +169,10 @@ enum msg_finish finish_of_word(struct json word)
         {"function_call", MSG_FINISH_TOOL_CALLS},
         {"tool_use", MSG_FINISH_TOOL_CALLS},
         {"content_filter", MSG_FINISH_CONTENT_FILTER},
+        {"safety", MSG_FINISH_CONTENT_FILTER},
         {"insufficient_system_resource", MSG_FINISH_ERROR},
         {"error", MSG_FINISH_ERROR},
+        {"abort", MSG_FINISH_ERROR},
     };
     if (word.type != JSON_STRING || json_inner(word).n == 0)
         return MSG_FINISH_NONE;
