@@ -71,7 +71,6 @@ void exchange_end(struct exchange *x, pd_err err, const char *why)
     struct conn *k = x->conn;
     if (k && !err && reusable(x)) {
         x->conn = NULL;
-        buf_done(&k->held);
         origin_put_idle(x->o, k);
     }
     exchange_abort(x);
@@ -316,10 +315,9 @@ void exchange_set_out(struct exchange *x)
 
 void exchange_lost(struct exchange *x, pd_err err)
 {
-    if (x->info.reused && !x->answered && !x->retried && (err == PD_CLOSED || err == PD_CUT || err == PD_RESET || err == PD_IO)) {
+    if (x->info.reused && !x->answered && (err == PD_CLOSED || err == PD_CUT || err == PD_RESET || err == PD_IO)) {
         upstream_close(x->conn);
         x->conn = NULL;
-        x->retried = true;
         x->part = 0;
         x->part_at = 0;
         x->head_seen = 0;

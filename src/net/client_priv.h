@@ -122,7 +122,7 @@ struct exchange {
     size_t part_at;
     unsigned interim;
     size_t head_seen;
-    bool begun, ended, paused, fresh, head_request, retried;
+    bool begun, ended, paused, fresh, head_request;
     bool sent, told_sent, answered;  /* answered: the first byte of an answer came */
     bool no_more;                    /* refused before all was sent: the rest stays here */
     bool send_blocked, keep;

@@ -31,8 +31,6 @@ static void took_head(struct exchange *x, const struct http1_head *head)
         x->send_blocked = false;
         timer_stop(x->c->loop, &x->deadline);
     }
-    if (!x->sent)
-        x->keep = false;
     x->h.on_head(x->ctx, head);
 }
 

@@ -294,17 +294,18 @@ static void an_early_refusal_is_delivered_and_the_rest_not_sent(void **state)
         {"HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nbig", false, 0},
         {"HTTP/1.1 401 Unauthorized\r\nContent-Length: 3\r\n\r\nbig", true, 0},
         {"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 3\r\n\r\nbig", true, 0},
+        {"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbig", false, 0},   /* whole before the request was: not to be kept */
     };
     static const size_t large = 48 << 20;
     char *bytes = calloc(1, large);
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < 8; i++) {
         struct drive d;
         struct peer p;
         struct got g = {0};
-        struct early *e = &rows[i % 3];
+        struct early *e = &rows[i % 4];
         struct span body = span_of(bytes, large);
         drive_init(&d);
-        if (i < 3)
+        if (i < 4)
             peer_init(&p);
         else
             peer_init_tls(&p, tls);
@@ -323,6 +324,49 @@ static void an_early_refusal_is_delivered_and_the_rest_not_sent(void **state)
         peer_join(&p);
         assert_true(e->received < large / 2);
     }
+    free(bytes);
+}
+
+static void refuses_slowly(struct peer *p, void *arg)
+{
+    struct link *k = peer_accept(p);
+    char c[1000];
+    (void)arg;
+    peer_check(p, link_read(k, c, 1000) > 0);
+    peer_check(p, link_send(k, "HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nb"));
+    peer_wait(p);
+    peer_check(p, link_send(k, "ig"));
+    peer_check(p, link_closed(k));
+    link_close(k);
+}
+
+static void nothing_more_is_sent_once_the_refusal_began(void **state)
+{
+    (void)state;
+    struct drive d;
+    struct peer p;
+    struct got g = {0};
+    size_t large = 32 << 20;
+    char *bytes = calloc(1, large);
+    struct span body = span_of(bytes, large);
+    drive_init(&d);
+    peer_init(&p);
+    peer_run(&p, refuses_slowly, NULL);
+    struct origin *o = any_origin(&d, p.url, "");
+    drive_post(&d, o, &g, &body, 1);
+    DRIVE_UNTIL(&d, g.body_bytes == 1);
+    drive_settle(&d);
+    assert_true(g.x->no_more);
+    assert_false(g.x->conn->watch.wanted & WATCH_WRITE);
+    assert_false(g.x->deadline.armed);
+    peer_go(&p);
+    DRIVE_UNTIL(&d, g.ends);
+    assert_int_equal(g.err, PD_OK);
+    assert_string_equal(g.body, "big");
+    got_done(&g);
+    origin_unref(o);
+    drive_done(&d);
+    peer_join(&p);
     free(bytes);
 }
 
@@ -492,6 +536,7 @@ int main(void)
         cmocka_unit_test(a_cancel_inside_a_callback_is_the_last_one),
         cmocka_unit_test(on_end_may_start_the_next_and_drop_the_origin),
         cmocka_unit_test(an_early_refusal_is_delivered_and_the_rest_not_sent),
+        cmocka_unit_test(nothing_more_is_sent_once_the_refusal_began),
         cmocka_unit_test(a_success_that_begins_early_gets_the_whole_request),
         cmocka_unit_test(a_pause_reaches_the_provider_and_holds_little),
         cmocka_unit_test(a_cancel_while_paused_is_seen_by_the_provider),
