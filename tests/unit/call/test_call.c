@@ -1,0 +1,622 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "call/call.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { S = 1000, MIN = 60 * S, NOW = 1000 * 1000, TARGETS = 3 };
+
+/* A story: what happens when, and which actions it must cause, to the letter.
+ *
+ *   out N      attempt N gives its first output       done N    its answer is whole
+ *   move N     more output                            gone      the client leaves
+ *   fail N CLASS [after MS] [stop|retry]              wake      at the time given
+ *   next       the call is woken at call_next(), which must lie in [at, most]
+ *
+ * A '*' in them: whatever follows. Actions are written as: start N@T (same) (hedge), cancel N, commit N, finish N, fail CLASS N MS, break CLASS N. */
+struct step {
+    const char *event;
+    uint64_t at, most;             /* since the call began; 0: when the last event was */
+    const char *want;
+};
+struct fixture {
+    struct fleet *fleet;
+    struct settings settings;
+    struct route route;
+    struct call_want want;
+    struct call call;
+    struct target *t[TARGETS];
+};
+struct story {
+    const char *name;
+    void (*prepare)(struct fixture *f);
+    struct step steps[16];
+    enum call_outcome outcome;
+    bool goes_on;                  /* not over at the end */
+};
+
+static void begin(struct fixture *f)
+{
+    *f = (struct fixture){0};
+    settings_default(&f->settings);
+    f->settings.ttft_adaptive = 0;
+    f->fleet = fleet_new(9);
+    assert_non_null(f->fleet);
+    f->route = (struct route){.name = "r", .strategy = STRATEGY_PRIORITY, .count = TARGETS};
+    f->want = (struct call_want){.route = &f->route, .streamed = true, .ttft_ms = UINT64_MAX};
+}
+
+static void settle(struct fixture *f)
+{
+    f->route.settings = f->settings;
+    for (unsigned i = 0; i < f->route.count; i++) {
+        char name[16];
+        snprintf(name, sizeof(name), "p%u", i);
+        assert_int_equal(fleet_target(f->fleet, name, "m", &f->settings, &f->t[i]), PD_OK);
+        f->route.targets[i] = (struct route_target){.target = f->t[i], .weight = 1, .settings = f->settings};
+    }
+}
+
+static enum failure class_of(const char *name)
+{
+    for (int i = 0; i < FAILURE_COUNT; i++)
+        if (strcmp(failure_row((enum failure)i)->name, name) == 0)
+            return (enum failure)i;
+    fail_msg("no such class: %s", name);
+    return FAILURE_NONE;
+}
+
+static void write_actions(const struct fixture *f, const struct call_actions *acts, char *out, size_t n)
+{
+    size_t at = 0;
+    out[0] = '\0';
+    for (unsigned i = 0; i < acts->count && at < n; i++) {
+        const struct call_action *a = &acts->list[i];
+        const char *comma = i ? ", " : "", *class = failure_row(a->failure)->name;
+        switch (a->act) {
+        case CALL_START:
+            at += (size_t)snprintf(out + at, n - at, "%sstart %d@%d%s%s", comma, a->attempt, f->call.attempts[a->attempt].target,
+                                   a->same_target ? " same" : "", a->hedge ? " hedge" : "");
+            break;
+        case CALL_CANCEL:
+            at += (size_t)snprintf(out + at, n - at, "%scancel %d", comma, a->attempt);
+            break;
+        case CALL_COMMIT:
+            at += (size_t)snprintf(out + at, n - at, "%scommit %d", comma, a->attempt);
+            break;
+        case CALL_FINISH:
+            at += (size_t)snprintf(out + at, n - at, "%sfinish %d", comma, a->attempt);
+            break;
+        case CALL_FAIL:
+            at += (size_t)snprintf(out + at, n - at, "%sfail %s %d %llu", comma, class, a->attempt, (unsigned long long)a->retry_after_ms);
+            break;
+        case CALL_BREAK:
+            at += (size_t)snprintf(out + at, n - at, "%sbreak %s %d", comma, class, a->attempt);
+            break;
+        }
+    }
+}
+
+static void fail_event(struct fixture *f, const char *event, int n, uint64_t now, struct call_actions *acts)
+{
+    struct verdict v = {0};
+    char class[32] = "", word[16] = "";
+    unsigned long long after = 0;
+    sscanf(event, "fail %*d %31s after %llu", class, &after);
+    sscanf(event, "fail %*d %*s %15s", word);
+    v.failure = class_of(class);
+    v.has_retry_after = after > 0;
+    v.retry_after_ms = after;
+    v.provider_says_stop = strcmp(word, "stop") == 0;
+    v.provider_says_retry = strcmp(word, "retry") == 0;
+    call_failed(&f->call, n, &v, now, acts);
+}
+
+static uint64_t happen(struct fixture *f, const char *story, const struct step *s, uint64_t now)
+{
+    struct call_actions acts = {.count = 0};
+    if (s->at && strcmp(s->event, "next") != 0)
+        now = NOW + s->at;
+    int n = 0;
+    sscanf(s->event, "%*s %d", &n);
+    if (strncmp(s->event, "out", 3) == 0) {
+        call_output(&f->call, n, now, &acts);
+    } else if (strncmp(s->event, "move", 4) == 0) {
+        call_moved(&f->call, n, now);
+    } else if (strncmp(s->event, "done", 4) == 0) {
+        call_complete(&f->call, n, now, &acts);
+    } else if (strncmp(s->event, "gone", 4) == 0) {
+        call_gone(&f->call, now, &acts);
+    } else if (strncmp(s->event, "fail", 4) == 0) {
+        fail_event(f, s->event, n, now, &acts);
+    } else if (strcmp(s->event, "wake") == 0) {
+        call_wake(&f->call, now, &acts);
+    } else if (strcmp(s->event, "next") == 0) {
+        now = call_next(&f->call);
+        uint64_t most = s->most ? s->most : s->at;
+        if (now < NOW + s->at || now > NOW + most)
+            fail_msg("%s: next is after %lld ms", story, (long long)(now - NOW));
+        call_wake(&f->call, now, &acts);
+        if (f->call.state != CALL_OVER)
+            assert_true(call_next(&f->call) > now);
+    } else {
+        fail_msg("%s: no such event: %s", story, s->event);
+    }
+    char got[400];
+    write_actions(f, &acts, got, sizeof(got));
+    size_t same = strcspn(s->want, "*");
+    if (s->want[same] ? strncmp(got, s->want, same) != 0 : strcmp(got, s->want) != 0)
+        fail_msg("%s: after \"%s\" at %lld ms:\n  got:  %s\n  want: %s", story, s->event, (long long)(now - NOW), got, s->want);
+    return now;
+}
+
+static void tell(const struct story *st)
+{
+    struct fixture f;
+    begin(&f);
+    if (st->prepare)
+        st->prepare(&f);
+    settle(&f);
+    struct call_actions acts;
+    call_begin(&f.call, f.fleet, &f.want, NOW, &acts);
+    char got[400];
+    write_actions(&f, &acts, got, sizeof(got));
+    bool own_begin = st->steps[0].event && strcmp(st->steps[0].event, "begin") == 0;
+    const char *first = own_begin ? st->steps[0].want : "start 0@0";
+    if (strcmp(got, first) != 0)
+        fail_msg("%s: it begins with: %s", st->name, got);
+    uint64_t now = NOW;
+    for (const struct step *s = st->steps; s->event; s++)
+        if (strcmp(s->event, "begin") != 0)
+            now = happen(&f, st->name, s, now);
+    if (st->goes_on ? f.call.state == CALL_OVER : f.call.state != CALL_OVER || f.call.outcome != st->outcome)
+        fail_msg("%s: it is %s, %s", st->name, call_state_name(f.call.state), call_outcome_name(f.call.outcome));
+    if (f.call.state == CALL_OVER) {
+        assert_true(call_next(&f.call) == CLOCK_NEVER);
+        for (unsigned i = 0; i < f.route.count; i++)
+            assert_int_equal(f.t[i]->running, 0);
+    }
+    fleet_free(f.fleet);
+}
+
+static void collected(struct fixture *f) { f->want.streamed = false; }
+static void one_target(struct fixture *f) { f->route.count = 1; }
+static void two_targets(struct fixture *f) { f->route.count = 2; }
+static void no_target(struct fixture *f) { f->route.count = 0; }
+static void no_fallback(struct fixture *f) { f->want.no_fallback = true; }
+static void one_attempt(struct fixture *f) { f->settings.attempts = 1; }
+static void no_retries(struct fixture *f) { f->settings.retry_budget = 0; }
+static void no_hedges(struct fixture *f) { f->settings.hedge_budget = 0; }
+static void no_hold(struct fixture *f) { f->settings.retry_after_max = 0, f->route.count = 1; }
+static void no_stall(struct fixture *f) { f->settings.stall = 0; }
+static void no_ttft(struct fixture *f) { f->settings.ttft = 0; }
+static void short_deadline(struct fixture *f) { f->want.deadline_ms = 5 * S, f->settings.ttft = 0; }
+static void tiny_backoff_one_target(struct fixture *f) { f->settings.backoff_max = 1500, f->route.count = 1; }
+static void broke(struct fixture *f)
+{
+    f->settings.retry_budget = 1;
+    while (budget_spend(fleet_retry_budget(f->fleet)))
+        ;
+}
+static void broke_and_alone(struct fixture *f) { broke(f), f->route.count = 1; }
+static void wish(struct fixture *f) { f->want.ttft_ms = 300; }
+
+static const struct story stories[] = {
+    /* the good ways */
+    {"an answer is shown as it comes", NULL, {{"out 0", 100, 0, "commit 0"}, {"move 0", 200, 0, ""}, {"done 0", 300, 0, "finish 0"}}, CALL_COMPLETE, false},
+    {"a collected one when it is whole", collected, {{"out 0", 100, 0, ""}, {"done 0", 300, 0, "commit 0, finish 0"}}, CALL_COMPLETE, false},
+    {"an answer without output before its end", NULL, {{"done 0", 300, 0, "commit 0, finish 0"}}, CALL_COMPLETE, false},
+
+    /* the same target first */
+    {"one more try on the same target, then the next", NULL,
+     {{"fail 0 server_error", 50, 0, ""}, {"next", 850, 1250, "start 1@0 same"}, {"fail 1 server_error", 2000, 0, "start 2@1"},
+      {"out 2", 2100, 0, "commit 2"}, {"done 2", 2200, 0, "finish 2"}}, CALL_COMPLETE, false},
+    {"its Retry-After comes before the backoff", NULL, {{"fail 0 server_error after 7000", 50, 0, ""}, {"next", 7050, 0, "start 1@0 same"}}, CALL_COMPLETE, true},
+    {"one longer than backoff_max sends it elsewhere", NULL, {{"fail 0 server_error after 31000", 50, 0, "start 1@1"}}, CALL_COMPLETE, true},
+    {"x-should-retry: false sends it elsewhere", NULL, {{"fail 0 server_error stop", 50, 0, "start 1@1"}}, CALL_COMPLETE, true},
+    {"x-should-retry: true makes it try the same first", NULL, {{"fail 0 overloaded retry", 50, 0, ""}, {"next", 850, 1250, "start 1@0 same"}}, CALL_COMPLETE, true},
+    {"but not where it cannot help", NULL, {{"fail 0 tls retry", 50, 0, "start 1@1"}}, CALL_COMPLETE, true},
+    {"without tries left it goes elsewhere", one_attempt, {{"fail 0 server_error", 50, 0, "start 1@1"}}, CALL_COMPLETE, true},
+    {"without budget it goes elsewhere", broke, {{"fail 0 server_error", 50, 0, "start 1@1"}}, CALL_COMPLETE, true},
+    {"with the budget off too", no_retries, {{"fail 0 server_error", 50, 0, "start 1@1"}}, CALL_COMPLETE, true},
+    {"without budget and alone it ends", broke_and_alone, {{"fail 0 server_error", 50, 0, "fail server_error 0 1000"}}, CALL_CUT_BEFORE, false},
+    {"alone it tries as often as it may, waiting longer each time", one_target,
+     {{"fail 0 server_error", 0, 0, ""}, {"next", 800, 1200, "start 1@0 same"}, {"fail 1 server_error", 2000, 0, ""},
+      {"next", 3600, 4800, "start 2@0 same"}, {"fail 2 server_error", 5000, 0, "fail server_error 2 1000"}}, CALL_CUT_BEFORE, false},
+    {"the backoff has a most", tiny_backoff_one_target,
+     {{"fail 0 server_error", 0, 0, ""}, {"next", 800, 1200, "start 1@0 same"}, {"fail 1 server_error", 2000, 0, ""},
+      {"next", 3200, 3700, "start 2@0 same"}}, CALL_COMPLETE, true},
+
+    /* elsewhere first */
+    {"an overloaded one is left at once", NULL, {{"fail 0 overloaded", 50, 0, "start 1@1"}, {"fail 1 overloaded", 60, 0, "start 2@2"}}, CALL_COMPLETE, true},
+    {"a limit is waited out only when all are busy", two_targets,
+     {{"fail 0 rate_limited after 4000", 50, 0, "start 1@1"}, {"fail 1 rate_limited after 3000", 60, 0, ""},
+      {"next", 3060, 3500, "start 2@1 same"}}, CALL_COMPLETE, true},
+    {"a limit longer than retry_after_max is not waited out", one_target, {{"fail 0 rate_limited after 61000", 50, 0, "fail rate_limited 0 61000"}}, CALL_CUT_BEFORE, false},
+    {"nor is any with it off", no_hold, {{"fail 0 rate_limited after 1000", 50, 0, "fail rate_limited 0 1000"}}, CALL_CUT_BEFORE, false},
+    {"backoff is", no_hold, {{"fail 0 server_error", 50, 0, ""}, {"next", 850, 1250, "start 1@0 same"}}, CALL_COMPLETE, true},
+    {"a refused key is never tried again", two_targets,
+     {{"fail 0 auth", 50, 0, "start 1@1"}, {"fail 1 auth", 60, 0, "fail auth 1 300*"}}, CALL_CUT_BEFORE, false},
+
+    /* nowhere else */
+    {"a bad request is sent once", NULL, {{"fail 0 bad_request", 50, 0, "fail bad_request 0 0"}}, CALL_ERROR, false},
+    {"filtered content too", NULL, {{"fail 0 content_filtered", 50, 0, "fail content_filtered 0 0"}}, CALL_ERROR, false},
+    {"a prompt that is too long too", NULL, {{"fail 0 context_too_long", 50, 0, "fail context_too_long 0 0"}}, CALL_ERROR, false},
+    {"a route without targets says so", no_target, {{"begin", 0, 0, "fail overloaded -1 1000"}}, CALL_CUT_BEFORE, false},
+    {"no fallback: only the first target, with its retries", no_fallback,
+     {{"fail 0 server_error", 50, 0, ""}, {"next", 850, 1250, "start 1@0 same"}, {"fail 1 overloaded", 2000, 0, ""},
+      {"next", 3600, 4800, "start 2@0 same"}, {"fail 2 server_error", 5000, 0, "fail server_error 2 1000"}}, CALL_CUT_BEFORE, false},
+    {"our own trouble is not what is told", two_targets,
+     {{"fail 0 tls", 50, 0, "start 1@1"}, {"fail 1 internal", 60, 0, "fail tls 0 1000"}}, CALL_CUT_BEFORE, false},
+
+    /* hedges */
+    {"a late one gets another beside it; the first to answer wins", NULL,
+     {{"next", 2000, 0, "start 1@1 hedge"}, {"out 1", 2500, 0, "cancel 0, commit 1"}, {"out 0", 2600, 0, ""}, {"done 1", 3000, 0, "finish 1"}}, CALL_COMPLETE, false},
+    {"also when that is the late one", NULL, {{"next", 2000, 0, "start 1@1 hedge"}, {"out 0", 2500, 0, "cancel 1, commit 0"}}, CALL_COMPLETE, true},
+    {"three at most", NULL,
+     {{"next", 2000, 0, "start 1@1 hedge"}, {"next", 4000, 0, "start 2@2 hedge"}, {"out 2", 4500, 0, "cancel 0, cancel 1, commit 2"}}, CALL_COMPLETE, true},
+    {"an answer that is whole at once stops the others too", NULL, {{"next", 2000, 0, "start 1@1 hedge"}, {"done 0", 2500, 0, "cancel 1, commit 0, finish 0"}}, CALL_COMPLETE, false},
+    {"a hedge that fails is dropped and may be replaced", NULL,
+     {{"next", 2000, 0, "start 1@1 hedge"}, {"fail 1 server_error", 2100, 0, "start 2@2 hedge"}, {"fail 2 server_error", 2200, 0, ""},
+      {"out 0", 3000, 0, "commit 0"}}, CALL_COMPLETE, true},
+    {"without budget there is none", no_hedges, {{"next", 2000, 0, ""}, {"next", 4000, 0, ""}, {"next", 8000, 0, ""}}, CALL_COMPLETE, true},
+    {"without another target there is none", one_target, {{"next", 2000, 0, ""}, {"next", 4000, 0, ""}}, CALL_COMPLETE, true},
+    {"with the limit off there is none", no_ttft, {{"next", 60000, 0, "cancel 0, start 1@1"}}, CALL_COMPLETE, true},
+    {"no fallback, no hedge", no_fallback, {{"next", 2000, 0, ""}}, CALL_COMPLETE, true},
+    {"the client's own limit", wish, {{"next", 300, 0, "start 1@1 hedge"}}, CALL_COMPLETE, true},
+    {"a bad request stops the hedge as well", NULL, {{"next", 2000, 0, "start 1@1 hedge"}, {"fail 1 bad_request", 2100, 0, "cancel 0, fail bad_request 1 0"}}, CALL_ERROR, false},
+    {"a prompt too long for one may fit the other", NULL,
+     {{"next", 2000, 0, "start 1@1 hedge"}, {"fail 1 context_too_long", 2100, 0, "start 2@2 hedge"}, {"out 0", 2500, 0, "cancel 2, commit 0"}}, CALL_COMPLETE, true},
+    {"a hedge stopped for the winner may be asked when the winner breaks", collected,
+     {{"next", 2000, 0, "start 1@1 hedge"}, {"out 0", 2500, 0, "cancel 1"}, {"fail 0 overloaded", 2600, 0, "start 2@1"}}, CALL_COMPLETE, true},
+
+    /* time */
+    {"no first token: the attempt ends, the call goes on", no_ttft, {{"next", 60000, 0, "cancel 0, start 1@1"}, {"out 1", 61000, 0, "commit 1"}}, CALL_COMPLETE, true},
+    {"several without a first token", no_hedges, {{"wake", 60000, 0, "cancel 0, start 1@1"}, {"wake", 120000, 0, "cancel 1, start 2@2"}}, CALL_COMPLETE, true},
+    {"a stall while it is shown is told in the stream", NULL,
+     {{"out 0", 100, 0, "commit 0"}, {"move 0", 5000, 0, ""}, {"wake", 30100, 0, ""}, {"next", 35000, 0, "cancel 0, break stalled 0"}}, CALL_STALLED, false},
+    {"a stall before anything was shown is a change of target", collected,
+     {{"out 0", 100, 0, ""}, {"next", 30100, 0, "cancel 0, start 1@1"}, {"done 1", 31000, 0, "commit 1, finish 1"}}, CALL_COMPLETE, false},
+    {"with the stall limit off only the deadline counts", no_stall, {{"out 0", 100, 0, "commit 0"}, {"next", 30 * MIN, 0, "cancel 0, break timeout 0"}}, CALL_CUT_AFTER, false},
+    {"the deadline before output is an error", short_deadline, {{"next", 5000, 0, "cancel 0, fail timeout -1 1000"}}, CALL_CUT_BEFORE, false},
+    {"the deadline after it is told in the stream", short_deadline, {{"out 0", 100, 0, "commit 0"}, {"next", 5000, 0, "cancel 0, break timeout 0"}}, CALL_CUT_AFTER, false},
+    {"the deadline of a wait", short_deadline, {{"fail 0 server_error", 4900, 0, "start 1@1"}, {"next", 5000, 0, "cancel 1, fail timeout -1 1000"}}, CALL_CUT_BEFORE, false},
+    {"a failure after the deadline starts nothing, however late its timer", short_deadline, {{"fail 0 overloaded", 5001, 0, "fail timeout -1 1000"}}, CALL_CUT_BEFORE, false},
+    {"an early wake does nothing", NULL, {{"wake", 1, 0, ""}, {"wake", 1999, 0, ""}}, CALL_COMPLETE, true},
+
+    /* after output */
+    {"a cut is told in the stream", NULL, {{"out 0", 100, 0, "commit 0"}, {"fail 0 cut", 200, 0, "break cut 0"}}, CALL_CUT_AFTER, false},
+    {"a stall that the provider's side saw too", NULL, {{"out 0", 100, 0, "commit 0"}, {"fail 0 stalled", 200, 0, "break stalled 0"}}, CALL_STALLED, false},
+    {"a cut before anything was shown is tried again", collected, {{"out 0", 100, 0, ""}, {"fail 0 cut", 200, 0, ""}, {"next", 1000, 1400, "start 1@0 same"}}, CALL_COMPLETE, true},
+
+    /* the client leaves */
+    {"what runs is stopped", NULL, {{"next", 2000, 0, "start 1@1 hedge"}, {"gone", 2100, 0, "cancel 0, cancel 1"}}, CALL_CLIENT_GONE, false},
+    {"while waiting", NULL, {{"fail 0 server_error", 50, 0, ""}, {"gone", 60, 0, ""}}, CALL_CLIENT_GONE, false},
+    {"while it is shown", NULL, {{"out 0", 50, 0, "commit 0"}, {"gone", 60, 0, "cancel 0"}}, CALL_CLIENT_GONE, false},
+
+    /* too late */
+    {"events after the end do nothing", NULL,
+     {{"done 0", 50, 0, "commit 0, finish 0"}, {"out 0", 60, 0, ""}, {"done 0", 60, 0, ""}, {"fail 0 reset", 60, 0, ""}, {"gone", 60, 0, ""}, {"wake", MIN * 60, 0, ""}},
+     CALL_COMPLETE, false},
+    {"nor do those of an attempt that was stopped", NULL,
+     {{"next", 2000, 0, "start 1@1 hedge"}, {"out 1", 2100, 0, "cancel 0, commit 1"}, {"done 0", 2200, 0, ""}, {"fail 0 reset", 2200, 0, ""}, {"fail 7 reset", 2200, 0, ""}},
+     CALL_COMPLETE, true},
+};
+
+static void each_story_goes_as_told(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof(stories) / sizeof(stories[0]); i++)
+        tell(&stories[i]);
+}
+
+/* ---- every class, alone and with others */
+
+static void every_class_follows_its_row(void **state)
+{
+    (void)state;
+    for (int i = FAILURE_NONE + 1; i < FAILURE_COUNT; i++) {
+        const struct failure_row *row = failure_row((enum failure)i);
+        struct fixture f;
+        begin(&f);
+        settle(&f);
+        struct call_actions acts;
+        call_begin(&f.call, f.fleet, &f.want, NOW, &acts);
+        call_failed(&f.call, 0, &(struct verdict){.failure = (enum failure)i}, NOW + 10, &acts);
+        bool nowhere = !row->elsewhere || i == FAILURE_CONTEXT;
+        if (nowhere && row->same == SAME_NEVER) {
+            assert_int_equal(f.call.outcome, CALL_ERROR);
+            assert_int_equal(acts.list[0].failure, i);
+        } else if (row->same == SAME_FIRST) {
+            assert_int_equal(f.call.state, CALL_WAITING);
+            assert_int_equal(f.call.try_target, 0);
+        } else {
+            assert_int_equal(acts.count, 1);
+            assert_int_equal(f.call.attempts[1].target, 1);
+            assert_int_equal(f.call.used_up & 1, row->same == SAME_NEVER);
+        }
+        fleet_free(f.fleet);
+    }
+}
+
+/* ---- waiting for targets to come back */
+
+static void a_call_waits_for_the_first_target_that_comes_back(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    settle(&f);
+    for (unsigned i = 0; i < TARGETS; i++)
+        f.t[i]->rest_until_ms = NOW + (10 - i) * S;
+    struct call_actions acts;
+    call_begin(&f.call, f.fleet, &f.want, NOW, &acts);
+    assert_int_equal(acts.count, 0);
+    assert_int_equal(f.call.state, CALL_WAITING);
+    uint64_t next = call_next(&f.call);
+    assert_in_range(next, NOW + 8 * S, NOW + 9 * S);   /* spread, so that all that wait do not come at once */
+    call_wake(&f.call, next, &acts);
+    assert_int_equal(f.call.attempts[0].target, f.t[1]->rest_until_ms <= next ? 1 : 2);
+    assert_int_equal(f.call.waited_ms, next - NOW);
+    call_gone(&f.call, next, &acts);
+    fleet_free(f.fleet);
+}
+
+static void a_call_for_which_the_wait_is_too_long_is_told_how_long(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    f.route.count = 1;
+    settle(&f);
+    f.t[0]->rest_until_ms = NOW + 61 * S;
+    struct call_actions acts;
+    call_begin(&f.call, f.fleet, &f.want, NOW, &acts);
+    assert_int_equal(acts.list[0].act, CALL_FAIL);
+    assert_int_equal(acts.list[0].attempt, -1);
+    assert_int_equal(acts.list[0].failure, FAILURE_OVERLOAD);
+    assert_int_equal(acts.list[0].retry_after_ms, 61 * S);
+    fleet_free(f.fleet);
+}
+
+/* Forty calls wait for a breaker; it lets three in. The others wait on, never in step, and each is served in the end. */
+static void those_that_wait_for_trial_places_take_turns(void **state)
+{
+    (void)state;
+    enum { CALLS = 40 };
+    struct fixture f;
+    begin(&f);
+    f.route.count = 1;
+    f.settings.probe = 0;
+    settle(&f);
+    struct verdict bad = {.failure = FAILURE_TIMEOUT};
+    for (int i = 0; i < 3; i++)
+        target_end(f.t[0], &bad, false, target_start(f.t[0], NOW), NOW);
+    static struct call calls[CALLS];
+    struct call_actions acts;
+    for (int i = 0; i < CALLS; i++)
+        call_begin(&calls[i], f.fleet, &f.want, NOW, &acts);
+    unsigned served = 0, wakes = 0;
+    for (uint64_t now = NOW; now < NOW + 60 * S; now += 10)
+        for (int i = 0; i < CALLS; i++) {
+            if (calls[i].state == CALL_TRYING && now >= calls[i].attempts[0].started_ms + 400) {
+                call_complete(&calls[i], 0, now, &acts);
+                served++;
+            } else if (now >= call_next(&calls[i])) {
+                call_wake(&calls[i], now, &acts);
+                wakes++;
+            }
+            assert_true(f.t[0]->breaker.state != BREAKER_TRIAL || f.t[0]->breaker.trials_out <= 3);
+        }
+    assert_int_equal(served, CALLS);
+    assert_true(wakes < CALLS * 8);
+    assert_int_equal(f.t[0]->breaker.state, BREAKER_CLOSED);
+    fleet_free(f.fleet);
+}
+
+/* ---- what targets learn */
+
+static void losers_are_slow_only_past_their_own_limit(void **state)
+{
+    (void)state;
+    for (int late = 0; late < 2; late++) {
+        struct fixture f;
+        begin(&f);
+        f.want.ttft_ms = 500;   /* the client is in a hurry: no fault of the target */
+        settle(&f);
+        struct call_actions acts;
+        call_begin(&f.call, f.fleet, &f.want, NOW, &acts);
+        call_wake(&f.call, NOW + 500, &acts);
+        assert_true(acts.list[0].hedge);
+        call_output(&f.call, 1, NOW + (late ? 2000 : 1999), &acts);
+        assert_int_equal(f.call.attempts[0].state, late ? ATTEMPT_FAILED : ATTEMPT_CANCELLED);
+        assert_int_equal(f.t[0]->breaker.timed_out_count, late);
+        assert_int_equal(f.t[0]->ttft_ms.samples, late);
+        assert_int_equal(f.call.tries[0], late);
+        call_gone(&f.call, NOW + 3000, &acts);
+        assert_int_equal(f.t[1]->breaker.failed_count, 0);
+        fleet_free(f.fleet);
+    }
+}
+
+static void a_complete_answer_binds_its_session(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    f.want.session = 5;
+    settle(&f);
+    struct call_actions acts;
+    f.t[0]->rest_until_ms = NOW + 1;
+    call_begin(&f.call, f.fleet, &f.want, NOW, &acts);
+    call_complete(&f.call, 0, NOW, &acts);
+    call_begin(&f.call, f.fleet, &f.want, NOW + 10 * S, &acts);
+    assert_int_equal(f.call.attempts[0].target, 1);
+    call_gone(&f.call, NOW + 11 * S, &acts);
+    fleet_free(f.fleet);
+}
+
+static void the_retry_budget_bounds_an_outage(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    f.route.count = 1;
+    f.settings.breaker_failures = 0;
+    f.settings.retry_budget = 200000;
+    settle(&f);
+    struct call_actions acts;
+    unsigned attempts = 0;
+    enum { CALLS = 500 };
+    for (int i = 0; i < CALLS; i++) {
+        uint64_t now = NOW + (uint64_t)i;   /* no time for the floor to come back */
+        call_begin(&f.call, f.fleet, &f.want, now, &acts);
+        while (f.call.state != CALL_OVER) {
+            if (f.call.state == CALL_TRYING)
+                call_failed(&f.call, (int)f.call.attempts_count - 1, &(struct verdict){.failure = FAILURE_SERVER}, now, &acts);
+            else
+                call_wake(&f.call, call_next(&f.call), &acts);
+        }
+        attempts += f.call.attempts_count;
+    }
+    assert_in_range(attempts, CALLS + 100, CALLS + BUDGET_FLOOR + CALLS / 5 + 1);
+    fleet_free(f.fleet);
+}
+
+static void attempts_have_a_most(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    f.settings.attempts = 20;
+    f.settings.backoff = 0;
+    f.settings.breaker_failures = 0;
+    f.settings.retry_budget = 10 * 1000000;
+    settle(&f);
+    struct call_actions acts;
+    for (int i = 0; i < 20; i++)
+        budget_earn(fleet_retry_budget(f.fleet), f.settings.retry_budget, NOW);
+    call_begin(&f.call, f.fleet, &f.want, NOW, &acts);
+    for (int i = 0; i < 200 && f.call.state != CALL_OVER; i++) {
+        if (f.call.state == CALL_TRYING)
+            call_failed(&f.call, (int)f.call.attempts_count - 1, &(struct verdict){.failure = FAILURE_SERVER}, NOW, &acts);
+        else
+            call_wake(&f.call, call_next(&f.call), &acts);
+    }
+    assert_int_equal(f.call.state, CALL_OVER);
+    assert_int_equal(f.call.attempts_count, CALL_ATTEMPTS_MAX);
+    assert_int_equal(f.call.outcome, CALL_CUT_BEFORE);
+    fleet_free(f.fleet);
+}
+
+/* ---- any events in any order: books balance, it ends, and nothing is written past an array */
+
+static void any_event(struct fixture *f, struct rnd *r, uint64_t now, struct call_actions *acts)
+{
+    int n = (int)rnd_below(r, 6) - 1;
+    switch (rnd_below(r, 8)) {
+    case 0:
+    case 1:
+        call_output(&f->call, n, now, acts);
+        break;
+    case 2:
+        call_complete(&f->call, n, now, acts);
+        break;
+    case 3:
+    case 4:
+    case 5: {
+        struct verdict v = {.failure = (enum failure)(1 + rnd_below(r, FAILURE_COUNT - 1))};
+        v.has_retry_after = rnd_below(r, 2);
+        v.retry_after_ms = rnd_below(r, 100 * S);
+        v.provider_says_stop = rnd_below(r, 8) == 0;
+        v.provider_says_retry = rnd_below(r, 8) == 0;
+        call_failed(&f->call, n, &v, now, acts);
+        break;
+    }
+    case 6:
+        call_wake(&f->call, now, acts);
+        break;
+    default:
+        if (rnd_below(r, 20) == 0)
+            call_gone(&f->call, now, acts);
+        else
+            acts->count = 0;
+        break;
+    }
+}
+
+static void any_events_in_any_order_end_in_balance(void **state)
+{
+    (void)state;
+    struct rnd r = {42};
+    unsigned outcomes[CALL_OUTCOME_COUNT] = {0};
+    for (int run = 0; run < 5000; run++) {
+        struct fixture f;
+        begin(&f);
+        f.want.streamed = rnd_below(&r, 2);
+        f.want.no_fallback = rnd_below(&r, 10) == 0;
+        f.settings.attempts = 1 + rnd_below(&r, 4);
+        f.settings.ttft = rnd_below(&r, 3) * 1000;
+        f.settings.stall = rnd_below(&r, 3) * 1000;
+        settle(&f);
+        struct call_actions acts = {.count = 0};
+        uint64_t now = NOW;
+        unsigned commits = 0, ends = 0;
+        call_begin(&f.call, f.fleet, &f.want, now, &acts);
+        for (int i = 0; i < 5000; i++) {
+            unsigned running = 0;
+            for (unsigned j = 0; j < acts.count; j++) {
+                commits += acts.list[j].act == CALL_COMMIT;
+                ends += acts.list[j].act == CALL_FINISH || acts.list[j].act == CALL_FAIL || acts.list[j].act == CALL_BREAK;
+                assert_false(commits && acts.list[j].act == CALL_START);
+            }
+            for (unsigned j = 0; j < TARGETS; j++)
+                running += f.t[j]->running;
+            unsigned own = 0;
+            for (unsigned j = 0; j < f.call.attempts_count; j++)
+                own += f.call.attempts[j].state == ATTEMPT_RUNNING;
+            assert_int_equal(running, own);
+            assert_true(own <= CALL_RUNNING_MAX);
+            if (f.call.state == CALL_OVER)
+                break;
+            assert_int_equal(ends, 0);
+            uint64_t next = call_next(&f.call);
+            assert_true(next <= f.call.deadline_ms);
+            now += rnd_below(&r, 2000);
+            if (rnd_below(&r, 3) == 0 && next > now)
+                now = next;
+            any_event(&f, &r, now, &acts);
+        }
+        assert_int_equal(f.call.state, CALL_OVER);
+        assert_int_equal(ends, f.call.outcome != CALL_CLIENT_GONE);
+        assert_true(commits <= 1);
+        outcomes[f.call.outcome]++;
+        fleet_free(f.fleet);
+    }
+    for (int i = 0; i < CALL_OUTCOME_COUNT; i++)
+        if (i != CALL_CONTINUED && outcomes[i] == 0)
+            fail_msg("no run ended as %s: nothing was shown about it", call_outcome_name((enum call_outcome)i));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_story_goes_as_told),
+        cmocka_unit_test(every_class_follows_its_row),
+        cmocka_unit_test(a_call_waits_for_the_first_target_that_comes_back),
+        cmocka_unit_test(a_call_for_which_the_wait_is_too_long_is_told_how_long),
+        cmocka_unit_test(those_that_wait_for_trial_places_take_turns),
+        cmocka_unit_test(losers_are_slow_only_past_their_own_limit),
+        cmocka_unit_test(a_complete_answer_binds_its_session),
+        cmocka_unit_test(the_retry_budget_bounds_an_outage),
+        cmocka_unit_test(attempts_have_a_most),
+        cmocka_unit_test(any_events_in_any_order_end_in_balance),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
