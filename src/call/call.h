@@ -57,6 +57,7 @@ enum { CALL_ATTEMPTS_MAX = 24, CALL_RUNNING_MAX = 3, CALL_ACTIONS_MAX = 12 };
 struct call_want {
     const struct route *route;
     uint64_t session;              /* 0: none */
+    bool begins;                   /* the session's first call: its target is chosen afresh, and remembered */
     bool streamed;                 /* the client sees output as it comes */
     bool reasoning;
     bool no_fallback;              /* x-perdure-no-fallback: only the first target */

@@ -78,7 +78,7 @@ static uint32_t closed_set(const struct call *c)
 
 static int pick(struct call *c, uint32_t not_these, uint64_t now)
 {
-    struct pick_ask ask = {.route = c->want.route, .session = c->want.session, .not_these = not_these, .now_ms = now};
+    struct pick_ask ask = {.route = c->want.route, .session = c->want.begins ? 0 : c->want.session, .not_these = not_these, .now_ms = now};
     struct pick got;
     fleet_pick(c->fleet, &ask, &got);
     return got.index;

@@ -21,7 +21,7 @@ static void take_messages(struct request_facts *f, struct json messages)
         if (!json_is(json_get(message, "role"), "user"))
             continue;
         prefix.n = (size_t)(message.raw.p + message.raw.n - prefix.p);
-        f->continues = json_walk_next(&w, NULL, &message) || prefix.n + w.rest.n < messages.raw.n - 1;
+        f->continues = json_walk_next(&w, NULL, &message) || w.err;
         break;
     }
     f->prefix_hash = hash_bytes(prefix, 0);

@@ -2,44 +2,21 @@
 #include "dialect/codec_priv.h"
 #include "dialect/request_priv.h"
 
-#include "base/hash.h"
-
 static void embeddings_member(void *ctx, struct span key, struct json v)
 {
-    struct json *members = ctx;
-    if (json_key_is(key, "input"))
-        members[0] = v;
-    else if (json_key_is(key, "user"))
-        members[1] = v;
-}
-
-/* How many texts: a text, a list of texts, a list of tokens, a list of lists of tokens. */
-static unsigned inputs(struct json input)
-{
-    struct json_walk w;
-    struct json item;
-    unsigned count = 0;
-    if (input.type != JSON_ARRAY)
-        return input.type == JSON_NONE ? 0 : 1;
-    json_walk_init(&w, input);
-    while (json_walk_next(&w, NULL, &item)) {
-        if (item.type == JSON_NUMBER)
-            return 1;
-        count++;
-    }
-    return count;
+    struct json *user = ctx;
+    if (json_key_is(key, "user"))
+        *user = v;
 }
 
 static pd_err read_request(struct span body, struct arena *a, struct request_facts *ret, const char **ret_why)
 {
-    struct json members[2] = {0};
+    struct json user = {0};
     struct request_facts f;
-    pd_err e = request_read(body, a, embeddings_member, members, &f, ret_why);
+    pd_err e = request_read(body, a, embeddings_member, &user, &f, ret_why);
     if (e)
         return e;
-    f.messages = inputs(members[0]);
-    f.prefix_hash = hash_bytes(members[0].raw, 0);
-    if (json_inner(members[1]).n && json_text(members[1], a, &f.user) == PD_NOMEM) {
+    if (json_inner(user).n && json_text(user, a, &f.user) == PD_NOMEM) {
         *ret_why = "out of memory while reading the request";
         return PD_NOMEM;
     }

@@ -356,20 +356,25 @@ static bool read_wishes(struct request *rq, const struct codec *codec, struct ca
     return true;
 }
 
-/* The calls of one conversation: by its own word, else by the beginning that all its turns share. */
-static uint64_t session_of(const struct relay *r)
+/* The calls of one conversation: by its own word, else by the beginning that all its turns share. A first turn known only by its beginning
+ * may go anywhere: many conversations begin alike. */
+static void find_session(const struct relay *r, struct call_want *want)
 {
     static const char *const headers[] = {"x-perdure-session", "x-session-id", "x-session-affinity", "session_id", "session-id",
                                           "x-claude-code-session-id"};
     uint64_t seed = r->what.key ? hash_bytes(span_str(r->what.key->name), 1) : 1;
     for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); i++) {
         struct span s = request_header(r->rq, headers[i]);
-        if (s.n)
-            return hash_bytes(s, seed) | 1;
+        if (s.n) {
+            want->session = hash_bytes(s, seed) | 1;
+            return;
+        }
     }
+    want->begins = !r->facts.continues;
     if (r->facts.user.n)
-        return hash_bytes(r->facts.user, seed + r->facts.prefix_hash) | 1;
-    return r->facts.prefix_hash ? (hash_bytes(span_of((const char *)&r->facts.prefix_hash, sizeof(uint64_t)), seed) | 1) : 0;
+        want->session = hash_bytes(r->facts.user, seed + r->facts.prefix_hash) | 1;
+    else if (r->facts.prefix_hash)
+        want->session = hash_bytes(span_of((const char *)&r->facts.prefix_hash, sizeof(uint64_t)), seed) | 1;
 }
 
 static bool allowed(const struct conf_key *key, const char *route)
@@ -465,7 +470,7 @@ void relay_start(struct worker *w, struct request *rq, const struct relay_reques
     }
     give_id(r);
     want.route = route_used(r->route);
-    want.session = session_of(r);
+    find_session(r, &want);
     want.streamed = r->facts.stream;
     want.reasoning = r->facts.reasoning;
     want.prompt_bytes = r->facts.body.n;

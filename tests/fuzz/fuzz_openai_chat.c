@@ -174,7 +174,7 @@ static void check_edit(const struct request_facts *f, const struct request_edit 
     MUST(!ed->want_usage || !again.stream || again.include_usage);
     MUST(!ed->forbid_stream || again.options_count == 0);
     MUST(ed->model.p ? span_eq(again.model, ed->model) : span_eq(again.model, f->model));
-    MUST(again.prefix_hash == f->prefix_hash && again.messages == f->messages);
+    MUST(again.prefix_hash == f->prefix_hash && again.continues == f->continues);
     buf_done(&out);
 }
 

@@ -39,9 +39,9 @@ static struct span facts_of(struct span body, struct arena *a)
     pd_err e = chat->read_request(body, a, &f, &why);
     char *text =
         e ? arena_printf(a, "%s: %s", pd_err_name(e), why)
-          : arena_printf(a, "model(%.*s) messages(%u) max(%lld) user(%.*s)%s%s%s%s%s%s", SPAN_FMT(f.model),
-                         f.messages, (long long)f.max_tokens, SPAN_FMT(f.user), f.stream ? " stream" : "",
-                         f.include_usage ? " usage" : "", f.tools ? " tools" : "", f.images ? " images" : "",
+          : arena_printf(a, "model(%.*s) max(%lld) user(%.*s)%s%s%s%s%s%s", SPAN_FMT(f.model),
+                         (long long)f.max_tokens, SPAN_FMT(f.user), f.stream ? " stream" : "",
+                         f.include_usage ? " usage" : "", f.tools ? " tools" : "", f.continues ? " continues" : "",
                          f.reasoning ? " reasoning" : "", f.many ? " many" : "");
     return span_str(text);
 }
@@ -49,46 +49,40 @@ static struct span facts_of(struct span body, struct arena *a)
 static const struct {
     const char *name, *in, *out;
 } facts[] = {
-    {"the least", "{}", "model() messages(0) max(-1) user()"},
-    {"a model", "{\"model\":\"m\"}", "model(m) messages(0) max(-1) user()"},
-    {"escapes are undone", "{\"mod\\u0065l\":\"a\\/b\"}", "model(a/b) messages(0) max(-1) user()"},
-    {"of two models the last", "{\"model\":\"a\",\"model\":\"b\"}", "model(b) messages(0) max(-1) user()"},
-    {"messages are counted", "{\"messages\":[{},{\"role\":\"user\",\"content\":\"}]\\\"{\"},{}]}",
-     "model() messages(3) max(-1) user()"},
+    {"the least", "{}", "model() max(-1) user()"},
+    {"a model", "{\"model\":\"m\"}", "model(m) max(-1) user()"},
+    {"escapes are undone", "{\"mod\\u0065l\":\"a\\/b\"}", "model(a/b) max(-1) user()"},
+    {"of two models the last", "{\"model\":\"a\",\"model\":\"b\"}", "model(b) max(-1) user()"},
+    {"a first turn", "{\"messages\":[{},{\"role\":\"user\",\"content\":\"}]\\\"{\"} ]}", "model() max(-1) user()"},
+    {"a later turn", "{\"messages\":[{},{\"role\":\"user\",\"content\":\"}]\\\"{\"},{}]}", "model() max(-1) user() continues"},
     {"a stream with usage", "{\"stream\":true,\"stream_options\":{\"include_usage\":true}}",
-     "model() messages(0) max(-1) user() stream usage"},
-    {"no stream", "{\"stream\":null}", "model() messages(0) max(-1) user()"},
-    {"tools", "{\"tools\":[{}]}", "model() messages(0) max(-1) user() tools"},
-    {"functions of old", "{\"functions\":[{}]}", "model() messages(0) max(-1) user() tools"},
-    {"an empty list of tools", "{\"tools\":[]}", "model() messages(0) max(-1) user()"},
-    {"an image", "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{}}]}]}",
-     "model() messages(1) max(-1) user() images"},
-    {"a text about images is none", "{\"messages\":[{\"content\":\"write \\\"image_url\\\" here\"}]}",
-     "model() messages(1) max(-1) user()"},
-    {"images elsewhere are none", "{\"tools\":[\"image_url\"],\"messages\":[]}",
-     "model() messages(0) max(-1) user() tools"},
-    {"n", "{\"n\":2}", "model() messages(0) max(-1) user() many"},
-    {"n is 1", "{\"n\":1.0}", "model() messages(0) max(-1) user()"},
+     "model() max(-1) user() stream usage"},
+    {"no stream", "{\"stream\":null}", "model() max(-1) user()"},
+    {"tools", "{\"tools\":[{}]}", "model() max(-1) user() tools"},
+    {"functions of old", "{\"functions\":[{}]}", "model() max(-1) user() tools"},
+    {"an empty list of tools", "{\"tools\":[]}", "model() max(-1) user()"},
+    {"n", "{\"n\":2}", "model() max(-1) user() many"},
+    {"n is 1", "{\"n\":1.0}", "model() max(-1) user()"},
     {"the newer limit wins", "{\"max_completion_tokens\":5,\"max_tokens\":9}",
-     "model() messages(0) max(5) user()"},
+     "model() max(5) user()"},
     {"the older limit", "{\"max_completion_tokens\":null,\"max_tokens\":9e0}",
-     "model() messages(0) max(9) user()"},
-    {"effort", "{\"reasoning_effort\":\"low\"}", "model() messages(0) max(-1) user() reasoning"},
-    {"no effort", "{\"reasoning_effort\":\"none\"}", "model() messages(0) max(-1) user()"},
-    {"reasoning", "{\"reasoning\":{\"effort\":\"high\"}}", "model() messages(0) max(-1) user() reasoning"},
-    {"reasoning switched off", "{\"reasoning\":{\"enabled\":false}}", "model() messages(0) max(-1) user()"},
+     "model() max(9) user()"},
+    {"effort", "{\"reasoning_effort\":\"low\"}", "model() max(-1) user() reasoning"},
+    {"no effort", "{\"reasoning_effort\":\"none\"}", "model() max(-1) user()"},
+    {"reasoning", "{\"reasoning\":{\"effort\":\"high\"}}", "model() max(-1) user() reasoning"},
+    {"reasoning switched off", "{\"reasoning\":{\"enabled\":false}}", "model() max(-1) user()"},
     {"thinking", "{\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":9}}",
-     "model() messages(0) max(-1) user() reasoning"},
-    {"thinking switched off", "{\"thinking\":{\"type\":\"disabled\"}}", "model() messages(0) max(-1) user()"},
-    {"a switch", "{\"enable_thinking\":true}", "model() messages(0) max(-1) user() reasoning"},
+     "model() max(-1) user() reasoning"},
+    {"thinking switched off", "{\"thinking\":{\"type\":\"disabled\"}}", "model() max(-1) user()"},
+    {"a switch", "{\"enable_thinking\":true}", "model() max(-1) user() reasoning"},
     {"a switch of the template", "{\"chat_template_kwargs\":{\"enable_thinking\":true}}",
-     "model() messages(0) max(-1) user() reasoning"},
-    {"a user", "{\"user\":\"u\\n1\"}", "model() messages(0) max(-1) user(u\n1)"},
+     "model() max(-1) user() reasoning"},
+    {"a user", "{\"user\":\"u\\n1\"}", "model() max(-1) user(u\n1)"},
     {"the more exact hint wins", "{\"metadata\":{\"session_id\":\"s\"},\"prompt_cache_key\":\"k\",\"user\":\"u\"}",
-     "model() messages(0) max(-1) user(k)"},
-    {"a session", "{\"user\":\"u\",\"metadata\":{\"session_id\":\"s\"}}", "model() messages(0) max(-1) user(s)"},
+     "model() max(-1) user(k)"},
+    {"a session", "{\"user\":\"u\",\"metadata\":{\"session_id\":\"s\"}}", "model() max(-1) user(s)"},
     {"space everywhere", " \r\n\t{ \"model\" : \"m\" , \"stream\" : true } \n",
-     "model(m) messages(0) max(-1) user() stream"},
+     "model(m) max(-1) user() stream"},
 
     {"nothing", "", "PD_SYNTAX: the request body is empty: send a JSON object"},
     {"a list", " [1]", "PD_SYNTAX: the body is not a JSON object (byte 1 of the request body)"},
@@ -168,6 +162,31 @@ static void every_turn_of_a_conversation_has_the_same_prefix(void **state)
     uint64_t other = prefix_of("{\"messages\":[{\"role\":\"system\"},{\"role\":\"user\",\"content\":\"ho\"}]}");
     assert_true(first == later);
     assert_true(first != other);
+}
+
+/* A beginning that is longer than what is looked at: its first bytes stand for it, and the conversation counts as one that goes on. */
+static void a_long_beginning_is_known_by_its_first_bytes(void **state)
+{
+    (void)state;
+    static const char front[] = "{\"messages\":[{\"role\":\"user\",\"content\":\"";
+    struct arena a;
+    struct request_facts f;
+    const char *why;
+    uint64_t hash[2];
+    for (int later = 0; later < 2; later++) {
+        struct buf body = {0};
+        assert_int_equal(buf_puts(&body, front), PD_OK);
+        for (int i = 0; i < PREFIX_MAX; i += 8)
+            assert_int_equal(buf_puts(&body, "long... "), PD_OK);
+        assert_int_equal(buf_puts(&body, later ? "\"},{\"role\":\"assistant\"}]}" : "\"}]}"), PD_OK);
+        arena_init(&a, 0, 0);
+        assert_int_equal(chat->read_request(buf_span(&body), &a, &f, &why), PD_OK);
+        assert_true(f.continues);
+        hash[later] = f.prefix_hash;
+        arena_done(&a);
+        buf_done(&body);
+    }
+    assert_true(hash[0] == hash[1]);
 }
 
 /* ---- edits --------------------------------------------------------------------- */
@@ -360,23 +379,15 @@ static void a_large_body_keeps_every_other_byte(void **state)
 static void embeddings_are_read_and_edited(void **state)
 {
     (void)state;
-    static const struct {
-        const char *in;
-        unsigned inputs;
-    } rows[] = {
-        {"{\"model\":\"m\",\"input\":\"a\"}", 1},
-        {"{\"model\":\"m\",\"input\":[\"a\",\"b\"]}", 2},
-        {"{\"model\":\"m\",\"input\":[1,2,3]}", 1},
-        {"{\"model\":\"m\",\"input\":[[1],[2,3]]}", 2},
-        {"{\"model\":\"m\"}", 0},
-    };
+    static const char *const rows[] = {"{\"model\":\"m\",\"input\":\"a\"}", "{\"model\":\"m\",\"input\":[\"a\",\"b\"]}",
+                                       "{\"model\":\"m\",\"input\":[[1],[2,3]]}", "{\"model\":\"m\"}"};
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct arena a;
         struct request_facts f;
         const char *why;
         arena_init(&a, 0, 0);
-        assert_int_equal(codec_openai_embeddings.read_request(span_str(rows[i].in), &a, &f, &why), PD_OK);
-        assert_int_equal(f.messages, rows[i].inputs);
+        assert_int_equal(codec_openai_embeddings.read_request(span_str(rows[i]), &a, &f, &why), PD_OK);
+        assert_true(f.prefix_hash == 0 && !f.stream);
         assert_true(span_is(f.model, "m"));
         arena_done(&a);
     }
@@ -438,6 +449,7 @@ int main(void)
         cmocka_unit_test(facts_are_found),
         cmocka_unit_test(a_body_cut_anywhere_is_refused),
         cmocka_unit_test(every_turn_of_a_conversation_has_the_same_prefix),
+        cmocka_unit_test(a_long_beginning_is_known_by_its_first_bytes),
         cmocka_unit_test(edits_change_nothing_else),
         cmocka_unit_test(as_many_sites_as_are_allowed_fit_into_the_parts),
         cmocka_unit_test(a_large_body_keeps_every_other_byte),
