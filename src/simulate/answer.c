@@ -8,10 +8,14 @@
 /* ---- words ---------------------------------------------------------------- */
 
 static const char *const words[] = {
-    "the", "stream", "goes", "on", "while", "a", "provider", "falls", "silent", "and", "another", "takes", "its", "place", "before", "anyone",
-    "has", "noticed", "that", "something", "went", "wrong", "each", "token", "arrives", "in", "order", "one", "after", "the", "other", "until",
-    "answer", "is", "complete", "then", "connection", "waits", "for", "next", "question", "which", "may", "be", "short", "or", "long", "but",
-    "never", "lost", "because", "every", "word", "was", "counted", "twice", "at", "both", "ends", "of", "this", "quiet", "little", "simulation",
+    "the",      "stream",  "goes",     "on",        "while",      "a",     "provider", "falls",
+    "silent",   "and",     "another",  "takes",     "its",        "place", "before",   "anyone",
+    "has",      "noticed", "that",     "something", "went",       "wrong", "each",     "token",
+    "arrives",  "in",      "order",    "one",       "after",      "the",   "other",    "until",
+    "answer",   "is",      "complete", "then",      "connection", "waits", "for",      "next",
+    "question", "which",   "may",      "be",        "short",      "or",    "long",     "but",
+    "never",    "lost",    "because",  "every",     "word",       "was",   "counted",  "twice",
+    "at",       "both",    "ends",     "of",        "this",       "quiet", "little",   "simulation",
 };
 enum { WORDS = sizeof(words) / sizeof(words[0]) };
 
@@ -78,7 +82,7 @@ static pd_err read_messages(struct json messages, struct arena *mem, struct ask 
 {
     struct json_walk w;
     struct json m, user = {0}, tool = {0}, assistant = {0};
-    struct span before = {messages.raw.p, 0};        /* the messages before the last */
+    struct span before = {messages.raw.p, 0}; /* the messages before the last */
     bool last_assistant = false;
     json_walk_init(&w, messages);
     while (json_walk_next(&w, NULL, &m)) {
@@ -107,7 +111,7 @@ static pd_err read_messages(struct json messages, struct arena *mem, struct ask 
     if (!last_assistant)
         before = messages.raw;
     while (before.n && strchr(", \t\r\n", before.p[before.n - 1]))
-        before.n--;                                  /* with or without what follows, the same conversation */
+        before.n--; /* with or without what follows, the same conversation */
     if (before.n && before.p[before.n - 1] == ']' && before.n == messages.raw.n)
         before.n--;
     while (before.n && strchr(" \t\r\n", before.p[before.n - 1]))
@@ -208,8 +212,8 @@ bool directive_read(struct span text, void (*fn)(void *ctx, struct span key, str
 struct wish {
     struct span text, finish, fault;
     int64_t tokens, reasoning, parallel;
-    int tools;                        /* -1: not said */
-    struct buf *faults;               /* the JSON of a fault, as it is written */
+    int tools; /* -1: not said */
+    struct buf *faults; /* the JSON of a fault, as it is written */
     bool in_fault;
     pd_err err;
 };
@@ -256,12 +260,13 @@ static struct json tool_at(struct json tools, struct span name, unsigned index)
         if (name.p ? span_eq(json_inner(json_get(function, "name")), name) : i == index)
             return function;
         if (!name.p && found.type == JSON_NONE)
-            found = function;                        /* fewer tools than calls: the first again */
+            found = function; /* fewer tools than calls: the first again */
     }
     return found;
 }
 
-static pd_err add_call(struct answer *a, const struct style *style, struct rnd *rnd, struct span name, struct span arguments, struct arena *mem)
+static pd_err add_call(struct answer *a, const struct style *style, struct rnd *rnd, struct span name,
+                       struct span arguments, struct arena *mem)
 {
     struct buf text;
     if (a->calls_count == ANSWER_CALLS_MAX)
@@ -282,8 +287,8 @@ static pd_err add_call(struct answer *a, const struct style *style, struct rnd *
     return err;
 }
 
-static pd_err call_tools(struct answer *a, const struct script_provider *p, const struct ask *rq, struct rnd *rnd, unsigned count,
-                         struct arena *mem)
+static pd_err call_tools(struct answer *a, const struct script_provider *p, const struct ask *rq, struct rnd *rnd,
+                         unsigned count, struct arena *mem)
 {
     struct span name = json_inner(json_path(rq->tool_choice, "function.name"));
     struct buf text;
@@ -322,15 +327,20 @@ static bool turn_matches(const struct turn *t, struct span text)
 static bool turn_is_for(const struct script_provider *p, const struct turn *t, bool tools)
 {
     switch ((enum turn_for)t->who) {
-    case TURN_FOR_DEFAULT: return !p->scripted_tools || tools;
-    case TURN_FOR_TOOLS: return tools;
-    case TURN_FOR_PLAIN: return !tools;
-    case TURN_FOR_ANY: return true;
+    case TURN_FOR_DEFAULT:
+        return !p->scripted_tools || tools;
+    case TURN_FOR_TOOLS:
+        return tools;
+    case TURN_FOR_PLAIN:
+        return !tools;
+    case TURN_FOR_ANY:
+        return true;
     }
     return true;
 }
 
-static const struct turn *turn_find(const struct script_provider *p, const struct ask *rq, bool tools, bool *ret_spent)
+static const struct turn *turn_find(const struct script_provider *p, const struct ask *rq, bool tools,
+                                    bool *ret_spent)
 {
     bool steps = false;
     for (unsigned i = 0; i < p->turns_count; i++) {
@@ -384,26 +394,28 @@ static pd_err quote_result(const struct ask *rq, struct arena *mem, struct span 
 }
 
 /* The texts of all choices: the first is `given`, or words; the others are words of their own. */
-static pd_err put_texts(const struct script_provider *p, uint64_t seed, const struct ask *rq, const struct wish *w, struct span given,
-                        struct arena *mem, struct answer *a)
+static pd_err put_texts(const struct script_provider *p, uint64_t seed, const struct ask *rq, const struct wish *w,
+                        struct span given, struct arena *mem, struct answer *a)
 {
     for (unsigned i = 0; i < a->choices; i++) {
         pd_err err = PD_OK;
         if (given.p)
             a->texts[i] = given;
         else
-            err = answer_words(seed ^ rq->conversation ^ i, w->tokens >= 0 ? w->tokens : p->tokens, mem, &a->texts[i]);
+            err = answer_words(seed ^ rq->conversation ^ i, w->tokens >= 0 ? w->tokens : p->tokens, mem,
+                               &a->texts[i]);
         if (err != PD_OK)
             return err;
         struct span prefill = rq->prefill;
-        if (p->style->continues && prefill.n && prefill.n <= a->texts[i].n && memcmp(prefill.p, a->texts[i].p, prefill.n) == 0)
+        if (p->style->continues && prefill.n && prefill.n <= a->texts[i].n &&
+            memcmp(prefill.p, a->texts[i].p, prefill.n) == 0)
             a->texts[i] = span_from(a->texts[i], prefill.n);
     }
     return PD_OK;
 }
 
-static pd_err put_reasoning(const struct script_provider *p, uint64_t seed, const struct ask *rq, const struct wish *w, struct arena *mem,
-                            struct answer *a)
+static pd_err put_reasoning(const struct script_provider *p, uint64_t seed, const struct ask *rq,
+                            const struct wish *w, struct arena *mem, struct answer *a)
 {
     int64_t n = w->reasoning >= 0 ? w->reasoning : p->reasoning;
     if (n < 0)
@@ -438,8 +450,8 @@ static pd_err finish_name(struct span name, struct arena *mem, struct answer *a)
     return a->finish ? PD_OK : PD_NOMEM;
 }
 
-static pd_err decide(const struct script_provider *p, uint64_t seed, const struct ask *rq, const struct wish *w, struct arena *mem,
-                     struct answer *a)
+static pd_err decide(const struct script_provider *p, uint64_t seed, const struct ask *rq, const struct wish *w,
+                     struct arena *mem, struct answer *a)
 {
     struct rnd rnd = {seed ^ rq->conversation};
     struct span text = w->text, format = json_inner(json_get(rq->response_format, "type"));
@@ -460,7 +472,7 @@ static pd_err decide(const struct script_provider *p, uint64_t seed, const struc
     } else if (spent && tools) {
         text = SPAN_LIT("There is nothing left to do.");
     } else if (p->scripted_tools && !tools && !directed) {
-        text = SPAN_LIT("A simulated session");      /* agents ask for a title like this */
+        text = SPAN_LIT("A simulated session"); /* agents ask for a title like this */
     } else if (tools && w->tools != 0 && !w->text.p && (w->tools == 1 || !rq->tool_results)) {
         unsigned count = w->parallel > 0 ? (unsigned)w->parallel : (unsigned)p->parallel;
         if (w->parallel < 0 && rq->parallel == 1 && count < 2 && json_path(rq->tools, "1").type != JSON_NONE)
@@ -494,7 +506,8 @@ static pd_err directive_fault(struct wish *w, struct arena *mem, struct answer *
     return text.p ? json_first(text, &a->fault, NULL) : PD_NOMEM;
 }
 
-pd_err answer_make(const struct script_provider *p, uint64_t seed, const struct ask *rq, struct arena *mem, struct answer *ret)
+pd_err answer_make(const struct script_provider *p, uint64_t seed, const struct ask *rq, struct arena *mem,
+                   struct answer *ret)
 {
     struct buf faults;
     struct wish w = {.tokens = -1, .reasoning = -1, .parallel = -1, .tools = -1, .faults = &faults};

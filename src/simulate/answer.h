@@ -13,18 +13,18 @@
 enum { ANSWER_CHOICES_MAX = 16, ANSWER_CALLS_MAX = 32, ANSWER_TOKENS_MAX = 1000000 };
 
 struct ask {
-    struct span model;                /* escapes left in */
+    struct span model; /* escapes left in */
     struct json messages, tools, tool_choice, response_format;
     struct span last_user, last_tool; /* texts; p NULL: none */
-    struct span last;                 /* the later of the two */
-    struct span prefill;              /* of a trailing assistant message; p NULL: none */
-    uint64_t conversation;            /* hash of the messages before it */
-    unsigned steps;                   /* assistant messages before */
-    bool tool_results;                /* after the last user message */
+    struct span last; /* the later of the two */
+    struct span prefill; /* of a trailing assistant message; p NULL: none */
+    uint64_t conversation; /* hash of the messages before it */
+    unsigned steps; /* assistant messages before */
+    bool tool_results; /* after the last user message */
     bool streamed, usage_asked, logprobs;
-    int parallel;                     /* -1: not said */
-    int64_t n, max_tokens;            /* max_tokens -1: not said */
-    uint64_t prompt_tokens;           /* guessed */
+    int parallel; /* -1: not said */
+    int64_t n, max_tokens; /* max_tokens -1: not said */
+    uint64_t prompt_tokens; /* guessed */
 };
 
 /* PD_INVALID: not a chat request, *ret_why says what is missing. */
@@ -40,13 +40,13 @@ struct answer {
     struct span reasoning;
     struct answer_call calls[ANSWER_CALLS_MAX];
     unsigned calls_count;
-    const char *finish;               /* finish_reason */
+    const char *finish; /* finish_reason */
     uint64_t prompt_tokens, completion_tokens, reasoning_tokens;
-    struct json fault;                /* of a directive; JSON_NONE: none */
+    struct json fault; /* of a directive; JSON_NONE: none */
 };
 
-pd_err answer_make(const struct script_provider *p, uint64_t seed, const struct ask *rq, struct arena *mem, struct answer *ret)
-    PD_CHECKED;
+pd_err answer_make(const struct script_provider *p, uint64_t seed, const struct ask *rq, struct arena *mem,
+                   struct answer *ret) PD_CHECKED;
 
 /* `n` words from a seed. */
 pd_err answer_words(uint64_t seed, int64_t n, struct arena *mem, struct span *ret) PD_CHECKED;

@@ -13,7 +13,7 @@ struct condition {
 struct waiter {
     struct list node;
     struct sim *sim;
-    struct provider *provider;     /* NULL: the sum over all */
+    struct provider *provider; /* NULL: the sum over all */
     struct request *rq;
     struct timer timer;
     struct condition conditions[WAIT_CONDITIONS_MAX];
@@ -30,9 +30,9 @@ static bool figure_of(const struct provider *p, const char *name, uint64_t *ret)
     *ret = p->held;
     if (strcmp(name, "held") == 0)
         return true;
-#define X(counter, what)               \
-    *ret = p->counter;                 \
-    if (strcmp(name, #counter) == 0)   \
+#define X(counter, what)             \
+    *ret = p->counter;               \
+    if (strcmp(name, #counter) == 0) \
         return true;
     SIM_COUNTERS(X)
 #undef X
@@ -69,8 +69,10 @@ static void put_recent(struct put *out, const struct provider *p)
         put_text(out, first ? "" : ",");
         put_printf(out, "{\"number\":%llu,\"method\":\"%s\",\"path\":", (unsigned long long)n->number, n->method);
         put_json(out, span_str(n->path));
-        put_printf(out, ",\"body_bytes\":%zu,\"sha256\":\"%s\",\"streamed\":%s,\"reused\":%s,\"fault\":\"%s\",\"headers\":", n->body_bytes,
-                   n->sha256, n->streamed ? "true" : "false", n->reused ? "true" : "false", n->fault);
+        put_printf(
+            out,
+            ",\"body_bytes\":%zu,\"sha256\":\"%s\",\"streamed\":%s,\"reused\":%s,\"fault\":\"%s\",\"headers\":",
+            n->body_bytes, n->sha256, n->streamed ? "true" : "false", n->reused ? "true" : "false", n->fault);
         put_span(out, buf_size(&n->headers) ? buf_span(&n->headers) : SPAN_LIT("{}"));
         put_text(out, "}");
         first = false;
@@ -84,14 +86,15 @@ static void put_state(struct put *out, const struct provider *p)
     bool first = true;
     put_text(out, "{\"name\":");
     put_json(out, p->conf->name);
-    put_printf(out, ",\"port\":%u,\"style\":\"%s\",\"listening\":%s,\"down\":%s,\"running\":%u,\"held\":%u", p->port, p->conf->style->name,
-               stats ? "true" : "false", p->flapped ? "true" : "false", p->running, p->held);
+    put_printf(out, ",\"port\":%u,\"style\":\"%s\",\"listening\":%s,\"down\":%s,\"running\":%u,\"held\":%u",
+               p->port, p->conf->style->name, stats ? "true" : "false", p->flapped ? "true" : "false", p->running,
+               p->held);
 #define X(counter, what) put_printf(out, ",\"%s\":%llu", #counter, (unsigned long long)p->counter);
     SIM_COUNTERS(X)
 #undef X
     put_printf(out, ",\"connections_open\":%llu,\"connections_total\":%llu,\"faults_left\":%u,\"by_fault\":{",
-               (unsigned long long)(stats ? stats->connections_open : 0), (unsigned long long)(stats ? stats->connections_total : 0),
-               p->faults->count);
+               (unsigned long long)(stats ? stats->connections_open : 0),
+               (unsigned long long)(stats ? stats->connections_total : 0), p->faults->count);
     for (unsigned i = 0; i < FAULT_KIND_COUNT; i++)
         if (p->by_fault[i]) {
             put_printf(out, "%s\"%s\":%llu", first ? "" : ",", fault_name(i), (unsigned long long)p->by_fault[i]);
@@ -213,7 +216,8 @@ static void wait_timeout(void *ctx)
 static void check_waiters(void *ctx)
 {
     struct sim *sim = ctx;
-    LIST_EACH(node, &sim->waiters) {
+    LIST_EACH(node, &sim->waiters)
+    {
         struct waiter *w = LIST_OF(node, struct waiter, node);
         if (reached(w))
             wait_answered(w, 200);
@@ -258,8 +262,11 @@ static bool read_conditions(struct waiter *w, uint64_t *ret_timeout_ms, char *wh
         memcpy(c->name, key.p, key.n);
         c->name[key.n] = '\0';
         if (!figure(w->sim, w->provider, c->name, &now)) {
-            snprintf(why, READ_WHY, "nothing is counted under \"%s\": use requests, complete, faulted, cancelled, refused, tokens, stalls, running, "
-                     "held, or the name of a fault", c->name);
+            snprintf(why, READ_WHY,
+                     "nothing is counted under \"%s\": use requests, complete, faulted, cancelled, refused, "
+                     "tokens, stalls, running, "
+                     "held, or the name of a fault",
+                     c->name);
             return false;
         }
         w->count++;
@@ -299,7 +306,8 @@ static void wait_request(struct sim *sim, struct provider *p, struct request *rq
 
 static void release(struct provider *p, uint64_t *most)
 {
-    LIST_EACH(node, &p->runs) {
+    LIST_EACH(node, &p->runs)
+    {
         struct play *r = LIST_OF(node, struct play, node);
         if (r->stage != PLAY_HELD || *most == 0)
             continue;
@@ -342,7 +350,9 @@ static void down_request(struct sim *sim, struct provider *p, struct request *rq
     int64_t for_us = -1;
     struct span time = query_get(rq, "for");
     if (!p || (time.p && !read_time(time, &for_us))) {
-        reply_error(rq, 400, p ? "for is no time: write /sim/down?for=5s" : "which provider? Write /sim/down?provider=NAME");
+        reply_error(rq, 400,
+                    p ? "for is no time: write /sim/down?for=5s"
+                      : "which provider? Write /sim/down?provider=NAME");
         return;
     }
     bool soft = span_is(query_get(rq, "running"), "keep");
@@ -374,8 +384,9 @@ static const struct {
     const char *path, *method;
     void (*fn)(struct sim *sim, struct provider *p, struct request *rq);
 } orders[] = {
-    {"/sim/wait", "GET", wait_request},     {"/sim/release", "POST", release_request}, {"/sim/faults", "POST", faults_request},
-    {"/sim/reset", "POST", reset_request},  {"/sim/down", "POST", down_request},       {"/sim/up", "POST", up_request},
+    {"/sim/wait", "GET", wait_request},      {"/sim/release", "POST", release_request},
+    {"/sim/faults", "POST", faults_request}, {"/sim/reset", "POST", reset_request},
+    {"/sim/down", "POST", down_request},     {"/sim/up", "POST", up_request},
 };
 
 void control_request(struct sim *sim, struct provider *p, struct request *rq)
@@ -404,5 +415,7 @@ void control_request(struct sim *sim, struct provider *p, struct request *rq)
             reply_error(rq, 405, span_is(path, "/sim/wait") ? "use GET here" : "use POST here");
         return;
     }
-    reply_error(rq, 404, "use GET /sim/state, GET /sim/wait?requests=N, POST /sim/faults, /sim/release, /sim/reset, /sim/down or /sim/up");
+    reply_error(rq, 404,
+                "use GET /sim/state, GET /sim/wait?requests=N, POST /sim/faults, /sim/release, /sim/reset, "
+                "/sim/down or /sim/up");
 }

@@ -14,31 +14,51 @@ static const struct key_word kind_words[] = {
 #define X(code, name, where, what) {name, FAULT_##code},
     FAULT_KINDS(X)
 #undef X
-    {NULL, 0},
+        {NULL, 0},
 };
 static const struct key_word on_words[] = {
-    {"chat", FAULT_ON_CHAT}, {"embeddings", FAULT_ON_EMBEDDINGS}, {"models", FAULT_ON_MODELS},
-    {"any", FAULT_ON_CHAT | FAULT_ON_EMBEDDINGS | FAULT_ON_MODELS}, {NULL, 0},
+    {"chat", FAULT_ON_CHAT},
+    {"embeddings", FAULT_ON_EMBEDDINGS},
+    {"models", FAULT_ON_MODELS},
+    {"any", FAULT_ON_CHAT | FAULT_ON_EMBEDDINGS | FAULT_ON_MODELS},
+    {NULL, 0},
 };
 static const struct key_word when_words[] = {
-    {"any", FAULT_WHEN_ANY}, {"streamed", FAULT_WHEN_STREAMED}, {"whole", FAULT_WHEN_WHOLE}, {"reused", FAULT_WHEN_REUSED},
-    {"fresh", FAULT_WHEN_FRESH}, {NULL, 0},
+    {"any", FAULT_WHEN_ANY},       {"streamed", FAULT_WHEN_STREAMED}, {"whole", FAULT_WHEN_WHOLE},
+    {"reused", FAULT_WHEN_REUSED}, {"fresh", FAULT_WHEN_FRESH},       {NULL, 0},
 };
 static const struct key_word shape_words[] = {
-    {"json", FAULT_SHAPE_JSON}, {"truncated", FAULT_SHAPE_TRUNCATED}, {"html", FAULT_SHAPE_HTML}, {"binary", FAULT_SHAPE_BINARY},
-    {"text", FAULT_SHAPE_TEXT}, {"field", FAULT_SHAPE_FIELD}, {"body", FAULT_SHAPE_BODY}, {"no_choices", FAULT_SHAPE_NO_CHOICES},
-    {"no_content", FAULT_SHAPE_NO_CONTENT}, {"size", FAULT_SHAPE_SIZE}, {"line", FAULT_SHAPE_LINE},
-    {"overflow", FAULT_SHAPE_OVERFLOW}, {"nothing", FAULT_SHAPE_NOTHING}, {"comments", FAULT_SHAPE_COMMENTS},
-    {"pings", FAULT_SHAPE_PINGS}, {"blank", FAULT_SHAPE_BLANK}, {"object", FAULT_SHAPE_ERROR + SHAPE_OBJECT},
-    {"event", FAULT_SHAPE_ERROR + SHAPE_EVENT}, {"bare", FAULT_SHAPE_ERROR + SHAPE_BARE}, {"done", FAULT_SHAPE_ERROR + SHAPE_DONE},
-    {"chunk", FAULT_SHAPE_ERROR + SHAPE_CHUNK}, {"string", FAULT_SHAPE_ERROR + SHAPE_STRING}, {NULL, 0},
+    {"json", FAULT_SHAPE_JSON},
+    {"truncated", FAULT_SHAPE_TRUNCATED},
+    {"html", FAULT_SHAPE_HTML},
+    {"binary", FAULT_SHAPE_BINARY},
+    {"text", FAULT_SHAPE_TEXT},
+    {"field", FAULT_SHAPE_FIELD},
+    {"body", FAULT_SHAPE_BODY},
+    {"no_choices", FAULT_SHAPE_NO_CHOICES},
+    {"no_content", FAULT_SHAPE_NO_CONTENT},
+    {"size", FAULT_SHAPE_SIZE},
+    {"line", FAULT_SHAPE_LINE},
+    {"overflow", FAULT_SHAPE_OVERFLOW},
+    {"nothing", FAULT_SHAPE_NOTHING},
+    {"comments", FAULT_SHAPE_COMMENTS},
+    {"pings", FAULT_SHAPE_PINGS},
+    {"blank", FAULT_SHAPE_BLANK},
+    {"object", FAULT_SHAPE_ERROR + SHAPE_OBJECT},
+    {"event", FAULT_SHAPE_ERROR + SHAPE_EVENT},
+    {"bare", FAULT_SHAPE_ERROR + SHAPE_BARE},
+    {"done", FAULT_SHAPE_ERROR + SHAPE_DONE},
+    {"chunk", FAULT_SHAPE_ERROR + SHAPE_CHUNK},
+    {"string", FAULT_SHAPE_ERROR + SHAPE_STRING},
+    {NULL, 0},
 };
 
 #define AT(field) offsetof(struct fault, field)
 const struct key_row fault_keys[] = {
     /* which requests get it */
     {"fault", KEY_WORD, AT(kind), kind_words, "which fault; the table below", NULL},
-    {"times", KEY_COUNT, AT(times), NULL, "how many requests get it; 0: all. 1 when no other condition is given, else 0", NULL},
+    {"times", KEY_COUNT, AT(times), NULL,
+     "how many requests get it; 0: all. 1 when no other condition is given, else 0", NULL},
     {"rate", KEY_RATIO, AT(rate), NULL, "the share of the requests that get it, drawn from the seed", NULL},
     {"from", KEY_COUNT, AT(from), NULL, "from this request on, counted from 1 since the list was set", NULL},
     {"to", KEY_COUNT, AT(to), NULL, "up to this request", NULL},
@@ -53,24 +73,33 @@ const struct key_row fault_keys[] = {
     {"jitter", KEY_RATIO, AT(jitter), NULL, "both waits vary by this share", NULL},
     /* what it does */
     {"drift", KEY_TIME, AT(drift_us), NULL, "added to ttft with every request that gets this fault", " slow "},
-    {"after", KEY_COUNT, AT(after), NULL, "tokens before it strikes; 10 when not given (hold and reset: before the answer)",
+    {"after", KEY_COUNT, AT(after), NULL,
+     "tokens before it strikes; 10 when not given (hold and reset: before the answer)",
      " hold reset cut early_end early_done finish stall error_in_stream malformed huge bad_chunk "},
-    {"status", KEY_COUNT, AT(status), NULL, "HTTP status; in errors inside a 200 the status they speak of", " status error_in_200 error_in_stream interim "},
-    {"like", KEY_TEXT, AT(like), NULL, "an error by name: rate_limit, quota, context_length, overloaded, ...", " status error_in_200 error_in_stream "},
+    {"status", KEY_COUNT, AT(status), NULL, "HTTP status; in errors inside a 200 the status they speak of",
+     " status error_in_200 error_in_stream interim "},
+    {"like", KEY_TEXT, AT(like), NULL, "an error by name: rate_limit, quota, context_length, overloaded, ...",
+     " status error_in_200 error_in_stream "},
     {"message", KEY_TEXT, AT(message), NULL, "error text", " status error_in_200 error_in_stream "},
     {"type", KEY_TEXT, AT(type), NULL, "error type", " status error_in_200 error_in_stream "},
     {"code", KEY_TEXT, AT(code), NULL, "error code", " status error_in_200 error_in_stream "},
     {"headers", KEY_HEADERS, AT(headers), NULL, "headers added to the answer", NULL},
-    {"body", KEY_BODY, AT(body), NULL, "the whole body, in place of the style's envelope", " status error_in_200 malformed "},
+    {"body", KEY_BODY, AT(body), NULL, "the whole body, in place of the style's envelope",
+     " status error_in_200 malformed "},
     {"html", KEY_BOOL, AT(html), NULL, "an HTML page as body, as an edge proxy sends it", " status error_in_200 "},
     {"before_body", KEY_BOOL, AT(before_body), NULL, "answers as soon as the request's head is there", " status "},
-    {"content_type", KEY_TEXT, AT(content_type), NULL, "the content type of the answer", " status error_in_200 wrong_type empty "},
-    {"shape", KEY_WORD, AT(shape), shape_words, "which form of it; see the fault", " stall error_in_stream malformed empty bad_chunk "},
-    {"for", KEY_TIME, AT(for_us), NULL, "how long; without it for ever (keepalive: 3s)", " stall hold refuse keepalive silent "},
-    {"every", KEY_TIME, AT(every_us), NULL, "time between two comments, pings or bytes", " stall keepalive slow_head "},
+    {"content_type", KEY_TEXT, AT(content_type), NULL, "the content type of the answer",
+     " status error_in_200 wrong_type empty "},
+    {"shape", KEY_WORD, AT(shape), shape_words, "which form of it; see the fault",
+     " stall error_in_stream malformed empty bad_chunk "},
+    {"for", KEY_TIME, AT(for_us), NULL, "how long; without it for ever (keepalive: 3s)",
+     " stall hold refuse keepalive silent "},
+    {"every", KEY_TIME, AT(every_us), NULL, "time between two comments, pings or bytes",
+     " stall keepalive slow_head "},
     {"text", KEY_TEXT, AT(text), NULL, "text of the comment", " stall keepalive "},
     {"count", KEY_COUNT, AT(count), NULL, "how many frames or heads; 1 when not given", " malformed interim "},
-    {"bytes", KEY_COUNT, AT(bytes), NULL, "size of the event (1000000), or how much is missing (100)", " huge short_length "},
+    {"bytes", KEY_COUNT, AT(bytes), NULL, "size of the event (1000000), or how much is missing (100)",
+     " huge short_length "},
     {"reason", KEY_TEXT, AT(reason), NULL, "finish_reason; length when not given", " finish "},
 };
 #undef AT
@@ -92,22 +121,26 @@ static pd_err check(struct reader *r, struct json v, const struct fault *f)
 {
     bool framed = f->kind == FAULT_INTERIM;
     if (f->status >= 0 && (framed ? f->status < 102 || f->status > 199 : f->status < 200 || f->status > 599))
-        return reader_fail(r, v.raw, "status is %lld: write %s", (long long)f->status, framed ? "102 to 199" : "200 to 599");
+        return reader_fail(r, v.raw, "status is %lld: write %s", (long long)f->status,
+                           framed ? "102 to 199" : "200 to 599");
     if (f->kind == FAULT_STATUS && f->status < 0 && !f->like.p)
-        return reader_fail(r, v.raw, "the fault \"status\" needs a status: write \"status\": 529 or \"like\": \"overloaded\"");
+        return reader_fail(
+            r, v.raw, "the fault \"status\" needs a status: write \"status\": 529 or \"like\": \"overloaded\"");
     if (f->like.p && !error_like_find(f->like)) {
         char list[400];
         size_t n = 0;
         for (unsigned i = 0; i < error_likes_count && n < sizeof(list) - 40; i++)
             n += (size_t)snprintf(list + n, sizeof(list) - n, "%s%s", n ? ", " : "", error_likes[i].name);
-        return reader_fail(r, v.raw, "no error is named \"%.*s\": write one of %s", SPAN_FMT(span_upto(f->like, 40)), list);
+        return reader_fail(r, v.raw, "no error is named \"%.*s\": write one of %s",
+                           SPAN_FMT(span_upto(f->like, 40)), list);
     }
     if (f->bytes > FAULT_BYTES_MAX)
         return reader_fail(r, v.raw, "bytes is %lld: write at most %d", (long long)f->bytes, FAULT_BYTES_MAX);
     if (f->to && f->to < f->from)
         return reader_fail(r, v.raw, "to is before from: write from first, as \"from\": 3, \"to\": 7");
     if (f->before_body && (f->match.p || f->when == FAULT_WHEN_STREAMED || f->when == FAULT_WHEN_WHOLE))
-        return reader_fail(r, v.raw, "before_body cannot go with match or when: the body is not read then; take one out");
+        return reader_fail(r, v.raw,
+                           "before_body cannot go with match or when: the body is not read then; take one out");
     return PD_OK;
 }
 
@@ -126,7 +159,8 @@ static pd_err shape_fits(struct reader *r, struct json v, const struct fault *f)
     };
     for (size_t i = 0; f->shape && i < sizeof(rows) / sizeof(rows[0]); i++)
         if (rows[i].kind == f->kind && (f->shape < rows[i].first || f->shape > rows[i].last))
-            return reader_fail(r, v.raw, "this shape is not one of \"%s\": write %s", fault_name(f->kind), rows[i].expected);
+            return reader_fail(r, v.raw, "this shape is not one of \"%s\": write %s", fault_name(f->kind),
+                               rows[i].expected);
     return PD_OK;
 }
 
@@ -140,16 +174,30 @@ static bool key_fits(const struct key_row *row, unsigned kind)
 static pd_err key_unknown(struct reader *r, struct span key, unsigned kind)
 {
     char own[300];
-    return reader_fail(r, key, "\"%.*s\" is no key of the fault \"%s\": its own are %s; for all: times, rate, from, to, since, until, match, on, "
-                       "when, headers, ttft, token_delay, jitter", SPAN_FMT(span_upto(key, 40)), fault_name(kind),
-                       key_names(fault_keys, fault_keys_count, fault_name(kind), own, sizeof(own))[0] ? own : "none");
+    return reader_fail(r, key,
+                       "\"%.*s\" is no key of the fault \"%s\": its own are %s; for all: times, rate, from, to, "
+                       "since, until, match, on, "
+                       "when, headers, ttft, token_delay, jitter",
+                       SPAN_FMT(span_upto(key, 40)), fault_name(kind),
+                       key_names(fault_keys, fault_keys_count, fault_name(kind), own, sizeof(own))[0] ? own
+                                                                                                      : "none");
 }
 
 pd_err fault_read(struct reader *r, struct json v, struct fault *ret)
 {
-    struct fault f = {.times = -1, .status = -1, .after = -1, .count = -1, .bytes = -1, .for_us = -1, .every_us = -1, .ttft_us = -1,
-                      .token_delay_us = -1, .drift_us = -1, .jitter = -1, .on = FAULT_ON_CHAT | FAULT_ON_EMBEDDINGS};
-    if (v.type == JSON_STRING) {                     /* "cut" is short for {"fault": "cut"} */
+    struct fault f = {.times = -1,
+                      .status = -1,
+                      .after = -1,
+                      .count = -1,
+                      .bytes = -1,
+                      .for_us = -1,
+                      .every_us = -1,
+                      .ttft_us = -1,
+                      .token_delay_us = -1,
+                      .drift_us = -1,
+                      .jitter = -1,
+                      .on = FAULT_ON_CHAT | FAULT_ON_EMBEDDINGS};
+    if (v.type == JSON_STRING) { /* "cut" is short for {"fault": "cut"} */
         pd_err err = read_value(r, &fault_keys[0], v, &f.kind);
         f.times = 1;
         *ret = f;
@@ -159,7 +207,8 @@ pd_err fault_read(struct reader *r, struct json v, struct fault *ret)
         return reader_fail(r, v.raw, "a fault is an object: write {\"fault\": \"cut\", \"after\": 10}");
     struct json kind = json_get(v, "fault");
     if (kind.type == JSON_NONE)
-        return reader_fail(r, v.raw, "a fault without a name: write \"fault\": \"cut\", or another of `perdure simulate --help`");
+        return reader_fail(
+            r, v.raw, "a fault without a name: write \"fault\": \"cut\", or another of `perdure simulate --help`");
     pd_err err = read_value(r, &fault_keys[0], kind, &f.kind);
 
     struct json_walk w;
@@ -261,7 +310,8 @@ static bool fits(const struct fault *f, const struct fault_query *ask)
     if (!(f->on & ask->on) || (ask->head_only && !f->before_body))
         return false;
     switch ((enum fault_when)f->when) {
-    case FAULT_WHEN_ANY: break;
+    case FAULT_WHEN_ANY:
+        break;
     case FAULT_WHEN_STREAMED:
         if (!ask->streamed)
             return false;
@@ -279,7 +329,8 @@ static bool fits(const struct fault *f, const struct fault_query *ask)
             return false;
         break;
     }
-    return !f->match.n || (ask->body.n >= f->match.n && memmem(ask->body.p, ask->body.n, f->match.p, f->match.n) != NULL);
+    return !f->match.n ||
+           (ask->body.n >= f->match.n && memmem(ask->body.p, ask->body.n, f->match.p, f->match.n) != NULL);
 }
 
 /* The same for the same seed, request and row, so that a question asked twice has one answer. */

@@ -2,33 +2,33 @@
 
 #include "parse/utf8.h"
 
-#define FRAMES(X)                                                                            \
-    X("sse", FRAME_SSE, "data: {...} and a blank line")                                      \
-    X("sse-crlf", FRAME_CRLF, "lines end in CR LF")                                          \
-    X("sse-cr", FRAME_CR, "lines end in CR alone")                                           \
-    X("sse-nospace", FRAME_NO_SPACE, "data:{...}, without the space")                        \
-    X("multiline", FRAME_MULTILINE, "one event in two data lines")                           \
-    X("event-names", FRAME_EVENT_NAMES, "event: message before each data line")              \
-    X("jsonl", FRAME_JSONL, "JSON lines, nothing else")                                      \
-    X("text", FRAME_TEXT, "plain text lines")                                                \
-    X("no-done", FRAME_NO_DONE, "no [DONE]")                                                 \
-    X("no-final-blank", FRAME_NO_FINAL_BLANK, "no blank line after the last event")          \
-    X("bom", FRAME_BOM, "a byte order mark at the start")                                    \
-    X("one-byte", FRAME_ONE_BYTE, "a chunk and a packet for every byte")                     \
-    X("split-bytes", FRAME_SPLIT, "cut at random places, characters included")               \
+#define FRAMES(X)                                                                   \
+    X("sse", FRAME_SSE, "data: {...} and a blank line")                             \
+    X("sse-crlf", FRAME_CRLF, "lines end in CR LF")                                 \
+    X("sse-cr", FRAME_CR, "lines end in CR alone")                                  \
+    X("sse-nospace", FRAME_NO_SPACE, "data:{...}, without the space")               \
+    X("multiline", FRAME_MULTILINE, "one event in two data lines")                  \
+    X("event-names", FRAME_EVENT_NAMES, "event: message before each data line")     \
+    X("jsonl", FRAME_JSONL, "JSON lines, nothing else")                             \
+    X("text", FRAME_TEXT, "plain text lines")                                       \
+    X("no-done", FRAME_NO_DONE, "no [DONE]")                                        \
+    X("no-final-blank", FRAME_NO_FINAL_BLANK, "no blank line after the last event") \
+    X("bom", FRAME_BOM, "a byte order mark at the start")                           \
+    X("one-byte", FRAME_ONE_BYTE, "a chunk and a packet for every byte")            \
+    X("split-bytes", FRAME_SPLIT, "cut at random places, characters included")      \
     X("coalesced", FRAME_COALESCED, "many events in one chunk")
 
 const struct key_word frame_words[] = {
 #define X(name, bits, what) {name, bits},
     FRAMES(X)
 #undef X
-    {NULL, 0},
+        {NULL, 0},
 };
 const struct frame_row frame_rows[] = {
 #define X(name, bits, what) {name, what},
     FRAMES(X)
 #undef X
-    {NULL, NULL},
+        {NULL, NULL},
 };
 
 static void line_end(struct put *out, unsigned framing)
@@ -90,7 +90,8 @@ void frame_done(struct put *out, unsigned framing)
 
 void frame_comment(struct put *out, unsigned framing, struct span text)
 {
-    if (framing & (FRAME_JSONL | FRAME_TEXT)) {      /* these have no comments: an empty line keeps the connection alive */
+    if (framing &
+        (FRAME_JSONL | FRAME_TEXT)) { /* these have no comments: an empty line keeps the connection alive */
         line_end(out, framing);
         return;
     }

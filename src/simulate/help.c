@@ -27,7 +27,8 @@ static void print_faults(int markdown)
     for (unsigned i = 0; i < FAULT_KIND_COUNT; i++) {
         key_names(fault_keys, fault_keys_count, fault_kinds[i].name, keys, sizeof(keys));
         if (markdown)
-            printf("| `%s` | %s%s%s%s |\n", fault_kinds[i].name, fault_kinds[i].what, keys[0] ? ". Keys: " : "", keys, keys[0] ? "." : "");
+            printf("| `%s` | %s%s%s%s |\n", fault_kinds[i].name, fault_kinds[i].what, keys[0] ? ". Keys: " : "",
+                   keys, keys[0] ? "." : "");
         else if (keys[0])
             printf("  %-16s %s\n                     keys: %s\n", fault_kinds[i].name, fault_kinds[i].what, keys);
         else
@@ -43,7 +44,8 @@ static void print_words(int markdown)
     print_title(markdown, "Errors by name", "`like`");
     for (unsigned i = 0; i < error_likes_count; i++) {
         char what[200];
-        snprintf(what, sizeof(what), "%d, type %s, code %s", error_likes[i].status, error_likes[i].type, error_likes[i].code);
+        snprintf(what, sizeof(what), "%d, type %s, code %s", error_likes[i].status, error_likes[i].type,
+                 error_likes[i].code);
         print_row(markdown, error_likes[i].name, what);
     }
 }

@@ -29,7 +29,8 @@ static double root(double v)
 }
 
 /* A vector of length 1 from the seed and the input, as the provider would give it: floats, or their bytes. */
-static void put_vector(struct put *out, uint64_t seed, struct span input, int64_t dimensions, float *vector, bool base64)
+static void put_vector(struct put *out, uint64_t seed, struct span input, int64_t dimensions, float *vector,
+                       bool base64)
 {
     struct rnd rnd = {seed ^ hash_bytes(input, 0)};
     double length = 0;
@@ -71,7 +72,8 @@ static void put_one(struct embed *e, struct json input)
     e->tokens += input.raw.n / 4 + 1;
 }
 
-pd_err embeddings_put(const struct script_provider *p, uint64_t seed, struct span body, struct arena *mem, struct put *out, const char **ret_why)
+pd_err embeddings_put(const struct script_provider *p, uint64_t seed, struct span body, struct arena *mem,
+                      struct put *out, const char **ret_why)
 {
     struct json_walk w;
     struct json v, input = {0}, model = {0};
@@ -100,7 +102,7 @@ pd_err embeddings_put(const struct script_provider *p, uint64_t seed, struct spa
         return PD_NOMEM;
     put_text(out, "{\"object\":\"list\",\"data\":[");
     if (input.type == JSON_STRING || json_path(input, "0").type == JSON_NUMBER) {
-        put_one(&e, input);                          /* one text, or one list of tokens */
+        put_one(&e, input); /* one text, or one list of tokens */
     } else {
         json_walk_init(&w, input);
         while (json_walk_next(&w, NULL, &v) && e.count < EMBEDDINGS_INPUTS_MAX)

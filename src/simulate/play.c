@@ -5,8 +5,6 @@
 
 #include <stdio.h>
 
-static void play_go(struct play *r);
-
 /* ---- ends ----------------------------------------------------------------- */
 
 static void count_tokens(struct play *r, uint64_t tokens)
@@ -19,13 +17,16 @@ static void count_tokens(struct play *r, uint64_t tokens)
 /* An unstreamed answer is generated too, whether or not someone waits for it to be sent. */
 static void count_unsent(struct play *r, enum play_outcome outcome)
 {
-    uint64_t now = loop_now_us(r->provider->sim->loop), spent = now - r->began_us, all = r->answer.completion_tokens;
+    uint64_t now = loop_now_us(r->provider->sim->loop), spent = now - r->began_us,
+             all = r->answer.completion_tokens;
     if (outcome == OUTCOME_REFUSED || r->stage <= PLAY_STARTING || r->in.streamed)
         return;
     if (r->talked)
         count_tokens(r, all);
     else if (r->delay_us > 0 && spent > (uint64_t)r->ttft_us)
-        count_tokens(r, (spent - (uint64_t)r->ttft_us) / (uint64_t)r->delay_us < all ? (spent - (uint64_t)r->ttft_us) / (uint64_t)r->delay_us : all);
+        count_tokens(r, (spent - (uint64_t)r->ttft_us) / (uint64_t)r->delay_us < all
+                            ? (spent - (uint64_t)r->ttft_us) / (uint64_t)r->delay_us
+                            : all);
 }
 
 void play_over(struct play *r, enum play_outcome outcome)
@@ -37,10 +38,18 @@ void play_over(struct play *r, enum play_outcome outcome)
         p->held--;
     count_unsent(r, outcome);
     switch (outcome) {
-    case OUTCOME_COMPLETE: p->complete++; break;
-    case OUTCOME_FAULTED: p->faulted++; break;
-    case OUTCOME_CANCELLED: p->cancelled++; break;
-    case OUTCOME_REFUSED: p->refused++; break;
+    case OUTCOME_COMPLETE:
+        p->complete++;
+        break;
+    case OUTCOME_FAULTED:
+        p->faulted++;
+        break;
+    case OUTCOME_CANCELLED:
+        p->cancelled++;
+        break;
+    case OUTCOME_REFUSED:
+        p->refused++;
+        break;
     }
     p->running--;
     list_remove(&r->node);
@@ -117,7 +126,7 @@ pd_err play_add_header(struct play *r, struct span name, struct span value)
         return PD_NOMEM;
     for (unsigned i = 0; i < r->headers_count; i++)
         if (span_ieq(r->headers[i].name, name)) {
-            r->headers[i].value = value;             /* the later one wins: a fault's over the provider's */
+            r->headers[i].value = value; /* the later one wins: a fault's over the provider's */
             return PD_OK;
         }
     if (r->headers_count == WIRE_HEADERS_MAX)
@@ -160,7 +169,8 @@ static struct span content_type(const struct play *r)
         return SPAN_LIT("application/json");
     if (r->wire.framing & FRAME_JSONL)
         return SPAN_LIT("application/x-ndjson");
-    return r->wire.framing & FRAME_TEXT ? SPAN_LIT("text/plain; charset=utf-8") : SPAN_LIT("text/event-stream; charset=utf-8");
+    return r->wire.framing & FRAME_TEXT ? SPAN_LIT("text/plain; charset=utf-8")
+                                        : SPAN_LIT("text/event-stream; charset=utf-8");
 }
 
 static pd_err begin(struct play *r, int64_t length)
@@ -182,7 +192,7 @@ pd_err play_event(struct play *r, struct span type, struct span json)
     struct buf *frame = &r->provider->sim->frame;
     buf_clear(frame);
     struct put out = put_into(frame);
-    if (r->wire.framing & FRAME_TEXT) {              /* only what is text has a line */
+    if (r->wire.framing & FRAME_TEXT) { /* only what is text has a line */
         struct json doc;
         struct span text = SPAN_NONE;
         if (json_first(json, &doc, NULL) == PD_OK)
@@ -207,7 +217,10 @@ static pd_err put_comment(struct play *r)
     else if (stalled && shape == FAULT_SHAPE_PINGS)
         frame_event(&out, r->wire.framing, SPAN_LIT("ping"), SPAN_LIT("{\"type\":\"ping\"}"));
     else
-        frame_comment(&out, r->wire.framing, stalled && r->fault->text.p ? r->fault->text : r->comment.p ? r->comment : SPAN_LIT("keep-alive"));
+        frame_comment(&out, r->wire.framing,
+                      stalled && r->fault->text.p ? r->fault->text
+                      : r->comment.p              ? r->comment
+                                                  : SPAN_LIT("keep-alive"));
     pd_err err = out.err != PD_OK ? out.err : wire_write(&r->wire, buf_span(frame));
     wire_flush(&r->wire);
     return err;
@@ -266,7 +279,7 @@ static pd_err start(struct play *r)
     if (err == PD_OK && wait > 0 && head_comes_early(r)) {
         err = begin(r, -1);
         if (!r->comment.p && r->in.streamed)
-            r->comment_us = r->due_us;               /* the head alone */
+            r->comment_us = r->due_us; /* the head alone */
         else if (!r->in.streamed)
             r->comment_us = now + (uint64_t)r->comment_every_us;
         if (r->head_sent && err == PD_OK)
@@ -433,9 +446,12 @@ static bool play_step(struct play *r, pd_err *err)
             return false;
         *err = begin_talking(r);
         return *err == PD_OK;
-    case PLAY_DRIPPING: return drip(r, err);
-    case PLAY_TALKING: return r->in.streamed ? talk(r, err) : talk_whole(r, err);
-    case PLAY_STALLED: return stalled(r, err);
+    case PLAY_DRIPPING:
+        return drip(r, err);
+    case PLAY_TALKING:
+        return r->in.streamed ? talk(r, err) : talk_whole(r, err);
+    case PLAY_STALLED:
+        return stalled(r, err);
     case PLAY_HELD:
         if (r->until_us)
             play_release(r);
@@ -448,13 +464,13 @@ static bool play_step(struct play *r, pd_err *err)
     return false;
 }
 
-static void play_go(struct play *r)
+void play_go(struct play *r)
 {
     pd_err err = PD_OK;
     struct loop *loop = r->provider->sim->loop;
     for (unsigned i = 0; i < SIM_TURN_TOKENS; i++) {
         if (r->head_sent && reply_queued(r->wire.rq) > 64 * 1024) {
-            r->blocked = true;                       /* the client is slow: on_drain goes on */
+            r->blocked = true; /* the client is slow: on_drain goes on */
             return;
         }
         if (!play_step(r, &err)) {
@@ -463,103 +479,12 @@ static void play_go(struct play *r)
             return;
         }
     }
-    play_wake(r, loop_now_us(loop) + 1000);           /* the others' turn */
+    play_wake(r, loop_now_us(loop) + 1000); /* the others' turn */
 }
 
-/* ---- the start ------------------------------------------------------------ */
+/* ---- a new one ------------------------------------------------------------ */
 
-static pd_err make_id(struct play *r)
-{
-    struct buf text;
-    buf_init(&text, 0);
-    struct put out = put_into(&text);
-    put_text(&out, r->provider->conf->style->id_prefix);
-    put_random(&out, &r->rnd, alphabet_alnum, 29);
-    r->speech.id = out.err == PD_OK ? arena_span(&r->mem, buf_span(&text)) : SPAN_NONE;
-    buf_done(&text);
-    return r->speech.id.p ? PD_OK : PD_NOMEM;
-}
-
-static pd_err directive_fault(struct play *r)
-{
-    char why[READ_WHY];
-    struct reader reader;
-    struct fault *f = arena_alloc(&r->mem, sizeof(*f));
-    if (!f)
-        return PD_NOMEM;
-    reader_init(&reader, "[[sim]]", r->answer.fault.raw, false, &r->mem, why);
-    pd_err err = fault_read(&reader, r->answer.fault, f);
-    if (err == PD_OK)
-        r->fault = f;
-    return err == PD_NOMEM ? err : PD_OK;            /* a directive that cannot be read is text like any other */
-}
-
-static void pick_fault(struct play *r, unsigned on, bool reused)
-{
-    struct provider *p = r->provider;
-    struct fault_query ask = {.seed = (uint64_t)p->sim->script->seed, .now_us = loop_now_us(p->sim->loop), .on = on,
-                            .streamed = r->in.streamed, .reused = reused, .body = request_body(r->wire.rq)};
-    const struct fault *f = fault_pick(p->faults, &ask);
-    if (p->flapped && p->conf->flap.kind != FAULT_REFUSE)
-        f = &p->conf->flap;
-    if (f)
-        r->fault = f;
-    if (!r->fault)
-        return;
-    r->faults = fault_set_ref(p->faults);
-    r->after = r->fault->after >= 0 ? (uint64_t)r->fault->after : FAULT_AFTER_DEFAULT;
-    p->by_fault[r->fault->kind]++;
-    if (!r->in.streamed && r->fault->kind == FAULT_ERROR_IN_STREAM) {
-        struct fault *whole = arena_alloc(&r->mem, sizeof(*whole));
-        if (!whole)
-            return;
-        *whole = *r->fault;                          /* no stream to be in: the body is the error */
-        whole->kind = FAULT_ERROR_IN_200;
-        r->fault = whole;
-    }
-}
-
-static pd_err understand(struct play *r, struct request *rq, const char **why)
-{
-    struct provider *p = r->provider;
-    pd_err err;
-    uint64_t seed = (uint64_t)p->sim->script->seed;
-    if (r->embeddings) {
-        struct put out = put_into(&r->body);
-        err = embeddings_put(p->conf, seed, request_body(rq), &r->mem, &out, why);
-        return err != PD_OK ? err : out.err;
-    }
-    err = ask_read(request_body(rq), &r->mem, &r->in, why);
-    if (err == PD_OK)
-        err = answer_make(p->conf, seed, &r->in, &r->mem, &r->answer);
-    if (err == PD_OK && r->answer.fault.type != JSON_NONE)
-        err = directive_fault(r);
-    r->speech = (struct speech){.conf = p->conf, .rq = &r->in, .answer = &r->answer, .created = clock_wall_ms() / 1000, .rnd = &r->rnd,
-                                .mem = &r->mem};
-    return err != PD_OK ? err : make_id(r);
-}
-
-static bool key_fits(const struct script_provider *conf, struct request *rq)
-{
-    if (!conf->key.p)
-        return true;
-    struct span given = request_header(rq, "authorization");
-    if (span_starts(given, "Bearer "))
-        given = span_from(given, 7);
-    else
-        given = request_header(rq, "api-key");
-    return span_eq(given, conf->key);
-}
-
-static bool model_served(const struct script_provider *conf, struct span model)
-{
-    for (unsigned i = 0; conf->models_given && i < conf->models.count; i++)
-        if (span_eq(conf->models.at[i], model))
-            return true;
-    return !conf->models_given;
-}
-
-static struct play *play_new(struct provider *p, struct request *rq)
+struct play *play_new(struct provider *p, struct request *rq)
 {
     static const struct request_handler handler = {on_gone, on_drain};
     struct play *r = mem_zalloc(sizeof(*r));
@@ -569,7 +494,8 @@ static struct play *play_new(struct provider *p, struct request *rq)
     r->status = 200;
     r->number = p->requests;
     r->began_us = loop_now_us(p->sim->loop);
-    r->rnd.state = (uint64_t)p->sim->script->seed ^ (r->number * 0xd1342543de82ef95u) ^ hash_bytes(p->conf->name, 0);
+    r->rnd.state =
+        (uint64_t)p->sim->script->seed ^ (r->number * 0xd1342543de82ef95u) ^ hash_bytes(p->conf->name, 0);
     arena_init(&r->mem, 2048, 0);
     buf_init(&r->body, 0);
     wire_init(&r->wire, rq, &r->rnd);
@@ -579,43 +505,4 @@ static struct play *play_new(struct provider *p, struct request *rq)
     p->running++;
     request_set_handler(rq, &handler, r);
     return r;
-}
-
-static void refuse(struct play *r, int status, const char *like, const char *message)
-{
-    struct provider *p = r->provider;
-    struct request *rq = r->wire.rq;
-    r->wire.rq = NULL;
-    request_set_handler(rq, &(struct request_handler){NULL, NULL}, NULL);
-    provider_error(p, rq, status, like, message);
-    play_over(r, OUTCOME_REFUSED);
-}
-
-void play_start(struct provider *p, struct request *rq, unsigned on, bool reused)
-{
-    const char *why = "";
-    p->requests++;
-    struct play *r = play_new(p, rq);
-    if (!r) {
-        provider_error(p, rq, 503, "unavailable", "The simulation is out of memory.");
-        return;
-    }
-    r->embeddings = on == FAULT_ON_EMBEDDINGS;
-    pd_err err = understand(r, rq, &why);
-    if (err == PD_OK)
-        pick_fault(r, on, reused);
-    provider_note(p, rq, reused, r->in.streamed, r->fault ? fault_name(r->fault->kind) : "");
-    control_changed(p->sim);
-    if (!key_fits(p->conf, rq))
-        refuse(r, 401, "auth", NULL);
-    else if (err == PD_INVALID)
-        refuse(r, 400, "bad_request", why);
-    else if (err != PD_OK)
-        play_fail(r);
-    else if (!r->embeddings && !model_served(p->conf, r->in.model))
-        refuse(r, 404, "model_not_found", NULL);
-    else if (p->conf->concurrency && p->running > (uint64_t)p->conf->concurrency)
-        refuse(r, 429, "rate_limit", "Too many requests at once: concurrency limit reached.");
-    else if (!r->fault || !strike_before(r))
-        play_go(r);
 }

@@ -6,9 +6,9 @@
 #include <stdio.h>
 
 struct door {
-    struct list node;              /* sim->doors */
+    struct list node; /* sim->doors */
     struct sim *sim;
-    struct provider *provider;     /* NULL: the control port */
+    struct provider *provider; /* NULL: the control port */
     struct server *server;
 };
 
@@ -26,8 +26,8 @@ static bool peer_seen(struct provider *p, const struct request *rq, bool mark)
 
 static bool is_secret(struct span name)
 {
-    return span_iis(name, "authorization") || span_iis(name, "api-key") || span_iis(name, "x-api-key") || span_iis(name, "cookie") ||
-           span_iis(name, "proxy-authorization");
+    return span_iis(name, "authorization") || span_iis(name, "api-key") || span_iis(name, "x-api-key") ||
+           span_iis(name, "cookie") || span_iis(name, "proxy-authorization");
 }
 
 static void note_headers(struct recent *n, const struct request *rq)
@@ -77,8 +77,9 @@ void provider_note(struct provider *p, struct request *rq, bool reused, bool str
     }
     note_headers(n, rq);
     if (p->sim->verbose)
-        fprintf(stderr, "%.*s #%llu %s %s %zu bytes%s%s%s\n", SPAN_FMT(p->conf->name), (unsigned long long)n->number, n->method, n->path,
-                body.n, reused ? ", reused connection" : "", *fault ? ", fault " : "", fault);
+        fprintf(stderr, "%.*s #%llu %s %s %zu bytes%s%s%s\n", SPAN_FMT(p->conf->name),
+                (unsigned long long)n->number, n->method, n->path, body.n, reused ? ", reused connection" : "",
+                *fault ? ", fault " : "", fault);
 }
 
 /* ---- requests ------------------------------------------------------------- */
@@ -110,10 +111,13 @@ static unsigned endpoint(struct span path)
 
 static void models_request(struct provider *p, struct request *rq, bool reused)
 {
-    struct fault_query ask = {.seed = (uint64_t)p->sim->script->seed, .now_us = loop_now_us(p->sim->loop), .on = FAULT_ON_MODELS, .reused = reused};
+    struct fault_query ask = {.seed = (uint64_t)p->sim->script->seed,
+                              .now_us = loop_now_us(p->sim->loop),
+                              .on = FAULT_ON_MODELS,
+                              .reused = reused};
     uint64_t before = p->faults->requests;
     const struct fault *f = fault_pick(p->faults, &ask);
-    p->faults->requests = before;                    /* only chat and embeddings are numbered */
+    p->faults->requests = before; /* only chat and embeddings are numbered */
     struct span path = request_path(rq), id = SPAN_NONE;
     const char *at = memmem(path.p, path.n, "/models/", 8);
     if (at)
@@ -136,8 +140,11 @@ static void on_head(void *ctx, struct request *rq)
     unsigned on = endpoint(request_path(rq));
     if (!p || !(on & (FAULT_ON_CHAT | FAULT_ON_EMBEDDINGS)))
         return;
-    struct fault_query ask = {.seed = (uint64_t)p->sim->script->seed, .now_us = loop_now_us(p->sim->loop), .on = on, .head_only = true,
-                            .reused = peer_seen(p, rq, false)};
+    struct fault_query ask = {.seed = (uint64_t)p->sim->script->seed,
+                              .now_us = loop_now_us(p->sim->loop),
+                              .on = on,
+                              .head_only = true,
+                              .reused = peer_seen(p, rq, false)};
     const struct fault *f = fault_pick(p->faults, &ask);
     if (!f)
         return;
@@ -162,7 +169,9 @@ static void on_request(void *ctx, struct request *rq)
     unsigned on = endpoint(path);
     bool post = span_is(request_method(rq), "POST");
     if (!on)
-        provider_error(p, rq, 404, "model_not_found", "There is nothing at this path: use /v1/chat/completions, /v1/embeddings, /v1/models or /sim.");
+        provider_error(
+            p, rq, 404, "model_not_found",
+            "There is nothing at this path: use /v1/chat/completions, /v1/embeddings, /v1/models or /sim.");
     else if (on == FAULT_ON_MODELS)
         models_request(p, rq, reused);
     else if (!post)
@@ -201,9 +210,10 @@ static pd_err door_open(struct sim *sim, struct provider *p, uint16_t *port, str
     char address[300];
     server_rules_default(&rules);
     rules.body_bytes = SIM_BODY_BYTES;
-    rules.connections = 1000000;                     /* the descriptors are the limit */
-    rules.write_stall_ms = 24 * 3600 * 1000;         /* slow clients are what some tests are about */
-    rules.idle_ms = p && p->conf->idle_close_us > 0 ? (uint64_t)(p->conf->idle_close_us + 999) / 1000 : 3600 * 1000;
+    rules.connections = 1000000; /* the descriptors are the limit */
+    rules.write_stall_ms = 24 * 3600 * 1000; /* slow clients are what some tests are about */
+    rules.idle_ms =
+        p && p->conf->idle_close_us > 0 ? (uint64_t)(p->conf->idle_close_us + 999) / 1000 : 3600 * 1000;
     struct door *d = mem_zalloc(sizeof(*d));
     if (!d)
         return PD_NOMEM;
@@ -228,8 +238,11 @@ static pd_err door_open(struct sim *sim, struct provider *p, uint16_t *port, str
 static pd_err say_why(const struct sim *sim, struct span name, unsigned port, pd_err err, char *why)
 {
     const char *what = err == PD_EXISTS ? "the port is taken: choose another, or 0 for a free one"
-                     : err == PD_INVALID ? "the address cannot be listened on: write a numeric one, as \"host\": \"127.0.0.1\"" : pd_err_text(err);
-    snprintf(why, READ_WHY, "%.*s: cannot listen on %.*s:%u: %s", SPAN_FMT(name), SPAN_FMT(span_upto(sim->script->host, 100)), port, what);
+                       : err == PD_INVALID
+                           ? "the address cannot be listened on: write a numeric one, as \"host\": \"127.0.0.1\""
+                           : pd_err_text(err);
+    snprintf(why, READ_WHY, "%.*s: cannot listen on %.*s:%u: %s", SPAN_FMT(name),
+             SPAN_FMT(span_upto(sim->script->host, 100)), port, what);
     return err;
 }
 
@@ -257,7 +270,7 @@ void doors_close(struct sim *sim)
     for (unsigned i = 0; i < sim->script->providers_count; i++)
         provider_done(&sim->providers[i]);
     LIST_EACH(node, &sim->doors)
-        door_close(LIST_OF(node, struct door, node));
+    door_close(LIST_OF(node, struct door, node));
     if (list_empty(&sim->doors))
         loop_stop(sim->loop);
 }
@@ -289,7 +302,7 @@ static void open_again(void *ctx)
 {
     struct provider *p = ctx;
     char why[READ_WHY];
-    if (provider_open(p, why) != PD_OK)              /* the old socket may still be closing */
+    if (provider_open(p, why) != PD_OK) /* the old socket may still be closing */
         timer_arm(p->sim->loop, &p->up, loop_now_ms(p->sim->loop) + 10);
 }
 
@@ -311,7 +324,8 @@ static void on_flap(void *ctx)
         provider_shut(p, true, -1);
     else if (p->conf->flap.kind == FAULT_REFUSE)
         open_again(p);
-    timer_arm(l, &p->flap, loop_now_ms(l) + (uint64_t)(p->flapped ? p->conf->flap_down_us : p->conf->flap_up_us) / 1000 + 1);
+    timer_arm(l, &p->flap,
+              loop_now_ms(l) + (uint64_t)(p->flapped ? p->conf->flap_down_us : p->conf->flap_up_us) / 1000 + 1);
 }
 
 /* ---- start and end -------------------------------------------------------- */
@@ -349,7 +363,8 @@ pd_err provider_faults(struct provider *p, struct span json, char *why)
     if (err == PD_OK) {
         reader_init(&r, "the fault list", copy, true, &s->mem, why);
         if (json_check(copy) != PD_OK || json_first(copy, &doc, NULL) != PD_OK)
-            err = reader_fail(&r, copy, "this is not JSON: write a list, as [{\"fault\": \"cut\", \"after\": 10}]");
+            err =
+                reader_fail(&r, copy, "this is not JSON: write a list, as [{\"fault\": \"cut\", \"after\": 10}]");
         else if (json_get(doc, "faults").type != JSON_NONE)
             err = fault_read_list(&r, json_get(doc, "faults"), &s->rows, &s->count);
         else
@@ -373,7 +388,7 @@ void provider_reset(struct provider *p)
     p->drifted = 0;
     for (unsigned i = 0; i < SIM_RECENT; i++)
         p->recent[i].number = 0;
-    (void)(first_faults(p) == PD_OK);                /* without memory the old list stays */
+    (void)(first_faults(p) == PD_OK); /* without memory the old list stays */
 }
 
 pd_err provider_init(struct provider *p, struct sim *sim, const struct script_provider *conf)

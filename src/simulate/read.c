@@ -115,7 +115,8 @@ bool read_time(struct span text, int64_t *ret)
 
 static pd_err bad(struct reader *r, const struct key_row *row, struct json v, const char *expected)
 {
-    return reader_fail(r, v.raw, "%s is %.*s: write %s", row->name, v.raw.n > 60 ? 60 : (int)v.raw.n, v.raw.p ? v.raw.p : "", expected);
+    return reader_fail(r, v.raw, "%s is %.*s: write %s", row->name, v.raw.n > 60 ? 60 : (int)v.raw.n,
+                       v.raw.p ? v.raw.p : "", expected);
 }
 
 static pd_err read_count(struct reader *r, const struct key_row *row, struct json v, int64_t *into)
@@ -167,7 +168,8 @@ static pd_err word_unknown(struct reader *r, const struct key_row *row, struct s
     size_t n = 0;
     for (const struct key_word *w = row->words; w->name && n < sizeof(list) - 40; w++)
         n += (size_t)snprintf(list + n, sizeof(list) - n, "%s%s", n ? ", " : "", w->name);
-    return reader_fail(r, at, "%s has no \"%.*s\": write one of %s", row->name, word.n > 40 ? 40 : (int)word.n, word.p ? word.p : "", list);
+    return reader_fail(r, at, "%s has no \"%.*s\": write one of %s", row->name, word.n > 40 ? 40 : (int)word.n,
+                       word.p ? word.p : "", list);
 }
 
 /* The next text of a list written either way; false at its end. */
@@ -187,7 +189,8 @@ static pd_err texts_init(struct reader *r, const struct key_row *row, struct jso
     return read_text(r, row->name, v, &t->joined);
 }
 
-static pd_err texts_next(struct reader *r, const struct key_row *row, struct texts *t, bool *ret_more, struct span *ret)
+static pd_err texts_next(struct reader *r, const struct key_row *row, struct texts *t, bool *ret_more,
+                         struct span *ret)
 {
     struct json item;
     *ret_more = true;
@@ -272,17 +275,21 @@ static pd_err read_headers(struct reader *r, const struct key_row *row, struct j
         if (count == HEADERS_MAX)
             return reader_fail(r, v.raw, "%s has more than %d headers: leave some out", row->name, HEADERS_MAX);
         if (!header_name_fine(key))
-            return reader_fail(r, value.raw, "\"%.*s\" is no header name: use letters, digits, - and _", SPAN_FMT(span_upto(key, 40)));
+            return reader_fail(r, value.raw, "\"%.*s\" is no header name: use letters, digits, - and _",
+                               SPAN_FMT(span_upto(key, 40)));
         if (header_is_ours(key))
-            return reader_fail(r, value.raw, "the header %.*s cannot be set here: use the faults short_length, until_close or close_idle",
-                               SPAN_FMT(key));
+            return reader_fail(
+                r, value.raw,
+                "the header %.*s cannot be set here: use the faults short_length, until_close or close_idle",
+                SPAN_FMT(key));
         at[count].name = key;
         pd_err err = read_text(r, row->name, value, &at[count].value);
         if (err != PD_OK)
             return err;
         for (size_t i = 0; i < at[count].value.n; i++)
             if ((unsigned char)at[count].value.p[i] < 0x20)
-                return reader_fail(r, value.raw, "the header %.*s has a control byte in its value: take it out", SPAN_FMT(key));
+                return reader_fail(r, value.raw, "the header %.*s has a control byte in its value: take it out",
+                                   SPAN_FMT(key));
         count++;
     }
     *into = (struct read_headers){at, count};
@@ -296,20 +303,28 @@ pd_err read_value(struct reader *r, const struct key_row *row, struct json v, vo
     pd_err err;
 
     switch (row->type) {
-    case KEY_COUNT: return read_count(r, row, v, into);
-    case KEY_RATIO: return read_ratio(r, row, v, into);
-    case KEY_BOOL: return read_bool(r, row, v, into);
-    case KEY_TEXT: return read_text(r, row->name, v, into);
-    case KEY_LIST: return read_list(r, row, v, into);
-    case KEY_WORDS: return read_words(r, row, v, into);
-    case KEY_HEADERS: return read_headers(r, row, v, into);
+    case KEY_COUNT:
+        return read_count(r, row, v, into);
+    case KEY_RATIO:
+        return read_ratio(r, row, v, into);
+    case KEY_BOOL:
+        return read_bool(r, row, v, into);
+    case KEY_TEXT:
+        return read_text(r, row->name, v, into);
+    case KEY_LIST:
+        return read_list(r, row, v, into);
+    case KEY_WORDS:
+        return read_words(r, row, v, into);
+    case KEY_HEADERS:
+        return read_headers(r, row, v, into);
     case KEY_BODY:
         if (v.type == JSON_STRING)
             return read_text(r, row->name, v, into);
         *(struct span *)into = v.raw;
         return PD_OK;
     case KEY_TIME:
-        if ((v.type == JSON_STRING || v.type == JSON_NUMBER) && read_time(v.type == JSON_STRING ? json_inner(v) : v.raw, into))
+        if ((v.type == JSON_STRING || v.type == JSON_NUMBER) &&
+            read_time(v.type == JSON_STRING ? json_inner(v) : v.raw, into))
             return PD_OK;
         return bad(r, row, v, "a time with its unit, as \"200ms\", \"5s\" or \"2m\"");
     case KEY_WORD:

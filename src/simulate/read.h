@@ -13,12 +13,12 @@
 enum { READ_WHERE = 200, READ_WHY = 1000, READ_LIST_MAX = 256 };
 
 struct reader {
-    const char *name;            /* of the document, for messages: "story.json" */
+    const char *name; /* of the document, for messages: "story.json" */
     struct span doc;
-    bool lines;                  /* messages name the line */
+    bool lines; /* messages name the line */
     struct arena *mem;
-    char where[READ_WHERE];      /* "provider alpha, fault 2" */
-    char *why;                   /* READ_WHY bytes: the message of a failure */
+    char where[READ_WHERE]; /* "provider alpha, fault 2" */
+    char *why; /* READ_WHY bytes: the message of a failure */
 };
 void reader_init(struct reader *r, const char *name, struct span doc, bool lines, struct arena *mem, char *why);
 
@@ -26,15 +26,15 @@ struct sim_header {
     struct span name, value;
 };
 
-#define KEY_TYPES(X)                                                        \
-    X(KEY_COUNT, int64_t, "a whole number")                                 \
-    X(KEY_TIME, int64_t, "a time, as \"200ms\", \"5s\" or \"2m\"")          \
-    X(KEY_RATIO, double, "a number from 0 to 1")                            \
-    X(KEY_TEXT, struct span, "a text")                                      \
-    X(KEY_BODY, struct span, "a text or any JSON")                          \
-    X(KEY_BOOL, int, "true or false")                                       \
-    X(KEY_WORD, unsigned, "one of its words")                               \
-    X(KEY_WORDS, unsigned, "words joined by \"+\", or a list of them")      \
+#define KEY_TYPES(X)                                                              \
+    X(KEY_COUNT, int64_t, "a whole number")                                       \
+    X(KEY_TIME, int64_t, "a time, as \"200ms\", \"5s\" or \"2m\"")                \
+    X(KEY_RATIO, double, "a number from 0 to 1")                                  \
+    X(KEY_TEXT, struct span, "a text")                                            \
+    X(KEY_BODY, struct span, "a text or any JSON")                                \
+    X(KEY_BOOL, int, "true or false")                                             \
+    X(KEY_WORD, unsigned, "one of its words")                                     \
+    X(KEY_WORDS, unsigned, "words joined by \"+\", or a list of them")            \
     X(KEY_LIST, struct read_list, "a list of texts, or one text joined by \"+\"") \
     X(KEY_HEADERS, struct read_headers, "an object of header names and values")
 
@@ -66,8 +66,8 @@ struct key_row {
     enum key_type type;
     size_t offset;
     const struct key_word *words;
-    const char *what;            /* a sentence for --help and the documentation */
-    const char *kinds;           /* only in objects of these kinds: " cut reset "; NULL: in all */
+    const char *what; /* a sentence for --help and the documentation */
+    const char *kinds; /* only in objects of these kinds: " cut reset "; NULL: in all */
 };
 
 /* Sets *why: "story.json line 12: provider alpha, fault 2: ...". Returns PD_INVALID, or PD_SYNTAX for `syntax`. */

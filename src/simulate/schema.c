@@ -6,7 +6,7 @@ struct place {
     struct put *out;
     struct json root;
     unsigned depth;
-    unsigned left;      /* values that may still be written: a schema that fans out must end */
+    unsigned left; /* values that may still be written: a schema that fans out must end */
 };
 
 static void put_value(struct place *at, struct json schema, struct span name);
@@ -47,7 +47,7 @@ static struct json first_of(struct json list)
     json_walk_init(&w, list);
     while (json_walk_next(&w, NULL, &v)) {
         if (json_is(json_get(v, "type"), "null"))
-            continue;                                /* "or null": the other one says more */
+            continue; /* "or null": the other one says more */
         first = v;
         break;
     }
@@ -89,7 +89,7 @@ static bool type_is(struct json schema, const char *name)
     json_walk_init(&w, t);
     while (json_walk_next(&w, NULL, &v))
         if (!json_is(v, "null"))
-            return json_is(v, name);                 /* the first that is not null counts */
+            return json_is(v, name); /* the first that is not null counts */
     return false;
 }
 
@@ -120,7 +120,7 @@ static void put_object(struct place *at, struct json schema)
         if (!wanted)
             continue;
         put_text(at->out, first ? "\"" : ",\"");
-        put_span(at->out, key);                      /* raw: its escapes are as they were */
+        put_span(at->out, key); /* raw: its escapes are as they were */
         put_text(at->out, "\":");
         put_value(at, member, key);
         first = false;
@@ -135,7 +135,7 @@ static void put_array(struct place *at, struct json schema)
     struct json fixed = json_get(schema, "prefixItems"), items = json_get(schema, "items"), item;
     (void)json_i64(json_get(schema, "minItems"), &least);
     (void)json_i64(json_get(schema, "maxItems"), &most);
-    if (items.type == JSON_ARRAY) {                  /* draft-07's tuple */
+    if (items.type == JSON_ARRAY) { /* draft-07's tuple */
         fixed = items;
         items = (struct json){0};
     }
@@ -188,9 +188,20 @@ static void put_string(struct place *at, struct json schema, struct span name)
     static const struct {
         const char *format, *text;
     } formats[] = {
-        {"date-time", "2026-01-02T03:04:05Z"}, {"date", "2026-01-02"}, {"time", "03:04:05Z"}, {"duration", "P1D"}, {"email", "a@example.com"},
-        {"uri", "https://example.com/"}, {"url", "https://example.com/"}, {"uri-reference", "/example"}, {"uuid", "00000000-0000-4000-8000-000000000000"},
-        {"hostname", "example.com"}, {"ipv4", "192.0.2.1"}, {"ipv6", "2001:db8::1"}, {"regex", "a+"}, {"json-pointer", "/a"},
+        {"date-time", "2026-01-02T03:04:05Z"},
+        {"date", "2026-01-02"},
+        {"time", "03:04:05Z"},
+        {"duration", "P1D"},
+        {"email", "a@example.com"},
+        {"uri", "https://example.com/"},
+        {"url", "https://example.com/"},
+        {"uri-reference", "/example"},
+        {"uuid", "00000000-0000-4000-8000-000000000000"},
+        {"hostname", "example.com"},
+        {"ipv4", "192.0.2.1"},
+        {"ipv6", "2001:db8::1"},
+        {"regex", "a+"},
+        {"json-pointer", "/a"},
     };
     struct json format = json_get(schema, "format");
     for (size_t i = 0; format.type == JSON_STRING && i < sizeof(formats) / sizeof(formats[0]); i++)
@@ -204,7 +215,8 @@ static void put_string(struct place *at, struct json schema, struct span name)
     (void)json_i64(json_get(schema, "maxLength"), &most);
     bool plain = name.n > 0 && name.n < 40;
     for (size_t i = 0; i < name.n && plain; i++)
-        plain = (unsigned char)name.p[i] >= 0x20 && (unsigned char)name.p[i] < 0x7f && name.p[i] != '\\' && name.p[i] != '"';
+        plain = (unsigned char)name.p[i] >= 0x20 && (unsigned char)name.p[i] < 0x7f && name.p[i] != '\\' &&
+                name.p[i] != '"';
     if (plain)
         snprintf(text, sizeof(text), "sample %.*s", SPAN_FMT(name));
     size_t n = strlen(text);

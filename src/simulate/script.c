@@ -8,11 +8,14 @@
 const struct key_row provider_keys[] = {
     {"port", KEY_COUNT, AT(port), NULL, "where it listens; 0: a free port", NULL},
     {"style", KEY_TEXT, AT(style_name), NULL, "whose habits it has; openai when not given", NULL},
-    {"framing", KEY_WORDS, AT(framing), frame_words, "how its streams are framed, several joined by \"+\"; sse when not given", NULL},
+    {"framing", KEY_WORDS, AT(framing), frame_words,
+     "how its streams are framed, several joined by \"+\"; sse when not given", NULL},
     {"models", KEY_LIST, AT(models), NULL, "the models it has; without it any name is served", NULL},
-    {"answer", KEY_TEXT, AT(answer), NULL, "the text of every plain answer; else made from the seed and the conversation", NULL},
+    {"answer", KEY_TEXT, AT(answer), NULL,
+     "the text of every plain answer; else made from the seed and the conversation", NULL},
     {"tokens", KEY_COUNT, AT(tokens), NULL, "words of an answer; 40 when not given", NULL},
-    {"reasoning", KEY_COUNT, AT(reasoning), NULL, "words of reasoning before an answer; for models named ...reason... 12 when not given", NULL},
+    {"reasoning", KEY_COUNT, AT(reasoning), NULL,
+     "words of reasoning before an answer; for models named ...reason... 12 when not given", NULL},
     {"parallel", KEY_COUNT, AT(parallel), NULL, "tool calls in one answer", NULL},
     {"dimensions", KEY_COUNT, AT(dimensions), NULL, "of embeddings; 256 when not given", NULL},
     {"concurrency", KEY_COUNT, AT(concurrency), NULL, "requests at once; over it 429", NULL},
@@ -23,11 +26,14 @@ const struct key_row provider_keys[] = {
     {"key", KEY_TEXT, AT(key), NULL, "the API key it asks for; without it any or none will do", NULL},
     {"headers", KEY_HEADERS, AT(headers), NULL, "headers of every answer", NULL},
     {"head_early", KEY_BOOL, AT(head_early), NULL, "the head is sent at once, not with the first token", NULL},
-    {"comment_every", KEY_TIME, AT(comment_every_us), NULL, "time between comments while the first token is awaited; 1s when not given", NULL},
-    {"idle_close", KEY_TIME, AT(idle_close_us), NULL, "kept-alive connections are closed after this time without a request", NULL},
+    {"comment_every", KEY_TIME, AT(comment_every_us), NULL,
+     "time between comments while the first token is awaited; 1s when not given", NULL},
+    {"idle_close", KEY_TIME, AT(idle_close_us), NULL,
+     "kept-alive connections are closed after this time without a request", NULL},
     {"fingerprint", KEY_TEXT, AT(fingerprint), NULL, "system_fingerprint", NULL},
     {"up", KEY_TIME, AT(flap_up_us), NULL, "flapping: how long it is good", NULL},
-    {"down", KEY_TIME, AT(flap_down_us), NULL, "flapping: how long it is bad (503, or the fault of `flapping`)", NULL},
+    {"down", KEY_TIME, AT(flap_down_us), NULL, "flapping: how long it is bad (503, or the fault of `flapping`)",
+     NULL},
 };
 #undef AT
 const unsigned provider_keys_count = sizeof(provider_keys) / sizeof(provider_keys[0]);
@@ -63,21 +69,24 @@ static pd_err read_calls(struct reader *r, struct json v, struct turn *t)
     struct json_walk w;
     struct json item;
     if (v.type != JSON_ARRAY)
-        return reader_fail(r, v.raw, "tool_calls is no list: write [{\"name\": \"read\", \"arguments\": {\"path\": \"a.txt\"}}]");
+        return reader_fail(
+            r, v.raw, "tool_calls is no list: write [{\"name\": \"read\", \"arguments\": {\"path\": \"a.txt\"}}]");
     t->calls = arena_alloc(r->mem, sizeof(*t->calls) * SCRIPT_CALLS_MAX);
     if (!t->calls)
         return PD_NOMEM;
     json_walk_init(&w, v);
     while (json_walk_next(&w, NULL, &item)) {
         if (t->calls_count == SCRIPT_CALLS_MAX)
-            return reader_fail(r, item.raw, "more than %d tool calls in one turn: use another turn", SCRIPT_CALLS_MAX);
+            return reader_fail(r, item.raw, "more than %d tool calls in one turn: use another turn",
+                               SCRIPT_CALLS_MAX);
         struct script_call *c = &t->calls[t->calls_count++];
         struct json name = json_get(item, "name"), arguments = json_get(item, "arguments");
         if (name.type != JSON_STRING)
-            return reader_fail(r, item.raw, "a tool call without a name: write {\"name\": \"read\", \"arguments\": {...}}");
+            return reader_fail(r, item.raw,
+                               "a tool call without a name: write {\"name\": \"read\", \"arguments\": {...}}");
         pd_err err = read_text(r, "name", name, &c->name);
         c->arguments = arguments.type == JSON_NONE ? SPAN_LIT("{}") : arguments.raw;
-        if (err == PD_OK && arguments.type == JSON_STRING)       /* as it goes over the wire, broken JSON included */
+        if (err == PD_OK && arguments.type == JSON_STRING) /* as it goes over the wire, broken JSON included */
             err = read_text(r, "arguments", arguments, &c->arguments);
         if (err != PD_OK)
             return err;
@@ -109,7 +118,8 @@ static pd_err read_regex(struct script *s, struct reader *r, struct json v, stru
     int code = regcomp(t->regex, pattern, REG_EXTENDED | REG_NOSUB);
     if (code != 0) {
         regerror(code, t->regex, why, sizeof(why));
-        return reader_fail(r, v.raw, "regex does not compile (%s): write a POSIX extended regular expression", why);
+        return reader_fail(r, v.raw, "regex does not compile (%s): write a POSIX extended regular expression",
+                           why);
     }
     s->regexes[s->regexes_count++] = t->regex;
     t->matched = true;
@@ -118,7 +128,8 @@ static pd_err read_regex(struct script *s, struct reader *r, struct json v, stru
 
 static pd_err read_turn(struct script *s, struct reader *r, struct json v, struct turn *t)
 {
-    static const struct key_word who_words[] = {{"tools", TURN_FOR_TOOLS}, {"plain", TURN_FOR_PLAIN}, {"any", TURN_FOR_ANY}, {NULL, 0}};
+    static const struct key_word who_words[] = {
+        {"tools", TURN_FOR_TOOLS}, {"plain", TURN_FOR_PLAIN}, {"any", TURN_FOR_ANY}, {NULL, 0}};
     static const struct key_row rows[] = {
         {"match", KEY_TEXT, offsetof(struct turn, match), NULL, "", NULL},
         {"text", KEY_TEXT, offsetof(struct turn, text), NULL, "", NULL},
@@ -131,7 +142,8 @@ static pd_err read_turn(struct script *s, struct reader *r, struct json v, struc
     struct json value;
     struct span key;
     if (v.type != JSON_OBJECT)
-        return reader_fail(r, v.raw, "a turn is an object: write {\"text\": \"Done.\"} or {\"tool_calls\": [...]}");
+        return reader_fail(r, v.raw,
+                           "a turn is an object: write {\"text\": \"Done.\"} or {\"tool_calls\": [...]}");
     json_walk_init(&w, v);
     while (json_walk_next(&w, &key, &value)) {
         const struct key_row *row = key_find(rows, sizeof(rows) / sizeof(rows[0]), key);
@@ -143,7 +155,9 @@ static pd_err read_turn(struct script *s, struct reader *r, struct json v, struc
         else if (json_key_is(key, "regex"))
             err = read_regex(s, r, value, t);
         else
-            err = reader_fail(r, key, "\"%.*s\" is no key of a turn: write match, regex, text, tool_calls, reasoning, finish, for or step",
+            err = reader_fail(r, key,
+                              "\"%.*s\" is no key of a turn: write match, regex, text, tool_calls, reasoning, "
+                              "finish, for or step",
                               SPAN_FMT(span_upto(key, 40)));
         if (err != PD_OK)
             return err;
@@ -197,8 +211,16 @@ static struct script_provider *provider_for(struct script *s, struct span name)
     if (s->providers_count == SCRIPT_PROVIDERS_MAX)
         return NULL;
     struct script_provider *p = &s->providers[s->providers_count++];
-    *p = (struct script_provider){.name = name, .style = &styles[0], .port = -1, .tokens = 40, .reasoning = -1, .parallel = 1,
-                                  .dimensions = 256, .comment_every_us = 1000000, .head_early = -1, .fingerprint = SPAN_LIT("fp_simulated")};
+    *p = (struct script_provider){.name = name,
+                                  .style = &styles[0],
+                                  .port = -1,
+                                  .tokens = 40,
+                                  .reasoning = -1,
+                                  .parallel = 1,
+                                  .dimensions = 256,
+                                  .comment_every_us = 1000000,
+                                  .head_early = -1,
+                                  .fingerprint = SPAN_LIT("fp_simulated")};
     return p;
 }
 
@@ -222,7 +244,8 @@ static pd_err read_flapping(struct reader *r, struct script_provider *p, struct 
         else if (json_key_is(key, "fault"))
             err = fault_read(r, value, &p->flap);
         else
-            err = reader_fail(r, key, "\"%.*s\" is no key of flapping: write up, down and fault", SPAN_FMT(span_upto(key, 40)));
+            err = reader_fail(r, key, "\"%.*s\" is no key of flapping: write up, down and fault",
+                              SPAN_FMT(span_upto(key, 40)));
         if (err != PD_OK)
             return err;
     }
@@ -238,7 +261,8 @@ static pd_err check_provider(struct reader *r, struct json v, struct script_prov
             size_t n = 0;
             for (unsigned i = 0; i < styles_count && n < sizeof(list) - 20; i++)
                 n += (size_t)snprintf(list + n, sizeof(list) - n, "%s%s", n ? ", " : "", styles[i].name);
-            return reader_fail(r, v.raw, "no style is named \"%.*s\": write one of %s", SPAN_FMT(span_upto(p->style_name, 40)), list);
+            return reader_fail(r, v.raw, "no style is named \"%.*s\": write one of %s",
+                               SPAN_FMT(span_upto(p->style_name, 40)), list);
         }
     }
     if (p->port > 65535)
@@ -250,8 +274,17 @@ static pd_err check_provider(struct reader *r, struct json v, struct script_prov
     if ((p->flap_up_us > 0) != (p->flap_down_us > 0))
         return reader_fail(r, v.raw, "flapping needs both times: write \"up\": \"5s\" and \"down\": \"5s\"");
     if (p->flap_down_us > 0 && p->flap.kind == FAULT_NONE)
-        p->flap = (struct fault){.kind = FAULT_STATUS, .status = 503, .after = -1, .count = -1, .bytes = -1, .for_us = -1, .every_us = -1,
-                                 .ttft_us = -1, .token_delay_us = -1, .drift_us = -1, .jitter = -1,
+        p->flap = (struct fault){.kind = FAULT_STATUS,
+                                 .status = 503,
+                                 .after = -1,
+                                 .count = -1,
+                                 .bytes = -1,
+                                 .for_us = -1,
+                                 .every_us = -1,
+                                 .ttft_us = -1,
+                                 .token_delay_us = -1,
+                                 .drift_us = -1,
+                                 .jitter = -1,
                                  .on = FAULT_ON_CHAT | FAULT_ON_EMBEDDINGS};
     p->models_given = p->models.count > 0;
     return PD_OK;
@@ -263,7 +296,8 @@ static pd_err read_provider(struct script *s, struct reader *r, struct script_pr
     struct json value;
     struct span key;
     if (v.type != JSON_OBJECT)
-        return reader_fail(r, v.raw, "a provider is an object: write {\"style\": \"openai\", \"ttft\": \"200ms\"}");
+        return reader_fail(r, v.raw,
+                           "a provider is an object: write {\"style\": \"openai\", \"ttft\": \"200ms\"}");
     json_walk_init(&w, v);
     while (json_walk_next(&w, &key, &value)) {
         const struct key_row *row = key_find(provider_keys, provider_keys_count, key);
@@ -278,7 +312,8 @@ static pd_err read_provider(struct script *s, struct reader *r, struct script_pr
             err = read_flapping(r, p, value);
         else {
             char list[400];
-            err = reader_fail(r, key, "\"%.*s\" is no key of a provider: write %s, faults, turns or flapping", SPAN_FMT(span_upto(key, 40)),
+            err = reader_fail(r, key, "\"%.*s\" is no key of a provider: write %s, faults, turns or flapping",
+                              SPAN_FMT(span_upto(key, 40)),
                               key_names(provider_keys, provider_keys_count, NULL, list, sizeof(list)));
         }
         if (err != PD_OK)
@@ -291,7 +326,8 @@ static bool name_fine(struct span name)
 {
     for (size_t i = 0; i < name.n; i++) {
         char c = name.p[i];
-        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.'))
+        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
+              c == '.'))
             return false;
     }
     return name.n > 0 && name.n <= 64;
@@ -307,10 +343,12 @@ static pd_err read_providers(struct script *s, struct reader *r, struct json v)
     json_walk_init(&w, v);
     while (json_walk_next(&w, &key, &value)) {
         if (!name_fine(key))
-            return reader_fail(r, key, "\"%.*s\" is no name for a provider: use letters, digits, - _ and .", SPAN_FMT(span_upto(key, 40)));
+            return reader_fail(r, key, "\"%.*s\" is no name for a provider: use letters, digits, - _ and .",
+                               SPAN_FMT(span_upto(key, 40)));
         struct script_provider *p = provider_for(s, key);
         if (!p)
-            return reader_fail(r, key, "more than %d providers: leave some out, or start another process", SCRIPT_PROVIDERS_MAX);
+            return reader_fail(r, key, "more than %d providers: leave some out, or start another process",
+                               SCRIPT_PROVIDERS_MAX);
         snprintf(r->where, sizeof(r->where), "provider %.*s", SPAN_FMT(key));
         pd_err err = read_provider(s, r, p, value);
         if (err != PD_OK)
@@ -335,11 +373,12 @@ pd_err script_read(struct script *s, struct span text, const char *name, char *w
         return PD_NOMEM;
     reader_init(&r, name, copy, true, &s->mem, why);
     if (json_check(copy) != PD_OK || json_first(copy, &doc, NULL) != PD_OK) {
-        struct span at = copy;                       /* the first value that does not close is the nearest place there is */
+        struct span at = copy; /* the first value that does not close is the nearest place there is */
         json_walk_doc(&w, copy);
         while (json_walk_next(&w, NULL, &value))
             at = value.raw;
-        return reader_fail(&r, w.rest.p ? w.rest : at, "this is not JSON: look for a missing comma, quote or brace at or after this line");
+        return reader_fail(&r, w.rest.p ? w.rest : at,
+                           "this is not JSON: look for a missing comma, quote or brace at or after this line");
     }
     if (doc.type != JSON_OBJECT)
         return reader_fail(&r, doc.raw, "a script is an object: write {\"providers\": {\"alpha\": {...}}}");
@@ -354,7 +393,8 @@ pd_err script_read(struct script *s, struct span text, const char *name, char *w
         else if (json_key_is(key, "comment"))
             err = PD_OK;
         else
-            err = reader_fail(&r, key, "\"%.*s\" is no key of a script: write providers, seed, control, host or comment",
+            err = reader_fail(&r, key,
+                              "\"%.*s\" is no key of a script: write providers, seed, control, host or comment",
                               SPAN_FMT(span_upto(key, 40)));
         if (err != PD_OK)
             return err;
@@ -365,7 +405,8 @@ pd_err script_read(struct script *s, struct span text, const char *name, char *w
 /* ---- the option ----------------------------------------------------------- */
 
 /* Writes the option as the JSON it stands for, so that there is one reader. */
-static pd_err option_json(struct script *s, struct span name, struct span port, struct span rest, struct buf *out, char *why)
+static pd_err option_json(struct script *s, struct span name, struct span port, struct span rest, struct buf *out,
+                          char *why)
 {
     struct put put = put_into(out);
     bool in_fault = false;
@@ -381,8 +422,8 @@ static pd_err option_json(struct script *s, struct span name, struct span port, 
         struct span value = span_cut(&rest, ',');
         struct span key = span_trim(span_cut(&value, '='));
         if (!value.p) {
-            snprintf(why, READ_WHY, "--provider %.*s: \"%.*s\" has no value: write key=value, as in ttft=200ms", SPAN_FMT(name),
-                     SPAN_FMT(span_upto(key, 40)));
+            snprintf(why, READ_WHY, "--provider %.*s: \"%.*s\" has no value: write key=value, as in ttft=200ms",
+                     SPAN_FMT(name), SPAN_FMT(span_upto(key, 40)));
             return PD_INVALID;
         }
         bool begins = span_is(key, "fault");
@@ -392,8 +433,10 @@ static pd_err option_json(struct script *s, struct span name, struct span port, 
         else if (of_fault || !first)
             put_text(&put, in_fault && !of_fault ? "}]," : ",");
         if (in_fault && !of_fault) {
-            snprintf(why, READ_WHY, "--provider %.*s: \"%.*s\" comes after fault= and is no key of a fault: write it before fault=",
-                     SPAN_FMT(name), SPAN_FMT(span_upto(key, 40)));
+            snprintf(
+                why, READ_WHY,
+                "--provider %.*s: \"%.*s\" comes after fault= and is no key of a fault: write it before fault=",
+                SPAN_FMT(name), SPAN_FMT(span_upto(key, 40)));
             return PD_INVALID;
         }
         in_fault |= begins;
@@ -421,7 +464,7 @@ pd_err script_option(struct script *s, const char *option, char *why)
         char label[100];
         snprintf(label, sizeof(label), "--provider %.60s", option);
         err = script_read(s, buf_span(&text), label, why);
-        char *line = strstr(why, " line 1: ");       /* an option is one line */
+        char *line = strstr(why, " line 1: "); /* an option is one line */
         if (err != PD_OK && line)
             memmove(line, line + strlen(" line 1"), strlen(line + strlen(" line 1")) + 1);
     }

@@ -11,10 +11,16 @@
 
 #include <regex.h>
 
-enum { SCRIPT_BYTES_MAX = 16 << 20, SCRIPT_PROVIDERS_MAX = 64, SCRIPT_TURNS_MAX = 1000, SCRIPT_CALLS_MAX = 32, SCRIPT_PORT_FIRST = 9101 };
+enum {
+    SCRIPT_BYTES_MAX = 16 << 20,
+    SCRIPT_PROVIDERS_MAX = 64,
+    SCRIPT_TURNS_MAX = 1000,
+    SCRIPT_CALLS_MAX = 32,
+    SCRIPT_PORT_FIRST = 9101
+};
 
 struct script_call {
-    struct span name, arguments;      /* arguments: JSON text */
+    struct span name, arguments; /* arguments: JSON text */
 };
 
 enum turn_for { TURN_FOR_DEFAULT, TURN_FOR_TOOLS, TURN_FOR_PLAIN, TURN_FOR_ANY };
@@ -22,32 +28,32 @@ enum turn_for { TURN_FOR_DEFAULT, TURN_FOR_TOOLS, TURN_FOR_PLAIN, TURN_FOR_ANY }
 /* One scripted answer. Turns without match are taken by the number of assistant messages before, so that any provider can take over
  * a conversation at the step it has reached. */
 struct turn {
-    bool matched;                     /* has match or regex */
+    bool matched; /* has match or regex */
     struct span match;
-    regex_t *regex;                   /* NULL: plain match */
+    regex_t *regex; /* NULL: plain match */
     struct span text, reasoning, finish;
-    unsigned who;                     /* enum turn_for */
+    unsigned who; /* enum turn_for */
     struct script_call *calls;
     unsigned calls_count;
-    int64_t step;                     /* of the unmatched */
+    int64_t step; /* of the unmatched */
 };
 
 struct script_provider {
     struct span name;
     const struct style *style;
-    unsigned framing;                 /* FRAME_ bits */
-    int64_t port;                     /* -1: not given; 0: a free one */
+    unsigned framing; /* FRAME_ bits */
+    int64_t port; /* -1: not given; 0: a free one */
     struct read_list models;
     bool models_given;
     struct span answer, key, fingerprint, style_name;
     int64_t tokens, reasoning, parallel, dimensions, concurrency;
     int64_t ttft_us, token_delay_us, drift_us, comment_every_us, idle_close_us;
     double jitter;
-    int head_early;                   /* -1: as the style does */
+    int head_early; /* -1: as the style does */
     struct read_headers headers;
     struct turn *turns;
     unsigned turns_count;
-    bool scripted_tools;              /* some turn calls tools */
+    bool scripted_tools; /* some turn calls tools */
     /* the faults it starts with */
     struct fault *faults;
     unsigned faults_count;
@@ -59,23 +65,24 @@ struct script_provider {
 struct script {
     struct arena mem;
     int64_t seed;
-    int64_t control;                  /* port; -1: not given, 0: a free one */
+    int64_t control; /* port; -1: not given, 0: a free one */
     struct span host;
     struct script_provider *providers;
     unsigned providers_count;
-    regex_t **regexes;                /* to free */
+    regex_t **regexes; /* to free */
     unsigned regexes_count, regexes_room;
 };
 
 struct script *script_new(void) PD_CHECKED;
-struct script *script_free(struct script *s);             /* NULL is fine; returns NULL */
+struct script *script_free(struct script *s); /* NULL is fine; returns NULL */
 
 /* Adds what `text` says. PD_INVALID or PD_SYNTAX: `why` (READ_WHY bytes) has the message. */
 pd_err script_read(struct script *s, struct span text, const char *name, char *why) PD_CHECKED;
 /* The value of --provider: "name[:port][,key=value...]"; keys of a fault after fault=KIND belong to it. */
 pd_err script_option(struct script *s, const char *option, char *why) PD_CHECKED;
 /* One key of a provider; the value is kept, not copied. */
-pd_err script_set(struct script *s, struct script_provider *p, const char *key, const char *value, char *why) PD_CHECKED;
+pd_err script_set(struct script *s, struct script_provider *p, const char *key, const char *value,
+                  char *why) PD_CHECKED;
 /* Three providers, if there is none; ports that were not given. */
 pd_err script_complete(struct script *s) PD_CHECKED;
 

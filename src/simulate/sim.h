@@ -1,7 +1,8 @@
 /* sim.h - the running simulation: providers, the requests they are working on, and what is counted. For this room's files.
  *
  *   provider.c  listening, requests by path, counting, what was asked last
- *   play.c       one request from its decision to its end: waits, tokens, backpressure, client gone
+ *   play.c      one request from its start to its end: waits, tokens, backpressure, client gone
+ *   play_start.c  what a request gets: an answer, a fault, a refusal
  *   strike.c    what each fault does
  *   control.c   /sim/...: state, faults, release, wait
  *   other.c     embeddings and models
@@ -17,38 +18,39 @@
 #include "simulate/wire.h"
 
 enum {
-    SIM_RECENT = 16,               /* requests that /sim/state shows, for each provider */
-    SIM_RECENT_BYTES = 8192,       /* of the headers of one */
-    SIM_PEERS = 4096,              /* connections remembered as used */
-    SIM_TURN_TOKENS = 512,         /* written before others get their turn */
-    SIM_RESET_MS = 20,             /* what was written is read before a reset throws it away */
-    SIM_WAIT_MS = 30000,           /* the longest /sim/wait without timeout= */
+    SIM_RECENT = 16, /* requests that /sim/state shows, for each provider */
+    SIM_RECENT_BYTES = 8192, /* of the headers of one */
+    SIM_PEERS = 4096, /* connections remembered as used */
+    SIM_TURN_TOKENS = 512, /* written before others get their turn */
+    SIM_RESET_MS = 20, /* what was written is read before a reset throws it away */
+    SIM_WAIT_MS = 30000, /* the longest /sim/wait without timeout= */
     SIM_BODY_BYTES = 256 << 20
 };
 
-#define SIM_COUNTERS(X)                                                            \
-    X(requests, "requests to chat and embeddings")                                 \
-    X(complete, "answered in full, errors of a script not among them")             \
-    X(faulted, "ended by a fault")                                                 \
-    X(cancelled, "ended by the client, before their end")                          \
-    X(refused, "answered with an error that no fault asked for: bad request, bad key, unknown model, concurrency") \
-    X(tokens, "generated, sent or not: what a provider would bill")                \
+#define SIM_COUNTERS(X)                                                                                   \
+    X(requests, "requests to chat and embeddings")                                                        \
+    X(complete, "answered in full, errors of a script not among them")                                    \
+    X(faulted, "ended by a fault")                                                                        \
+    X(cancelled, "ended by the client, before their end")                                                 \
+    X(refused,                                                                                            \
+      "answered with an error that no fault asked for: bad request, bad key, unknown model, concurrency") \
+    X(tokens, "generated, sent or not: what a provider would bill")                                       \
     X(stalls, "times a run went silent by a fault")
 
-struct door;                       /* a server and whether it is closing */
+struct door; /* a server and whether it is closing */
 
 struct recent {
     uint64_t number;
     char method[8], path[96], sha256[65], fault[24];
     size_t body_bytes;
     bool reused, streamed;
-    struct buf headers;            /* JSON */
+    struct buf headers; /* JSON */
 };
 
 struct provider {
     struct sim *sim;
     const struct script_provider *conf;
-    struct door *door;             /* NULL: refuses connections */
+    struct door *door; /* NULL: refuses connections */
     uint16_t port;
     struct fault_set *faults;
     struct list runs;
@@ -57,73 +59,73 @@ struct provider {
     SIM_COUNTERS(X)
 #undef X
     uint64_t by_fault[FAULT_KIND_COUNT];
-    uint64_t drifted;              /* requests since start or reset, for `drift` */
-    uint64_t peers[SIM_PEERS];     /* hashes of peers that have asked before */
+    uint64_t drifted; /* requests since start or reset, for `drift` */
+    uint64_t peers[SIM_PEERS]; /* hashes of peers that have asked before */
     struct recent recent[SIM_RECENT];
     struct timer flap, up;
-    struct later shut;             /* closes the listening socket, not from within one of its callbacks */
+    struct later shut; /* closes the listening socket, not from within one of its callbacks */
     bool shut_hard;
     bool flapped;
-    bool dropping;                 /* the listening socket is being closed with its requests: they were not cancelled */
+    bool dropping; /* the listening socket is being closed with its requests: they were not cancelled */
 };
 
 struct sim {
     struct loop *loop;
     struct script *script;
-    struct provider *providers;    /* providers_count of the script */
+    struct provider *providers; /* providers_count of the script */
     struct door *control;
     uint16_t control_port;
-    struct list doors;             /* all, closing ones too */
+    struct list doors; /* all, closing ones too */
     struct list waiters;
-    struct later check;            /* looks at the waiters */
-    struct buf event, frame;       /* scratch of one event */
+    struct later check; /* looks at the waiters */
+    struct buf event, frame; /* scratch of one event */
     bool verbose, ending;
 };
 
 enum play_stage {
-    PLAY_STARTING,                  /* the answer is decided, its timing not */
-    PLAY_WAITING,                   /* for the first token; comments may go out */
-    PLAY_DRIPPING,                  /* the head goes out byte by byte */
+    PLAY_STARTING, /* the answer is decided, its timing not */
+    PLAY_WAITING, /* for the first token; comments may go out */
+    PLAY_DRIPPING, /* the head goes out byte by byte */
     PLAY_TALKING,
-    PLAY_STALLED,                   /* silent, or only comments; until the client leaves or `for` is over */
-    PLAY_HELD,                      /* until /sim/release */
+    PLAY_STALLED, /* silent, or only comments; until the client leaves or `for` is over */
+    PLAY_HELD, /* until /sim/release */
     PLAY_RESETTING
 };
 
 struct play {
-    struct list node;              /* provider->runs */
+    struct list node; /* provider->runs */
     struct provider *provider;
     struct arena mem;
     struct wire wire;
     struct rnd rnd;
     struct timer timer;
-    enum play_stage stage, resume;  /* resume: where a hold goes on */
-    struct fault_set *faults;      /* keeps `fault` alive */
-    const struct fault *fault;     /* NULL: none */
+    enum play_stage stage, resume; /* resume: where a hold goes on */
+    struct fault_set *faults; /* keeps `fault` alive */
+    const struct fault *fault; /* NULL: none */
     bool struck, blocked;
-    uint64_t after;                /* tokens before the fault strikes */
+    uint64_t after; /* tokens before the fault strikes */
     uint64_t number;
     uint64_t began_us, due_us, comment_us, until_us;
     int64_t ttft_us, delay_us, comment_every_us;
     double jitter;
-    struct span comment;           /* text of comments while waiting; p NULL: none */
+    struct span comment; /* text of comments while waiting; p NULL: none */
     struct ask in;
     struct answer answer;
     struct speech speech;
     struct stream stream;
-    struct buf body;               /* unstreamed: what is sent */
+    struct buf body; /* unstreamed: what is sent */
     size_t body_sent;
     struct header *headers;
     unsigned headers_count;
     int status;
-    uint64_t counted;              /* of its tokens, in the provider's count */
-    bool head_sent, embeddings, talked, spoiled;   /* spoiled: it ends well, but not with what was asked for */
+    uint64_t counted; /* of its tokens, in the provider's count */
+    bool head_sent, embeddings, talked, spoiled; /* spoiled: it ends well, but not with what was asked for */
 };
 
 /* ---- provider.c ---- */
 pd_err provider_init(struct provider *p, struct sim *sim, const struct script_provider *conf) PD_CHECKED;
-void provider_done(struct provider *p);        /* stops its timers */
-void provider_free(struct provider *p);        /* after its runs have ended */
+void provider_done(struct provider *p); /* stops its timers */
+void provider_free(struct provider *p); /* after its runs have ended */
 pd_err provider_open(struct provider *p, char *why) PD_CHECKED;
 /* Refuses connections. `hard`: running requests are reset too. for_us < 0: until provider_open(). */
 void provider_shut(struct provider *p, bool hard, int64_t for_us);
@@ -134,22 +136,26 @@ pd_err provider_faults(struct provider *p, struct span json, char *why) PD_CHECK
 void provider_error(struct provider *p, struct request *rq, int status, const char *like, const char *message);
 void provider_note(struct provider *p, struct request *rq, bool reused, bool streamed, const char *fault);
 pd_err control_open(struct sim *sim, char *why) PD_CHECKED;
-const struct server_stats *provider_stats(const struct provider *p);   /* NULL while it refuses connections */
+const struct server_stats *provider_stats(const struct provider *p); /* NULL while it refuses connections */
 /* Closes all; the loop stops when nothing is left. */
 void doors_close(struct sim *sim);
 
 /* ---- play.c ---- */
-void play_start(struct provider *p, struct request *rq, unsigned on, bool reused);
+void play_go(struct play *r); /* as far as it can; may end it */
+struct play *play_new(struct provider *p, struct request *rq) PD_CHECKED;
 /* Ends with an outcome; the wire has given its request back, or does now. */
 enum play_outcome { OUTCOME_COMPLETE, OUTCOME_FAULTED, OUTCOME_CANCELLED, OUTCOME_REFUSED };
 void play_over(struct play *r, enum play_outcome outcome);
 void play_wake(struct play *r, uint64_t due_us);
 void play_release(struct play *r);
-void play_fail(struct play *r);                              /* out of memory */
+void play_fail(struct play *r); /* out of memory */
 pd_err play_add_header(struct play *r, struct span name, struct span value) PD_CHECKED;
-pd_err play_begin(struct play *r, int64_t length) PD_CHECKED;        /* the head */
+pd_err play_begin(struct play *r, int64_t length) PD_CHECKED; /* the head */
 pd_err play_event(struct play *r, struct span type, struct span json) PD_CHECKED;
-void play_ended(struct play *r, enum play_outcome outcome);   /* the proper end of the body, then play_over */
+void play_ended(struct play *r, enum play_outcome outcome); /* the proper end of the body, then play_over */
+
+/* ---- play_start.c ---- */
+void play_start(struct provider *p, struct request *rq, unsigned on, bool reused);
 
 /* ---- strike.c ---- */
 /* Before anything is decided about the answer: true when the fault has taken the request. */
@@ -165,8 +171,8 @@ bool strike_inside(struct play *r);
 
 /* ---- other.c ---- */
 /* The body of an embeddings answer, or *ret_why. */
-pd_err embeddings_put(const struct script_provider *p, uint64_t seed, struct span body, struct arena *mem, struct put *out, const char **ret_why)
-    PD_CHECKED;
+pd_err embeddings_put(const struct script_provider *p, uint64_t seed, struct span body, struct arena *mem,
+                      struct put *out, const char **ret_why) PD_CHECKED;
 void models_reply(struct provider *p, struct request *rq, struct span id);
 
 /* ---- control.c ---- */

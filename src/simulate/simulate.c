@@ -9,10 +9,13 @@
 
 static const char help[] =
     "usage: perdure simulate [OPTIONS]\n\n"
-    "Serves simulated LLM providers on this machine, each on its own port, with the faults you ask for. Alone it serves three good\n"
-    "ones: alpha, beta and gamma on 127.0.0.1:9101 to 9103. Any client of the OpenAI dialect can use http://127.0.0.1:9101/v1.\n\n"
+    "Serves simulated LLM providers on this machine, each on its own port, with the faults you ask for. Alone it "
+    "serves three good\n"
+    "ones: alpha, beta and gamma on 127.0.0.1:9101 to 9103. Any client of the OpenAI dialect can use "
+    "http://127.0.0.1:9101/v1.\n\n"
     "  --provider SPEC    NAME[:PORT][,KEY=VALUE...], repeatable; the keys of a fault follow fault=NAME\n"
-    "  --script FILE      JSON: {\"seed\": 7, \"providers\": {\"alpha\": {\"port\": 9101, \"faults\": [...], \"turns\": [...]}}}\n"
+    "  --script FILE      JSON: {\"seed\": 7, \"providers\": {\"alpha\": {\"port\": 9101, \"faults\": [...], "
+    "\"turns\": [...]}}}\n"
     "  --seed N           same seed, same answers and same random faults (1)\n"
     "  --KEY VALUE        a key of a provider, for all of them: --tokens 200 --ttft 300ms --token-delay 20ms\n"
     "  --host ADDRESS     listen here (127.0.0.1)\n"
@@ -20,7 +23,8 @@ static const char help[] =
     "  --verbose          a line for each request on standard error\n"
     "  --reference        everything that a script can say: keys, styles, faults, framings\n"
     "  --help\n\n"
-    "One JSON line on standard output says where they listen (port 0 takes a free one). SIGTERM and SIGINT end it.\n\n"
+    "One JSON line on standard output says where they listen (port 0 takes a free one). SIGTERM and SIGINT end "
+    "it.\n\n"
     "examples:\n"
     "  perdure simulate\n"
     "  perdure simulate --provider alpha:9101,style=deepseek,ttft=200ms,token_delay=20ms --provider beta:9102\n"
@@ -36,7 +40,7 @@ enum { SPREAD_MAX = 32 };
 
 struct options {
     struct script *script;
-    const char *spread_keys[SPREAD_MAX], *spread_values[SPREAD_MAX];   /* for all providers */
+    const char *spread_keys[SPREAD_MAX], *spread_values[SPREAD_MAX]; /* for all providers */
     unsigned spread_count;
     bool verbose;
 };
@@ -53,7 +57,8 @@ static pd_err read_file(const char *path, struct buf *ret, char *why)
 {
     FILE *f = fopen(path, "r");
     if (!f) {
-        snprintf(why, READ_WHY, "--script %.300s: the file cannot be opened: look at its name and permissions", path);
+        snprintf(why, READ_WHY, "--script %.300s: the file cannot be opened: look at its name and permissions",
+                 path);
         return PD_NOTFOUND;
     }
     buf_init(ret, SCRIPT_BYTES_MAX);
@@ -136,7 +141,8 @@ static pd_err spread(struct options *o, char *why)
 {
     for (unsigned k = 0; k < o->spread_count; k++)
         for (unsigned i = 0; i < o->script->providers_count; i++) {
-            pd_err err = script_set(o->script, &o->script->providers[i], o->spread_keys[k], o->spread_values[k], why);
+            pd_err err =
+                script_set(o->script, &o->script->providers[i], o->spread_keys[k], o->spread_values[k], why);
             if (err != PD_OK)
                 return err;
         }
@@ -168,7 +174,9 @@ static int read_options(int argc, char **argv, struct options *o)
         else if (i + 1 < argc)
             value = argv[++i];
         if (!value) {
-            snprintf(why, sizeof(why), "\"%.100s\" is not understood, or has no value: `perdure simulate --help` lists the options", name);
+            snprintf(why, sizeof(why),
+                     "\"%.100s\" is not understood, or has no value: `perdure simulate --help` lists the options",
+                     name);
             return wrong(why);
         }
         if (read_option(o, name, value, why) != PD_OK)
@@ -195,7 +203,7 @@ static pd_err open_control(struct sim *sim, char *why)
         some_free |= sim->script->providers[i].port == 0;
     sim->control_port = (uint16_t)(port >= 0 ? port : some_free ? 0 : SCRIPT_PORT_FIRST - 1);
     pd_err err = control_open(sim, why);
-    if (err == PD_EXISTS && port < 0) {              /* nobody asked for this one: any will do */
+    if (err == PD_EXISTS && port < 0) { /* nobody asked for this one: any will do */
         sim->control_port = 0;
         err = control_open(sim, why);
     }
@@ -219,9 +227,11 @@ static void say_where(const struct sim *sim)
     struct span host = sim->script->host;
     printf("{\"providers\":{");
     for (unsigned i = 0; i < sim->script->providers_count; i++)
-        printf("%s\"%.*s\":{\"port\":%u,\"base_url\":\"http://%.*s:%u/v1\"}", i ? "," : "", SPAN_FMT(sim->providers[i].conf->name),
-               sim->providers[i].port, SPAN_FMT(host), sim->providers[i].port);
-    printf("},\"control\":{\"port\":%u,\"base_url\":\"http://%.*s:%u/sim\"}}\n", sim->control_port, SPAN_FMT(host), sim->control_port);
+        printf("%s\"%.*s\":{\"port\":%u,\"base_url\":\"http://%.*s:%u/v1\"}", i ? "," : "",
+               SPAN_FMT(sim->providers[i].conf->name), sim->providers[i].port, SPAN_FMT(host),
+               sim->providers[i].port);
+    printf("},\"control\":{\"port\":%u,\"base_url\":\"http://%.*s:%u/sim\"}}\n", sim->control_port, SPAN_FMT(host),
+           sim->control_port);
     fflush(stdout);
     if (isatty(STDERR_FILENO))
         fprintf(stderr, "%u simulated providers are ready; Ctrl-C ends them.\n", sim->script->providers_count);

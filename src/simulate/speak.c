@@ -13,10 +13,12 @@ void usage_put(const struct speech *speech, uint64_t completion, struct put *out
     put_uint(out, completion);
     put_text(out, ",\"total_tokens\":");
     put_uint(out, a->prompt_tokens + completion);
-    put_text(out, ",\"prompt_tokens_details\":{\"cached_tokens\":0},\"completion_tokens_details\":{\"reasoning_tokens\":");
+    put_text(
+        out,
+        ",\"prompt_tokens_details\":{\"cached_tokens\":0},\"completion_tokens_details\":{\"reasoning_tokens\":");
     put_uint(out, reasoning);
     put_text(out, "}");
-    if (style->error == ERROR_OPENAI && style->usage == USAGE_FINISH) {      /* DeepSeek counts its cache here too */
+    if (style->error == ERROR_OPENAI && style->usage == USAGE_FINISH) { /* DeepSeek counts its cache here too */
         put_text(out, ",\"prompt_cache_hit_tokens\":0,\"prompt_cache_miss_tokens\":");
         put_uint(out, a->prompt_tokens);
     }
@@ -43,7 +45,7 @@ static void put_head(const struct speech *speech, const char *object, struct put
     put_text(out, "\",\"created\":");
     put_uint(out, speech->created);
     put_text(out, ",\"model\":\"");
-    put_span(out, speech->rq->model);                /* with its escapes, as it came */
+    put_span(out, speech->rq->model); /* with its escapes, as it came */
     put_text(out, "\",\"system_fingerprint\":");
     put_json(out, speech->conf->fingerprint);
     put_text(out, speech->conf->style->chunk_extra);
@@ -114,7 +116,8 @@ static void put_logprobs(struct stream *s, struct span token, struct put *out)
 {
     put_text(out, "},\"logprobs\":{\"content\":[{\"token\":");
     put_json(out, token);
-    put_text(out, ",\"logprob\":-0.25,\"bytes\":null,\"top_logprobs\":[]}],\"refusal\":null},\"finish_reason\":null}]");
+    put_text(out,
+             ",\"logprob\":-0.25,\"bytes\":null,\"top_logprobs\":[]}],\"refusal\":null},\"finish_reason\":null}]");
     if (usage_null(s->speech))
         put_text(out, ",\"usage\":null");
     put_end(s, out);
@@ -210,7 +213,9 @@ static void put_finish(struct stream *s, unsigned choice, bool repeat, struct pu
     put_span(out, s->head);
     put_text(out, ",\"choices\":[{\"index\":");
     put_uint(out, choice);
-    put_text(out, style->usage == USAGE_FINISH || style->role_each ? ",\"delta\":{\"role\":\"assistant\",\"content\":\"\"}" : ",\"delta\":{}");
+    put_text(out, style->usage == USAGE_FINISH || style->role_each
+                      ? ",\"delta\":{\"role\":\"assistant\",\"content\":\"\"}"
+                      : ",\"delta\":{}");
     put_text(out, style->finish_extra ? style->finish_extra : style->choice_extra);
     put_text(out, ",\"finish_reason\":");
     put_json(out, span_str(s->speech->answer->finish));
@@ -231,8 +236,10 @@ static void put_finish(struct stream *s, unsigned choice, bool repeat, struct pu
 
 static void put_filter(struct stream *s, struct put *out)
 {
-    put_text(out, "{\"id\":\"\",\"object\":\"\",\"created\":0,\"model\":\"\",\"choices\":[],\"prompt_filter_results\":[{\"prompt_index\":0,"
-                  "\"content_filter_results\":{\"hate\":{\"filtered\":false,\"severity\":\"safe\"},\"jailbreak\":{\"detected\":false,"
+    put_text(out, "{\"id\":\"\",\"object\":\"\",\"created\":0,\"model\":\"\",\"choices\":[],\"prompt_filter_"
+                  "results\":[{\"prompt_index\":0,"
+                  "\"content_filter_results\":{\"hate\":{\"filtered\":false,\"severity\":\"safe\"},\"jailbreak\":{"
+                  "\"detected\":false,"
                   "\"filtered\":false}}}]}");
     (void)s;
 }
@@ -295,7 +302,8 @@ static enum stream_piece next_of(struct stream *s, unsigned choice, struct put *
         c->phase = CHOICE_OVER;
         put_finish(s, choice, false, out);
         return PIECE_FINISH;
-    case CHOICE_OVER: break;
+    case CHOICE_OVER:
+        break;
     }
     return PIECE_NONE;
 }
@@ -382,7 +390,7 @@ static void put_message(const struct speech *speech, unsigned choice, struct put
         put_text(out, "\":");
         put_json(out, a->reasoning);
     }
-    if (style->obfuscation)                          /* OpenAI and Azure name it always */
+    if (style->obfuscation) /* OpenAI and Azure name it always */
         put_text(out, ",\"refusal\":null");
     if (a->calls_count)
         put_calls(a, out);

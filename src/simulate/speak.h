@@ -13,7 +13,7 @@ struct speech {
     const struct ask *rq;
     const struct answer *answer;
     struct span id;
-    uint64_t created;                 /* seconds since 1970 */
+    uint64_t created; /* seconds since 1970 */
     struct rnd *rnd;
     struct arena *mem;
 };
@@ -25,18 +25,18 @@ enum choice_phase { CHOICE_ROLE, CHOICE_REASONING, CHOICE_TEXT, CHOICE_CALLS, CH
 struct stream_choice {
     enum choice_phase phase;
     unsigned call;
-    size_t at;                        /* in the text, reasoning or arguments of this phase */
+    size_t at; /* in the text, reasoning or arguments of this phase */
     bool call_begun;
 };
 
 struct stream {
     const struct speech *speech;
-    struct span head;                 /* of every chunk, up to the number of the choice */
-    struct span tail;                 /* of every chunk after its delta, up to what varies */
+    struct span head; /* of every chunk, up to the number of the choice */
+    struct span tail; /* of every chunk after its delta, up to what varies */
     struct stream_choice choices[ANSWER_CHOICES_MAX];
-    unsigned turn;                    /* whose turn it is */
+    unsigned turn; /* whose turn it is */
     bool filter_sent, usage_sent;
-    uint64_t tokens;                  /* sent */
+    uint64_t tokens; /* sent */
 };
 
 pd_err stream_init(struct stream *s, const struct speech *speech) PD_CHECKED;

@@ -1,7 +1,8 @@
 #include "simulate/sim.h"
 
-static const char html_page[] = "<!DOCTYPE html>\n<html><head><title>%d %s</title></head><body><center><h1>%d %s</h1></center><hr>"
-                                "<center>cloudflare</center></body></html>\n";
+static const char html_page[] =
+    "<!DOCTYPE html>\n<html><head><title>%d %s</title></head><body><center><h1>%d %s</h1></center><hr>"
+    "<center>cloudflare</center></body></html>\n";
 
 static pd_err put_html(struct put *out, int status)
 {
@@ -14,7 +15,10 @@ static pd_err put_html(struct put *out, int status)
 
 static struct style_fault error_of(const struct fault *f, int status)
 {
-    struct style_fault e = {.status = f->status >= 0 ? (int)f->status : status, .message = f->message, .type = f->type, .code = f->code};
+    struct style_fault e = {.status = f->status >= 0 ? (int)f->status : status,
+                            .message = f->message,
+                            .type = f->type,
+                            .code = f->code};
     if (f->like.p && f->status < 0)
         e.status = 0;
     style_fault_fill(&e, f->like);
@@ -22,7 +26,8 @@ static struct style_fault error_of(const struct fault *f, int status)
 }
 
 /* The whole error answer. */
-static pd_err put_error(const struct fault *f, const struct style *style, struct style_fault *e, struct buf *body, struct span *ret_type)
+static pd_err put_error(const struct fault *f, const struct style *style, struct style_fault *e, struct buf *body,
+                        struct span *ret_type)
 {
     struct put out = put_into(body);
     *ret_type = f->html == 1 ? SPAN_LIT("text/html; charset=UTF-8") : SPAN_LIT("application/json");
@@ -76,13 +81,21 @@ static pd_err answer_empty(struct play *r)
     struct span type = streamed ? SPAN_LIT("text/event-stream") : SPAN_LIT("application/json");
     if (r->fault->shape == FAULT_SHAPE_NO_CHOICES || r->fault->shape == FAULT_SHAPE_NO_CONTENT) {
         put_text(&out, streamed ? "data: " : "");
-        put_printf(&out, "{\"id\":\"empty\",\"object\":\"chat.completion%s\",\"created\":1,\"model\":\"empty\",\"choices\":[%s]}",
-                   streamed ? ".chunk" : "", r->fault->shape == FAULT_SHAPE_NO_CHOICES ? "" :
-                   streamed ? "{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"finish_reason\":\"stop\"}"
-                            : "{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"\"},\"finish_reason\":\"stop\"}");
+        put_printf(
+            &out,
+            "{\"id\":\"empty\",\"object\":\"chat.completion%s\",\"created\":1,\"model\":\"empty\",\"choices\":[%s]"
+            "}",
+            streamed ? ".chunk" : "",
+            r->fault->shape == FAULT_SHAPE_NO_CHOICES ? ""
+            : streamed
+                ? "{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"finish_reason\":\"stop\"}"
+                : "{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"\"},\"finish_reason\":"
+                  "\"stop\"}");
         put_text(&out, streamed ? "\n\ndata: [DONE]\n\n" : "");
     }
-    pd_err err = out.err != PD_OK ? out.err : play_add_header(r, SPAN_LIT("content-type"), r->fault->content_type.p ? r->fault->content_type : type);
+    pd_err err = out.err != PD_OK ? out.err
+                                  : play_add_header(r, SPAN_LIT("content-type"),
+                                                    r->fault->content_type.p ? r->fault->content_type : type);
     if (err == PD_OK)
         err = play_begin(r, streamed ? -1 : (int64_t)buf_size(&r->body));
     return err == PD_OK ? wire_write(&r->wire, buf_span(&r->body)) : err;
@@ -138,9 +151,25 @@ bool strike_before(struct play *r)
             play_wake(r, r->until_us);
         control_changed(p->sim);
         return true;
-    case FAULT_NONE: case FAULT_SLOW: case FAULT_KEEPALIVE: case FAULT_SLOW_HEAD: case FAULT_INTERIM: case FAULT_WRONG_TYPE: case FAULT_CUT:
-    case FAULT_EARLY_END: case FAULT_EARLY_DONE: case FAULT_FINISH: case FAULT_STALL: case FAULT_ERROR_IN_STREAM: case FAULT_MALFORMED:
-    case FAULT_HUGE: case FAULT_BAD_CHUNK: case FAULT_SHORT_LENGTH: case FAULT_UNTIL_CLOSE: case FAULT_CLOSE_IDLE: case FAULT_KIND_COUNT:
+    case FAULT_NONE:
+    case FAULT_SLOW:
+    case FAULT_KEEPALIVE:
+    case FAULT_SLOW_HEAD:
+    case FAULT_INTERIM:
+    case FAULT_WRONG_TYPE:
+    case FAULT_CUT:
+    case FAULT_EARLY_END:
+    case FAULT_EARLY_DONE:
+    case FAULT_FINISH:
+    case FAULT_STALL:
+    case FAULT_ERROR_IN_STREAM:
+    case FAULT_MALFORMED:
+    case FAULT_HUGE:
+    case FAULT_BAD_CHUNK:
+    case FAULT_SHORT_LENGTH:
+    case FAULT_UNTIL_CLOSE:
+    case FAULT_CLOSE_IDLE:
+    case FAULT_KIND_COUNT:
         return false;
     }
     if (err != PD_OK) {
@@ -173,7 +202,8 @@ pd_err strike_prepare(struct play *r)
             err = wire_interim(&r->wire, f->status >= 0 ? (int)f->status : 103);
         reply_flush(r->wire.rq);
         break;
-    case FAULT_SLOW_HEAD: case FAULT_BAD_CHUNK:
+    case FAULT_SLOW_HEAD:
+    case FAULT_BAD_CHUNK:
         r->wire.form = WIRE_RAW;
         break;
     case FAULT_SHORT_LENGTH:
@@ -190,9 +220,12 @@ pd_err strike_prepare(struct play *r)
         r->answer.finish = f->reason.p ? arena_strndup(&r->mem, f->reason.p, f->reason.n) : "length";
         err = r->answer.finish ? PD_OK : PD_NOMEM;
         r->struck = !r->in.streamed;
+        if (r->struck && r->after < r->answer.completion_tokens)
+            r->answer.completion_tokens = r->after;
         if (!r->in.streamed)
             for (unsigned i = 0; i < r->answer.choices; i++)
-                r->answer.texts[i] = span_upto(r->answer.texts[i], frame_pieces_size(r->answer.texts[i], r->after));
+                r->answer.texts[i] =
+                    span_upto(r->answer.texts[i], frame_pieces_size(r->answer.texts[i], r->after));
         break;
     case FAULT_HUGE:
         r->struck = !r->in.streamed;
@@ -205,9 +238,23 @@ pd_err strike_prepare(struct play *r)
             r->answer.texts[0] = span_of(text, n);
         }
         break;
-    case FAULT_NONE: case FAULT_STATUS: case FAULT_ERROR_IN_200: case FAULT_SILENT: case FAULT_HOLD: case FAULT_RESET: case FAULT_REFUSE:
-    case FAULT_EMPTY: case FAULT_SLOW: case FAULT_WRONG_TYPE: case FAULT_CUT: case FAULT_EARLY_END: case FAULT_EARLY_DONE: case FAULT_STALL:
-    case FAULT_ERROR_IN_STREAM: case FAULT_MALFORMED: case FAULT_KIND_COUNT:
+    case FAULT_NONE:
+    case FAULT_STATUS:
+    case FAULT_ERROR_IN_200:
+    case FAULT_SILENT:
+    case FAULT_HOLD:
+    case FAULT_RESET:
+    case FAULT_REFUSE:
+    case FAULT_EMPTY:
+    case FAULT_SLOW:
+    case FAULT_WRONG_TYPE:
+    case FAULT_CUT:
+    case FAULT_EARLY_END:
+    case FAULT_EARLY_DONE:
+    case FAULT_STALL:
+    case FAULT_ERROR_IN_STREAM:
+    case FAULT_MALFORMED:
+    case FAULT_KIND_COUNT:
         break;
     }
     return err;
@@ -247,7 +294,8 @@ static pd_err stream_error(struct play *r)
     struct buf text;
     struct style_fault e = error_of(r->fault, 500);
     const struct style *style = r->provider->conf->style;
-    enum error_shape shape = r->fault->shape ? (enum error_shape)(r->fault->shape - FAULT_SHAPE_ERROR) : style->stream_error;
+    enum error_shape shape =
+        r->fault->shape ? (enum error_shape)(r->fault->shape - FAULT_SHAPE_ERROR) : style->stream_error;
     buf_init(&text, 0);
     struct put out = put_into(&text);
     pd_err err = PD_OK;
@@ -261,9 +309,14 @@ static pd_err stream_error(struct play *r)
         put_span(&out, r->stream.head);
         put_printf(&out, ",\"error\":{\"code\":%d,\"message\":", e.status);
         put_json(&out, e.message);
-        put_text(&out, "},\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"finish_reason\":\"error\"}]}");
+        put_text(&out, "},\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"finish_"
+                       "reason\":\"error\"}]}");
         break;
-    case SHAPE_STYLE: case SHAPE_OBJECT: case SHAPE_EVENT: case SHAPE_BARE: case SHAPE_DONE:
+    case SHAPE_STYLE:
+    case SHAPE_OBJECT:
+    case SHAPE_EVENT:
+    case SHAPE_BARE:
+    case SHAPE_DONE:
         style_put_error(&out, style, &e);
         break;
     }
@@ -289,14 +342,36 @@ static pd_err malformed(struct play *r)
     pd_err err = PD_OK;
     struct span bytes = SPAN_LIT("data: {\"id\":\"x\",\"choices\":[{\"delta\":{]}\n\n");
     switch ((enum fault_shape)r->fault->shape) {
-    case FAULT_SHAPE_TRUNCATED: bytes = SPAN_LIT("data: {\"id\":\"x\",\"object\":\"chat.completion.chunk\",\"choices\":[{\"index\":0,\"del\n\n"); break;
-    case FAULT_SHAPE_HTML: bytes = SPAN_LIT("<html><body><h1>502 Bad Gateway</h1></body></html>\n\n"); break;
-    case FAULT_SHAPE_BINARY: bytes = span_of(binary, sizeof(binary) - 1); break;
-    case FAULT_SHAPE_TEXT: bytes = SPAN_LIT("data: upstream connect error or disconnect/reset before headers\n\n"); break;
-    case FAULT_SHAPE_FIELD: bytes = SPAN_LIT("dat: {\"x\":1}\nnonsense\nretry: soon\n\n"); break;
-    case FAULT_SHAPE_DEFAULT: case FAULT_SHAPE_JSON: case FAULT_SHAPE_BODY: case FAULT_SHAPE_NO_CHOICES: case FAULT_SHAPE_NO_CONTENT:
-    case FAULT_SHAPE_SIZE: case FAULT_SHAPE_LINE: case FAULT_SHAPE_OVERFLOW: case FAULT_SHAPE_NOTHING: case FAULT_SHAPE_COMMENTS:
-    case FAULT_SHAPE_PINGS: case FAULT_SHAPE_BLANK: case FAULT_SHAPE_ERROR: break;
+    case FAULT_SHAPE_TRUNCATED:
+        bytes = SPAN_LIT(
+            "data: {\"id\":\"x\",\"object\":\"chat.completion.chunk\",\"choices\":[{\"index\":0,\"del\n\n");
+        break;
+    case FAULT_SHAPE_HTML:
+        bytes = SPAN_LIT("<html><body><h1>502 Bad Gateway</h1></body></html>\n\n");
+        break;
+    case FAULT_SHAPE_BINARY:
+        bytes = span_of(binary, sizeof(binary) - 1);
+        break;
+    case FAULT_SHAPE_TEXT:
+        bytes = SPAN_LIT("data: upstream connect error or disconnect/reset before headers\n\n");
+        break;
+    case FAULT_SHAPE_FIELD:
+        bytes = SPAN_LIT("dat: {\"x\":1}\nnonsense\nretry: soon\n\n");
+        break;
+    case FAULT_SHAPE_DEFAULT:
+    case FAULT_SHAPE_JSON:
+    case FAULT_SHAPE_BODY:
+    case FAULT_SHAPE_NO_CHOICES:
+    case FAULT_SHAPE_NO_CONTENT:
+    case FAULT_SHAPE_SIZE:
+    case FAULT_SHAPE_LINE:
+    case FAULT_SHAPE_OVERFLOW:
+    case FAULT_SHAPE_NOTHING:
+    case FAULT_SHAPE_COMMENTS:
+    case FAULT_SHAPE_PINGS:
+    case FAULT_SHAPE_BLANK:
+    case FAULT_SHAPE_ERROR:
+        break;
     }
     if (r->fault->body.p)
         bytes = r->fault->body;
@@ -324,7 +399,7 @@ static pd_err huge(struct play *r)
 static struct span bad_chunk(const struct play *r)
 {
     if (r->fault->shape == FAULT_SHAPE_LINE)
-        return SPAN_LIT("5\r\nhelloXX");             /* no line end after the data */
+        return SPAN_LIT("5\r\nhelloXX"); /* no line end after the data */
     if (r->fault->shape == FAULT_SHAPE_OVERFLOW)
         return SPAN_LIT("ffffffffffffffffff\r\nhello\r\n");
     return SPAN_LIT("zz\r\nhello\r\n");
@@ -338,7 +413,7 @@ static bool go_silent(struct play *r)
     r->stage = PLAY_STALLED;
     r->resume = PLAY_TALKING;
     r->until_us = r->fault->for_us > 0 ? now + (uint64_t)r->fault->for_us : 0;
-    bool talks = r->fault->shape >= FAULT_SHAPE_COMMENTS && r->fault->shape <= FAULT_SHAPE_BLANK;
+    bool talks = r->in.streamed && r->fault->shape >= FAULT_SHAPE_COMMENTS && r->fault->shape <= FAULT_SHAPE_BLANK;
     r->comment_every_us = talks ? r->fault->every_us > 0 ? r->fault->every_us : 1000000 : 0;
     r->comment_us = now + (uint64_t)r->comment_every_us;
     p->stalls++;
@@ -409,9 +484,21 @@ bool strike_inside(struct play *r)
         if (err == PD_OK)
             return false;
         break;
-    case FAULT_NONE: case FAULT_STATUS: case FAULT_ERROR_IN_200: case FAULT_SILENT: case FAULT_REFUSE: case FAULT_EMPTY: case FAULT_SLOW:
-    case FAULT_KEEPALIVE: case FAULT_SLOW_HEAD: case FAULT_INTERIM: case FAULT_WRONG_TYPE: case FAULT_SHORT_LENGTH: case FAULT_UNTIL_CLOSE:
-    case FAULT_CLOSE_IDLE: case FAULT_KIND_COUNT:
+    case FAULT_NONE:
+    case FAULT_STATUS:
+    case FAULT_ERROR_IN_200:
+    case FAULT_SILENT:
+    case FAULT_REFUSE:
+    case FAULT_EMPTY:
+    case FAULT_SLOW:
+    case FAULT_KEEPALIVE:
+    case FAULT_SLOW_HEAD:
+    case FAULT_INTERIM:
+    case FAULT_WRONG_TYPE:
+    case FAULT_SHORT_LENGTH:
+    case FAULT_UNTIL_CLOSE:
+    case FAULT_CLOSE_IDLE:
+    case FAULT_KIND_COUNT:
         return false;
     }
     if (err != PD_OK) {

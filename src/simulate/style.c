@@ -6,51 +6,157 @@ const char alphabet_hex[] = "0123456789abcdef";
 const char alphabet_alnum[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
 const struct style styles[] = {
-    {.name = "openai", .what = "OpenAI: usage in a chunk of its own when asked, padding in `obfuscation`",
-     .id_prefix = "chatcmpl-", .request_id_header = "x-request-id", .reasoning_field = "reasoning_content",
-     .chunk_extra = ",\"service_tier\":\"default\"", .choice_extra = ",\"logprobs\":null", .usage = USAGE_EXTRA, .error = ERROR_OPENAI,
-     .stream_error = SHAPE_OBJECT, .call_id = CALL_ID_24, .usage_null = true, .obfuscation = true},
-    {.name = "azure", .what = "Azure OpenAI: a first chunk with prompt_filter_results and no choices, filter results in each choice",
-     .id_prefix = "chatcmpl-", .request_id_header = "apim-request-id", .reasoning_field = "reasoning_content", .chunk_extra = "",
-     .choice_extra = ",\"content_filter_results\":{\"hate\":{\"filtered\":false,\"severity\":\"safe\"}},\"logprobs\":null",
-     .usage = USAGE_EXTRA, .error = ERROR_AZURE, .stream_error = SHAPE_OBJECT, .call_id = CALL_ID_24, .usage_null = true,
-     .obfuscation = true, .filter_first = true},
-    {.name = "deepseek", .what = "DeepSeek: 200 at once, `: keep-alive` comments (empty lines when unstreamed), usage in the finish chunk",
-     .id_prefix = "", .request_id_header = "x-ds-trace-id", .comment = "keep-alive", .reasoning_field = "reasoning_content",
-     .chunk_extra = "", .choice_extra = ",\"logprobs\":null", .usage = USAGE_FINISH, .error = ERROR_OPENAI, .stream_error = SHAPE_OBJECT,
-     .call_id = CALL_ID_DEEPSEEK, .usage_null = true, .head_early = true, .blank_lines = true, .continues = true},
-    {.name = "mistral", .what = "Mistral: flat errors, a tool call in one chunk, reasoning as a list of content parts, 9-character call ids",
-     .id_prefix = "", .request_id_header = "mistral-correlation-id", .reasoning_field = NULL, .chunk_extra = "", .choice_extra = "",
-     .usage = USAGE_FINISH, .error = ERROR_MISTRAL, .stream_error = SHAPE_OBJECT, .call_id = CALL_ID_9, .call_whole = true,
+    {.name = "openai",
+     .what = "OpenAI: usage in a chunk of its own when asked, padding in `obfuscation`",
+     .id_prefix = "chatcmpl-",
+     .request_id_header = "x-request-id",
+     .reasoning_field = "reasoning_content",
+     .chunk_extra = ",\"service_tier\":\"default\"",
+     .choice_extra = ",\"logprobs\":null",
+     .usage = USAGE_EXTRA,
+     .error = ERROR_OPENAI,
+     .stream_error = SHAPE_OBJECT,
+     .call_id = CALL_ID_24,
+     .usage_null = true,
+     .obfuscation = true},
+    {.name = "azure",
+     .what =
+         "Azure OpenAI: a first chunk with prompt_filter_results and no choices, filter results in each choice",
+     .id_prefix = "chatcmpl-",
+     .request_id_header = "apim-request-id",
+     .reasoning_field = "reasoning_content",
+     .chunk_extra = "",
+     .choice_extra =
+         ",\"content_filter_results\":{\"hate\":{\"filtered\":false,\"severity\":\"safe\"}},\"logprobs\":null",
+     .usage = USAGE_EXTRA,
+     .error = ERROR_AZURE,
+     .stream_error = SHAPE_OBJECT,
+     .call_id = CALL_ID_24,
+     .usage_null = true,
+     .obfuscation = true,
+     .filter_first = true},
+    {.name = "deepseek",
+     .what =
+         "DeepSeek: 200 at once, `: keep-alive` comments (empty lines when unstreamed), usage in the finish chunk",
+     .id_prefix = "",
+     .request_id_header = "x-ds-trace-id",
+     .comment = "keep-alive",
+     .reasoning_field = "reasoning_content",
+     .chunk_extra = "",
+     .choice_extra = ",\"logprobs\":null",
+     .usage = USAGE_FINISH,
+     .error = ERROR_OPENAI,
+     .stream_error = SHAPE_OBJECT,
+     .call_id = CALL_ID_DEEPSEEK,
+     .usage_null = true,
+     .head_early = true,
+     .blank_lines = true,
      .continues = true},
-    {.name = "groq", .what = "Groq: x_groq on the first and the finish chunk, `reasoning`, errors in a stream as `event: error`",
-     .id_prefix = "chatcmpl-", .request_id_header = "x-request-id", .reasoning_field = "reasoning", .chunk_extra = "",
-     .choice_extra = ",\"logprobs\":null", .usage = USAGE_EXTRA, .error = ERROR_OPENAI, .stream_error = SHAPE_EVENT, .call_id = CALL_ID_9,
-     .groq_extra = true, .call_whole = true},
-    {.name = "openrouter", .what = "OpenRouter: `: OPENROUTER PROCESSING` comments, a usage chunk that repeats the finish_reason, errors inside 200",
-     .id_prefix = "gen-", .request_id_header = "x-generation-id", .comment = "OPENROUTER PROCESSING", .reasoning_field = "reasoning",
-     .chunk_extra = ",\"provider\":\"Simulated\"", .choice_extra = ",\"native_finish_reason\":null",
-     .finish_extra = ",\"native_finish_reason\":\"completed\"", .usage = USAGE_REPEAT, .error = ERROR_OPENROUTER,
-     .stream_error = SHAPE_CHUNK, .call_id = CALL_ID_24, .role_each = true, .head_early = true, .continues = true},
-    {.name = "vllm", .what = "vLLM: usage only when asked, stop_reason in the finish chunk, an error in a stream is followed by [DONE]",
-     .id_prefix = "chatcmpl-", .request_id_header = "x-request-id", .reasoning_field = "reasoning_content", .chunk_extra = "",
-     .choice_extra = ",\"logprobs\":null", .finish_extra = ",\"logprobs\":null,\"stop_reason\":null", .usage = USAGE_EXTRA,
-     .error = ERROR_INT_CODE, .stream_error = SHAPE_DONE, .call_id = CALL_ID_VLLM, .continues = true},
-    {.name = "llamacpp", .what = "llama.cpp server: numbers as error codes, `timings` beside the usage",
-     .id_prefix = "chatcmpl-", .request_id_header = "x-request-id", .reasoning_field = "reasoning_content", .chunk_extra = "",
-     .choice_extra = "", .usage = USAGE_EXTRA, .error = ERROR_INT_CODE, .stream_error = SHAPE_OBJECT, .call_id = CALL_ID_32,
+    {.name = "mistral",
+     .what = "Mistral: flat errors, a tool call in one chunk, reasoning as a list of content parts, 9-character "
+             "call ids",
+     .id_prefix = "",
+     .request_id_header = "mistral-correlation-id",
+     .reasoning_field = NULL,
+     .chunk_extra = "",
+     .choice_extra = "",
+     .usage = USAGE_FINISH,
+     .error = ERROR_MISTRAL,
+     .stream_error = SHAPE_OBJECT,
+     .call_id = CALL_ID_9,
+     .call_whole = true,
      .continues = true},
-    {.name = "siliconflow", .what = "SiliconFlow: usage in every chunk, errors without an envelope",
-     .id_prefix = "", .request_id_header = "x-siliconcloud-trace-id", .comment = "keep-alive", .reasoning_field = "reasoning_content",
-     .chunk_extra = "", .choice_extra = "", .usage = USAGE_EVERY, .error = ERROR_SILICONFLOW, .stream_error = SHAPE_OBJECT,
-     .call_id = CALL_ID_32, .role_each = true, .continues = true},
-    {.name = "chutes", .what = "Chutes: FastAPI errors (`detail`), after the first token an error is bare JSON without `data:`",
-     .id_prefix = "chat-", .request_id_header = "x-chutes-invocationid", .reasoning_field = "reasoning_content", .chunk_extra = "",
-     .choice_extra = ",\"logprobs\":null", .usage = USAGE_EXTRA, .error = ERROR_DETAIL, .stream_error = SHAPE_BARE,
+    {.name = "groq",
+     .what = "Groq: x_groq on the first and the finish chunk, `reasoning`, errors in a stream as `event: error`",
+     .id_prefix = "chatcmpl-",
+     .request_id_header = "x-request-id",
+     .reasoning_field = "reasoning",
+     .chunk_extra = "",
+     .choice_extra = ",\"logprobs\":null",
+     .usage = USAGE_EXTRA,
+     .error = ERROR_OPENAI,
+     .stream_error = SHAPE_EVENT,
+     .call_id = CALL_ID_9,
+     .groq_extra = true,
+     .call_whole = true},
+    {.name = "openrouter",
+     .what = "OpenRouter: `: OPENROUTER PROCESSING` comments, a usage chunk that repeats the finish_reason, "
+             "errors inside 200",
+     .id_prefix = "gen-",
+     .request_id_header = "x-generation-id",
+     .comment = "OPENROUTER PROCESSING",
+     .reasoning_field = "reasoning",
+     .chunk_extra = ",\"provider\":\"Simulated\"",
+     .choice_extra = ",\"native_finish_reason\":null",
+     .finish_extra = ",\"native_finish_reason\":\"completed\"",
+     .usage = USAGE_REPEAT,
+     .error = ERROR_OPENROUTER,
+     .stream_error = SHAPE_CHUNK,
+     .call_id = CALL_ID_24,
+     .role_each = true,
+     .head_early = true,
+     .continues = true},
+    {.name = "vllm",
+     .what = "vLLM: usage only when asked, stop_reason in the finish chunk, an error in a stream is followed by "
+             "[DONE]",
+     .id_prefix = "chatcmpl-",
+     .request_id_header = "x-request-id",
+     .reasoning_field = "reasoning_content",
+     .chunk_extra = "",
+     .choice_extra = ",\"logprobs\":null",
+     .finish_extra = ",\"logprobs\":null,\"stop_reason\":null",
+     .usage = USAGE_EXTRA,
+     .error = ERROR_INT_CODE,
+     .stream_error = SHAPE_DONE,
+     .call_id = CALL_ID_VLLM,
+     .continues = true},
+    {.name = "llamacpp",
+     .what = "llama.cpp server: numbers as error codes, `timings` beside the usage",
+     .id_prefix = "chatcmpl-",
+     .request_id_header = "x-request-id",
+     .reasoning_field = "reasoning_content",
+     .chunk_extra = "",
+     .choice_extra = "",
+     .usage = USAGE_EXTRA,
+     .error = ERROR_INT_CODE,
+     .stream_error = SHAPE_OBJECT,
+     .call_id = CALL_ID_32,
+     .continues = true},
+    {.name = "siliconflow",
+     .what = "SiliconFlow: usage in every chunk, errors without an envelope",
+     .id_prefix = "",
+     .request_id_header = "x-siliconcloud-trace-id",
+     .comment = "keep-alive",
+     .reasoning_field = "reasoning_content",
+     .chunk_extra = "",
+     .choice_extra = "",
+     .usage = USAGE_EVERY,
+     .error = ERROR_SILICONFLOW,
+     .stream_error = SHAPE_OBJECT,
+     .call_id = CALL_ID_32,
+     .role_each = true,
+     .continues = true},
+    {.name = "chutes",
+     .what = "Chutes: FastAPI errors (`detail`), after the first token an error is bare JSON without `data:`",
+     .id_prefix = "chat-",
+     .request_id_header = "x-chutes-invocationid",
+     .reasoning_field = "reasoning_content",
+     .chunk_extra = "",
+     .choice_extra = ",\"logprobs\":null",
+     .usage = USAGE_EXTRA,
+     .error = ERROR_DETAIL,
+     .stream_error = SHAPE_BARE,
      .call_id = CALL_ID_VLLM},
-    {.name = "nvidia", .what = "NVIDIA NIM: problem-details errors",
-     .id_prefix = "chat-", .request_id_header = "nvcf-reqid", .reasoning_field = "reasoning_content", .chunk_extra = "",
-     .choice_extra = ",\"logprobs\":null", .usage = USAGE_EXTRA, .error = ERROR_PROBLEM, .stream_error = SHAPE_OBJECT,
+    {.name = "nvidia",
+     .what = "NVIDIA NIM: problem-details errors",
+     .id_prefix = "chat-",
+     .request_id_header = "nvcf-reqid",
+     .reasoning_field = "reasoning_content",
+     .chunk_extra = "",
+     .choice_extra = ",\"logprobs\":null",
+     .usage = USAGE_EXTRA,
+     .error = ERROR_PROBLEM,
+     .stream_error = SHAPE_OBJECT,
      .call_id = CALL_ID_VLLM},
 };
 const unsigned styles_count = sizeof(styles) / sizeof(styles[0]);
@@ -74,7 +180,8 @@ const struct error_like error_likes[] = {
     {"auth", 401, "invalid_request_error", "invalid_api_key", "Incorrect API key provided."},
     {"billing", 402, "insufficient_quota", "insufficient_balance", "Insufficient Balance"},
     {"permission", 403, "permission_error", "forbidden", "You are not allowed to use this model."},
-    {"model_not_found", 404, "invalid_request_error", "model_not_found", "The model does not exist or you do not have access to it."},
+    {"model_not_found", 404, "invalid_request_error", "model_not_found",
+     "The model does not exist or you do not have access to it."},
     {"timeout", 408, "timeout", "request_timeout", "The request took too long."},
     {"too_large", 413, "invalid_request_error", "request_too_large", "The request body is too large."},
     {"rate_limit", 429, "requests", "rate_limit_exceeded",
@@ -83,7 +190,8 @@ const struct error_like error_likes[] = {
      "Rate limit reached on tokens per min (TPM): Limit 8000, Used 7000, Requested 2000. Please try again in 1s."},
     {"quota", 429, "insufficient_quota", "insufficient_quota",
      "You exceeded your current quota, please check your plan and billing details."},
-    {"server_error", 500, "server_error", "internal_error", "The server had an error while processing your request."},
+    {"server_error", 500, "server_error", "internal_error",
+     "The server had an error while processing your request."},
     {"bad_gateway", 502, "server_error", "bad_gateway", "Bad gateway"},
     {"unavailable", 503, "server_error", "service_unavailable", "The service is temporarily unavailable."},
     {"gateway_timeout", 504, "server_error", "gateway_timeout", "The upstream server did not answer in time."},
@@ -135,8 +243,12 @@ void style_put_error(struct put *out, const struct style *s, const struct style_
 {
     char status[16];
     switch (s->error) {
-    case ERROR_OPENAI: put_openai_error(out, f, false); return;
-    case ERROR_INT_CODE: put_openai_error(out, f, true); return;
+    case ERROR_OPENAI:
+        put_openai_error(out, f, false);
+        return;
+    case ERROR_INT_CODE:
+        put_openai_error(out, f, true);
+        return;
     case ERROR_AZURE:
         put_text(out, "{\"error\":{\"code\":");
         snprintf(status, sizeof(status), "%d", f->status);
@@ -150,7 +262,8 @@ void style_put_error(struct put *out, const struct style *s, const struct style_
         put_json(out, f->message);
         put_text(out, ",\"type\":");
         put_json(out, f->status == 429 ? SPAN_LIT("rate_limited") : f->type);
-        put_printf(out, ",\"param\":null,\"code\":\"%s\",\"raw_status_code\":%d}", f->status == 429 ? "1300" : "1500", f->status);
+        put_printf(out, ",\"param\":null,\"code\":\"%s\",\"raw_status_code\":%d}",
+                   f->status == 429 ? "1300" : "1500", f->status);
         return;
     case ERROR_SILICONFLOW:
         put_text(out, f->status == 429 ? "{\"message\":" : "{\"code\":");
@@ -205,11 +318,15 @@ void style_put_call_id(struct put *out, const struct style *s, unsigned index, s
         put_printf(out, "call_%02u_", index);
         put_random(out, rnd, alphabet_alnum, 24);
         return;
-    case CALL_ID_9: put_random(out, rnd, alphabet_alnum, 9); return;
+    case CALL_ID_9:
+        put_random(out, rnd, alphabet_alnum, 9);
+        return;
     case CALL_ID_VLLM:
         put_text(out, "chatcmpl-tool-");
         put_random(out, rnd, alphabet_hex, 32);
         return;
-    case CALL_ID_32: put_random(out, rnd, alphabet_alnum, 32); return;
+    case CALL_ID_32:
+        put_random(out, rnd, alphabet_alnum, 32);
+        return;
     }
 }

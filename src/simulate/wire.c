@@ -18,7 +18,8 @@ pd_err wire_interim(struct wire *w, int status)
     struct buf text;
     buf_init(&text, 0);
     struct put out = put_into(&text);
-    put_printf(&out, "HTTP/1.1 %d %s\r\n%s\r\n", status, http1_reason(status), status == 103 ? "link: </style.css>; rel=preload\r\n" : "");
+    put_printf(&out, "HTTP/1.1 %d %s\r\n%s\r\n", status, http1_reason(status),
+               status == 103 ? "link: </style.css>; rel=preload\r\n" : "");
     pd_err err = out.err;
     if (err == PD_OK)
         err = reply_raw(w->rq, buf_span(&text));
@@ -98,7 +99,7 @@ static pd_err put_split(struct wire *w, struct span bytes)
         pd_err err = put_piece(w, span_upto(bytes, n));
         if (err != PD_OK)
             return err;
-        reply_flush(w->rq);                          /* a packet of its own, as far as the kernel lets it */
+        reply_flush(w->rq); /* a packet of its own, as far as the kernel lets it */
         bytes = span_from(bytes, n);
     }
     return PD_OK;
@@ -150,7 +151,7 @@ void wire_end(struct wire *w)
         return;
     }
     if (err == PD_OK && w->chunked)
-        (void)(reply_raw(rq, SPAN_LIT("0\r\n\r\n")) == PD_OK);   /* without memory for five bytes, the cut says it */
+        (void)(reply_raw(rq, SPAN_LIT("0\r\n\r\n")) == PD_OK); /* without memory for five bytes, the cut says it */
     reply_flush(rq);
     reply_abort(rq);
 }

@@ -14,20 +14,20 @@
 
 enum wire_form {
     WIRE_PLAIN,
-    WIRE_RAW,             /* as plain, but written by us */
+    WIRE_RAW, /* as plain, but written by us */
     WIRE_KEEP_THEN_CLOSE, /* promises keep-alive, then closes */
-    WIRE_UNTIL_CLOSE,     /* neither length nor chunks */
-    WIRE_SHORT            /* a Content-Length that is not reached */
+    WIRE_UNTIL_CLOSE, /* neither length nor chunks */
+    WIRE_SHORT /* a Content-Length that is not reached */
 };
 
 struct wire {
-    struct request *rq;   /* NULL: given back */
+    struct request *rq; /* NULL: given back */
     enum wire_form form;
-    unsigned framing;     /* FRAME_ONE_BYTE, FRAME_SPLIT, FRAME_COALESCED */
+    unsigned framing; /* FRAME_ONE_BYTE, FRAME_SPLIT, FRAME_COALESCED */
     bool chunked, begun;
-    uint64_t missing;     /* of WIRE_SHORT */
+    uint64_t missing; /* of WIRE_SHORT */
     struct rnd *rnd;
-    struct buf pending;   /* of FRAME_COALESCED; the head of a raw reply until it is written */
+    struct buf pending; /* of FRAME_COALESCED; the head of a raw reply until it is written */
 };
 
 enum { WIRE_COALESCE_BYTES = 4096, WIRE_SPLIT_MAX = 7, WIRE_HEADERS_MAX = 80 };
