@@ -8,11 +8,12 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char check_help[] =
-    "usage: perdure check [FILE]\n\n"
-    "Reads a configuration (FILE, else $PERDURE_CONFIG, else ./perdure.yaml, else the environment alone) as `perdure serve` would,\n"
-    "and prints what it means. Errors and warnings name the line, the reason and the remedy. Keys are never printed.\n\n"
-    "exit status: 0 it can be served; 1 it cannot; 2 called wrongly\n";
+static const char check_help[] = "usage: perdure check [FILE]\n\n"
+                                 "Reads a configuration (FILE, else $PERDURE_CONFIG, else ./perdure.yaml, else "
+                                 "the environment alone) as `perdure serve` would,\n"
+                                 "and prints what it means. Errors and warnings name the line, the reason and the "
+                                 "remedy. Keys are never printed.\n\n"
+                                 "exit status: 0 it can be served; 1 it cannot; 2 called wrongly\n";
 
 int command_check(int argc, char **argv)
 {
@@ -51,14 +52,16 @@ static pd_err put_failures(struct buf *out)
 {
     static const char *const same[] = {"no", "if there is nowhere else", "once first"};
     static const char *const blame[] = {"nothing", "a failure", "a timeout", "busy: rests", "parked"};
-    pd_err e = buf_puts(out, "| class | what it is | same target | elsewhere | says of the target | client status | client code |\n"
-                             "|---|---|---|---|---|---|---|\n");
+    pd_err e = buf_puts(
+        out,
+        "| class | what it is | same target | elsewhere | says of the target | client status | client code |\n"
+        "|---|---|---|---|---|---|---|\n");
     for (int f = FAILURE_NONE + 1; f < FAILURE_COUNT && !e; f++) {
         const struct failure_row *row = failure_row((enum failure)f);
         char status[24];
         snprintf(status, sizeof(status), row->client_status ? "%d" : "the provider's%.0d", row->client_status);
-        e = buf_printf(out, "| %s | %s | %s | %s | %s | %s | %s |\n", row->name, row->what, same[row->same], row->elsewhere ? "yes" : "no",
-                       blame[row->blame], status, row->client_code);
+        e = buf_printf(out, "| %s | %s | %s | %s | %s | %s | %s |\n", row->name, row->what, same[row->same],
+                       row->elsewhere ? "yes" : "no", blame[row->blame], status, row->client_code);
     }
     return e;
 }
@@ -68,7 +71,8 @@ int command_docs(int argc, char **argv)
     static const struct {
         const char *name;
         pd_err (*put)(struct buf *out);
-    } tables[] = {{"settings", settings_write_markdown}, {"metrics", metrics_write_markdown}, {"failures", put_failures}};
+    } tables[] = {
+        {"settings", settings_write_markdown}, {"metrics", metrics_write_markdown}, {"failures", put_failures}};
     for (unsigned i = 0; argc == 2 && i < sizeof(tables) / sizeof(tables[0]); i++) {
         if (strcmp(argv[1], tables[i].name) != 0)
             continue;
@@ -80,7 +84,8 @@ int command_docs(int argc, char **argv)
         return e ? 1 : 0;
     }
     bool help = argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0);
-    fputs("usage: perdure docs settings|metrics|failures\n\nPrints the table as Markdown, made from the rows that the program itself uses.\n",
+    fputs("usage: perdure docs settings|metrics|failures\n\nPrints the table as Markdown, made from the rows that "
+          "the program itself uses.\n",
           help ? stdout : stderr);
     return help ? 0 : 2;
 }

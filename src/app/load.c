@@ -18,7 +18,8 @@ pd_err load_config(const char *path, struct conf **ret)
         return PD_NOMEM;
     pd_err e = conf_load(path, &presets, conf_getenv, NULL, report, ret);
     for (unsigned i = 0; i < report->count; i++)
-        fprintf(stderr, "perdure: %s: %s\n", report->remarks[i].error ? "error" : "warning", report->remarks[i].text);
+        fprintf(stderr, "perdure: %s: %s\n", report->remarks[i].error ? "error" : "warning",
+                report->remarks[i].text);
     if (e && report->errors == 0)
         fprintf(stderr, "perdure: error: %s: %s\n", path ? path : "environment", pd_err_text(e));
     mem_free(report);

@@ -21,7 +21,8 @@ enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };
 int command_help(int argc, char **argv)
 {
     (void)argc, (void)argv;
-    printf("perdure " PERDURE_VERSION " keeps long LLM work going: a gateway between LLM clients and providers.\n\n"
+    printf("perdure " PERDURE_VERSION
+           " keeps long LLM work going: a gateway between LLM clients and providers.\n\n"
            "usage: perdure COMMAND [OPTIONS]\n\n");
     for (int i = 0; i < COMMANDS; i++)
         printf("  %-10s %s\n", commands[i].name, commands[i].what);

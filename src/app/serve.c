@@ -11,14 +11,18 @@
 
 static const char serve_help[] =
     "usage: perdure serve [OPTIONS]\n\n"
-    "  --config FILE      YAML (default: $PERDURE_CONFIG, else ./perdure.yaml if it is there, else the environment alone)\n"
-    "  --listen ADDRESS   instead of the configuration's, such as 127.0.0.1:8080; may be repeated; port 0 takes a free one\n"
+    "  --config FILE      YAML (default: $PERDURE_CONFIG, else ./perdure.yaml if it is there, else the "
+    "environment alone)\n"
+    "  --listen ADDRESS   instead of the configuration's, such as 127.0.0.1:8080; may be repeated; port 0 takes a "
+    "free one\n"
     "  --log-level LEVEL  error, warn, info or debug\n"
     "  --log-format FORM  text or json\n"
     "  --help\n\n"
-    "With no configuration every provider is served whose key is in the environment (OPENAI_API_KEY, DEEPSEEK_API_KEY, ...),\n"
+    "With no configuration every provider is served whose key is in the environment (OPENAI_API_KEY, "
+    "DEEPSEEK_API_KEY, ...),\n"
     "in the order of PROVIDER_ORDER if that is set. Clients use http://127.0.0.1:8080/v1 as their base URL.\n\n"
-    "signals: TERM and INT end it when the running calls have ended (a second one: at once); HUP reads the configuration again.\n";
+    "signals: TERM and INT end it when the running calls have ended (a second one: at once); HUP reads the "
+    "configuration again.\n";
 
 static bool option(int argc, char **argv, int *i, const char *name, const char **ret)
 {

@@ -23,8 +23,8 @@ struct seat {
     struct service *service;
     pthread_t thread;
     struct waker *waker;
-    _Atomic(struct conf_ref *) next_conf;  /* a reload; taken by the worker */
-    _Atomic int wish;                      /* enum wish */
+    _Atomic(struct conf_ref *) next_conf; /* a reload; taken by the worker */
+    _Atomic int wish;                     /* enum wish */
     bool started, server_closed, client_closed, stopped;
 };
 enum wish { WISH_NONE, WISH_DRAIN, WISH_CLOSE };
@@ -36,7 +36,7 @@ struct service {
     struct worker **workers;
     unsigned count;
     struct timer drain_limit;
-    int stops;                             /* signals to end seen */
+    int stops; /* signals to end seen */
     bool reported;
 };
 
@@ -73,9 +73,10 @@ static void apply_log(const struct service *sv, const struct conf *c)
 static void on_breaker(void *ctx, const struct target *t, enum breaker_state from, enum breaker_state to)
 {
     struct service *sv = ctx;
-    LOG(NULL, to == BREAKER_OPEN ? LOG_WARN : LOG_INFO, "breaker.change", "target=%s from=%s to=%s", t->name, breaker_state_name(from),
-        breaker_state_name(to));
-    meter_add(sv->seats[0].worker.meter, METER_BREAKER_CHANGES, 1, LABELS(t->provider, t->model, breaker_state_name(to)));
+    LOG(NULL, to == BREAKER_OPEN ? LOG_WARN : LOG_INFO, "breaker.change", "target=%s from=%s to=%s", t->name,
+        breaker_state_name(from), breaker_state_name(to));
+    meter_add(sv->seats[0].worker.meter, METER_BREAKER_CHANGES, 1,
+              LABELS(t->provider, t->model, breaker_state_name(to)));
 }
 
 static void on_parked(void *ctx, const struct target *t, enum failure why, uint64_t until_ms)
@@ -144,7 +145,8 @@ static void on_stop_signal(void *ctx, int signum)
         tell_all(sv, WISH_CLOSE);
         return;
     }
-    LOG(NULL, LOG_INFO, "serve.draining", "signal=%d calls=%u", signum, (unsigned)meter_value(w->meter, METER_CALLS_RUNNING, NO_LABELS));
+    LOG(NULL, LOG_INFO, "serve.draining", "signal=%d calls=%u", signum,
+        (unsigned)meter_value(w->meter, METER_CALLS_RUNNING, NO_LABELS));
     atomic_store(&sv->gateway.draining, true);
     uint64_t limit = routing_conf(w->routing)->settings.drain_timeout;
     timer_arm(w->loop, &sv->drain_limit, loop_now_ms(w->loop) + limit + 1);
@@ -283,21 +285,27 @@ static void seat_close(struct seat *s)
 static pd_err listen_all(struct service *sv, const struct conf *c)
 {
     unsigned n = sv->options->listen_count ? sv->options->listen_count : c->listen_count;
-    const char *const *list = sv->options->listen_count ? (const char *const *)sv->options->listen : (const char *const *)c->listen;
+    const char *const *list =
+        sv->options->listen_count ? (const char *const *)sv->options->listen : (const char *const *)c->listen;
     for (unsigned i = 0; i < n; i++) {
         if (c->keys_count == 0 && !conf_is_loopback(list[i])) {
-            fprintf(stderr, "perdure: %s can be reached by other machines: configure client keys (`keys:`) or listen on 127.0.0.1\n", list[i]);
+            fprintf(stderr,
+                    "perdure: %s can be reached by other machines: configure client keys (`keys:`) or listen on "
+                    "127.0.0.1\n",
+                    list[i]);
             return PD_INVALID;
         }
         uint16_t port = 0;
         pd_err e = server_listen(sv->seats[0].worker.server, list[i], &port);
         if (e) {
             fprintf(stderr, "perdure: cannot listen on %s: %s\n", list[i],
-                    e == PD_EXISTS ? "another program does; stop it, or choose another port with --listen" : pd_err_text(e));
+                    e == PD_EXISTS ? "another program does; stop it, or choose another port with --listen"
+                                   : pd_err_text(e));
             return e;
         }
         const char *colon = strrchr(list[i], ':');
-        printf("perdure " PERDURE_VERSION " listens on http://%.*s:%u/v1\n", (int)(colon ? colon - list[i] : 0), list[i], port);
+        printf("perdure " PERDURE_VERSION " listens on http://%.*s:%u/v1\n", (int)(colon ? colon - list[i] : 0),
+               list[i], port);
     }
     /* The other workers accept from the same sockets: whoever is awake, and so the least busy, takes the next connection. */
     int fds[SERVICE_LISTEN_MAX];
@@ -417,7 +425,8 @@ int service_run(const struct service_options *o)
         return 1;
     apply_log(&sv, c);
     if (fds < 2 * c->settings.connections + 64)
-        LOG(NULL, LOG_WARN, "serve.descriptors", "limit=%u connections=%llu remedy=\"raise ulimit -n to serve them all\"", fds,
+        LOG(NULL, LOG_WARN, "serve.descriptors",
+            "limit=%u connections=%llu remedy=\"raise ulimit -n to serve them all\"", fds,
             (unsigned long long)c->settings.connections);
     struct conf_ref *ref = conf_ref_new(c);
     if (!ref) {
@@ -429,7 +438,8 @@ int service_run(const struct service_options *o)
         e = begin(&sv, c);
     if (!e) {
         announce(c);
-        LOG(NULL, LOG_INFO, "serve.ready", "workers=%u providers=%u routes=%u", sv.count, c->providers_count, c->routes_count);
+        LOG(NULL, LOG_INFO, "serve.ready", "workers=%u providers=%u routes=%u", sv.count, c->providers_count,
+            c->routes_count);
     }
     conf_ref_drop(ref);
     if (!e)

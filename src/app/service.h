@@ -7,12 +7,12 @@
 enum { SERVICE_LISTEN_MAX = 16 };
 
 struct service_options {
-    const char *config_path;             /* NULL: as load_config() */
+    const char *config_path; /* NULL: as load_config() */
     const char *listen[SERVICE_LISTEN_MAX];
-    unsigned listen_count;               /* 0: the configuration's */
+    unsigned listen_count; /* 0: the configuration's */
     bool log_level_given;
     enum log_level log_level;
-    const char *log_format;              /* NULL: the configuration's */
+    const char *log_format; /* NULL: the configuration's */
 };
 
 /* Runs until a signal ends it. Returns the exit status. */

@@ -10,10 +10,10 @@
 
 struct arena_block;
 struct arena {
-    struct arena_block *top;   /* the block being filled */
-    size_t block_bytes;        /* size of the next ordinary block */
-    size_t used_bytes;         /* handed out since the last reset */
-    size_t limit_bytes;        /* 0: none */
+    struct arena_block *top; /* the block being filled */
+    size_t block_bytes;      /* size of the next ordinary block */
+    size_t used_bytes;       /* handed out since the last reset */
+    size_t limit_bytes;      /* 0: none */
 };
 
 /* Takes no memory yet. `block_bytes` 0 means 1 KB; `limit_bytes` 0 means no limit. */
@@ -22,9 +22,10 @@ void arena_done(struct arena *a);
 /* Forgets everything and keeps one block for the next round. */
 void arena_reset(struct arena *a);
 
-void *arena_alloc(struct arena *a, size_t n) PD_CHECKED;    /* aligned for any type, not zeroed; NULL: PD_NOMEM or over the limit */
+void *arena_alloc(struct arena *a,
+                  size_t n) PD_CHECKED; /* aligned for any type, not zeroed; NULL: PD_NOMEM or over the limit */
 void *arena_zalloc(struct arena *a, size_t n) PD_CHECKED;
-char *arena_strndup(struct arena *a, const char *s, size_t n) PD_CHECKED;  /* with a NUL */
+char *arena_strndup(struct arena *a, const char *s, size_t n) PD_CHECKED; /* with a NUL */
 char *arena_printf(struct arena *a, const char *fmt, ...) PD_CHECKED PD_PRINTF(2, 3);
 /* Copies the bytes. On failure: p is NULL although s.n > 0. */
 struct span arena_span(struct arena *a, struct span s) PD_CHECKED;

@@ -38,7 +38,8 @@ pd_err buf_reserve(struct buf *b, size_t n)
     if (b->capacity - b->tail >= n)
         return PD_OK;
     if (b->capacity >= need && b->head >= b->capacity / 2) {
-        memmove(b->p, b->p + b->head, held);
+        if (held)
+            memmove(b->p, b->p + b->head, held);
         b->head = 0;
         b->tail = held;
         return PD_OK;
@@ -63,6 +64,7 @@ pd_err buf_add(struct buf *b, struct span s)
 {
     if (s.n == 0)
         return PD_OK;
+    assert(s.p);
     pd_err e = buf_reserve(b, s.n);
     if (e)
         return e;

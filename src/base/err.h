@@ -5,26 +5,26 @@
 #ifndef PERDURE_BASE_ERR_H
 #define PERDURE_BASE_ERR_H
 
-#define PD_ERRORS(X)                                          \
-    X(PD_OK, "no error")                                      \
-    X(PD_NOMEM, "out of memory")                              \
-    X(PD_TOOBIG, "larger than its limit")                     \
-    X(PD_SYNTAX, "not in the expected format")                \
-    X(PD_INVALID, "a value is not allowed here")              \
-    X(PD_NOTFOUND, "not found")                               \
-    X(PD_EXISTS, "already there")                             \
-    X(PD_IO, "input or output failed")                        \
-    X(PD_NOFD, "out of file descriptors")                     \
-    X(PD_CLOSED, "closed by the other side")                  \
-    X(PD_RESET, "connection reset by the other side")         \
-    X(PD_CUT, "ended before its announced end")               \
-    X(PD_TIMEOUT, "a deadline passed")                        \
-    X(PD_DNS, "the name could not be resolved")               \
-    X(PD_CONNECT, "no connection could be made")              \
-    X(PD_PROXY, "the proxy refused")                          \
+#define PD_ERRORS(X)                                           \
+    X(PD_OK, "no error")                                       \
+    X(PD_NOMEM, "out of memory")                               \
+    X(PD_TOOBIG, "larger than its limit")                      \
+    X(PD_SYNTAX, "not in the expected format")                 \
+    X(PD_INVALID, "a value is not allowed here")               \
+    X(PD_NOTFOUND, "not found")                                \
+    X(PD_EXISTS, "already there")                              \
+    X(PD_IO, "input or output failed")                         \
+    X(PD_NOFD, "out of file descriptors")                      \
+    X(PD_CLOSED, "closed by the other side")                   \
+    X(PD_RESET, "connection reset by the other side")          \
+    X(PD_CUT, "ended before its announced end")                \
+    X(PD_TIMEOUT, "a deadline passed")                         \
+    X(PD_DNS, "the name could not be resolved")                \
+    X(PD_CONNECT, "no connection could be made")               \
+    X(PD_PROXY, "the proxy refused")                           \
     X(PD_TLS, "the TLS handshake or certificate check failed") \
-    X(PD_PROTO, "the other side broke the protocol")          \
-    X(PD_CANCELLED, "cancelled by us")                        \
+    X(PD_PROTO, "the other side broke the protocol")           \
+    X(PD_CANCELLED, "cancelled by us")                         \
     X(PD_UNSUPPORTED, "not supported")
 
 typedef enum pd_err {

@@ -69,7 +69,11 @@ static void put(struct line *l, char c)
 static size_t character(const char *s)
 {
     unsigned char c = (unsigned char)s[0];
-    size_t n = c < 0x80 ? 1 : c >= 0xc2 && c < 0xe0 ? 2 : c >= 0xe0 && c < 0xf0 ? 3 : c >= 0xf0 && c < 0xf5 ? 4 : 0;
+    size_t n = c < 0x80                ? 1
+               : c >= 0xc2 && c < 0xe0 ? 2
+               : c >= 0xe0 && c < 0xf0 ? 3
+               : c >= 0xf0 && c < 0xf5 ? 4
+                                       : 0;
     for (size_t i = 1; i < n; i++)
         if (((unsigned char)s[i] & 0xc0) != 0x80)
             return 0;
@@ -140,11 +144,11 @@ void log_write(const struct log_scope *scope, enum log_level level, const char *
     const char *gap = *ids ? " " : "";
     int n;
     if (log_json) {
-        char all[1700], json[3600];      /* escapes at worst double it */
+        char all[1700], json[3600]; /* escapes at worst double it */
         snprintf(all, sizeof(all), "%s%s%s", ids, gap, fields);
         fields_as_json(all, json, sizeof(json));
-        n = snprintf(line, sizeof(line), "{\"time\":\"%s\",\"level\":\"%s\",\"event\":\"%s\"%s}\n", when, level_names[level],
-                     event, json);
+        n = snprintf(line, sizeof(line), "{\"time\":\"%s\",\"level\":\"%s\",\"event\":\"%s\"%s}\n", when,
+                     level_names[level], event, json);
     } else {
         n = snprintf(line, sizeof(line), "%s %s %s%s%s%s%s\n", when, level_names[level], event, gap, ids,
                      *fields ? " " : "", fields);

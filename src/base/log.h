@@ -12,9 +12,9 @@
 #include "base/err.h"
 #include "base/span.h"
 
-#define LOG_LEVELS(X)                                 \
-    X(LOG_ERROR, "error", "someone must act")         \
-    X(LOG_WARN, "warn", "it was survived")            \
+#define LOG_LEVELS(X)                                    \
+    X(LOG_ERROR, "error", "someone must act")            \
+    X(LOG_WARN, "warn", "it was survived")               \
     X(LOG_INFO, "info", "the life of calls and targets") \
     X(LOG_DEBUG, "debug", "each step")
 
@@ -30,8 +30,8 @@ struct log_scope {
     char ids[96];
 };
 
-extern enum log_level log_threshold;   /* set once at start and on reload */
-extern int log_json;                   /* 1: JSON lines; 0: text */
+extern enum log_level log_threshold; /* set once at start and on reload */
+extern int log_json;                 /* 1: JSON lines; 0: text */
 
 bool log_level_parse(struct span s, enum log_level *ret);
 void log_write(const struct log_scope *scope, enum log_level level, const char *event, const char *fmt, ...)
@@ -39,10 +39,10 @@ void log_write(const struct log_scope *scope, enum log_level level, const char *
 /* A peer's text as one quoted field value, cut at 200 bytes, control bytes replaced. Uses `out`, returns it. */
 const char *log_quote(struct span s, char *out, size_t out_bytes);
 
-#define LOG(scope, level, event, ...)                            \
-    do {                                                         \
-        if ((level) <= log_threshold)                            \
-            log_write((scope), (level), (event), __VA_ARGS__);   \
+#define LOG(scope, level, event, ...)                          \
+    do {                                                       \
+        if ((level) <= log_threshold)                          \
+            log_write((scope), (level), (event), __VA_ARGS__); \
     } while (0)
 
 #endif

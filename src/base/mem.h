@@ -11,11 +11,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-void *mem_alloc(size_t n) PD_CHECKED;                  /* NULL when out of memory; n may be 0 */
-void *mem_zalloc(size_t n) PD_CHECKED;                 /* zeroed */
+void *mem_alloc(size_t n) PD_CHECKED;                   /* NULL when out of memory; n may be 0 */
+void *mem_zalloc(size_t n) PD_CHECKED;                  /* zeroed */
 void *mem_calloc(size_t count, size_t size) PD_CHECKED; /* zeroed; NULL on overflow too */
-void *mem_realloc(void *p, size_t n) PD_CHECKED;       /* on NULL the old block is still the caller's */
-void mem_free(void *p);                                /* NULL is fine */
+void *mem_realloc(void *p, size_t n) PD_CHECKED;        /* on NULL the old block is still the caller's */
+void mem_free(void *p);                                 /* NULL is fine */
 char *mem_strdup(const char *s) PD_CHECKED;
 char *mem_strndup(const char *s, size_t n) PD_CHECKED; /* copies n bytes and adds a NUL */
 
@@ -26,11 +26,11 @@ void mem_freep(void *pp);
  * each request body costs an mmap, an munmap and its page faults. */
 void *mem_big_alloc(size_t n, size_t *ret_capacity) PD_CHECKED;
 void mem_big_free(void *p, size_t capacity);
-void mem_big_trim(void);                               /* gives the pool back */
+void mem_big_trim(void); /* gives the pool back */
 
 /* Figures, for /metrics and for leak checks in tests. */
-size_t mem_blocks(void);                               /* blocks now allocated */
-uint64_t mem_count(void);                              /* allocations ever made */
+size_t mem_blocks(void);  /* blocks now allocated */
+uint64_t mem_count(void); /* allocations ever made */
 
 /* Tests only: the nth allocation from now on fails, once (1 is the next; 0 never).
  * mem_failed() says whether it did. */
@@ -44,6 +44,11 @@ void *mem_lib_realloc(void *p, size_t n);
 
 #define PD_CLEANUP(fn) __attribute__((cleanup(fn)))
 /* Moves a pointer out of a PD_CLEANUP variable. */
-#define PD_TAKE(var) (__extension__({ __typeof__(var) taken_ = (var); (var) = NULL; taken_; }))
+#define PD_TAKE(var)                    \
+    (__extension__({                    \
+        __typeof__(var) taken_ = (var); \
+        (var) = NULL;                   \
+        taken_;                         \
+    }))
 
 #endif

@@ -19,10 +19,16 @@ static inline uint64_t rnd_next(struct rnd *r)
 }
 /* Evenly in [0, n); n is at least 1. */
 __extension__ typedef unsigned __int128 rnd_wide;
-static inline uint64_t rnd_below(struct rnd *r, uint64_t n) { return (uint64_t)(((rnd_wide)rnd_next(r) * n) >> 64); }
+static inline uint64_t rnd_below(struct rnd *r, uint64_t n)
+{
+    return (uint64_t)(((rnd_wide)rnd_next(r) * n) >> 64);
+}
 /* Evenly in [0, 1). */
-static inline double rnd_unit(struct rnd *r) { return (double)(rnd_next(r) >> 11) * 0x1.0p-53; }
+static inline double rnd_unit(struct rnd *r)
+{
+    return (double)(rnd_next(r) >> 11) * 0x1.0p-53;
+}
 
-uint64_t rnd_seed(void);   /* from the operating system */
+uint64_t rnd_seed(void); /* from the operating system */
 
 #endif

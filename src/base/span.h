@@ -19,19 +19,31 @@ struct span {
 /* For printf("%.*s", SPAN_FMT(s)). */
 #define SPAN_FMT(s) ((int)(s).n), ((s).p ? (s).p : "")
 
-static inline struct span span_of(const char *p, size_t n) { return (struct span){p, n}; }
-static inline struct span span_str(const char *s) { return (struct span){s, s ? strlen(s) : 0}; }
+static inline struct span span_of(const char *p, size_t n)
+{
+    return (struct span){p, n};
+}
+static inline struct span span_str(const char *s)
+{
+    return (struct span){s, s ? strlen(s) : 0};
+}
 static inline struct span span_from(struct span s, size_t at)
 {
     return at >= s.n ? (struct span){s.p + s.n, 0} : (struct span){s.p + at, s.n - at};
 }
-static inline struct span span_upto(struct span s, size_t n) { return (struct span){s.p, n < s.n ? n : s.n}; }
+static inline struct span span_upto(struct span s, size_t n)
+{
+    return (struct span){s.p, n < s.n ? n : s.n};
+}
 
 static inline bool span_eq(struct span a, struct span b)
 {
     return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
 }
-static inline bool span_is(struct span a, const char *s) { return span_eq(a, span_str(s)); }
+static inline bool span_is(struct span a, const char *s)
+{
+    return span_eq(a, span_str(s));
+}
 static inline bool span_starts(struct span a, const char *s)
 {
     size_t n = strlen(s);
@@ -43,14 +55,14 @@ static inline bool span_ends(struct span a, const char *s)
     return a.n >= n && memcmp(a.p + a.n - n, s, n) == 0;
 }
 
-bool span_ieq(struct span a, struct span b);                 /* ASCII case ignored */
-bool span_iis(struct span a, const char *s);                 /* the same, against a string */
-bool span_ihas(struct span hay, const char *needle);         /* needle occurs, ASCII case ignored */
+bool span_ieq(struct span a, struct span b);         /* ASCII case ignored */
+bool span_iis(struct span a, const char *s);         /* the same, against a string */
+bool span_ihas(struct span hay, const char *needle); /* needle occurs, ASCII case ignored */
 bool span_has(struct span hay, const char *needle);
-struct span span_trim(struct span s);                        /* without spaces, tabs, CR, LF at both ends */
+struct span span_trim(struct span s); /* without spaces, tabs, CR, LF at both ends */
 /* Cuts at the first `sep`: returns what is before it and leaves what is after it in *s.
  * Without a separator it returns all and leaves *s empty with p == NULL. */
 struct span span_cut(struct span *s, char sep);
-bool span_u64(struct span s, uint64_t *ret);                 /* only digits, no overflow; else false */
+bool span_u64(struct span s, uint64_t *ret); /* only digits, no overflow; else false */
 
 #endif

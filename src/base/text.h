@@ -17,9 +17,12 @@ static inline struct text text_in(char *p, size_t room)
 }
 void text_add(struct text *t, struct span s);
 void text_u64(struct text *t, uint64_t v);
-void text_hex16(struct text *t, uint64_t v);               /* 16 digits */
-void text_thousandths(struct text *t, uint64_t v);         /* 1234567 is written 1234.567 */
-static inline void text_str(struct text *t, const char *s) { text_add(t, span_str(s)); }
+void text_hex16(struct text *t, uint64_t v);       /* 16 digits */
+void text_thousandths(struct text *t, uint64_t v); /* 1234567 is written 1234.567 */
+static inline void text_str(struct text *t, const char *s)
+{
+    text_add(t, span_str(s));
+}
 /* All of it at once. */
 void text_copy(char *dst, size_t room, struct span s);
 

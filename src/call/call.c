@@ -63,7 +63,8 @@ void call_over(struct call *c, enum call_outcome outcome, uint64_t now)
     call_enter(c, CALL_OVER, now);
 }
 
-void call_begin(struct call *c, struct fleet *f, const struct call_want *want, uint64_t now, struct call_actions *ret)
+void call_begin(struct call *c, struct fleet *f, const struct call_want *want, uint64_t now,
+                struct call_actions *ret)
 {
     ret->count = 0;
     memset(c, 0, sizeof(*c));
@@ -115,7 +116,8 @@ void call_complete(struct call *c, int attempt, uint64_t now, struct call_action
     if (c->winner != attempt)
         win(c, attempt, now, ret);
     call_attempt_ended(c, attempt, NULL, now);
-    fleet_remember(c->fleet, c->want.session, call_target_of(c, &c->attempts[attempt])->target, c->want.route->settings.affinity, now);
+    fleet_remember(c->fleet, c->want.session, call_target_of(c, &c->attempts[attempt])->target,
+                   c->want.route->settings.affinity, now);
     if (c->state != CALL_RELAYING)
         call_act(ret, CALL_COMMIT, attempt);
     call_act(ret, CALL_FINISH, attempt);
@@ -123,8 +125,8 @@ void call_complete(struct call *c, int attempt, uint64_t now, struct call_action
 }
 
 /* What was shown cannot be taken back. Continuing on another target will begin here. */
-static void broke_after_output(struct call *c, int attempt, enum failure why, enum call_outcome outcome, uint64_t now,
-                               struct call_actions *ret)
+static void broke_after_output(struct call *c, int attempt, enum failure why, enum call_outcome outcome,
+                               uint64_t now, struct call_actions *ret)
 {
     call_act(ret, CALL_BREAK, attempt)->failure = why;
     call_over(c, outcome, now);
@@ -134,11 +136,12 @@ static void broke_after_output(struct call *c, int attempt, enum failure why, en
 static void failed(struct call *c, int attempt, const struct verdict *v, uint64_t now, struct call_actions *ret)
 {
     if (c->state == CALL_RELAYING) {
-        broke_after_output(c, attempt, v->failure, v->failure == FAILURE_STALLED ? CALL_STALLED : CALL_CUT_AFTER, now, ret);
+        broke_after_output(c, attempt, v->failure, v->failure == FAILURE_STALLED ? CALL_STALLED : CALL_CUT_AFTER,
+                           now, ret);
         return;
     }
     if (c->state == CALL_COLLECTING)
-        call_enter(c, CALL_TRYING, now);   /* nothing was shown: as if it had never answered */
+        call_enter(c, CALL_TRYING, now); /* nothing was shown: as if it had never answered */
     call_after_failure(c, attempt, v, now, ret);
 }
 

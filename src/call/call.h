@@ -16,12 +16,12 @@
 #include "provider/failure.h"
 #include "route/fleet.h"
 
-#define CALL_STATES(X)                                                       \
-    X(CALL_NEW, "new", "not begun")                                          \
-    X(CALL_WAITING, "waiting", "for a moment at which trying makes sense")   \
-    X(CALL_TRYING, "trying", "attempts run, nothing has come")               \
+#define CALL_STATES(X)                                                                \
+    X(CALL_NEW, "new", "not begun")                                                   \
+    X(CALL_WAITING, "waiting", "for a moment at which trying makes sense")            \
+    X(CALL_TRYING, "trying", "attempts run, nothing has come")                        \
     X(CALL_COLLECTING, "collecting", "an answer comes and is kept until it is whole") \
-    X(CALL_RELAYING, "relaying", "the client sees the answer as it comes")   \
+    X(CALL_RELAYING, "relaying", "the client sees the answer as it comes")            \
     X(CALL_OVER, "over", "it has its outcome")
 
 enum call_state {
@@ -33,13 +33,13 @@ enum call_state {
 const char *call_state_name(enum call_state s);
 
 /* SPEC 3: every call ends in exactly one, and each is counted. */
-#define CALL_OUTCOMES(X)                                                           \
-    X(CALL_COMPLETE, "complete", "the whole answer was handed on")                 \
-    X(CALL_CONTINUED, "continued", "whole, after a break that the client did not see") \
-    X(CALL_CLIENT_GONE, "client_gone", "the client left")                          \
-    X(CALL_CUT_BEFORE, "cut_before_output", "no target gave an answer: an honest error") \
+#define CALL_OUTCOMES(X)                                                                          \
+    X(CALL_COMPLETE, "complete", "the whole answer was handed on")                                \
+    X(CALL_CONTINUED, "continued", "whole, after a break that the client did not see")            \
+    X(CALL_CLIENT_GONE, "client_gone", "the client left")                                         \
+    X(CALL_CUT_BEFORE, "cut_before_output", "no target gave an answer: an honest error")          \
     X(CALL_CUT_AFTER, "cut_after_output", "the stream broke after output: an honest error in it") \
-    X(CALL_STALLED, "stalled", "the stream went silent after output: an honest error in it") \
+    X(CALL_STALLED, "stalled", "the stream went silent after output: an honest error in it")      \
     X(CALL_ERROR, "error", "the request was refused: the provider's own message, or ours")
 
 enum call_outcome {
@@ -56,41 +56,41 @@ enum { CALL_ATTEMPTS_MAX = 24, CALL_RUNNING_MAX = 3, CALL_ACTIONS_MAX = 12 };
 /* What the request asks for. */
 struct call_want {
     const struct route *route;
-    uint64_t session;              /* 0: none */
-    bool begins;                   /* the session's first call: its target is chosen afresh, and remembered */
-    bool streamed;                 /* the client sees output as it comes */
+    uint64_t session; /* 0: none */
+    bool begins;      /* the session's first call: its target is chosen afresh, and remembered */
+    bool streamed;    /* the client sees output as it comes */
     bool reasoning;
-    bool no_fallback;              /* x-perdure-no-fallback: only the first target */
+    bool no_fallback; /* x-perdure-no-fallback: only the first target */
     size_t prompt_bytes;
-    uint64_t ttft_ms;              /* x-perdure-ttft; UINT64_MAX: by the settings */
-    uint64_t deadline_ms;          /* x-perdure-deadline, from now; 0: by the settings */
+    uint64_t ttft_ms;     /* x-perdure-ttft; UINT64_MAX: by the settings */
+    uint64_t deadline_ms; /* x-perdure-deadline, from now; 0: by the settings */
 };
 
 enum attempt_state { ATTEMPT_NONE, ATTEMPT_RUNNING, ATTEMPT_DONE, ATTEMPT_FAILED, ATTEMPT_CANCELLED };
 struct attempt {
-    uint8_t state, target, failure;  /* enum attempt_state; index in route->targets; enum failure */
-    bool hedge, hedged;              /* started as a hedge; a hedge was started because of it */
+    uint8_t state, target, failure; /* enum attempt_state; index in route->targets; enum failure */
+    bool hedge, hedged;             /* started as a hedge; a hedge was started because of it */
     uint16_t status;
-    uint32_t trial;                  /* the breaker's trial place; TRIAL_NONE */
-    uint64_t hedge_at_ms;            /* no output until then: another may be started beside it; CLOCK_NEVER */
-    uint64_t slow_at_ms;             /* no output until then: it is slow by its target's own measure; CLOCK_NEVER */
-    uint64_t started_ms, output_ms, moved_ms, ended_ms;   /* 0: not reached */
+    uint32_t trial;       /* the breaker's trial place; TRIAL_NONE */
+    uint64_t hedge_at_ms; /* no output until then: another may be started beside it; CLOCK_NEVER */
+    uint64_t slow_at_ms;  /* no output until then: it is slow by its target's own measure; CLOCK_NEVER */
+    uint64_t started_ms, output_ms, moved_ms, ended_ms; /* 0: not reached */
 };
 
 enum call_act {
-    CALL_START,      /* start attempt n on its target */
-    CALL_CANCEL,     /* stop attempt n at once; no more events for it */
-    CALL_COMMIT,     /* attempt n is the answer: begin (and go on) showing it; a collected one is shown whole */
-    CALL_FINISH,     /* the answer of attempt n is complete: end the reply properly */
-    CALL_FAIL,       /* nothing was shown: an error answer; attempt n's failure is the one to tell, -1: our own (no target was free, a deadline) */
-    CALL_BREAK,      /* something was shown and it broke: an error in the stream, never a clean end. Continuing will stand here */
+    CALL_START,  /* start attempt n on its target */
+    CALL_CANCEL, /* stop attempt n at once; no more events for it */
+    CALL_COMMIT, /* attempt n is the answer: begin (and go on) showing it; a collected one is shown whole */
+    CALL_FINISH, /* the answer of attempt n is complete: end the reply properly */
+    CALL_FAIL, /* nothing was shown: an error answer; attempt n's failure is the one to tell, -1: our own (no target was free, a deadline) */
+    CALL_BREAK, /* something was shown and it broke: an error in the stream, never a clean end. Continuing will stand here */
 };
 struct call_action {
     enum call_act act;
     int attempt;
-    enum failure failure;        /* of FAIL and BREAK */
-    uint64_t retry_after_ms;     /* of FAIL: what to tell the client; 0: nothing */
-    bool same_target, hedge;     /* of START: this target was tried before in this call; a hedge */
+    enum failure failure;    /* of FAIL and BREAK */
+    uint64_t retry_after_ms; /* of FAIL: what to tell the client; 0: nothing */
+    bool same_target, hedge; /* of START: this target was tried before in this call; a hedge */
 };
 struct call_actions {
     struct call_action list[CALL_ACTIONS_MAX];
@@ -99,34 +99,38 @@ struct call_actions {
 
 struct call {
     enum call_state state;
-    enum call_outcome outcome;     /* when OVER */
+    enum call_outcome outcome; /* when OVER */
     struct fleet *fleet;
     struct call_want want;
     uint64_t began_ms, deadline_ms;
-    uint64_t try_at_ms;            /* WAITING: when; CLOCK_NEVER otherwise */
+    uint64_t try_at_ms; /* WAITING: when; CLOCK_NEVER otherwise */
     uint64_t wait_began_ms;
-    int try_target;                /* WAITING: this one, or -1: pick again */
-    bool wait_counts;              /* WAITING for a target to come back, not only our own backoff */
-    bool paid;                     /* a token of the retry budget is in hand */
-    bool broke;                    /* the retry budget said no: no target is tried twice any more */
-    uint64_t waited_ms;            /* in WAITING for targets to come back, bounded by retry_after_max */
-    uint32_t used_up;              /* bit per route target: not again in this call */
-    uint32_t told;                 /* bit per route target: not_before is its Retry-After */
-    uint64_t not_before_ms[ROUTE_TARGETS_MAX];   /* backoff or Retry-After after a failure there */
-    uint8_t tries[ROUTE_TARGETS_MAX];   /* without those that were cancelled and not late */
+    int try_target;     /* WAITING: this one, or -1: pick again */
+    bool wait_counts;   /* WAITING for a target to come back, not only our own backoff */
+    bool paid;          /* a token of the retry budget is in hand */
+    bool broke;         /* the retry budget said no: no target is tried twice any more */
+    uint64_t waited_ms; /* in WAITING for targets to come back, bounded by retry_after_max */
+    uint32_t used_up;   /* bit per route target: not again in this call */
+    uint32_t told;      /* bit per route target: not_before is its Retry-After */
+    uint64_t not_before_ms[ROUTE_TARGETS_MAX]; /* backoff or Retry-After after a failure there */
+    uint8_t tries[ROUTE_TARGETS_MAX];          /* without those that were cancelled and not late */
     struct attempt attempts[CALL_ATTEMPTS_MAX];
     unsigned attempts_count;
-    int winner;                    /* attempt that gave the first output; -1 */
-    unsigned retries, hedges, denied;   /* denied: by a budget */
-    int worst;                     /* attempt whose failure is told to the client if nothing better comes; -1 */
+    int winner;                       /* attempt that gave the first output; -1 */
+    unsigned retries, hedges, denied; /* denied: by a budget */
+    int worst;                        /* attempt whose failure is told to the client if nothing better comes; -1 */
 };
 
 /* Begins: gives the first actions. */
-void call_begin(struct call *c, struct fleet *f, const struct call_want *want, uint64_t now, struct call_actions *ret);
+void call_begin(struct call *c, struct fleet *f, const struct call_want *want, uint64_t now,
+                struct call_actions *ret);
 /* An attempt gave its first real output (text, reasoning, refusal, tool call). */
 void call_output(struct call *c, int attempt, uint64_t now, struct call_actions *ret);
 /* More real output came: the stall clock starts anew. O(1), no actions. */
-static inline void call_moved(struct call *c, int attempt, uint64_t now) { c->attempts[attempt].moved_ms = now; }
+static inline void call_moved(struct call *c, int attempt, uint64_t now)
+{
+    c->attempts[attempt].moved_ms = now;
+}
 /* An attempt's answer is whole. Without output before it this is its first output too. */
 void call_complete(struct call *c, int attempt, uint64_t now, struct call_actions *ret);
 /* An attempt ended badly. */
@@ -136,6 +140,6 @@ void call_gone(struct call *c, uint64_t now, struct call_actions *ret);
 /* Time has come to call_next(): deadlines, TTFT limit, stall, backoff over. Early calls do nothing. After it call_next() is later than
  * `now`, always. An attempt that it cancels and that a later FAIL or BREAK names has no verdict of the provider: the action's class tells. */
 void call_wake(struct call *c, uint64_t now, struct call_actions *ret);
-uint64_t call_next(const struct call *c);      /* CLOCK_NEVER: nothing to wait for */
+uint64_t call_next(const struct call *c); /* CLOCK_NEVER: nothing to wait for */
 
 #endif

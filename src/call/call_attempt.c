@@ -43,7 +43,8 @@ void call_start(struct call *c, unsigned target, bool hedge, uint64_t now, struc
         .trial = target_start(rt->target, now),
         .started_ms = now,
         .hedge_at_ms = wish_ms ? now + wish_ms : CLOCK_NEVER,
-        .slow_at_ms = limit_ms ? now + limit_ms : CLOCK_NEVER,   /* a client's wish is no evidence against a target */
+        .slow_at_ms =
+            limit_ms ? now + limit_ms : CLOCK_NEVER, /* a client's wish is no evidence against a target */
     };
     bool again = c->tries[target] > 0;
     c->tries[target]++;
@@ -70,7 +71,8 @@ void call_attempt_ended(struct call *c, int attempt, const struct verdict *v, ui
     target_end(call_target_of(c, a)->target, v, false, a->trial, now);
 }
 
-void call_attempt_failed_by_us(struct call *c, int attempt, enum failure why, uint64_t now, struct call_actions *ret)
+void call_attempt_failed_by_us(struct call *c, int attempt, enum failure why, uint64_t now,
+                               struct call_actions *ret)
 {
     struct attempt *a = &c->attempts[attempt];
     if (!a->output_ms)
@@ -88,7 +90,8 @@ void call_attempt_cancelled(struct call *c, int attempt, uint64_t now, struct ca
     }
     a->ended_ms = now;
     a->state = ATTEMPT_CANCELLED;
-    c->tries[a->target]--;   /* it might have answered: should the winner break before it is whole, this one may be asked again */
+    c->tries
+        [a->target]--; /* it might have answered: should the winner break before it is whole, this one may be asked again */
     target_end(call_target_of(c, a)->target, NULL, true, a->trial, now);
     call_act(ret, CALL_CANCEL, attempt);
 }

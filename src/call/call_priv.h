@@ -15,27 +15,30 @@ void call_over(struct call *c, enum call_outcome outcome, uint64_t now);
 
 /* ---- call_attempt.c */
 struct route_target *call_target_of(const struct call *c, const struct attempt *a);
-bool call_running_one(const struct call *c, int attempt);      /* a valid index, and running */
+bool call_running_one(const struct call *c, int attempt); /* a valid index, and running */
 unsigned call_running(const struct call *c);
-uint32_t call_running_targets(const struct call *c);           /* bit per route target */
+uint32_t call_running_targets(const struct call *c); /* bit per route target */
 void call_start(struct call *c, unsigned target, bool hedge, uint64_t now, struct call_actions *ret);
 /* Its target's books are closed; no action is added. */
 void call_attempt_ended(struct call *c, int attempt, const struct verdict *v, uint64_t now);
 /* We stop it: CALL_CANCEL, and the books say what it was: slow, or nothing. */
 void call_attempt_cancelled(struct call *c, int attempt, uint64_t now, struct call_actions *ret);
 /* The same, and it is a failure of this class. */
-void call_attempt_failed_by_us(struct call *c, int attempt, enum failure why, uint64_t now, struct call_actions *ret);
+void call_attempt_failed_by_us(struct call *c, int attempt, enum failure why, uint64_t now,
+                               struct call_actions *ret);
 /* Stops all that run, but `but` (-1: all). */
 void call_cancel_others(struct call *c, int but, uint64_t now, struct call_actions *ret);
 
 /* ---- call_try.c */
 /* What a failed attempt means for the rest of the call; goes on when nothing else runs. */
-void call_after_failure(struct call *c, int attempt, const struct verdict *v, uint64_t now, struct call_actions *ret);
+void call_after_failure(struct call *c, int attempt, const struct verdict *v, uint64_t now,
+                        struct call_actions *ret);
 /* Nothing runs: the next attempt, a wait, or the end. */
 void call_advance(struct call *c, uint64_t now, struct call_actions *ret);
 void call_wait_over(struct call *c, uint64_t now, struct call_actions *ret);
 /* Starts another attempt beside those that are late. */
 void call_hedge(struct call *c, uint64_t now, struct call_actions *ret);
-void call_fail(struct call *c, enum failure why, enum call_outcome outcome, uint64_t now, struct call_actions *ret);
+void call_fail(struct call *c, enum failure why, enum call_outcome outcome, uint64_t now,
+               struct call_actions *ret);
 
 #endif

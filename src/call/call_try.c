@@ -78,7 +78,10 @@ static uint32_t closed_set(const struct call *c)
 
 static int pick(struct call *c, uint32_t not_these, uint64_t now)
 {
-    struct pick_ask ask = {.route = c->want.route, .session = c->want.begins ? 0 : c->want.session, .not_these = not_these, .now_ms = now};
+    struct pick_ask ask = {.route = c->want.route,
+                           .session = c->want.begins ? 0 : c->want.session,
+                           .not_these = not_these,
+                           .now_ms = now};
     struct pick got;
     fleet_pick(c->fleet, &ask, &got);
     return got.index;
@@ -155,15 +158,15 @@ static bool wait_for_first_back(struct call *c, uint64_t now)
     if (target < 0)
         return false;
     if (c->tries[target] && !pay_for_retry(c))
-        return wait_for_first_back(c, now);   /* once: from now on only those not yet tried are looked at */
+        return wait_for_first_back(c, now); /* once: from now on only those not yet tried are looked at */
     at = at > now ? at + spread(c, at - now) : now + 1;
-    wait_until(c, -1, at, counts, now);   /* past the deadline by the spread, the deadline comes first */
+    wait_until(c, -1, at, counts, now); /* past the deadline by the spread, the deadline comes first */
     return true;
 }
 
 void call_advance(struct call *c, uint64_t now, struct call_actions *ret)
 {
-    if (now >= c->deadline_ms) {   /* the timer that says so may be late */
+    if (now >= c->deadline_ms) { /* the timer that says so may be late */
         call_fail(c, FAILURE_TIMEOUT, CALL_CUT_BEFORE, now, ret);
         return;
     }
@@ -224,7 +227,8 @@ static void note(struct call *c, int attempt, const struct verdict *v, uint64_t 
         c->worst = attempt;
     if (failure_row(v->failure)->same == SAME_NEVER || v->provider_says_stop)
         c->used_up |= bit(a->target);
-    c->not_before_ms[a->target] = now + (told ? v->retry_after_ms : backoff(c, &call_target_of(c, a)->settings, c->tries[a->target]));
+    c->not_before_ms[a->target] =
+        now + (told ? v->retry_after_ms : backoff(c, &call_target_of(c, a)->settings, c->tries[a->target]));
     c->told = told ? c->told | bit(a->target) : c->told & ~bit(a->target);
 }
 
@@ -244,14 +248,15 @@ static bool retry_first(struct call *c, int attempt, const struct verdict *v, ui
     enum failure_same same = failure_row(v->failure)->same;
     if (same == SAME_LAST && v->provider_says_retry)
         same = SAME_FIRST;
-    if (same != SAME_FIRST || c->tries[target] != 1 || closed_set(c) & bit(target) || c->attempts_count == CALL_ATTEMPTS_MAX)
+    if (same != SAME_FIRST || c->tries[target] != 1 || closed_set(c) & bit(target) ||
+        c->attempts_count == CALL_ATTEMPTS_MAX)
         return false;
     uint64_t usable_at, at = c->not_before_ms[target];
     if (!target_usable(c->want.route->targets[target].target, now, &usable_at) || at >= c->deadline_ms)
         return false;
     bool told = c->told & bit(target);
     if (told && (at - now > s->backoff_max || c->waited_ms + (at - now) > c->want.route->settings.retry_after_max))
-        return false;   /* too long to be waited out while another may be free */
+        return false; /* too long to be waited out while another may be free */
     if (!pay_for_retry(c))
         return false;
     wait_until(c, (int)target, at > now ? at : now + 1, told, now);
@@ -270,7 +275,8 @@ static void free_hedges(struct call *c, uint64_t now)
     }
 }
 
-void call_after_failure(struct call *c, int attempt, const struct verdict *v, uint64_t now, struct call_actions *ret)
+void call_after_failure(struct call *c, int attempt, const struct verdict *v, uint64_t now,
+                        struct call_actions *ret)
 {
     note(c, attempt, v, now);
     unsigned running = call_running(c);
@@ -306,12 +312,13 @@ static bool hedge_one(struct call *c, struct attempt *late, uint64_t now, struct
 
 void call_hedge(struct call *c, uint64_t now, struct call_actions *ret)
 {
-    unsigned before = c->attempts_count;   /* those started here are not late */
+    unsigned before = c->attempts_count; /* those started here are not late */
     for (unsigned i = 0; i < before; i++) {
         struct attempt *a = &c->attempts[i];
         if (a->state != ATTEMPT_RUNNING || a->hedged || a->hedge_at_ms > now || now >= c->deadline_ms)
             continue;
-        if (call_running(c) >= CALL_RUNNING_MAX || c->attempts_count == CALL_ATTEMPTS_MAX || !hedge_one(c, a, now, ret)) {
+        if (call_running(c) >= CALL_RUNNING_MAX || c->attempts_count == CALL_ATTEMPTS_MAX ||
+            !hedge_one(c, a, now, ret)) {
             uint64_t again_ms = a->hedge_at_ms - a->started_ms;
             a->hedge_at_ms = now + (again_ms > HEDGE_AGAIN_LEAST_MS ? again_ms : HEDGE_AGAIN_LEAST_MS);
         }

@@ -24,11 +24,11 @@ struct setting_row {
     const char *name, *dflt, *least, *most, *what;
     enum setting_type type;
     enum setting_where where;
-    size_t offset;                 /* of its uint64_t in struct settings */
+    size_t offset; /* of its uint64_t in struct settings */
 };
-extern const struct setting_row setting_rows[];    /* at most 64: a set of them is a uint64_t */
+extern const struct setting_row setting_rows[]; /* at most 64: a set of them is a uint64_t */
 extern const unsigned setting_rows_count;
-const struct setting_row *setting_find(struct span name);   /* NULL: no such setting */
+const struct setting_row *setting_find(struct span name); /* NULL: no such setting */
 static inline uint64_t *setting_at(struct settings *s, const struct setting_row *row)
 {
     return (uint64_t *)(void *)((char *)s + row->offset);
@@ -39,7 +39,8 @@ static inline uint64_t setting_of(const struct settings *s, const struct setting
 }
 void settings_default(struct settings *ret);
 /* Parses one value ("2s", "500ms", "64MB", "0.2", "off") and checks its bounds. On failure *ret_why is a sentence saying what to write. */
-pd_err setting_parse(const struct setting_row *row, struct span text, uint64_t *ret, char *ret_why, size_t why_bytes) PD_CHECKED;
+pd_err setting_parse(const struct setting_row *row, struct span text, uint64_t *ret, char *ret_why,
+                     size_t why_bytes) PD_CHECKED;
 /* As one would write it: "2s", "64MB", "0.2", "true". Returns out, which 32 bytes are enough for. */
 const char *setting_format(const struct setting_row *row, uint64_t value, char *out, size_t out_bytes);
 /* The table of all settings, for docs/settings.md. */
@@ -53,29 +54,30 @@ struct conf_header {
 };
 
 struct conf_provider {
-    const char *name;              /* what targets are called by: "local/qwen3" */
+    const char *name; /* what targets are called by: "local/qwen3" */
     const struct preset *preset;
-    const char *base_url;          /* without a trailing '/' */
-    const char *key;               /* secret; NULL: none */
-    const char *key_source;        /* "OPENAI_API_KEY", or "the config file" */
+    const char *base_url;   /* without a trailing '/' */
+    const char *key;        /* secret; NULL: none */
+    const char *key_source; /* "OPENAI_API_KEY", or "the config file" */
     struct conf_header *headers;
     unsigned headers_count;
-    const char **models;           /* names given; none: what the provider lists */
+    const char **models; /* names given; none: what the provider lists */
     unsigned models_count;
-    const char *query;             /* added to each request, without '?': its own or the preset's; NULL: none */
-    const char *proxy;             /* NULL: from the environment; "": none, whatever the environment says ("off" in the file) */
-    const char *ca_file;           /* NULL: the system's */
+    const char *query; /* added to each request, without '?': its own or the preset's; NULL: none */
+    const char
+        *proxy; /* NULL: from the environment; "": none, whatever the environment says ("off" in the file) */
+    const char *ca_file; /* NULL: the system's */
     bool tls_insecure;
-    int stream;                    /* upstream requests are streamed: -1 as the preset, 0 never, 1 always */
-    uint64_t weight;               /* for routes made by model name; default 1 */
-    struct settings settings;      /* resilience with this provider's own over the general */
-    unsigned line;                 /* in the file; 0: from the environment */
+    int stream;               /* upstream requests are streamed: -1 as the preset, 0 never, 1 always */
+    uint64_t weight;          /* for routes made by model name; default 1 */
+    struct settings settings; /* resilience with this provider's own over the general */
+    unsigned line;            /* in the file; 0: from the environment */
 };
 
 struct conf_target {
-    unsigned provider;             /* index */
+    unsigned provider; /* index */
     const char *model;
-    uint64_t weight;               /* 0: only when the others are down */
+    uint64_t weight; /* 0: only when the others are down */
 };
 
 struct conf_route {
@@ -84,7 +86,8 @@ struct conf_route {
     struct conf_target *targets;
     unsigned targets_count;
     struct settings settings;
-    uint64_t settings_given;       /* bit per RESILIENCE row that this route itself sets, so that the provider's hold otherwise */
+    uint64_t
+        settings_given; /* bit per RESILIENCE row that this route itself sets, so that the provider's hold otherwise */
     unsigned line;
 };
 
@@ -92,27 +95,27 @@ struct conf_route {
 void settings_overlay(const struct conf_route *r, const struct conf_provider *p, struct settings *ret);
 
 struct conf_key {
-    const char *name;              /* shown in logs and /api */
-    unsigned char sha256[32];      /* of the key: only this is kept */
-    const char **routes;           /* allowed route names; none: all */
+    const char *name;         /* shown in logs and /api */
+    unsigned char sha256[32]; /* of the key: only this is kept */
+    const char **routes;      /* allowed route names; none: all */
     unsigned routes_count;
-    bool admin;                    /* may use /api/... from off loopback */
+    bool admin; /* may use /api/... from off loopback */
 };
 
 struct conf {
-    const char **listen;           /* default "127.0.0.1:8080" */
+    const char **listen; /* default "127.0.0.1:8080" */
     unsigned listen_count;
-    const char *state;             /* folder */
+    const char *state; /* folder */
     enum log_level log_level;
     bool log_json;
-    struct conf_provider *providers;   /* in order of preference */
+    struct conf_provider *providers; /* in order of preference */
     unsigned providers_count;
     struct conf_route *routes;
     unsigned routes_count;
-    struct conf_key *keys;         /* none: loopback only */
+    struct conf_key *keys; /* none: loopback only */
     unsigned keys_count;
     struct settings settings;
-    const char *path;              /* of the file; NULL: environment alone */
+    const char *path; /* of the file; NULL: environment alone */
 };
 
 /* One remark about a config: "perdure.yaml line 12: ttft is \"2\": write a unit, as in \"2s\"". Warnings do not stop a start. */
@@ -124,21 +127,21 @@ struct conf_remark {
 enum { CONF_REMARKS_MAX = 50, CONF_FILE_MAX = 4 << 20 };
 struct conf_report {
     struct conf_remark remarks[CONF_REMARKS_MAX];
-    unsigned count;                /* of remarks kept */
-    unsigned errors;               /* of errors, those past CONF_REMARKS_MAX too */
+    unsigned count;  /* of remarks kept */
+    unsigned errors; /* of errors, those past CONF_REMARKS_MAX too */
 };
 
-typedef const char *conf_env_fn(void *ctx, const char *name);      /* getenv, or a test's */
+typedef const char *conf_env_fn(void *ctx, const char *name); /* getenv, or a test's */
 const char *conf_getenv(void *ctx, const char *name);
 
 /* path NULL: from the environment alone (the presets' keys and URLs, PROVIDER_ORDER, CLIENT_TIMEOUT = first_token_timeout in seconds,
  * PERDURE_LISTEN and PERDURE_KEYS, both comma separated). A file without `providers:` takes the providers from there too.
  * PD_INVALID: the report says why. PD_NOTFOUND, PD_IO: the file. On success warnings may be in the report. */
-pd_err conf_load(const char *path, const struct preset_table *presets, conf_env_fn *env, void *env_ctx, struct conf_report *report,
-                 struct conf **ret) PD_CHECKED;
+pd_err conf_load(const char *path, const struct preset_table *presets, conf_env_fn *env, void *env_ctx,
+                 struct conf_report *report, struct conf **ret) PD_CHECKED;
 /* The same from text, for tests and `perdure check -`. */
-pd_err conf_parse(struct span text, const char *name, const struct preset_table *presets, conf_env_fn *env, void *env_ctx,
-                  struct conf_report *report, struct conf **ret) PD_CHECKED;
+pd_err conf_parse(struct span text, const char *name, const struct preset_table *presets, conf_env_fn *env,
+                  void *env_ctx, struct conf_report *report, struct conf **ret) PD_CHECKED;
 struct conf *conf_free(struct conf *c);
 /* What `perdure check` prints: listen addresses, providers with the source of their key (never the key), routes, and the settings
  * that differ from their defaults. */

@@ -11,14 +11,14 @@
 
 /* Limits of a file, so that neither aliases nor long lists make work that grows faster than the file. */
 enum {
-    CONF_DEPTH_MAX = 16,           /* lists and mappings within each other */
-    CONF_VALUES_MAX = 50000,       /* values in the file, those that aliases repeat counted again */
+    CONF_DEPTH_MAX = 16,     /* lists and mappings within each other */
+    CONF_VALUES_MAX = 50000, /* values in the file, those that aliases repeat counted again */
     CONF_ANCHORS_MAX = 100,
-    CONF_ENTRIES_MAX = 2000,       /* in one mapping or list */
-    CONF_NAME_MAX = 100,           /* bytes of a name: provider, route, key, model's is CONF_MODEL_MAX */
+    CONF_ENTRIES_MAX = 2000, /* in one mapping or list */
+    CONF_NAME_MAX = 100,     /* bytes of a name: provider, route, key, model's is CONF_MODEL_MAX */
     CONF_MODEL_MAX = 200,
-    CONF_MEMORY_MAX = 64 << 20,    /* of one config */
-    CONF_PATH_MAX = 160,           /* "providers.openai.key" in messages; longer ones are cut */
+    CONF_MEMORY_MAX = 64 << 20, /* of one config */
+    CONF_PATH_MAX = 160,        /* "providers.openai.key" in messages; longer ones are cut */
 };
 
 /* ---- the tree ---------------------------------------------------------------- */
@@ -28,30 +28,30 @@ enum node_kind { NODE_NULL, NODE_SCALAR, NODE_LIST, NODE_MAP };
 struct entry;
 struct node {
     enum node_kind kind;
-    unsigned line;                 /* from 1 */
-    struct span text;              /* of a scalar, as written, ends in NUL */
-    struct entry *first, *last;    /* of a list or a mapping */
+    unsigned line;              /* from 1 */
+    struct span text;           /* of a scalar, as written, ends in NUL */
+    struct entry *first, *last; /* of a list or a mapping */
     unsigned entries;
-    unsigned values;               /* this one and all below, aliases counted at each use */
+    unsigned values; /* this one and all below, aliases counted at each use */
 };
 struct entry {
     struct entry *next;
-    struct node *key;              /* a scalar; NULL in a list */
+    struct node *key; /* a scalar; NULL in a list */
     struct node *value;
 };
 
 /* ---- the reader --------------------------------------------------------------- */
 
 struct conf_owned {
-    struct conf conf;              /* first: a struct conf * is one of these */
-    struct arena arena;            /* everything the config points to */
+    struct conf conf;   /* first: a struct conf * is one of these */
+    struct arena arena; /* everything the config points to */
 };
 
 struct conf_reader {
     struct conf *c;
-    struct arena *arena;           /* of the config */
-    struct arena scratch;          /* the tree, and what is needed while reading */
-    const char *name;              /* "perdure.yaml", "environment": the first word of a remark */
+    struct arena *arena;  /* of the config */
+    struct arena scratch; /* the tree, and what is needed while reading */
+    const char *name;     /* "perdure.yaml", "environment": the first word of a remark */
     const struct preset_table *presets;
     conf_env_fn *env;
     void *env_ctx;
@@ -84,17 +84,19 @@ struct node *conf_yaml(struct conf_reader *r, struct span text);
 /* ---- values -------------------------------------------------------------------- */
 
 struct conf_value {
-    struct span text;              /* with variables filled in and blanks at the ends gone; ends in NUL */
-    const char *variable;          /* the first that gave something; NULL: all of it stands in the file */
+    struct span text;     /* with variables filled in and blanks at the ends gone; ends in NUL */
+    const char *variable; /* the first that gave something; NULL: all of it stands in the file */
 };
 /* Each says what is wrong and returns false. `what` is the path, such as "providers.openai.key". Values are not repeated in
  * messages but where the caller does it: they may be secrets. */
 bool conf_text(struct conf_reader *r, const struct node *n, const char *what, struct conf_value *ret);
-bool conf_word(struct conf_reader *r, const struct node *n, const char *what, const char **ret);   /* not empty; copied */
+bool conf_word(struct conf_reader *r, const struct node *n, const char *what,
+               const char **ret); /* not empty; copied */
 bool conf_bool(struct conf_reader *r, const struct node *n, const char *what, bool *ret);
 bool conf_count(struct conf_reader *r, const struct node *n, const char *what, uint64_t most, uint64_t *ret);
 /* A string or a list of them, each not empty, no two alike. */
-bool conf_words(struct conf_reader *r, const struct node *n, const char *what, const char ***ret, unsigned *ret_count);
+bool conf_words(struct conf_reader *r, const struct node *n, const char *what, const char ***ret,
+                unsigned *ret_count);
 bool conf_is_kind(struct conf_reader *r, const struct node *n, enum node_kind kind, const char *what);
 const char *conf_kind_name(enum node_kind k);
 /* "Letters, digits, '.', '-', '_'"; says so otherwise. */
@@ -108,13 +110,13 @@ struct conf_field {
 /* Where settings may stand too. */
 struct conf_scope {
     struct settings *settings;
-    uint64_t given;                /* bits of rows that were read here */
+    uint64_t given; /* bits of rows that were read here */
     enum setting_where where;
 };
 /* Reads each entry by its field, or as a setting when `scope` is given; an unknown or repeated name is an error.
  * A NULL node is an empty mapping. */
-void conf_map(struct conf_reader *r, const struct node *n, const char *what, const struct conf_field *fields, unsigned fields_count,
-              struct conf_scope *scope, void *into);
+void conf_map(struct conf_reader *r, const struct node *n, const char *what, const struct conf_field *fields,
+              unsigned fields_count, struct conf_scope *scope, void *into);
 /* The entry's name stands in the mapping above it already; says so. */
 bool conf_repeated(struct conf_reader *r, const struct node *map, const struct entry *e, const char *what);
 /* Settings that contradict each other, among those that scope->given names. */
@@ -131,7 +133,8 @@ void conf_env_all(struct conf_reader *r);
 
 /* Key and address of a provider, from the file, the environment or its preset; checks both. `key` and `url`: what the
  * file gives, an empty text: nothing; NULL: it was said what is wrong with it. */
-void conf_provider_finish(struct conf_reader *r, struct conf_provider *p, const struct conf_value *key, const struct conf_value *url);
+void conf_provider_finish(struct conf_reader *r, struct conf_provider *p, const struct conf_value *key,
+                          const struct conf_value *url);
 /* Adds a client key: the key itself or "sha256:HEX". */
 void conf_key_fill(struct conf_reader *r, unsigned line, const char *what, struct span text, struct conf_key *ret);
 /* A listen address in the form the server takes; NULL: *ret_why says why not. */

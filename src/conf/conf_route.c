@@ -366,7 +366,7 @@ void conf_read_keys(struct conf_reader *r, const struct node *n)
         *key = (struct conf_key){0};
         snprintf(path, sizeof(path), "keys[%u]", number++);
         read_client_key(r, e->value, path, key);
-        for (unsigned i = 0; i < c->keys_count && r->report->errors == errors; i++) {
+        for (unsigned i = 0; key->name && i < c->keys_count && r->report->errors == errors; i++) {
             if (strcmp(c->keys[i].name, key->name) == 0)
                 conf_error(r, e->value->line, "%s: the name \"%s\" is taken by another key: choose another", path,
                            key->name);

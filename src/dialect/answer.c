@@ -68,7 +68,7 @@ const struct answer_facts *answer_facts(const struct answer *an)
 enum framing {
     FRAMED, /* an event of its own */
     JOINED, /* one of several in an event */
-    BARE, /* a line without "data:" */
+    BARE,   /* a line without "data:" */
 };
 
 static pd_err frame(struct answer *an, struct span data, struct span *ret)

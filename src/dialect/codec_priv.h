@@ -6,38 +6,38 @@
 
 /* Limits of what one answer may make us remember. */
 enum {
-    ANSWER_TOOLS_MAX = 4096,          /* tool calls of one answer; more is PD_TOOBIG */
-    ANSWER_WORD_MAX = 512,            /* bytes of an id or a model name; longer ones are relayed but not kept */
-    ANSWER_FINISH_MAX = 64,           /* bytes of a finish reason that are kept */
-    ANSWER_USAGE_MAX = 64 * 1024,     /* of a usage object; larger ones are read but not kept */
-    ANSWER_CHOICES = 64,              /* of n > 1; choices beyond these are relayed but not followed to their end */
+    ANSWER_TOOLS_MAX = 4096,      /* tool calls of one answer; more is PD_TOOBIG */
+    ANSWER_WORD_MAX = 512,        /* bytes of an id or a model name; longer ones are relayed but not kept */
+    ANSWER_FINISH_MAX = 64,       /* bytes of a finish reason that are kept */
+    ANSWER_USAGE_MAX = 64 * 1024, /* of a usage object; larger ones are read but not kept */
+    ANSWER_CHOICES = 64,          /* of n > 1; choices beyond these are relayed but not followed to their end */
 };
 
 /* A tool call as far as it has come. */
 struct chat_tool {
-    int64_t choice, index;            /* the provider's own; index CHAT_LEGACY: a function_call of old */
-    int number;                       /* ours, from 0 in each choice */
-    uint64_t id_hash;                 /* of the id; 0: none yet */
-    struct span id;                   /* waits for the name */
-    bool started;                     /* its start was handed on */
+    int64_t choice, index; /* the provider's own; index CHAT_LEGACY: a function_call of old */
+    int number;            /* ours, from 0 in each choice */
+    uint64_t id_hash;      /* of the id; 0: none yet */
+    struct span id;        /* waits for the name */
+    bool started;          /* its start was handed on */
 };
 enum { CHAT_LEGACY = -1 };
 
 /* What reading an answer's objects remembers between them. Used for chunks and for whole answers. */
 struct chat_reader {
-    struct arena *arena;              /* for what is kept */
-    bool whole;                       /* one object is all: spans may point into it */
+    struct arena *arena; /* for what is kept */
+    bool whole;          /* one object is all: spans may point into it */
     struct answer_facts facts;
     struct buf usage, scratch;
-    msg_delta_fn *on_delta;           /* NULL: nobody asks */
+    msg_delta_fn *on_delta; /* NULL: nobody asks */
     void *ctx;
 
     struct chat_tool *tools;
     unsigned tool_count, tool_room;
-    uint64_t seen, finished;          /* choices by index */
-    int64_t first_choice;             /* -1: none yet */
+    uint64_t seen, finished; /* choices by index */
+    int64_t first_choice;    /* -1: none yet */
     bool first_has_tools;
-    enum msg_finish first_word;       /* what its own word says, before the content is looked at */
+    enum msg_finish first_word; /* what its own word says, before the content is looked at */
     char finish_word[ANSWER_FINISH_MAX];
 };
 

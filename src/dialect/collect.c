@@ -66,8 +66,9 @@ static struct choice *choice_at(struct collector *k, int64_t index)
     struct choice **at = &k->choices;
     while (*at && (*at)->index < index)
         at = &(*at)->next;
-    if (*at && (*at)->index == index)
-        return *at;
+    struct choice *found = *at;
+    if (found && found->index == index)
+        return found;
     struct choice *c = k->choice_count < COLLECT_CHOICES_MAX ? choice_new(k, index) : NULL;
     if (!c)
         return NULL;

@@ -15,13 +15,13 @@ struct msg_usage {
 };
 #define MSG_USAGE_NONE ((struct msg_usage){-1, -1, -1, -1, -1})
 
-#define MSG_FINISHES(X)                                          \
-    X(MSG_FINISH_NONE, "none", "not finished")                   \
-    X(MSG_FINISH_STOP, "stop", "the model was done")             \
-    X(MSG_FINISH_LENGTH, "length", "the token limit was reached") \
-    X(MSG_FINISH_TOOL_CALLS, "tool_calls", "tools are asked for") \
+#define MSG_FINISHES(X)                                                                \
+    X(MSG_FINISH_NONE, "none", "not finished")                                         \
+    X(MSG_FINISH_STOP, "stop", "the model was done")                                   \
+    X(MSG_FINISH_LENGTH, "length", "the token limit was reached")                      \
+    X(MSG_FINISH_TOOL_CALLS, "tool_calls", "tools are asked for")                      \
     X(MSG_FINISH_CONTENT_FILTER, "content_filter", "the provider filtered the answer") \
-    X(MSG_FINISH_ERROR, "error", "the provider gave up")         \
+    X(MSG_FINISH_ERROR, "error", "the provider gave up")                               \
     X(MSG_FINISH_OTHER, "other", "a reason that is not in this list")
 
 enum msg_finish {
@@ -36,11 +36,11 @@ const char *msg_finish_name(enum msg_finish f);
 enum msg_delta_kind { MSG_TEXT, MSG_REASONING, MSG_REFUSAL, MSG_TOOL_START, MSG_TOOL_ARGUMENTS };
 struct msg_delta {
     enum msg_delta_kind kind;
-    int choice;                /* of n > 1 */
-    int tool;                  /* index of the tool call; -1 otherwise */
-    struct span text;          /* escaped; of a tool start its name */
-    struct span id;            /* escaped; tool start only */
-    bool legacy_function;      /* a function_call of old, not a tool call */
+    int choice;           /* of n > 1 */
+    int tool;             /* index of the tool call; -1 otherwise */
+    struct span text;     /* escaped; of a tool start its name */
+    struct span id;       /* escaped; tool start only */
+    bool legacy_function; /* a function_call of old, not a tool call */
 };
 typedef void msg_delta_fn(void *ctx, const struct msg_delta *d);
 

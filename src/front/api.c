@@ -29,10 +29,12 @@ static void put_target(struct put *p, const struct target *t, uint64_t now)
     uint64_t until = t->park_until_ms > t->rest_until_ms ? t->park_until_ms : t->rest_until_ms;
     put_text(p, "{\"model\":");
     put_json(p, span_str(t->model));
-    put_printf(p, ",\"breaker\":\"%s\",\"running\":%u,\"ok\":%llu,\"failed\":%llu", breaker_state_name(t->breaker.state), t->running,
-               (unsigned long long)t->ok_total, (unsigned long long)t->failed_total);
-    put_printf(p, ",\"last_failure\":\"%s\",\"parked_for\":\"%s\",\"resting_ms\":%llu", failure_row(t->last_failure)->name,
-               failure_row(t->parked_for)->name, (unsigned long long)(until > now ? until - now : 0));
+    put_printf(p, ",\"breaker\":\"%s\",\"running\":%u,\"ok\":%llu,\"failed\":%llu",
+               breaker_state_name(t->breaker.state), t->running, (unsigned long long)t->ok_total,
+               (unsigned long long)t->failed_total);
+    put_printf(p, ",\"last_failure\":\"%s\",\"parked_for\":\"%s\",\"resting_ms\":%llu",
+               failure_row(t->last_failure)->name, failure_row(t->parked_for)->name,
+               (unsigned long long)(until > now ? until - now : 0));
     put_number(p, "ttft_ms", t->ttft_ms.value, t->ttft_ms.samples > 0);
     put_number(p, "ttft_p95_ms", (double)quantile_at(&t->ttft, 0.95), t->ttft.total > 0);
     put_number(p, "tokens_per_second", t->tokens_per_second.value, t->tokens_per_second.samples > 0);
@@ -59,7 +61,10 @@ void serve_providers(struct worker *w, struct request *rq, const struct endpoint
         put_json(&p, span_str(cp->preset->name));
         put_text(&p, ",\"base_url\":");
         put_json(&p, span_str(cp->base_url));
-        put_printf(&p, ",\"models\":%u,\"targets\":[", cp->models_count ? cp->models_count : known ? known->count : 0);
+        put_printf(&p, ",\"models\":%u,\"targets\":[",
+                   cp->models_count ? cp->models_count
+                   : known          ? known->count
+                                    : 0);
         bool any = false;
         for (unsigned k = 0; k < fleet_count(w->gateway->fleet); k++) {
             const struct target *t = fleet_at(w->gateway->fleet, k);
@@ -83,8 +88,9 @@ static void put_attempt(struct put *p, const struct record_attempt *a)
     static const char *const states[] = {"none", "running", "complete", "failed", "cancelled"};
     put_text(p, "{\"target\":");
     put_json(p, span_str(a->target));
-    put_printf(p, ",\"state\":\"%s\",\"class\":\"%s\",\"status\":%u,\"hedge\":%s,\"started_ms\":%u", states[a->state],
-               failure_row((enum failure)a->failure)->name, a->status, a->hedge ? "true" : "false", a->started_ms);
+    put_printf(p, ",\"state\":\"%s\",\"class\":\"%s\",\"status\":%u,\"hedge\":%s,\"started_ms\":%u",
+               states[a->state], failure_row((enum failure)a->failure)->name, a->status,
+               a->hedge ? "true" : "false", a->started_ms);
     if (a->output_ms)
         put_printf(p, ",\"first_output_ms\":%u", a->output_ms);
     if (a->ended_ms)
@@ -113,8 +119,9 @@ static void put_record(struct put *p, const struct call_record *r, const char *s
     put_json(p, span_str(r->key));
     put_printf(p, ",\"state\":\"%s\",\"outcome\":", state);
     put_json(p, span_str(strcmp(state, "over") == 0 ? call_outcome_name(r->outcome) : ""));
-    put_printf(p, ",\"stream\":%s,\"began_ms\":%llu,\"took_ms\":%u,\"overhead_us\":%u,\"output_bytes\":%llu", r->streamed ? "true" : "false",
-               (unsigned long long)r->began_wall_ms, r->took_ms, r->overhead_us, (unsigned long long)r->output_bytes);
+    put_printf(p, ",\"stream\":%s,\"began_ms\":%llu,\"took_ms\":%u,\"overhead_us\":%u,\"output_bytes\":%llu",
+               r->streamed ? "true" : "false", (unsigned long long)r->began_wall_ms, r->took_ms, r->overhead_us,
+               (unsigned long long)r->output_bytes);
     put_tokens(p, "tokens_in", r->tokens_in);
     put_tokens(p, "tokens_out", r->tokens_out);
     put_text(p, ",\"attempts\":[");

@@ -40,7 +40,8 @@ static void refuse_method(struct request *rq, const struct endpoint *there)
     bool get = strcmp(there->method, "GET") == 0;
     snprintf(message, sizeof(message), "%s takes %s", there->path, there->method);
     struct buf out = {0};
-    struct client_error ce = {.type = "invalid_request_error", .code = "method_not_allowed", .message = span_str(message)};
+    struct client_error ce = {
+        .type = "invalid_request_error", .code = "method_not_allowed", .message = span_str(message)};
     pd_err e = codec_put_error(&codec_openai_chat, &ce, &out);
     const struct header h[] = {{SPAN_LIT("Content-Type"), SPAN_LIT("application/json")},
                                {SPAN_LIT("Allow"), get ? SPAN_LIT("GET, HEAD") : SPAN_LIT("POST")}};
@@ -64,7 +65,8 @@ static const struct endpoint *find(struct request *rq)
         return NULL;
     }
     char message[300];
-    snprintf(message, sizeof(message), "there is no %.*s here; base_url of an OpenAI client ends in /v1", SPAN_FMT(span_upto(path, 160)));
+    snprintf(message, sizeof(message), "there is no %.*s here; base_url of an OpenAI client ends in /v1",
+             SPAN_FMT(span_upto(path, 160)));
     relay_refuse(rq, &codec_openai_chat, 404, "not_found", message, 0);
     return NULL;
 }
@@ -99,14 +101,17 @@ void serve_call(struct worker *w, struct request *rq, const struct endpoint *at,
 
 void serve_wrapper(struct worker *w, struct request *rq, const struct endpoint *at, const struct conf_key *key)
 {
-    relay_start(w, rq, &(struct relay_request){.codec = at->codec, .operation = at->operation, .wrapper = true, .key = key});
+    relay_start(
+        w, rq,
+        &(struct relay_request){.codec = at->codec, .operation = at->operation, .wrapper = true, .key = key});
 }
 
 /* ---- answers ---------------------------------------------------------------------- */
 
 void answer_text(struct request *rq, int status, const char *content_type, struct span text)
 {
-    const struct header h[] = {{SPAN_LIT("Content-Type"), span_str(content_type)}, {SPAN_LIT("Cache-Control"), SPAN_LIT("no-store")}};
+    const struct header h[] = {{SPAN_LIT("Content-Type"), span_str(content_type)},
+                               {SPAN_LIT("Cache-Control"), SPAN_LIT("no-store")}};
     reply_simple(rq, status, h, 2, text);
 }
 

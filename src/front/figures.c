@@ -6,18 +6,20 @@
 
 #include <dirent.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 static double resident_bytes(void)
 {
-    unsigned long size = 0, resident = 0;
+    char line[200];
     FILE *f = fopen("/proc/self/statm", "re");
     if (!f)
         return 0;
-    int n = fscanf(f, "%lu %lu", &size, &resident);
+    const char *resident =
+        fgets(line, sizeof(line), f) ? strchr(line, ' ') : NULL; /* the second number, in pages */
     fclose(f);
-    return n == 2 ? (double)resident * (double)sysconf(_SC_PAGESIZE) : 0;
+    return resident ? (double)strtoul(resident, NULL, 10) * (double)sysconf(_SC_PAGESIZE) : 0;
 }
 
 static double open_fds(void)
@@ -29,7 +31,7 @@ static double open_fds(void)
     while (readdir(d))
         n++;
     closedir(d);
-    return n > 3 ? n - 3 : 0;      /* without ".", ".." and the folder's own */
+    return n > 3 ? n - 3 : 0; /* without ".", ".." and the folder's own */
 }
 
 static void measure_process(struct worker *w)
@@ -40,7 +42,9 @@ static void measure_process(struct worker *w)
     meter_set(w->meter, METER_FDS, open_fds(), NO_LABELS);
     if (getrusage(RUSAGE_SELF, &u) == 0)
         meter_set(w->meter, METER_CPU,
-                  (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6, NO_LABELS);
+                  (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+                      (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6,
+                  NO_LABELS);
     if (getrlimit(RLIMIT_NOFILE, &fds) == 0)
         meter_set(w->meter, METER_FDS_MAX, (double)fds.rlim_cur, NO_LABELS);
     meter_set(w->meter, METER_START_TIME, (double)w->gateway->started_wall_ms / 1e3, NO_LABELS);
@@ -59,13 +63,16 @@ static void measure_targets(struct worker *w)
             meter_set(w->meter, METER_BREAKER_STATE, t->breaker.state == (enum breaker_state)s,
                       LABELS(t->provider, t->model, breaker_state_name((enum breaker_state)s)));
         uint64_t until = t->park_until_ms > t->rest_until_ms ? t->park_until_ms : t->rest_until_ms;
-        meter_set(w->meter, METER_TARGET_PARKED, until > now ? (double)(until - now) / 1e3 : 0, LABELS(t->provider, t->model));
+        meter_set(w->meter, METER_TARGET_PARKED, until > now ? (double)(until - now) / 1e3 : 0,
+                  LABELS(t->provider, t->model));
         if (t->ttft_ms.samples)
             meter_set(w->meter, METER_TARGET_TTFT, t->ttft_ms.value / 1e3, LABELS(t->provider, t->model));
         if (t->rate.requests_left >= 0)
-            meter_set(w->meter, METER_RATE_LEFT, (double)t->rate.requests_left, LABELS(t->provider, t->model, "requests"));
+            meter_set(w->meter, METER_RATE_LEFT, (double)t->rate.requests_left,
+                      LABELS(t->provider, t->model, "requests"));
         if (t->rate.tokens_left >= 0)
-            meter_set(w->meter, METER_RATE_LEFT, (double)t->rate.tokens_left, LABELS(t->provider, t->model, "tokens"));
+            meter_set(w->meter, METER_RATE_LEFT, (double)t->rate.tokens_left,
+                      LABELS(t->provider, t->model, "tokens"));
     }
     fleet_unlock(f);
 }
@@ -75,7 +82,8 @@ static void measure_sockets(struct worker *w)
     const struct server_stats *s = server_stats(w->server);
     const struct client_stats *c = client_stats(w->client);
     meter_set(w->meter, METER_SERVER_OPEN, (double)s->connections_open, NO_LABELS);
-    meter_set(w->meter, METER_CLIENT_OPEN, (double)c->connections_open - (double)c->connections_idle, LABELS("busy"));
+    meter_set(w->meter, METER_CLIENT_OPEN, (double)c->connections_open - (double)c->connections_idle,
+              LABELS("busy"));
     meter_set(w->meter, METER_CLIENT_OPEN, (double)c->connections_idle, LABELS("idle"));
 #define X(name, what) meter_set(w->meter, METER_SERVER, (double)s->name, LABELS(#name));
     SERVER_COUNTERS(X)

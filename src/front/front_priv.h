@@ -6,29 +6,30 @@
 #include "parse/put.h"
 
 struct endpoint;
-typedef void endpoint_fn(struct worker *w, struct request *rq, const struct endpoint *at, const struct conf_key *key);
+typedef void endpoint_fn(struct worker *w, struct request *rq, const struct endpoint *at,
+                         const struct conf_key *key);
 
 /* Who may use an endpoint when client keys are configured, or when the peer is another machine. */
 enum access {
-    ACCESS_ANYONE,       /* a load balancer's question */
-    ACCESS_CLIENT,       /* any configured key */
-    ACCESS_FIGURES,      /* any configured key, or this machine */
-    ACCESS_ADMIN,        /* an admin key, or this machine */
+    ACCESS_ANYONE,  /* a load balancer's question */
+    ACCESS_CLIENT,  /* any configured key */
+    ACCESS_FIGURES, /* any configured key, or this machine */
+    ACCESS_ADMIN,   /* an admin key, or this machine */
 };
 
 struct endpoint {
-    const char *method, *path;     /* a path that ends in '/' takes everything below it */
+    const char *method, *path; /* a path that ends in '/' takes everything below it */
     enum access access;
     endpoint_fn *serve;
-    const struct codec *codec;     /* of endpoints that are calls */
+    const struct codec *codec; /* of endpoints that are calls */
     const char *operation;
 };
 
 /* guard.c: may this request be served? False: it was answered. `*ret_key` is the client's key, NULL without keys. */
 bool guard(struct worker *w, struct request *rq, enum access access, const struct conf_key **ret_key);
 
-endpoint_fn serve_call, serve_wrapper, serve_models, serve_model, serve_metrics, serve_health, serve_ready, serve_providers, serve_calls,
-    serve_one_call, serve_index;
+endpoint_fn serve_call, serve_wrapper, serve_models, serve_model, serve_metrics, serve_health, serve_ready,
+    serve_providers, serve_calls, serve_one_call, serve_index;
 
 /* Answers with a JSON document that was put together in `out`; frees it. Out of memory: 503. */
 void answer_json(struct request *rq, int status, struct buf *out, pd_err e);

@@ -54,13 +54,15 @@ static bool refuse(struct request *rq, int status, const char *code, const char 
 static bool guard_open(struct request *rq, enum access access)
 {
     if (!request_peer_is_loopback(rq))
-        return refuse(rq, 403, "keys_needed", "no client key is configured, so only this machine is served; add one under `keys:`");
+        return refuse(rq, 403, "keys_needed",
+                      "no client key is configured, so only this machine is served; add one under `keys:`");
     if (access == ACCESS_ANYONE)
         return true;
     struct span host = request_header(rq, "host"), origin = request_header(rq, "origin");
     if (host.n && !local_name(host))
         return refuse(rq, 403, "host_not_allowed",
-                      "without client keys perdure answers to localhost, 127.0.0.1 and [::1] only; configure a key to use another name");
+                      "without client keys perdure answers to localhost, 127.0.0.1 and [::1] only; configure a "
+                      "key to use another name");
     if (origin.n && !local_origin(origin))
         return refuse(rq, 403, "origin_not_allowed", "without client keys pages of other sites are not served");
     return true;
@@ -85,7 +87,8 @@ bool guard(struct worker *w, struct request *rq, enum access access, const struc
         if ((*ret_key && (*ret_key)->admin) || request_peer_is_loopback(rq))
             return true;
         if (*ret_key)
-            return refuse(rq, 403, "admin_key_needed", "this key is not an admin key; from another machine /api needs one (`admin: true`)");
+            return refuse(rq, 403, "admin_key_needed",
+                          "this key is not an admin key; from another machine /api needs one (`admin: true`)");
         break;
     case ACCESS_CLIENT:
         if (*ret_key)
@@ -93,5 +96,6 @@ bool guard(struct worker *w, struct request *rq, enum access access, const struc
         break;
     }
     return refuse(rq, 401, "invalid_api_key",
-                  sent.n ? "this key is none of those that perdure was given" : "send a client key: Authorization: Bearer KEY");
+                  sent.n ? "this key is none of those that perdure was given"
+                         : "send a client key: Authorization: Bearer KEY");
 }

@@ -11,7 +11,7 @@ struct listing {
     struct put p;
     uint64_t created;
     bool any;
-    struct span only;              /* p NULL: all */
+    struct span only; /* p NULL: all */
 };
 
 static void put_model(struct listing *l, const char *owner, const char *prefix, const char *model)
@@ -105,12 +105,14 @@ void serve_model(struct worker *w, struct request *rq, const struct endpoint *at
     char id[400];
     size_t n = unescape(span_from(request_path(rq), strlen(at->path)), id, sizeof(id));
     struct buf out = {0};
-    struct listing l = {.p = put_into(&out), .created = w->gateway->started_wall_ms / 1000, .only = span_of(id, n)};
+    struct listing l = {
+        .p = put_into(&out), .created = w->gateway->started_wall_ms / 1000, .only = span_of(id, n)};
     list_models(w, &l);
     if (l.any || l.p.err) {
         answer_json(rq, 200, &out, l.p.err);
         return;
     }
     buf_done(&out);
-    relay_refuse(rq, &codec_openai_chat, 404, "model_not_found", "no route or listed model has this name; GET /v1/models tells which have", 0);
+    relay_refuse(rq, &codec_openai_chat, 404, "model_not_found",
+                 "no route or listed model has this name; GET /v1/models tells which have", 0);
 }

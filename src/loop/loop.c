@@ -46,7 +46,7 @@ static void on_prepare(uv_prepare_t *uv)
         }
     }
     if (!list_empty(&l->laters))
-        uv_async_send(&l->again);   /* do not let one object's rescheduling starve the sockets */
+        uv_async_send(&l->again); /* do not let one object's rescheduling starve the sockets */
     timers_arm_uv(l);
     uint64_t now = clock_mono_us();
     if (l->turn_began_us && now - l->turn_began_us > l->lag_us)

@@ -21,11 +21,11 @@ struct timer;
 typedef void timer_fn(void *ctx);
 
 struct timer {
-    uint64_t due_ms;                 /* when it should fire; may be later than heap_ms */
-    uint64_t heap_ms;                /* what the heap is sorted by */
+    uint64_t due_ms;  /* when it should fire; may be later than heap_ms */
+    uint64_t heap_ms; /* what the heap is sorted by */
     timer_fn *fn;
     void *ctx;
-    struct timer *child, *next, *prev;   /* pairing heap; prev is the parent for a first child */
+    struct timer *child, *next, *prev; /* pairing heap; prev is the parent for a first child */
     bool armed;
 };
 
@@ -33,17 +33,17 @@ struct loop *loop_new(void) PD_CHECKED;
 /* All watches must be closed. NULL is fine; returns NULL. */
 struct loop *loop_free(struct loop *l);
 uv_loop_t *loop_uv(struct loop *l);
-void loop_run(struct loop *l);       /* until loop_stop() */
+void loop_run(struct loop *l); /* until loop_stop() */
 void loop_stop(struct loop *l);
-uint64_t loop_now_ms(const struct loop *l);   /* monotonic; of the current wakeup */
-uint64_t loop_now_us(const struct loop *l);   /* read anew */
+uint64_t loop_now_ms(const struct loop *l); /* monotonic; of the current wakeup */
+uint64_t loop_now_us(const struct loop *l); /* read anew */
 /* Longest time a wakeup's callbacks took since the last call, in microseconds: who did not return quickly. */
 uint64_t loop_lag_us(struct loop *l);
 
 void timer_init(struct timer *t, timer_fn *fn, void *ctx);
-void timer_arm(struct loop *l, struct timer *t, uint64_t due_ms);   /* again is fine: it moves */
-void timer_push(struct loop *l, struct timer *t, uint64_t due_ms);  /* only ever later than before: O(1) */
-void timer_stop(struct loop *l, struct timer *t);                   /* not armed is fine */
+void timer_arm(struct loop *l, struct timer *t, uint64_t due_ms);  /* again is fine: it moves */
+void timer_push(struct loop *l, struct timer *t, uint64_t due_ms); /* only ever later than before: O(1) */
+void timer_stop(struct loop *l, struct timer *t);                  /* not armed is fine */
 
 /* A file descriptor. Level-triggered. WATCH_GONE is the peer's close or reset (EPOLLRDHUP), seen also while nothing is read. */
 enum { WATCH_READ = 1, WATCH_WRITE = 2, WATCH_GONE = 4 };
@@ -59,7 +59,7 @@ struct watch {
     bool open;
 };
 pd_err watch_open(struct loop *l, struct watch *w, int fd, int events, watch_fn *fn, void *ctx) PD_CHECKED;
-void watch_want(struct watch *w, int events);                       /* no system call when nothing changes */
+void watch_want(struct watch *w, int events); /* no system call when nothing changes */
 /* Closes the fd too. `closed` is called in a later turn of the loop; the memory of `w` must live until then. */
 void watch_close(struct watch *w, void (*closed)(void *ctx));
 
@@ -74,7 +74,7 @@ struct later {
     void *ctx;
 };
 void later_init(struct later *x, void (*fn)(void *ctx), void *ctx);
-void loop_later(struct loop *l, struct later *x);                   /* already waiting is fine */
+void loop_later(struct loop *l, struct later *x); /* already waiting is fine */
 void later_cancel(struct later *x);
 
 /* The only loop call that other threads and signal handlers may make: runs fn on the loop soon. Calls may merge. */

@@ -8,12 +8,12 @@ struct signal_handler;
 
 struct loop {
     uv_loop_t uv;
-    uv_timer_t timer;          /* fires when the first of our timers is due */
+    uv_timer_t timer; /* fires when the first of our timers is due */
     uv_prepare_t prepare;
     uv_check_t check;
     uv_async_t again;
-    struct timer *timers;      /* root of the pairing heap: the first due */
-    uint64_t timer_due;        /* what uv's timer is set to; 0: not set */
+    struct timer *timers; /* root of the pairing heap: the first due */
+    uint64_t timer_due;   /* what uv's timer is set to; 0: not set */
     struct list laters;
     struct signal_handler *signals;
     uint64_t turn_began_us, lag_us;

@@ -23,7 +23,7 @@ static struct timer *meld(struct timer *a, struct timer *b)
 /* Melds a list of siblings pairwise, left to right, then all of them from the right. */
 static struct timer *meld_siblings(struct timer *first)
 {
-    struct timer *pairs = NULL;   /* linked by next, last pair first */
+    struct timer *pairs = NULL; /* linked by next, last pair first */
     while (first) {
         struct timer *a = first, *b = first->next;
         first = b ? b->next : NULL;
@@ -80,7 +80,7 @@ void timer_arm(struct loop *l, struct timer *t, uint64_t due_ms)
         if (due_ms == t->due_ms)
             return;
         if (due_ms >= t->heap_ms) {
-            t->due_ms = due_ms;   /* later than the heap thinks: put right when it fires */
+            t->due_ms = due_ms; /* later than the heap thinks: put right when it fires */
             return;
         }
         take_out(l, t);
@@ -113,6 +113,6 @@ void timers_run(struct loop *l)
                 insert(l, t);
             continue;
         }
-        t->fn(t->ctx);   /* may free the timer's owner */
+        t->fn(t->ctx); /* may free the timer's owner */
     }
 }

@@ -35,7 +35,8 @@ void meter_shift(struct meter *m, enum metric id, double by, const char *const *
 #define LABELS(...) ((const char *const[]){__VA_ARGS__, NULL})
 #define NO_LABELS ((const char *const[]){NULL})
 
-double meter_value(struct meter *m, enum metric id, const char *const *labels);   /* for tests and /api; of a histogram the count */
+double meter_value(struct meter *m, enum metric id,
+                   const char *const *labels); /* for tests and /api; of a histogram the count */
 
 /* Prometheus text format 0.0.4, families in the order of the file, series sorted. The meters are added up, gauges too: a gauge
  * that is a state and no amount (a breaker's) is set on one meter only. PD_NOMEM, PD_TOOBIG: what is in `out` is of no use. */

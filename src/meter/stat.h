@@ -17,7 +17,7 @@ enum { QUANTILE_BUCKETS = 180, QUANTILE_WINDOW = 256 };
 struct quantile {
     uint16_t count[QUANTILE_BUCKETS];
     uint32_t total;
-    bool round_up;                 /* turns with each halving */
+    bool round_up; /* turns with each halving */
 };
 void quantile_add(struct quantile *q, uint64_t ms);
 /* The upper bound of the bucket in which the p-quantile lies (0 < p < 1), in ms; 0 when there are no samples. */

@@ -80,17 +80,17 @@ void client_check_closed(struct client *c)
         return;
     void (*closed)(void *ctx) = c->closed;
     c->closed = NULL;
-    closed(c->closed_ctx);           /* may free the client */
+    closed(c->closed_ctx); /* may free the client */
 }
 
 void client_close(struct client *c, void (*closed)(void *ctx), void *ctx)
 {
     c->closed = closed;
     c->closed_ctx = ctx;
-    LIST_EACH(it, &c->exchanges)     /* none should be left; what is left would never hear of its end */
-        exchange_cancel(LIST_OF(it, struct exchange, node));
+    LIST_EACH(it, &c->exchanges) /* none should be left; what is left would never hear of its end */
+    exchange_cancel(LIST_OF(it, struct exchange, node));
     LIST_EACH(at, &c->origins)
-        origin_close_idle(LIST_OF(at, struct origin, node));
+    origin_close_idle(LIST_OF(at, struct origin, node));
     loop_later(c->loop, &c->reap);
 }
 

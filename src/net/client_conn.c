@@ -8,7 +8,13 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { CONN_IOV = 64, CONN_KEEPALIVE_S = 30, CONN_KEEPALIVE_EVERY_S = 10, CONN_KEEPALIVE_COUNT = 3, TLS_RECORD = 16 * 1024 };
+enum {
+    CONN_IOV = 64,
+    CONN_KEEPALIVE_S = 30,
+    CONN_KEEPALIVE_EVERY_S = 10,
+    CONN_KEEPALIVE_COUNT = 3,
+    TLS_RECORD = 16 * 1024
+};
 
 pd_err conn_errno(int code)
 {
@@ -38,7 +44,7 @@ struct conn *upstream_new(struct client *c, struct origin *o)
     k->o = o;
     k->state = CONN_CONNECTING;
     list_init(&k->node);
-    buf_init(&k->held, 0);           /* its limits are those of what is put in: a head, or one read */
+    buf_init(&k->held, 0); /* its limits are those of what is put in: a head, or one read */
     c->conns++;
     return k;
 }
@@ -94,7 +100,7 @@ static void set_options(int fd, uint64_t stall_ms)
 {
     int on = 1, idle = CONN_KEEPALIVE_S, every = CONN_KEEPALIVE_EVERY_S, count = CONN_KEEPALIVE_COUNT;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));   /* a host that vanished while a model thinks */
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on)); /* a host that vanished while a model thinks */
 #ifdef TCP_KEEPIDLE
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &every, sizeof(every));
@@ -124,7 +130,8 @@ pd_err conn_connect(struct conn *k, const union dns_address *a, uint16_t port)
     int code = fd < 0 ? errno : 0;
     if (fd >= 0) {
         set_options(fd, k->c->rules.send_stall_ms);
-        if (connect(fd, &k->address.any, v6 ? sizeof(k->address.v6) : sizeof(k->address.v4)) != 0 && errno != EINPROGRESS)
+        if (connect(fd, &k->address.any, v6 ? sizeof(k->address.v6) : sizeof(k->address.v4)) != 0 &&
+            errno != EINPROGRESS)
             code = errno;
     }
     pd_err e = code ? conn_errno(code) : watch_open(k->c->loop, &k->watch, fd, WATCH_WRITE, on_event, k);
@@ -135,7 +142,7 @@ pd_err conn_connect(struct conn *k, const union dns_address *a, uint16_t port)
     if (fd >= 0)
         close(fd);
     conn_free(k);
-    errno = code;                    /* for the sentence */
+    errno = code; /* for the sentence */
     return e;
 }
 

@@ -14,7 +14,7 @@ static void stop(struct dial *d)
     dns_cancel(&d->ask);
     timer_stop(d->c->loop, &d->stagger);
     LIST_EACH(it, &d->tries)
-        upstream_close(LIST_OF(it, struct conn, node));
+    upstream_close(LIST_OF(it, struct conn, node));
     d->x->dial = NULL;
     mem_free(d);
 }
@@ -29,7 +29,8 @@ static void fail(struct dial *d, pd_err err, const char *why)
     struct exchange *x = d->x;
     char sentence[CLIENT_WHY];
     if (d->failed > 1)
-        snprintf(sentence, sizeof(sentence), "%s (and %u other address%s)", why, d->failed - 1, d->failed > 2 ? "es" : "");
+        snprintf(sentence, sizeof(sentence), "%s (and %u other address%s)", why, d->failed - 1,
+                 d->failed > 2 ? "es" : "");
     else
         snprintf(sentence, sizeof(sentence), "%s", why);
     d->c->stats.connect_errors_total++;
@@ -70,7 +71,8 @@ static void remember(struct dial *d, pd_err err, int code, const union dns_addre
     if (reason(code))
         snprintf(d->why, sizeof(d->why), "%s %s", reason(code), where);
     else
-        snprintf(d->why, sizeof(d->why), "no connection to %s: %s", where, code ? strerror(code) : pd_err_text(err));
+        snprintf(d->why, sizeof(d->why), "no connection to %s: %s", where,
+                 code ? strerror(code) : pd_err_text(err));
 }
 
 static void try_one(struct dial *d, const union dns_address *a)
@@ -176,6 +178,6 @@ pd_err dial_start(struct exchange *x)
     timer_init(&d->stagger, on_stagger, d);
     x->dial = d;
     x->info.phase = EXCHANGE_RESOLVING;
-    resolve(d);                      /* may end the exchange */
+    resolve(d); /* may end the exchange */
     return PD_OK;
 }

@@ -9,7 +9,8 @@ const char *exchange_where(struct exchange *x, char *out, size_t n)
 {
     struct origin *o = x->o;
     if (o->proxy.host)
-        snprintf(out, n, "%s:%u by the proxy %s:%u", o->host, (unsigned)o->port, o->proxy.host, (unsigned)o->proxy.port);
+        snprintf(out, n, "%s:%u by the proxy %s:%u", o->host, (unsigned)o->port, o->proxy.host,
+                 (unsigned)o->proxy.port);
     else
         snprintf(out, n, "%s:%u", o->host, (unsigned)o->port);
     return out;
@@ -130,7 +131,7 @@ void exchange_watch(struct exchange *x)
     if (!x->paused)
         want |= WATCH_READ;
     if (!k->gone)
-        want |= WATCH_GONE;          /* level-triggered: once seen while bytes wait, it would wake us for ever */
+        want |= WATCH_GONE; /* level-triggered: once seen while bytes wait, it would wake us for ever */
     if (x->send_blocked)
         want |= WATCH_WRITE;
     watch_want(&k->watch, want);
@@ -189,7 +190,9 @@ static void start_tunnel(struct exchange *x)
     struct origin *o = x->o;
     x->info.phase = EXCHANGE_PROXY;
     bool v6 = strchr(o->host, ':') != NULL;
-    pd_err e = buf_printf(&k->held, v6 ? "CONNECT [%s]:%u HTTP/1.1\r\nHost: [%s]:%u\r\n" : "CONNECT %s:%u HTTP/1.1\r\nHost: %s:%u\r\n",
+    pd_err e = buf_printf(&k->held,
+                          v6 ? "CONNECT [%s]:%u HTTP/1.1\r\nHost: [%s]:%u\r\n"
+                             : "CONNECT %s:%u HTTP/1.1\r\nHost: %s:%u\r\n",
                           o->host, (unsigned)o->port, o->host, (unsigned)o->port);
     if (!e && o->proxy.authorization)
         e = buf_printf(&k->held, "Proxy-Authorization: %s\r\n", o->proxy.authorization);
@@ -302,7 +305,7 @@ static void on_kick(void *ctx)
         x->begun = true;
         begin(x);
     } else if (!x->paused && x->conn && x->info.phase >= EXCHANGE_SENDING) {
-        exchange_receive(x);         /* bytes may be held here, in OpenSSL, or behind an error that is told only once */
+        exchange_receive(x); /* bytes may be held here, in OpenSSL, or behind an error that is told only once */
     }
 }
 

@@ -43,7 +43,8 @@ void origin_put_idle(struct origin *o, struct conn *k)
     c->stats.connections_idle++;
     if (!o->idle_timer.armed)
         timer_arm(c->loop, &o->idle_timer, k->idle_since_ms + c->rules.idle_ms);
-    watch_want(&k->watch, WATCH_READ | WATCH_GONE);   /* armed while idle: its death is seen at once, not by the next request */
+    watch_want(&k->watch,
+               WATCH_READ | WATCH_GONE); /* armed while idle: its death is seen at once, not by the next request */
 }
 
 void origin_lost_idle(struct origin *o, struct conn *k)
@@ -91,7 +92,8 @@ static void trust_unref(struct trust *t)
 
 static pd_err trust_get(struct client *c, const struct origin_config *cfg, struct trust **ret)
 {
-    LIST_EACH(it, &c->trusts) {
+    LIST_EACH(it, &c->trusts)
+    {
         struct trust *t = LIST_OF(it, struct trust, node);
         if (t->insecure == cfg->tls_insecure && same_text(t->ca_file, cfg->ca_file)) {
             t->refs++;
@@ -187,7 +189,8 @@ pd_err client_origin(struct client *c, const struct origin_config *cfg, struct o
     pd_err e = url_parse(span_str(cfg->base_url), &u, &why);
     if (e)
         return e;
-    LIST_EACH(it, &c->origins) {
+    LIST_EACH(it, &c->origins)
+    {
         struct origin *known = LIST_OF(it, struct origin, node);
         if (same_origin(known, &u, cfg)) {
             known->refs++;

@@ -21,20 +21,20 @@
 #include "net/tls.h"
 
 enum {
-    CLIENT_SCRATCH = 64 * 1024,      /* read at once, shared by all connections of a client */
-    CLIENT_WHY = 400,                /* longest sentence */
-    CLIENT_INTERIM_MAX = 32,         /* 1xx heads before the answer */
-    CLIENT_SEND_TURN = 1 << 20,      /* bytes sent before others have their turn */
-    CLIENT_NEXT_ADDRESS_MS = 250,    /* RFC 8305, section 5 */
+    CLIENT_SCRATCH = 64 * 1024,   /* read at once, shared by all connections of a client */
+    CLIENT_WHY = 400,             /* longest sentence */
+    CLIENT_INTERIM_MAX = 32,      /* 1xx heads before the answer */
+    CLIENT_SEND_TURN = 1 << 20,   /* bytes sent before others have their turn */
+    CLIENT_NEXT_ADDRESS_MS = 250, /* RFC 8305, section 5 */
     CLIENT_REQUEST_HEAD_MAX = 256 * 1024
 };
 
-struct trust {                       /* one TLS context for all origins that trust alike */
+struct trust { /* one TLS context for all origins that trust alike */
     struct list node;
     struct tls_ctx *tls;
     unsigned refs;
     bool insecure;
-    char *ca_file;                   /* NULL: the system's */
+    char *ca_file; /* NULL: the system's */
 };
 
 struct client {
@@ -43,11 +43,11 @@ struct client {
     struct client_stats stats;
     struct dns *dns;
     struct list origins, trusts;
-    struct list exchanges;           /* running */
-    struct list graveyard;           /* ended, freed by reap */
+    struct list exchanges; /* running */
+    struct list graveyard; /* ended, freed by reap */
     struct later reap;
-    unsigned conns;                  /* every struct conn that is not freed yet */
-    void (*closed)(void *ctx);       /* set: closing */
+    unsigned conns;            /* every struct conn that is not freed yet */
+    void (*closed)(void *ctx); /* set: closing */
     void *closed_ctx;
     char why[CLIENT_WHY];
     char scratch[CLIENT_SCRATCH];
@@ -56,17 +56,17 @@ struct client {
 struct origin {
     struct list node;
     struct client *c;
-    unsigned refs;                   /* callers and exchanges */
+    unsigned refs; /* callers and exchanges */
     bool tls;
     uint16_t port;
     char *host, *authority;
-    char *proxy_given;               /* as configured, to recognise the same origin; NULL: from the environment */
+    char *proxy_given; /* as configured, to recognise the same origin; NULL: from the environment */
     struct proxy proxy;
     struct trust *trust;
     struct tls_sessions sessions;
-    struct list idle;                /* the last used first */
+    struct list idle; /* the last used first */
     unsigned idle_count;
-    struct timer idle_timer;         /* due when the last of `idle` is */
+    struct timer idle_timer; /* due when the last of `idle` is */
 };
 
 /*   CONNECTING --connected--> BUSY --answer complete--> IDLE --taken--> BUSY
@@ -74,20 +74,20 @@ struct origin {
 enum conn_state { CONN_CONNECTING, CONN_BUSY, CONN_IDLE, CONN_CLOSING };
 struct conn {
     struct watch watch;
-    struct list node;                /* dial->tries or origin->idle */
+    struct list node; /* dial->tries or origin->idle */
     struct client *c;
     struct origin *o;
-    struct exchange *x;              /* BUSY */
-    struct dial *dial;               /* CONNECTING */
+    struct exchange *x; /* BUSY */
+    struct dial *dial;  /* CONNECTING */
     struct tls tls;
-    struct buf held;                 /* read, but not handed over: part of a head, or what came before a pause */
+    struct buf held; /* read, but not handed over: part of a head, or what came before a pause */
     uint64_t idle_since_ms;
     union dns_address address;
     enum conn_state state;
-    pd_err read_end;                 /* how reading ended; PD_OK: it goes on */
+    pd_err read_end; /* how reading ended; PD_OK: it goes on */
     pd_err send_end;
-    bool gone;                       /* the peer's end was seen while paused: no need to be told again */
-    bool unwatched;                  /* libuv stopped polling after an error: read until the end is seen */
+    bool gone;      /* the peer's end was seen while paused: no need to be told again */
+    bool unwatched; /* libuv stopped polling after an error: read until the end is seen */
     bool counted;
 };
 
@@ -97,16 +97,16 @@ struct dial {
     struct dns_ask ask;
     struct dns_addresses to;
     unsigned next, failed;
-    struct list tries;               /* conn->node */
+    struct list tries; /* conn->node */
     struct timer stagger;
-    pd_err err;                      /* of the first that failed */
+    pd_err err; /* of the first that failed */
     char why[160];
-    const char *host;                /* the origin's or its proxy's */
+    const char *host; /* the origin's or its proxy's */
     uint16_t port;
 };
 
 struct exchange {
-    struct list node;                /* client->exchanges or ->graveyard */
+    struct list node; /* client->exchanges or ->graveyard */
     struct client *c;
     struct origin *o;
     struct conn *conn;
@@ -115,16 +115,16 @@ struct exchange {
     void *ctx;
     struct exchange_info info;
     struct timer deadline;
-    struct later kick;               /* begin, or read on after a resume */
+    struct later kick; /* begin, or read on after a resume */
     struct http1_body body;
-    struct span *parts;              /* the head, then the caller's body */
-    unsigned parts_count, part;      /* all, and the one being sent */
+    struct span *parts;         /* the head, then the caller's body */
+    unsigned parts_count, part; /* all, and the one being sent */
     size_t part_at;
     unsigned interim;
     size_t head_seen;
     bool begun, ended, paused, fresh, head_request;
-    bool sent, told_sent, answered;  /* answered: the first byte of an answer came */
-    bool no_more;                    /* refused before all was sent: the rest stays here */
+    bool sent, told_sent, answered; /* answered: the first byte of an answer came */
+    bool no_more;                   /* refused before all was sent: the rest stays here */
     bool send_blocked, keep;
 };
 
@@ -158,7 +158,7 @@ void dial_abort(struct dial *d);
 void dial_event(struct conn *k);
 
 /* client_exchange.c */
-void exchange_set_out(struct exchange *x);       /* begins in the turn's end, never inside exchange_start */
+void exchange_set_out(struct exchange *x); /* begins in the turn's end, never inside exchange_start */
 void exchange_connected(struct exchange *x, struct conn *k);
 void exchange_event(struct exchange *x, int events, pd_err err);
 /* Ends it: on_end is called (not for a cancel), the connection is closed or kept. `why` NULL: the error's own sentence. */

@@ -61,7 +61,9 @@ static bool step_head(struct exchange *x, struct span *in)
         return true;
     }
     if (head.status == 101 || ++x->interim > CLIENT_INTERIM_MAX) {
-        exchange_end(x, PD_PROTO, head.status == 101 ? "101 to a request that asked for no upgrade" : "too many interim 1xx heads");
+        exchange_end(x, PD_PROTO,
+                     head.status == 101 ? "101 to a request that asked for no upgrade"
+                                        : "too many interim 1xx heads");
         return false;
     }
     return true;
@@ -105,7 +107,7 @@ static void ended_here(struct exchange *x, pd_err how)
     struct conn *k = x->conn;
     bool reading = x->info.phase == EXCHANGE_READING;
     if (how == PD_CLOSED && k->send_end && !reading)
-        how = k->send_end;           /* the reset was told to the writer */
+        how = k->send_end; /* the reset was told to the writer */
     if (!reading) {
         if (x->answered && (how == PD_CLOSED || how == PD_CUT))
             exchange_end(x, PD_CUT, "closed by the other side inside the head of its answer");
@@ -128,7 +130,7 @@ static void ended_here(struct exchange *x, pd_err how)
 static pd_err keep_rest(struct exchange *x, struct conn *k, struct span rest, bool from_held)
 {
     if (x->body.done && rest.n) {
-        x->keep = false;             /* bytes that nobody asked for: no other request goes over this connection */
+        x->keep = false; /* bytes that nobody asked for: no other request goes over this connection */
         rest.n = 0;
     }
     if (from_held) {
@@ -199,7 +201,7 @@ void exchange_receive(struct exchange *x)
     if (k->read_end)
         ended_here(x, k->read_end);
     else if (k->unwatched)
-        ended_here(x, PD_RESET);     /* an error was told, and reading shows none: nothing more will come */
+        ended_here(x, PD_RESET); /* an error was told, and reading shows none: nothing more will come */
     else
         exchange_watch(x);
 }
@@ -217,7 +219,8 @@ static void proxy_answered(struct exchange *x, struct span head, size_t rest)
         return;
     }
     if (h.status < 200 || h.status > 299) {
-        snprintf(sentence, sizeof(sentence), "the proxy answered %d %.100s", h.status, h.reason.n ? "" : http1_reason(h.status));
+        snprintf(sentence, sizeof(sentence), "the proxy answered %d %.100s", h.status,
+                 h.reason.n ? "" : http1_reason(h.status));
         size_t at = strlen(sentence);
         for (size_t i = 0; i < h.reason.n && at + 1 < sizeof(sentence); i++)
             sentence[at++] = h.reason.p[i];

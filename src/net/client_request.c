@@ -91,7 +91,8 @@ static void write_head(struct pen *w, const struct origin *o, const struct excha
 }
 
 /* The exchange, its parts and its head are one block. */
-static struct exchange *allocate(const struct origin *o, const struct exchange_request *rq, size_t body_bytes, size_t head_bytes)
+static struct exchange *allocate(const struct origin *o, const struct exchange_request *rq, size_t body_bytes,
+                                 size_t head_bytes)
 {
     size_t parts_bytes = (1 + (size_t)rq->body_count) * sizeof(struct span);
     struct exchange *x = mem_alloc(sizeof(*x) + parts_bytes + head_bytes);
@@ -106,8 +107,8 @@ static struct exchange *allocate(const struct origin *o, const struct exchange_r
     return x;
 }
 
-pd_err exchange_start(struct client *c, struct origin *o, const struct exchange_request *rq, const struct exchange_handler *h,
-                      void *ctx, struct exchange **ret)
+pd_err exchange_start(struct client *c, struct origin *o, const struct exchange_request *rq,
+                      const struct exchange_handler *h, void *ctx, struct exchange **ret)
 {
     if (!sane(rq))
         return PD_INVALID;

@@ -9,14 +9,14 @@
 #include <stdio.h>
 
 struct dns_name {
-    struct list node;                /* dns->names, the last used first */
+    struct list node; /* dns->names, the last used first */
     struct list asks;
     struct dns *d;
     uv_getaddrinfo_t uv;
     bool running;
-    bool failed;                     /* the last query did; `why` says how */
-    uint64_t good_until_ms;          /* the answer, or the failure, is believed until then */
-    uint64_t stale_until_ms;         /* an answer may be served until then while the resolver is down */
+    bool failed;             /* the last query did; `why` says how */
+    uint64_t good_until_ms;  /* the answer, or the failure, is believed until then */
+    uint64_t stale_until_ms; /* an answer may be served until then while the resolver is down */
     struct dns_addresses found;
     char why[160];
     char host[];
@@ -53,7 +53,8 @@ const char *dns_address_text(const union dns_address *a, uint16_t port, char out
 {
     char ip[INET6_ADDRSTRLEN] = "?";
     bool v6 = a->any.sa_family == AF_INET6;
-    inet_ntop(a->any.sa_family, v6 ? (const void *)&a->v6.sin6_addr : (const void *)&a->v4.sin_addr, ip, sizeof(ip));
+    inet_ntop(a->any.sa_family, v6 ? (const void *)&a->v6.sin6_addr : (const void *)&a->v4.sin_addr, ip,
+              sizeof(ip));
     snprintf(out, DNS_ADDRESS_TEXT, v6 ? "[%s]:%u" : "%s:%u", ip, (unsigned)port);
     return out;
 }
@@ -117,7 +118,8 @@ static void free_name(struct dns_name *n)
 
 static struct dns_name *find(struct dns *d, const char *host)
 {
-    LIST_EACH(it, &d->names) {
+    LIST_EACH(it, &d->names)
+    {
         struct dns_name *n = LIST_OF(it, struct dns_name, node);
         if (strcmp(n->host, host) == 0) {
             list_remove(it);
@@ -166,7 +168,7 @@ static void learn(struct dns_name *n, int status, const union dns_address *found
         n->stale_until_ms = n->good_until_ms + DNS_STALE_MS;
         return;
     }
-    bool gone = !status || status == UV_EAI_NONAME || status == UV_EAI_NODATA;   /* an answer, not an outage */
+    bool gone = !status || status == UV_EAI_NONAME || status == UV_EAI_NODATA; /* an answer, not an outage */
     n->good_until_ms = now + DNS_NEGATIVE_MS;
     n->failed = gone || n->found.count == 0 || now >= n->stale_until_ms;
     if (n->failed) {
@@ -183,7 +185,7 @@ void dns_answer(struct dns_name *n, int status, const union dns_address *found, 
     n->running = false;
     d->running--;
 
-    struct list asks;                /* fn may ask again, cancel others, or close us: take them one at a time off our own list */
+    struct list asks; /* fn may ask again, cancel others, or close us: take them one at a time off our own list */
     list_init(&asks);
     while (!list_empty(&n->asks)) {
         struct list *it = n->asks.next;
@@ -260,10 +262,11 @@ bool dns_close(struct dns *d, void (*closed)(void *ctx), void *ctx)
 {
     d->closed = closed;
     d->closed_ctx = ctx;
-    LIST_EACH(it, &d->names) {
+    LIST_EACH(it, &d->names)
+    {
         struct dns_name *n = LIST_OF(it, struct dns_name, node);
         if (n->running && !d->query)
-            uv_cancel((uv_req_t *)&n->uv);   /* one that has begun goes on to its end */
+            uv_cancel((uv_req_t *)&n->uv); /* one that has begun goes on to its end */
     }
     return d->running == 0;
 }
@@ -273,7 +276,7 @@ struct dns *dns_free(struct dns *d)
     if (!d)
         return NULL;
     LIST_EACH(it, &d->names)
-        free_name(LIST_OF(it, struct dns_name, node));
+    free_name(LIST_OF(it, struct dns_name, node));
     mem_free(d);
     return NULL;
 }

@@ -18,11 +18,11 @@
 #include <sys/socket.h>
 
 enum {
-    DNS_ADDRESSES_MAX = 12,          /* more are dropped */
-    DNS_NAMES_MAX = 256,             /* remembered at most; names come from the config, not from peers */
+    DNS_ADDRESSES_MAX = 12, /* more are dropped */
+    DNS_NAMES_MAX = 256,    /* remembered at most; names come from the config, not from peers */
     DNS_NEGATIVE_MS = 1000,
     DNS_STALE_MS = 10 * 60 * 1000,
-    DNS_ADDRESS_TEXT = 64            /* room for "[v6 address]:port" */
+    DNS_ADDRESS_TEXT = 64 /* room for "[v6 address]:port" */
 };
 
 union dns_address {
@@ -33,7 +33,7 @@ union dns_address {
 
 struct dns_addresses {
     unsigned count;
-    union dns_address at[DNS_ADDRESSES_MAX];   /* families in turn, the resolver's first choice first (RFC 8305) */
+    union dns_address at[DNS_ADDRESSES_MAX]; /* families in turn, the resolver's first choice first (RFC 8305) */
 };
 
 struct dns;
@@ -48,7 +48,7 @@ struct dns *dns_new(struct loop *l, uint64_t ttl_ms) PD_CHECKED;
 void dns_set_ttl(struct dns *d, uint64_t ttl_ms);
 /* No ask may be open. True: nothing is running, dns_free now. False: `closed` is called when the last query has ended. */
 bool dns_close(struct dns *d, void (*closed)(void *ctx), void *ctx);
-struct dns *dns_free(struct dns *d);            /* NULL is fine; returns NULL */
+struct dns *dns_free(struct dns *d); /* NULL is fine; returns NULL */
 
 /* Without waiting: PD_OK for an address literal or a remembered answer, PD_DNS (with *ret_why) for a remembered failure,
  * PD_NOTFOUND when it has to be asked. */
@@ -56,7 +56,7 @@ pd_err dns_known(struct dns *d, const char *host, struct dns_addresses *ret, con
 /* fn is called once, later: PD_OK with addresses, PD_DNS with a sentence. Without calling fn: PD_NOMEM, or PD_DNS for what cannot
  * be a name at all. */
 pd_err dns_ask(struct dns *d, struct dns_ask *a, const char *host) PD_CHECKED;
-void dns_cancel(struct dns_ask *a);             /* not asked, or answered: fine */
+void dns_cancel(struct dns_ask *a); /* not asked, or answered: fine */
 /* None of its addresses could be reached: ask anew next time. */
 void dns_forget(struct dns *d, const char *host);
 uint64_t dns_queries(const struct dns *d);

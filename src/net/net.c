@@ -49,7 +49,7 @@ static pd_err warm_up(void)
     return s ? PD_OK : PD_NOMEM;
 }
 
-static pd_err first_result;   /* written once, under pthread_once */
+static pd_err first_result; /* written once, under pthread_once */
 
 static void first(void)
 {

@@ -123,7 +123,7 @@ static const char *first_set(proxy_env_fn *env, const char *const *names)
     for (; *names; names++) {
         const char *value = env(*names);
         if (value)
-            return *value ? value : NULL;   /* set and empty: none, and do not look further */
+            return *value ? value : NULL; /* set and empty: none, and do not look further */
     }
     return NULL;
 }
@@ -148,7 +148,7 @@ static int hex_digit(char c)
 {
     if (c >= '0' && c <= '9')
         return c - '0';
-    return (c | 0x20) - 'a' + 10;   /* url_parse let only hex digits through */
+    return (c | 0x20) - 'a' + 10; /* url_parse let only hex digits through */
 }
 
 static size_t percent_decode(struct span in, char *out)
@@ -172,7 +172,7 @@ static pd_err make_authorization(struct span user_info, char **ret)
         return PD_SYNTAX;
     size_t n = percent_decode(user_info, plain);
     if (!memchr(user_info.p, ':', user_info.n))
-        plain[n++] = ':';                       /* a user without a password */
+        plain[n++] = ':'; /* a user without a password */
     char *value = mem_alloc(sizeof("Basic ") + (n + 2) / 3 * 4);
     if (!value)
         return PD_NOMEM;

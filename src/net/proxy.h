@@ -11,12 +11,12 @@
 #include "base/span.h"
 
 struct proxy {
-    char *host;               /* NULL: no proxy. Without brackets for IPv6 */
+    char *host; /* NULL: no proxy. Without brackets for IPv6 */
     uint16_t port;
-    char *authorization;      /* "Basic ...", or NULL */
+    char *authorization; /* "Basic ...", or NULL */
 };
 
-typedef char *proxy_env_fn(const char *name);   /* getenv, or a test's */
+typedef char *proxy_env_fn(const char *name); /* getenv, or a test's */
 
 /* The value of the variable that counts for this host; NULL: go there directly. */
 const char *proxy_from_env(proxy_env_fn *env, bool tls, struct span host, uint16_t port);

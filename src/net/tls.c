@@ -67,7 +67,7 @@ static int on_new_session(SSL *ssl, SSL_SESSION *session)
     if (!s)
         return 0;
     put_session(s, session);
-    return 1;                        /* ours now */
+    return 1; /* ours now */
 }
 
 /* ---- what is shared --------------------------------------------------------------- */
@@ -89,9 +89,11 @@ static pd_err set_up(SSL_CTX *ssl, const char *ca_file, bool insecure)
         return PD_TLS;
     if (SSL_CTX_set_alpn_protos(ssl, http1, sizeof(http1) - 1) != 0)
         return PD_NOMEM;
-    SSL_CTX_set_mode(ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_set_mode(ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+                              SSL_MODE_RELEASE_BUFFERS);
     SSL_CTX_set_options(ssl, SSL_OP_NO_RENEGOTIATION);
-    SSL_CTX_set_read_ahead(ssl, 1);   /* one recv for header and record; what is left inside is seen by tls_pending */
+    SSL_CTX_set_read_ahead(ssl,
+                           1); /* one recv for header and record; what is left inside is seen by tls_pending */
     SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
     SSL_CTX_sess_set_new_cb(ssl, on_new_session);
     return trust(ssl, ca_file, insecure);
@@ -166,7 +168,7 @@ pd_err tls_open(struct tls *t, struct tls_ctx *c, int fd, const char *host, stru
     SSL_set_app_data(t->ssl, sessions);
     SSL_SESSION *session = take_session(sessions);
     if (session) {
-        SSL_set_session(t->ssl, session);   /* if this fails the handshake is a full one: no harm */
+        SSL_set_session(t->ssl, session); /* if this fails the handshake is a full one: no harm */
         SSL_SESSION_free(session);
     }
     SSL_set_connect_state(t->ssl);

@@ -15,32 +15,116 @@ enum { TOKEN = 1, VALUE = 2, TARGET = 4, HOST = 8, DIGIT = 16, HEX = 32 };
 /* RFC 9110 section 5.6.2 (token), 5.5 (field value: no control bytes but the tab), RFC 3986 for hosts. A target takes every
  * visible ASCII byte but '#': clients do send '|' and '{', and nothing behind us is confused by them. */
 static const uint8_t kinds[256] = {
-    ['\t'] = VALUE, [' '] = VALUE,
-    ['!'] = TOKEN | VALUE | TARGET | HOST, ['"'] = VALUE | TARGET, ['#'] = TOKEN | VALUE,
-    ['$'] = TOKEN | VALUE | TARGET | HOST, ['%'] = TOKEN | VALUE | TARGET | HOST,
-    ['&'] = TOKEN | VALUE | TARGET | HOST, ['\''] = TOKEN | VALUE | TARGET | HOST,
-    ['('] = VALUE | TARGET | HOST, [')'] = VALUE | TARGET | HOST, ['*'] = TOKEN | VALUE | TARGET | HOST,
-    ['+'] = TOKEN | VALUE | TARGET | HOST, [','] = VALUE | TARGET, ['-'] = TOKEN | VALUE | TARGET | HOST,
-    ['.'] = TOKEN | VALUE | TARGET | HOST, ['/'] = VALUE | TARGET,
-    DIGIT_ROW('0'), DIGIT_ROW('1'), DIGIT_ROW('2'), DIGIT_ROW('3'), DIGIT_ROW('4'),
-    DIGIT_ROW('5'), DIGIT_ROW('6'), DIGIT_ROW('7'), DIGIT_ROW('8'), DIGIT_ROW('9'),
-    [':'] = VALUE | TARGET, [';'] = VALUE | TARGET | HOST, ['<'] = VALUE | TARGET, ['='] = VALUE | TARGET | HOST,
-    ['>'] = VALUE | TARGET, ['?'] = VALUE | TARGET, ['@'] = VALUE | TARGET,
-    HEXA_ROW('A'), HEXA_ROW('B'), HEXA_ROW('C'), HEXA_ROW('D'), HEXA_ROW('E'), HEXA_ROW('F'),
-    ALPHA_ROW('G'), ALPHA_ROW('H'), ALPHA_ROW('I'), ALPHA_ROW('J'), ALPHA_ROW('K'), ALPHA_ROW('L'), ALPHA_ROW('M'),
-    ALPHA_ROW('N'), ALPHA_ROW('O'), ALPHA_ROW('P'), ALPHA_ROW('Q'), ALPHA_ROW('R'), ALPHA_ROW('S'), ALPHA_ROW('T'),
-    ALPHA_ROW('U'), ALPHA_ROW('V'), ALPHA_ROW('W'), ALPHA_ROW('X'), ALPHA_ROW('Y'), ALPHA_ROW('Z'),
-    ['['] = VALUE | TARGET, ['\\'] = VALUE | TARGET, [']'] = VALUE | TARGET,
-    ['^'] = TOKEN | VALUE | TARGET, ['_'] = TOKEN | VALUE | TARGET | HOST, ['`'] = TOKEN | VALUE | TARGET,
-    HEXA_ROW('a'), HEXA_ROW('b'), HEXA_ROW('c'), HEXA_ROW('d'), HEXA_ROW('e'), HEXA_ROW('f'),
-    ALPHA_ROW('g'), ALPHA_ROW('h'), ALPHA_ROW('i'), ALPHA_ROW('j'), ALPHA_ROW('k'), ALPHA_ROW('l'), ALPHA_ROW('m'),
-    ALPHA_ROW('n'), ALPHA_ROW('o'), ALPHA_ROW('p'), ALPHA_ROW('q'), ALPHA_ROW('r'), ALPHA_ROW('s'), ALPHA_ROW('t'),
-    ALPHA_ROW('u'), ALPHA_ROW('v'), ALPHA_ROW('w'), ALPHA_ROW('x'), ALPHA_ROW('y'), ALPHA_ROW('z'),
-    ['{'] = VALUE | TARGET, ['|'] = TOKEN | VALUE | TARGET, ['}'] = VALUE | TARGET, ['~'] = TOKEN | VALUE | TARGET | HOST,
-    HIGH_ROW(0x80), HIGH_ROW(0x90), HIGH_ROW(0xa0), HIGH_ROW(0xb0), HIGH_ROW(0xc0), HIGH_ROW(0xd0), HIGH_ROW(0xe0), HIGH_ROW(0xf0),
+    ['\t'] = VALUE,
+    [' '] = VALUE,
+    ['!'] = TOKEN | VALUE | TARGET | HOST,
+    ['"'] = VALUE | TARGET,
+    ['#'] = TOKEN | VALUE,
+    ['$'] = TOKEN | VALUE | TARGET | HOST,
+    ['%'] = TOKEN | VALUE | TARGET | HOST,
+    ['&'] = TOKEN | VALUE | TARGET | HOST,
+    ['\''] = TOKEN | VALUE | TARGET | HOST,
+    ['('] = VALUE | TARGET | HOST,
+    [')'] = VALUE | TARGET | HOST,
+    ['*'] = TOKEN | VALUE | TARGET | HOST,
+    ['+'] = TOKEN | VALUE | TARGET | HOST,
+    [','] = VALUE | TARGET,
+    ['-'] = TOKEN | VALUE | TARGET | HOST,
+    ['.'] = TOKEN | VALUE | TARGET | HOST,
+    ['/'] = VALUE | TARGET,
+    DIGIT_ROW('0'),
+    DIGIT_ROW('1'),
+    DIGIT_ROW('2'),
+    DIGIT_ROW('3'),
+    DIGIT_ROW('4'),
+    DIGIT_ROW('5'),
+    DIGIT_ROW('6'),
+    DIGIT_ROW('7'),
+    DIGIT_ROW('8'),
+    DIGIT_ROW('9'),
+    [':'] = VALUE | TARGET,
+    [';'] = VALUE | TARGET | HOST,
+    ['<'] = VALUE | TARGET,
+    ['='] = VALUE | TARGET | HOST,
+    ['>'] = VALUE | TARGET,
+    ['?'] = VALUE | TARGET,
+    ['@'] = VALUE | TARGET,
+    HEXA_ROW('A'),
+    HEXA_ROW('B'),
+    HEXA_ROW('C'),
+    HEXA_ROW('D'),
+    HEXA_ROW('E'),
+    HEXA_ROW('F'),
+    ALPHA_ROW('G'),
+    ALPHA_ROW('H'),
+    ALPHA_ROW('I'),
+    ALPHA_ROW('J'),
+    ALPHA_ROW('K'),
+    ALPHA_ROW('L'),
+    ALPHA_ROW('M'),
+    ALPHA_ROW('N'),
+    ALPHA_ROW('O'),
+    ALPHA_ROW('P'),
+    ALPHA_ROW('Q'),
+    ALPHA_ROW('R'),
+    ALPHA_ROW('S'),
+    ALPHA_ROW('T'),
+    ALPHA_ROW('U'),
+    ALPHA_ROW('V'),
+    ALPHA_ROW('W'),
+    ALPHA_ROW('X'),
+    ALPHA_ROW('Y'),
+    ALPHA_ROW('Z'),
+    ['['] = VALUE | TARGET,
+    ['\\'] = VALUE | TARGET,
+    [']'] = VALUE | TARGET,
+    ['^'] = TOKEN | VALUE | TARGET,
+    ['_'] = TOKEN | VALUE | TARGET | HOST,
+    ['`'] = TOKEN | VALUE | TARGET,
+    HEXA_ROW('a'),
+    HEXA_ROW('b'),
+    HEXA_ROW('c'),
+    HEXA_ROW('d'),
+    HEXA_ROW('e'),
+    HEXA_ROW('f'),
+    ALPHA_ROW('g'),
+    ALPHA_ROW('h'),
+    ALPHA_ROW('i'),
+    ALPHA_ROW('j'),
+    ALPHA_ROW('k'),
+    ALPHA_ROW('l'),
+    ALPHA_ROW('m'),
+    ALPHA_ROW('n'),
+    ALPHA_ROW('o'),
+    ALPHA_ROW('p'),
+    ALPHA_ROW('q'),
+    ALPHA_ROW('r'),
+    ALPHA_ROW('s'),
+    ALPHA_ROW('t'),
+    ALPHA_ROW('u'),
+    ALPHA_ROW('v'),
+    ALPHA_ROW('w'),
+    ALPHA_ROW('x'),
+    ALPHA_ROW('y'),
+    ALPHA_ROW('z'),
+    ['{'] = VALUE | TARGET,
+    ['|'] = TOKEN | VALUE | TARGET,
+    ['}'] = VALUE | TARGET,
+    ['~'] = TOKEN | VALUE | TARGET | HOST,
+    HIGH_ROW(0x80),
+    HIGH_ROW(0x90),
+    HIGH_ROW(0xa0),
+    HIGH_ROW(0xb0),
+    HIGH_ROW(0xc0),
+    HIGH_ROW(0xd0),
+    HIGH_ROW(0xe0),
+    HIGH_ROW(0xf0),
 };
 
-static bool is(char c, int kind) { return (kinds[(uint8_t)c] & kind) != 0; }
+static bool is(char c, int kind)
+{
+    return (kinds[(uint8_t)c] & kind) != 0;
+}
 
 static bool all(struct span s, int kind)
 {
@@ -111,9 +195,15 @@ static pd_err refuse(struct reader *r, pd_err err, int status, const char *why)
     return err;
 }
 
-static pd_err bad(struct reader *r, const char *why) { return refuse(r, PD_SYNTAX, 400, why); }
+static pd_err bad(struct reader *r, const char *why)
+{
+    return refuse(r, PD_SYNTAX, 400, why);
+}
 
-static bool at_line_end(const struct reader *r) { return r->end - r->p >= 2 && r->p[0] == '\r' && r->p[1] == '\n'; }
+static bool at_line_end(const struct reader *r)
+{
+    return r->end - r->p >= 2 && r->p[0] == '\r' && r->p[1] == '\n';
+}
 
 /* Each element of a comma-separated list; false when there is none left. */
 static bool next_element(struct span *list, struct span *ret)
@@ -201,7 +291,7 @@ static pd_err know_host(struct reader *r, struct http1_head *h, struct span valu
 static pd_err know_expect(struct reader *r, struct http1_head *h, struct span value)
 {
     if (!r->request || h->minor == 0)
-        return PD_OK;     /* RFC 9110 section 10.1.1: ignored in HTTP/1.0 */
+        return PD_OK; /* RFC 9110 section 10.1.1: ignored in HTTP/1.0 */
     if (!span_iis(value, "100-continue"))
         return refuse(r, PD_UNSUPPORTED, 417, "Expect is not understood: only \"100-continue\" is.");
     h->expect_continue = true;
@@ -241,8 +331,9 @@ static pd_err read_field(struct reader *r, struct http1_head *h)
     while (r->p < r->end && is(*r->p, TOKEN))
         r->p++;
     if (r->p == start)
-        return bad(r, is(*r->p, VALUE) && (*r->p == ' ' || *r->p == '\t') ? "A header line starts with a blank (line folding)."
-                                                                        : "A header name is empty or holds a byte that is not allowed.");
+        return bad(r, is(*r->p, VALUE) && (*r->p == ' ' || *r->p == '\t')
+                          ? "A header line starts with a blank (line folding)."
+                          : "A header name is empty or holds a byte that is not allowed.");
     if (r->p == r->end || *r->p != ':')
         return bad(r, "A header name is not followed by a colon at once.");
     f->name = span_of(start, (size_t)(r->p - start));
@@ -444,7 +535,10 @@ struct span http1_find(const struct http1_field *fields, unsigned count, const c
     return SPAN_NONE;
 }
 
-struct span http1_get(const struct http1_head *h, const char *name) { return http1_find(h->fields, h->fields_count, name); }
+struct span http1_get(const struct http1_head *h, const char *name)
+{
+    return http1_find(h->fields, h->fields_count, name);
+}
 
 bool http1_has_token(const struct http1_head *h, const char *name, const char *token)
 {
@@ -474,19 +568,54 @@ const char *http1_reason(int status)
         int status;
         const char *reason;
     } rows[] = {
-        {100, "Continue"}, {101, "Switching Protocols"}, {103, "Early Hints"},
-        {200, "OK"}, {201, "Created"}, {202, "Accepted"}, {204, "No Content"}, {206, "Partial Content"},
-        {301, "Moved Permanently"}, {302, "Found"}, {303, "See Other"}, {304, "Not Modified"},
-        {307, "Temporary Redirect"}, {308, "Permanent Redirect"},
-        {400, "Bad Request"}, {401, "Unauthorized"}, {402, "Payment Required"}, {403, "Forbidden"}, {404, "Not Found"},
-        {405, "Method Not Allowed"}, {406, "Not Acceptable"}, {408, "Request Timeout"}, {409, "Conflict"}, {410, "Gone"},
-        {411, "Length Required"}, {412, "Precondition Failed"}, {413, "Content Too Large"}, {414, "URI Too Long"},
-        {415, "Unsupported Media Type"}, {416, "Range Not Satisfiable"}, {417, "Expectation Failed"},
-        {421, "Misdirected Request"}, {422, "Unprocessable Content"}, {424, "Failed Dependency"}, {425, "Too Early"},
-        {426, "Upgrade Required"}, {428, "Precondition Required"}, {429, "Too Many Requests"},
-        {431, "Request Header Fields Too Large"}, {499, "Client Closed Request"},
-        {500, "Internal Server Error"}, {501, "Not Implemented"}, {502, "Bad Gateway"}, {503, "Service Unavailable"},
-        {504, "Gateway Timeout"}, {505, "HTTP Version Not Supported"}, {507, "Insufficient Storage"}, {529, "Overloaded"},
+        {100, "Continue"},
+        {101, "Switching Protocols"},
+        {103, "Early Hints"},
+        {200, "OK"},
+        {201, "Created"},
+        {202, "Accepted"},
+        {204, "No Content"},
+        {206, "Partial Content"},
+        {301, "Moved Permanently"},
+        {302, "Found"},
+        {303, "See Other"},
+        {304, "Not Modified"},
+        {307, "Temporary Redirect"},
+        {308, "Permanent Redirect"},
+        {400, "Bad Request"},
+        {401, "Unauthorized"},
+        {402, "Payment Required"},
+        {403, "Forbidden"},
+        {404, "Not Found"},
+        {405, "Method Not Allowed"},
+        {406, "Not Acceptable"},
+        {408, "Request Timeout"},
+        {409, "Conflict"},
+        {410, "Gone"},
+        {411, "Length Required"},
+        {412, "Precondition Failed"},
+        {413, "Content Too Large"},
+        {414, "URI Too Long"},
+        {415, "Unsupported Media Type"},
+        {416, "Range Not Satisfiable"},
+        {417, "Expectation Failed"},
+        {421, "Misdirected Request"},
+        {422, "Unprocessable Content"},
+        {424, "Failed Dependency"},
+        {425, "Too Early"},
+        {426, "Upgrade Required"},
+        {428, "Precondition Required"},
+        {429, "Too Many Requests"},
+        {431, "Request Header Fields Too Large"},
+        {499, "Client Closed Request"},
+        {500, "Internal Server Error"},
+        {501, "Not Implemented"},
+        {502, "Bad Gateway"},
+        {503, "Service Unavailable"},
+        {504, "Gateway Timeout"},
+        {505, "HTTP Version Not Supported"},
+        {507, "Insufficient Storage"},
+        {529, "Overloaded"},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
         if (rows[i].status == status)

@@ -14,18 +14,18 @@
 enum { HTTP1_FIELDS_MAX = 100, HTTP1_TARGET_MAX = 8192, HTTP1_METHOD_MAX = 32 };
 
 struct http1_field {
-    struct span name, value;               /* value without blanks around it */
+    struct span name, value; /* value without blanks around it */
 };
 
 struct http1_head {
     bool request;
-    struct span method, target;            /* requests */
-    int status;                            /* responses */
+    struct span method, target; /* requests */
+    int status;                 /* responses */
     struct span reason;
-    int minor;                             /* HTTP/1.minor: 0 or 1 */
-    int64_t content_length;                /* -1: none given */
+    int minor;              /* HTTP/1.minor: 0 or 1 */
+    int64_t content_length; /* -1: none given */
     bool chunked;
-    bool keep_alive;                       /* by version and Connection */
+    bool keep_alive; /* by version and Connection */
     bool expect_continue;
     struct span host;
     unsigned fields_count;
@@ -60,8 +60,8 @@ enum http1_framing http1_response_framing(const struct http1_head *h, bool head_
 struct http1_body {
     enum http1_framing framing;
     int state;
-    uint64_t left;          /* of the length, or of the current chunk */
-    unsigned line_bytes;    /* of the chunk-size line or trailer so far, which are limited */
+    uint64_t left;       /* of the length, or of the current chunk */
+    unsigned line_bytes; /* of the chunk-size line or trailer so far, which are limited */
     bool done;
 };
 enum { HTTP1_CHUNK_LINE_MAX = 256, HTTP1_TRAILER_MAX = 8192 };

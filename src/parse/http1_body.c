@@ -45,7 +45,10 @@ static int hex_value(uint8_t c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-static bool is_text(uint8_t c) { return c == '\t' || (c >= 0x20 && c != 0x7f); }
+static bool is_text(uint8_t c)
+{
+    return c == '\t' || (c >= 0x20 && c != 0x7f);
+}
 
 static bool is_token(uint8_t c)
 {
@@ -73,7 +76,10 @@ static pd_err only(struct http1_body *b, uint8_t c, uint8_t wanted, enum state n
     return PD_OK;
 }
 
-static pd_err count_line(struct http1_body *b, unsigned most) { return ++b->line_bytes > most ? PD_TOOBIG : PD_OK; }
+static pd_err count_line(struct http1_body *b, unsigned most)
+{
+    return ++b->line_bytes > most ? PD_TOOBIG : PD_OK;
+}
 
 static pd_err size_line(struct http1_body *b, uint8_t c)
 {
@@ -120,7 +126,7 @@ static pd_err frame_byte(struct http1_body *b, uint8_t c)
         b->line_bytes = 0;
         return only(b, c, '\n', b->left ? DATA : TRAILER);
     case DATA:
-        return PD_SYNTAX;    /* data is not framing */
+        return PD_SYNTAX; /* data is not framing */
     case DATA_CR:
         return only(b, c, '\r', DATA_LF);
     case DATA_LF:

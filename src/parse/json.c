@@ -134,7 +134,7 @@ static inline const char *string_end(const char *p, const char *end)
 
 /* Where a walk through an object or array is between two blocks. */
 struct scan {
-    uint64_t carry; /* the first byte is escaped */
+    uint64_t carry;  /* the first byte is escaped */
     uint64_t inside; /* all ones: in a string */
     unsigned depth;
 };

@@ -17,7 +17,7 @@ enum { JSON_DEPTH_MAX = 256 }; /* deeper nesting is PD_TOOBIG */
 
 struct json {
     enum json_type type; /* JSON_NONE: not there */
-    struct span raw; /* the value's own bytes; a string's quotes included */
+    struct span raw;     /* the value's own bytes; a string's quotes included */
 };
 
 /* Strict check of a whole document: one value, white space around it, nothing else; valid UTF-8 not required. */
@@ -53,7 +53,7 @@ bool json_key_is(struct span raw_key, const char *key);
 
 bool json_is_true(struct json v);
 bool json_i64(struct json v, int64_t *ret); /* whole numbers only, also "1e3" and "5.0"; false when not */
-bool json_f64(struct json v, double *ret); /* finite ones; false when not, or spelled with over 1000 bytes */
+bool json_f64(struct json v, double *ret);  /* finite ones; false when not, or spelled with over 1000 bytes */
 /* A string without its quotes, escapes left in: what can be spliced into another string. Empty when not a string. */
 struct span json_inner(struct json v);
 /* A string's text as UTF-8. Points into the source when there was nothing to undo, else into the arena. Lone

@@ -17,7 +17,7 @@ int32_t json_hex4(const char *p);
 /* One character of a string's inside, taken from [p, end), p < end. */
 struct json_char {
     const char *next; /* NULL: a bad escape */
-    char utf8[4]; /* what an escape stands for; unused when plain */
+    char utf8[4];     /* what an escape stands for; unused when plain */
     unsigned n;
 };
 struct json_char json_escape(const char *p, const char *end); /* *p is the backslash */

@@ -18,7 +18,7 @@ void put_json_inner(struct put *p, struct span s)
     put_json(p, s);
     if (p->err != PD_OK)
         return;
-    char *text = p->b->p + p->b->head + at;          /* the quotes go away again: the text moves over the first */
+    char *text = p->b->p + p->b->head + at; /* the quotes go away again: the text moves over the first */
     size_t n = buf_size(p->b) - at;
     memmove(text, text + 1, n - 2);
     p->b->tail -= 2;
@@ -43,7 +43,7 @@ void put_int(struct put *p, int64_t v)
 
 void put_printf(struct put *p, const char *fmt, ...)
 {
-    char text[512];                                  /* only for short, bounded values */
+    char text[512]; /* only for short, bounded values */
     va_list args;
     va_start(args, fmt);
     int n = vsnprintf(text, sizeof(text), fmt, args);

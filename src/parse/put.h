@@ -14,13 +14,19 @@ struct put {
     pd_err err;
 };
 
-static inline struct put put_into(struct buf *b) { return (struct put){b, PD_OK}; }
+static inline struct put put_into(struct buf *b)
+{
+    return (struct put){b, PD_OK};
+}
 static inline void put_span(struct put *p, struct span s)
 {
     if (p->err == PD_OK && s.n > 0)
         p->err = buf_add(p->b, s);
 }
-static inline void put_text(struct put *p, const char *s) { put_span(p, span_str(s)); }
+static inline void put_text(struct put *p, const char *s)
+{
+    put_span(p, span_str(s));
+}
 /* As a JSON string, quotes included. */
 static inline void put_json(struct put *p, struct span s)
 {

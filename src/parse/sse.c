@@ -20,11 +20,11 @@ struct sse {
     size_t max_event;
 
     struct buf held; /* the unfinished event, as far as earlier feeds had it */
-    size_t line_at; /* in held: where its unfinished line starts */
-    bool cr_waits; /* held ends in a CR, and an LF may yet belong to it */
-    bool cr_alone; /* the last CR was a line end by itself: such streams need not wait */
-    bool skip_lf; /* the last feed ended in a CR that was taken for a line end */
-    bool begun; /* the first line, which may have a byte order mark, is over */
+    size_t line_at;  /* in held: where its unfinished line starts */
+    bool cr_waits;   /* held ends in a CR, and an LF may yet belong to it */
+    bool cr_alone;   /* the last CR was a line end by itself: such streams need not wait */
+    bool skip_lf;    /* the last feed ended in a CR that was taken for a line end */
+    bool begun;      /* the first line, which may have a byte order mark, is over */
 
     bool fields; /* the unfinished event has a line of its own, not only blank ones */
     unsigned data_lines;
@@ -273,7 +273,7 @@ pd_err sse_feed(struct sse *s, struct span in)
 
     const char *end = in.p + in.n;
     const char *line = in.p + used; /* where the line starts, or goes on */
-    const char *start = line; /* where the event starts, or goes on */
+    const char *start = line;       /* where the event starts, or goes on */
     struct eol eol = {NULL, NULL, end};
     while (line < end) {
         const char *at = eol_next(&eol, line);

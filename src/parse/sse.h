@@ -24,7 +24,7 @@
 #include "base/span.h"
 
 enum sse_kind {
-    SSE_EVENT, /* fields up to a blank line */
+    SSE_EVENT,   /* fields up to a blank line */
     SSE_COMMENT, /* one comment line, ": keep-alive"; data is the text after the colon */
     SSE_BARE, /* one line that is no SSE field at all: a JSON line, an HTML page, plain text; data is the line */
 };
@@ -35,7 +35,7 @@ struct sse_event {
     struct span data; /* several data lines joined by LF */
     struct span id;
     struct span raw; /* the source bytes. Blank lines before an event belong to it */
-    bool has_data; /* "data:" occurred, even if empty */
+    bool has_data;   /* "data:" occurred, even if empty */
 };
 typedef pd_err sse_fn(void *ctx, const struct sse_event *ev);
 

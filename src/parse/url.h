@@ -6,13 +6,13 @@
 #include "base/span.h"
 
 struct url {
-    bool tls; /* https */
+    bool tls;         /* https */
     struct span host; /* without brackets for IPv6 */
     bool ipv6;
-    uint16_t port; /* given, or 80 / 443 */
+    uint16_t port;         /* given, or 80 / 443 */
     struct span user_info; /* "user:password" before an @, for proxies; p NULL when absent */
-    struct span path; /* with its leading '/'; empty when none; no trailing '/' */
-    struct span query; /* without '?' */
+    struct span path;      /* with its leading '/'; empty when none; no trailing '/' */
+    struct span query;     /* without '?' */
 };
 
 /* PD_SYNTAX with *ret_why a sentence. Spans point into `in`. */

@@ -13,12 +13,12 @@ enum { SAID_MAX = 4096, ARENA_MAX = 256 * 1024 };
 
 /* What is known of one answer. */
 struct answer_signs {
-    const struct preset *preset; /* NULL: unknown */
+    const struct preset *preset;   /* NULL: unknown */
     const struct http1_head *head; /* NULL: an event in a stream */
     const struct envelope *said;
     struct span words; /* message and upstream's message, lower case */
     struct span body;
-    int http; /* as answered; 0: unknown */
+    int http;   /* as answered; 0: unknown */
     int status; /* the one that counts: the body's own when it came in a 200 */
     unsigned at;
 };

@@ -10,7 +10,7 @@
 
 struct preset;
 
-enum { CLASSIFY_BODY_MAX = 64 * 1024 };   /* of an error body, as much as is read */
+enum { CLASSIFY_BODY_MAX = 64 * 1024 }; /* of an error body, as much as is read */
 
 /* A complete answer that is no success: any status, or a 200 whose body is an error. `head` may be NULL (an event in a stream).
  * Recognises every envelope of protocols: error{}, error string, flat message, detail string/object/list, title, array, HTML, bare text.
@@ -19,8 +19,8 @@ enum { CLASSIFY_BODY_MAX = 64 * 1024 };   /* of an error body, as much as is rea
  * verdict.status is the answer's; for an error inside a 200 it is the one that its body names, or 400 where the class hands the provider's
  * status on. verdict.message is the provider's own, its keys starred; where it hides what to do (HTML, a path that is not there, a
  * redirect) ours stands before it. */
-void classify_answer(const struct preset *p, const struct http1_head *head, int status, struct span body, uint64_t wall_ms,
-                     struct verdict *ret);
+void classify_answer(const struct preset *p, const struct http1_head *head, int status, struct span body,
+                     uint64_t wall_ms, struct verdict *ret);
 /* A head for the time when its body is there: the fields with their bytes, copied into the arena (it decides too: a 402 with a
  * Retry-After passes by itself, the headers know which limit was met). NULL: no memory; classify_answer takes that as well. */
 const struct http1_head *classify_keep_head(const struct http1_head *head, struct arena *a);
@@ -31,7 +31,8 @@ void classify_as(enum failure f, const char *message, struct verdict *ret);
 
 /* Retry hints, most exact first: retry-after-ms, retry-after (seconds, also fractional, or an HTTP date), RetryInfo, the "try again in 1.78s"
  * sentences, x-ratelimit-reset-*. False: none. Capped at 24 h. */
-bool retry_hint(const struct http1_head *head, struct span body, struct span message, uint64_t wall_ms, uint64_t *ret_ms);
+bool retry_hint(const struct http1_head *head, struct span body, struct span message, uint64_t wall_ms,
+                uint64_t *ret_ms);
 /* "1.78s", "6m0s", "20ms", "2m59.56s", "1h2m": a Go duration. */
 bool retry_duration(struct span s, uint64_t *ret_ms);
 

@@ -14,13 +14,13 @@ enum envelope_shape { ENVELOPE_NOTHING, ENVELOPE_JSON, ENVELOPE_HTML, ENVELOPE_T
 
 struct envelope {
     enum envelope_shape shape;
-    bool error; /* JSON that says it is an error, not merely JSON */
-    struct span message; /* text; empty when there is none */
+    bool error;                    /* JSON that says it is an error, not merely JSON */
+    struct span message;           /* text; empty when there is none */
     struct span type, code, param; /* text; numbers keep their spelling; empty when absent or null */
-    struct span inner_code; /* a second, more exact code: error.innererror.code, error.status */
-    struct span more; /* what an upstream of the provider said (error.metadata.raw), escapes left in */
+    struct span inner_code;        /* a second, more exact code: error.innererror.code, error.status */
+    struct span more;         /* what an upstream of the provider said (error.metadata.raw), escapes left in */
     struct span limit_source; /* error.metadata.limit_source */
-    bool flagged; /* error.metadata says that moderation refused the input */
+    bool flagged;             /* error.metadata says that moderation refused the input */
     int status; /* an HTTP status in the body: status_code, raw_status_code, status, a numeric code; 0: none */
 };
 

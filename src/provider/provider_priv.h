@@ -8,8 +8,8 @@ enum {
     HINT_MAX_MS = 24 * 3600 * 1000
 }; /* a longer wait is not believed: the target is looked at again after a day */
 
-uint64_t hint_cap(double ms); /* rounded up, [0, HINT_MAX_MS] */
-bool hint_seconds(struct span s, uint64_t *ret_ms); /* "2", "0.5"; a negative one is 0 */
+uint64_t hint_cap(double ms);                                     /* rounded up, [0, HINT_MAX_MS] */
+bool hint_seconds(struct span s, uint64_t *ret_ms);               /* "2", "0.5"; a negative one is 0 */
 bool hint_date(struct span s, uint64_t now_ms, uint64_t *ret_ms); /* RFC 9110 dates, as milliseconds since 1970 */
 
 int64_t rate_count(struct span s); /* "1000"; -1: none */

@@ -12,7 +12,7 @@
 
 /* With which statuses a sign counts: words that mean something with 400 may be an echo of the prompt elsewhere. */
 enum {
-    AT_OK = 1 << 0, /* no failing status: a 200 body, an event in a stream */
+    AT_OK = 1 << 0,  /* no failing status: a 200 body, an event in a stream */
     AT_400 = 1 << 1, /* 400 and the other 4xx that are not named here */
     AT_401 = 1 << 2,
     AT_402 = 1 << 3,
@@ -20,8 +20,8 @@ enum {
     AT_404 = 1 << 5,
     AT_413 = 1 << 6,
     AT_429 = 1 << 7,
-    AT_500 = 1 << 8, /* 500 and the other 5xx that are not named here */
-    AT_503 = 1 << 9, /* 503, 529, 498 */
+    AT_500 = 1 << 8,      /* 500 and the other 5xx that are not named here */
+    AT_503 = 1 << 9,      /* 503, 529, 498 */
     AT_TIMEOUT = 1 << 10, /* 408, 504, 524, 598, 599 */
     AT_ANY = (1 << 11) - 1,
 };

@@ -9,20 +9,49 @@
 /* What of a client's head is not the provider's business: the connection's own fields, credentials, and what we set ourselves. */
 static bool withheld(struct span name)
 {
-#define NAME(s) {"" s, sizeof(s) - 1}
+#define NAME(s)             \
+    {                       \
+        "" s, sizeof(s) - 1 \
+    }
     static const struct span exact[] = {
-        NAME("host"), NAME("connection"), NAME("keep-alive"), NAME("proxy-connection"), NAME("proxy-authorization"), NAME("te"),
-        NAME("trailer"), NAME("upgrade"), NAME("transfer-encoding"), NAME("content-length"), NAME("content-type"),
-        NAME("content-encoding"), NAME("expect"), NAME("accept"), NAME("accept-encoding"), NAME("authorization"), NAME("x-api-key"),
-        NAME("api-key"), NAME("x-goog-api-key"), NAME("cookie"), NAME("origin"), NAME("referer"), NAME("forwarded"), NAME("via"),
-        NAME("x-real-ip"), NAME("openai-organization"), NAME("openai-project"), NAME("idempotency-key"), NAME("x-request-id"),
+        NAME("host"),
+        NAME("connection"),
+        NAME("keep-alive"),
+        NAME("proxy-connection"),
+        NAME("proxy-authorization"),
+        NAME("te"),
+        NAME("trailer"),
+        NAME("upgrade"),
+        NAME("transfer-encoding"),
+        NAME("content-length"),
+        NAME("content-type"),
+        NAME("content-encoding"),
+        NAME("expect"),
+        NAME("accept"),
+        NAME("accept-encoding"),
+        NAME("authorization"),
+        NAME("x-api-key"),
+        NAME("api-key"),
+        NAME("x-goog-api-key"),
+        NAME("cookie"),
+        NAME("origin"),
+        NAME("referer"),
+        NAME("forwarded"),
+        NAME("via"),
+        NAME("x-real-ip"),
+        NAME("openai-organization"),
+        NAME("openai-project"),
+        NAME("idempotency-key"),
+        NAME("x-request-id"),
     };
 #undef NAME
     for (size_t i = 0; i < sizeof(exact) / sizeof(exact[0]); i++)
         if (name.n == exact[i].n && span_ieq(name, exact[i]))
             return true;
-    return span_ieq(span_upto(name, 10), SPAN_LIT("x-perdure-")) || span_ieq(span_upto(name, 12), SPAN_LIT("x-forwarded-")) ||
-           span_ieq(span_upto(name, 12), SPAN_LIT("x-stainless-")) || span_ieq(span_upto(name, 4), SPAN_LIT("sec-"));
+    return span_ieq(span_upto(name, 10), SPAN_LIT("x-perdure-")) ||
+           span_ieq(span_upto(name, 12), SPAN_LIT("x-forwarded-")) ||
+           span_ieq(span_upto(name, 12), SPAN_LIT("x-stainless-")) ||
+           span_ieq(span_upto(name, 4), SPAN_LIT("sec-"));
 }
 
 struct fields {
@@ -110,7 +139,7 @@ static bool produced(struct run *run)
     }
     run->produced = true;
     run->output_us = loop_now_us(r->w->loop);
-    buf_done(&run->body);           /* the beginning was kept in case it was an error page */
+    buf_done(&run->body); /* the beginning was kept in case it was an error page */
     relay_attempt_output(r, run);
     return !run->over;
 }
@@ -142,7 +171,7 @@ static pd_err show_or_hold(struct run *run, const struct answer_event *ev)
     if (r->call.winner == run->n && r->shown)
         return reply_show(r, ev->raw) ? PD_OK : PD_CANCELLED;
     if (ev->holds & ANSWER_KEEPALIVE)
-        return PD_OK;               /* nothing is shown yet, a comment is not worth keeping */
+        return PD_OK; /* nothing is shown yet, a comment is not worth keeping */
     run->held.limit_bytes = RUN_HELD_MAX;
     return buf_add(&run->held, ev->raw);
 }
@@ -203,7 +232,8 @@ static void on_head(void *ctx, const struct http1_head *head)
     fleet_unlock(r->w->gateway->fleet);
 
     struct span type = http1_get(head, "content-type");
-    run->content_type_sse = span_ihas(type, "event-stream") || span_ihas(type, "ndjson") || span_ihas(type, "jsonl");
+    run->content_type_sse =
+        span_ihas(type, "event-stream") || span_ihas(type, "ndjson") || span_ihas(type, "jsonl");
     if (head->status != 200) {
         run->mode = RUN_REFUSED;
         run->head = classify_keep_head(head, &r->arena);
@@ -223,7 +253,7 @@ static void sniff(struct run *run)
     struct span s = buf_span(&run->body);
     while (s.n && (*s.p == ' ' || *s.p == '\n' || *s.p == '\r' || *s.p == '\t'))
         s = span_from(s, 1);
-    if (s.n == 0)
+    if (s.n == 0 || !s.p)
         return;
     if (*s.p == '{' || *s.p == '[') {
         run->mode = RUN_WHOLE;
@@ -241,7 +271,7 @@ static void keep(struct run *run, struct span bytes, size_t limit)
     run->body.limit_bytes = limit;
     pd_err e = buf_add(&run->body, bytes);
     if (e == PD_TOOBIG && (run->mode == RUN_REFUSED || run->mode == RUN_STREAM))
-        return;                     /* the beginning is enough */
+        return; /* the beginning is enough */
     if (e)
         fail_as(run, e == PD_TOOBIG ? FAILURE_MALFORMED : FAILURE_OURS, pd_err_text(e));
 }
@@ -376,7 +406,7 @@ static void end_stream(struct run *run, pd_err err, const char *why)
             classify_transport(err, why, true, &v);
             fail(run, &v);
         } else if (facts->finish == MSG_FINISH_CONTENT_FILTER || facts->finish == MSG_FINISH_LENGTH) {
-            relay_attempt_complete(r, run);   /* nothing was said, and the provider says why */
+            relay_attempt_complete(r, run); /* nothing was said, and the provider says why */
         } else {
             end_unread(run);
         }
@@ -398,7 +428,7 @@ static void on_end(void *ctx, pd_err err, const char *why)
     if (run->mode == RUN_STREAM) {
         end_stream(run, err, why);
     } else if (run->mode == RUN_REFUSED) {
-        end_refused(run);           /* its status is known, whatever became of its body */
+        end_refused(run); /* its status is known, whatever became of its body */
     } else if (err) {
         classify_transport(err, why, run->mode != RUN_WAITING, &v);
         text_copy(v.request_id, sizeof(v.request_id), span_str(run->request_id));
@@ -443,7 +473,9 @@ pd_err run_start(struct relay *r, int attempt)
     if (!p || !place)
         return PD_NOTFOUND;
     bool stream = asks_stream(r, p);
-    struct request_edit edit = {.model = span_str(t->model), .force_stream = stream, .want_usage = stream && p->preset->asks_usage,
+    struct request_edit edit = {.model = span_str(t->model),
+                                .force_stream = stream,
+                                .want_usage = stream && p->preset->asks_usage,
                                 .forbid_stream = !stream && r->facts.stream};
     struct span parts[REQUEST_PARTS_MAX], path;
     unsigned parts_count;
@@ -463,7 +495,11 @@ pd_err run_start(struct relay *r, int attempt)
     run->asked_stream = stream;
     run->started_us = loop_now_us(r->w->loop);
     list_init(&run->node);
-    struct exchange_request rq = {.method = "POST", .path = path, .fields = fields.list, .fields_count = fields.count, .body = parts,
+    struct exchange_request rq = {.method = "POST",
+                                  .path = path,
+                                  .fields = fields.list,
+                                  .fields_count = fields.count,
+                                  .body = parts,
                                   .body_count = parts_count};
     e = exchange_start(r->w->client, routing_origin(r->routing, p), &rq, &handler, run, &run->exchange);
     if (e) {

@@ -29,18 +29,19 @@ struct conf_ref {
     _Atomic unsigned refs;
     struct conf *conf;
 };
-struct conf_ref *conf_ref_new(struct conf *c) PD_CHECKED;   /* takes the config over on success */
+struct conf_ref *conf_ref_new(struct conf *c) PD_CHECKED; /* takes the config over on success */
 struct conf_ref *conf_ref_take(struct conf_ref *r);
-struct conf_ref *conf_ref_drop(struct conf_ref *r);          /* NULL is fine; returns NULL */
+struct conf_ref *conf_ref_drop(struct conf_ref *r); /* NULL is fine; returns NULL */
 
 struct gateway {
     struct fleet *fleet;
-    struct catalog catalog;                    /* under the fleet's lock */
-    const struct codec *spoken[FLEET_TARGETS_MAX]; /* by target id: what it was last asked, so what it can be probed with; NULL: chat */
-    struct list calls;                         /* running struct relay, by `node`; under the fleet's lock */
-    struct call_record *recent[RECENT_CALLS];  /* ended calls, a ring; under the fleet's lock */
+    struct catalog catalog; /* under the fleet's lock */
+    const struct codec *spoken
+        [FLEET_TARGETS_MAX]; /* by target id: what it was last asked, so what it can be probed with; NULL: chat */
+    struct list calls;       /* running struct relay, by `node`; under the fleet's lock */
+    struct call_record *recent[RECENT_CALLS]; /* ended calls, a ring; under the fleet's lock */
     unsigned recent_next;
-    uint64_t calls_made;                       /* numbers call ids; under the fleet's lock */
+    uint64_t calls_made; /* numbers call ids; under the fleet's lock */
     uint64_t id_seed;
     uint64_t started_wall_ms;
     _Atomic bool draining;
@@ -54,8 +55,8 @@ struct worker {
     struct client *client;
     struct server *server;
     struct meter *meter;
-    struct routing *routing;                   /* the current snapshot */
-    struct prober *prober;                     /* the first worker's; NULL elsewhere */
+    struct routing *routing; /* the current snapshot */
+    struct prober *prober;   /* the first worker's; NULL elsewhere */
     unsigned index;
 };
 

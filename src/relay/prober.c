@@ -12,15 +12,15 @@ enum {
     PROBE_ANSWER_MAX = 256 * 1024,
     LIST_TIMEOUT_MS = 15000,
     LIST_ANSWER_MAX = 8 << 20,
-    LIST_AGAIN_MS = 30000,          /* after a failed read */
-    LOOK_MOST_MS = 1000,            /* how long a want for a probe may go unseen */
+    LIST_AGAIN_MS = 30000, /* after a failed read */
+    LOOK_MOST_MS = 1000,   /* how long a want for a probe may go unseen */
 };
 
 struct probe {
     struct list node;
     struct prober *prober;
-    struct target *target;          /* a health probe */
-    char *provider;                 /* a model list */
+    struct target *target; /* a health probe */
+    char *provider;        /* a model list */
     const struct preset *preset;
     struct small *small;
 };
@@ -56,9 +56,10 @@ static void look(struct prober *p);
 static void probe_result(struct prober *p, struct target *t, const struct verdict *v)
 {
     struct worker *w = p->w;
-    meter_add(w->meter, METER_PROBES, 1, LABELS(t->provider, t->model, v->failure == FAILURE_NONE ? "passed" : "failed"));
-    LOG(NULL, LOG_INFO, "probe.end", "target=%s result=%s class=%s status=%d", t->name, v->failure == FAILURE_NONE ? "passed" : "failed",
-        failure_row(v->failure)->name, v->status);
+    meter_add(w->meter, METER_PROBES, 1,
+              LABELS(t->provider, t->model, v->failure == FAILURE_NONE ? "passed" : "failed"));
+    LOG(NULL, LOG_INFO, "probe.end", "target=%s result=%s class=%s status=%d", t->name,
+        v->failure == FAILURE_NONE ? "passed" : "failed", failure_row(v->failure)->name, v->status);
     fleet_lock(w->gateway->fleet);
     fleet_probe_result(w->gateway->fleet, t, v, loop_now_ms(w->loop));
     fleet_unlock(w->gateway->fleet);
@@ -72,7 +73,8 @@ static void on_probe(void *ctx, const struct small_answer *a)
     struct verdict v;
     if (a->err)
         classify_transport(a->err, a->why, a->status != 0, &v);
-    else if (a->status == 200 && json_path((struct json){JSON_OBJECT, span_trim(a->body)}, "error").type == JSON_NONE)
+    else if (a->status == 200 &&
+             json_path((struct json){JSON_OBJECT, span_trim(a->body)}, "error").type == JSON_NONE)
         classify_as(FAILURE_NONE, "", &v);
     else
         classify_answer(p->preset, NULL, a->status, a->body, clock_wall_ms(), &v);
@@ -104,11 +106,12 @@ static void probe(struct prober *of, struct target *t)
     struct put p = put_into(&body);
     put_text(&p, "{\"model\":");
     put_json(&p, span_str(t->model));
-    put_text(&p, embeds ? ",\"input\":\"ping\"}" : ",\"messages\":[{\"role\":\"user\",\"content\":\"ping\"}],\"max_tokens\":1}");
+    put_text(&p, embeds ? ",\"input\":\"ping\"}"
+                        : ",\"messages\":[{\"role\":\"user\",\"content\":\"ping\"}],\"max_tokens\":1}");
     pd_err e = p.err;
     if (!e)
-        e = small_start(w, w->routing, provider, embeds ? codec->path : codec_openai_chat.path, buf_span(&body), PROBE_ANSWER_MAX,
-                        PROBE_TIMEOUT_MS, on_probe, one, &one->small);
+        e = small_start(w, w->routing, provider, embeds ? codec->path : codec_openai_chat.path, buf_span(&body),
+                        PROBE_ANSWER_MAX, PROBE_TIMEOUT_MS, on_probe, one, &one->small);
     buf_done(&body);
     if (e) {
         probe_free(one);
@@ -186,7 +189,8 @@ static void on_list(void *ctx, const struct small_answer *a)
     }
     if (e) {
         catalog_free_models(names.list, names.count);
-        LOG(NULL, LOG_WARN, "models.failed", "provider=%s status=%d why=%s", one->provider, a->status, pd_err_name(e));
+        LOG(NULL, LOG_WARN, "models.failed", "provider=%s status=%d why=%s", one->provider, a->status,
+            pd_err_name(e));
         timer_arm(w->loop, &p->lists, loop_now_ms(w->loop) + LIST_AGAIN_MS);
     } else {
         LOG(NULL, LOG_INFO, "models.read", "provider=%s count=%u", one->provider, names.count);
@@ -210,8 +214,8 @@ static void read_list(struct prober *p, const struct conf_provider *provider)
     if (!one)
         return;
     one->provider = mem_strdup(provider->name);
-    pd_err e = one->provider ? small_start(p->w, p->w->routing, provider, "/models", SPAN_NONE, LIST_ANSWER_MAX, LIST_TIMEOUT_MS, on_list,
-                                           one, &one->small)
+    pd_err e = one->provider ? small_start(p->w, p->w->routing, provider, "/models", SPAN_NONE, LIST_ANSWER_MAX,
+                                           LIST_TIMEOUT_MS, on_list, one, &one->small)
                              : PD_NOMEM;
     if (e)
         probe_free(one);
@@ -253,7 +257,8 @@ struct prober *prober_free(struct prober *p)
         return NULL;
     timer_stop(p->w->loop, &p->probes);
     timer_stop(p->w->loop, &p->lists);
-    LIST_EACH(node, &p->running) {
+    LIST_EACH(node, &p->running)
+    {
         struct probe *one = LIST_OF(node, struct probe, node);
         small_cancel(one->small);
         probe_free(one);

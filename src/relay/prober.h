@@ -8,7 +8,7 @@
 
 struct prober;
 struct prober *prober_new(struct worker *w) PD_CHECKED;
-struct prober *prober_free(struct prober *p);      /* cancels what is under way; NULL is fine */
+struct prober *prober_free(struct prober *p); /* cancels what is under way; NULL is fine */
 /* Looks again now: a breaker changed, or a config was loaded (`lists`: read all model lists anew). */
 void prober_kick(struct prober *p, bool lists);
 

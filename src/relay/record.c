@@ -11,9 +11,11 @@ void log_attempt_end(struct relay *r, const struct run *run, const struct verdic
     if (level > log_threshold)
         return;
     char said[260], id[90];
-    LOG(&r->scope, level, "attempt.end", "attempt=%d target=%s how=%s class=%s status=%d ms=%llu request_id=%s said=%s", run->n,
-        run->target->name, how, v ? failure_row(v->failure)->name : "none", run->status,
-        (unsigned long long)((loop_now_us(r->w->loop) - run->started_us) / 1000), log_quote(span_str(run->request_id), id, sizeof(id)),
+    LOG(&r->scope, level, "attempt.end",
+        "attempt=%d target=%s how=%s class=%s status=%d ms=%llu request_id=%s said=%s", run->n, run->target->name,
+        how, v ? failure_row(v->failure)->name : "none", run->status,
+        (unsigned long long)((loop_now_us(r->w->loop) - run->started_us) / 1000),
+        log_quote(span_str(run->request_id), id, sizeof(id)),
         log_quote(span_str(v ? v->message : ""), said, sizeof(said)));
 }
 
@@ -54,7 +56,7 @@ static void remember(struct relay *r, uint64_t took_ms)
 {
     struct call_record *rec = mem_zalloc(sizeof(*rec) + r->call.attempts_count * sizeof(rec->attempts[0]));
     if (!rec)
-        return;                     /* the list of recent calls is a convenience */
+        return; /* the list of recent calls is a convenience */
     describe(r, took_ms, rec);
     struct gateway *g = r->w->gateway;
     fleet_lock(g->fleet);
@@ -65,9 +67,11 @@ static void remember(struct relay *r, uint64_t took_ms)
 }
 
 /* Every change of a call is made under the fleet's lock, so another worker's call can be read here. */
-void relay_each_running(struct gateway *g, uint64_t now_ms, void (*each)(void *ctx, const struct call_record *r, const char *state), void *ctx)
+void relay_each_running(struct gateway *g, uint64_t now_ms,
+                        void (*each)(void *ctx, const struct call_record *r, const char *state), void *ctx)
 {
-    _Alignas(struct call_record) char room[sizeof(struct call_record) + CALL_ATTEMPTS_MAX * sizeof(struct record_attempt)];
+    _Alignas(struct call_record) char
+        room[sizeof(struct call_record) + CALL_ATTEMPTS_MAX * sizeof(struct record_attempt)];
     struct call_record *rec = (struct call_record *)(void *)room;
     for (struct list *n = g->calls.next; n != &g->calls; n = n->next) {
         const struct relay *r = LIST_OF(n, struct relay, node);
@@ -91,8 +95,9 @@ void record_call(struct relay *r)
     meter_observe(r->w->meter, METER_OVERHEAD, (double)r->overhead_us / 1e6, NO_LABELS);
     if (c->denied)
         meter_add(r->w->meter, METER_BUDGET_DENIED, c->denied, LABELS("retry_or_hedge"));
-    LOG(&r->scope, LOG_INFO, "call.end", "route=%s outcome=%s stream=%d attempts=%u ms=%llu overhead_us=%llu tokens_in=%lld tokens_out=%lld",
-        route, outcome, r->facts.stream, c->attempts_count, (unsigned long long)took_ms, (unsigned long long)r->overhead_us,
-        (long long)r->usage.input_total, (long long)r->usage.output_total);
+    LOG(&r->scope, LOG_INFO, "call.end",
+        "route=%s outcome=%s stream=%d attempts=%u ms=%llu overhead_us=%llu tokens_in=%lld tokens_out=%lld", route,
+        outcome, r->facts.stream, c->attempts_count, (unsigned long long)took_ms,
+        (unsigned long long)r->overhead_us, (long long)r->usage.input_total, (long long)r->usage.output_total);
     remember(r, took_ms);
 }

@@ -5,12 +5,12 @@
 #include "call/call.h"
 
 struct record_attempt {
-    const char *target;             /* the fleet's string: "provider/model" */
-    uint8_t state, failure;         /* enum attempt_state, enum failure */
+    const char *target;     /* the fleet's string: "provider/model" */
+    uint8_t state, failure; /* enum attempt_state, enum failure */
     uint16_t status;
     bool hedge;
-    uint32_t started_ms, output_ms, ended_ms;   /* from the call's start; output 0: none */
-    char request_id[64];            /* the provider's */
+    uint32_t started_ms, output_ms, ended_ms; /* from the call's start; output 0: none */
+    char request_id[64];                      /* the provider's */
 };
 struct call_record {
     char id[24];
@@ -20,7 +20,7 @@ struct call_record {
     bool streamed;
     enum call_outcome outcome;
     uint64_t output_bytes;
-    int64_t tokens_in, tokens_out;  /* -1: not reported */
+    int64_t tokens_in, tokens_out; /* -1: not reported */
     unsigned attempts_count;
     struct record_attempt attempts[];
 };

@@ -26,18 +26,19 @@ static void done_step(struct relay *r, const struct call_actions *actions)
         loop_later(r->w->loop, &r->reaper);
 }
 
-#define STEP(r, decision)                       \
-    do {                                        \
-        struct call_actions actions_;           \
-        fleet_lock((r)->w->gateway->fleet);     \
-        decision(&actions_);                    \
-        fleet_unlock((r)->w->gateway->fleet);   \
-        done_step((r), &actions_);              \
+#define STEP(r, decision)                     \
+    do {                                      \
+        struct call_actions actions_;         \
+        fleet_lock((r)->w->gateway->fleet);   \
+        decision(&actions_);                  \
+        fleet_unlock((r)->w->gateway->fleet); \
+        done_step((r), &actions_);            \
     } while (0)
 
 void relay_attempt_output(struct relay *r, struct run *run)
 {
-    meter_observe(r->w->meter, METER_TTFT, (double)(run->output_us - run->started_us) / 1e6, LABELS(RUN_LABELS(run)));
+    meter_observe(r->w->meter, METER_TTFT, (double)(run->output_us - run->started_us) / 1e6,
+                  LABELS(RUN_LABELS(run)));
     meter_observe(r->w->meter, METER_OTEL_TTFT, (double)(run->output_us - run->started_us) / 1e6,
                   LABELS(r->what.operation, run->provider->preset->otel_name, run->target->model));
 #define DECIDE(a) call_output(&r->call, run->n, relay_now_ms(r), (a))
@@ -66,7 +67,8 @@ static void measure_complete(struct relay *r, struct run *run)
     meter_observe(m, METER_DURATION, took, LABELS(RUN_LABELS(run)));
     meter_observe(m, METER_OTEL_DURATION, took, LABELS(op, otel, model, ""));
     static const char *const kinds[] = {"input", "output", "cache_read", "cache_write", "reasoning"};
-    const int64_t counts[] = {r->usage.input_total, r->usage.output_total, r->usage.cache_read, r->usage.cache_write, r->usage.reasoning};
+    const int64_t counts[] = {r->usage.input_total, r->usage.output_total, r->usage.cache_read,
+                              r->usage.cache_write, r->usage.reasoning};
     for (int i = 0; i < 5; i++) {
         if (counts[i] < 0)
             continue;
@@ -78,7 +80,8 @@ static void measure_complete(struct relay *r, struct run *run)
     if (r->usage.output_total > 1 && run->mode == RUN_STREAM && flowed > 0) {
         double rate = (double)r->usage.output_total / flowed;
         meter_observe(m, METER_TOKEN_RATE, rate, LABELS(RUN_LABELS(run)));
-        meter_observe(m, METER_OTEL_PER_TOKEN, flowed / (double)(r->usage.output_total - 1), LABELS(op, otel, model));
+        meter_observe(m, METER_OTEL_PER_TOKEN, flowed / (double)(r->usage.output_total - 1),
+                      LABELS(op, otel, model));
         fleet_lock(r->w->gateway->fleet);
         target_rate(run->target, rate);
         fleet_unlock(r->w->gateway->fleet);
@@ -144,7 +147,7 @@ static void on_drain(void *ctx)
     if (!r->paused || !run)
         return;
     r->paused = false;
-    relay_attempt_moved(r, run);   /* the silence was the client's */
+    relay_attempt_moved(r, run); /* the silence was the client's */
     if (run->exchange)
         exchange_resume(run->exchange);
     relay_rearm(r);
@@ -208,8 +211,10 @@ static void count_start(struct relay *r, const struct call_action *a)
         meter_add(r->w->meter, METER_RETRIES, 1,
                   LABELS(t->provider, t->model, r->told ? failure_row(r->told->verdict.failure)->name : "none"));
     else if (a->attempt > 0 && !a->hedge && r->told) {
-        const struct target *from = route_used(r->route)->targets[r->call.attempts[r->told->attempt].target].target;
-        meter_add(r->w->meter, METER_FAILOVERS, 1, LABELS(from->name, t->name, failure_row(r->told->verdict.failure)->name));
+        const struct target *from =
+            route_used(r->route)->targets[r->call.attempts[r->told->attempt].target].target;
+        meter_add(r->w->meter, METER_FAILOVERS, 1,
+                  LABELS(from->name, t->name, failure_row(r->told->verdict.failure)->name));
     }
 }
 
@@ -283,7 +288,8 @@ static void relay_free(struct relay *r)
     for (int i = 0; i < CALL_RUNNING_MAX; i++)
         if (r->runs[i])
             run_cancel(r->runs[i]);
-    LIST_EACH(node, &r->dead) {
+    LIST_EACH(node, &r->dead)
+    {
         list_remove(node);
         run_free(LIST_OF(node, struct run, node));
     }
@@ -300,13 +306,14 @@ static void relay_free(struct relay *r)
 static void on_reap(void *ctx)
 {
     struct relay *r = ctx;
-    LIST_EACH(node, &r->dead) {
+    LIST_EACH(node, &r->dead)
+    {
         list_remove(node);
         run_free(LIST_OF(node, struct run, node));
     }
     if (r->call.state != CALL_OVER)
         return;
-    if (r->rq) {                    /* the call ended without a reply having been made: out of memory */
+    if (r->rq) { /* the call ended without a reply having been made: out of memory */
         struct request *rq = r->rq;
         r->rq = NULL;
         reply_abort(rq);
@@ -319,7 +326,8 @@ static void on_reap(void *ctx)
 /* ---- the beginning --------------------------------------------------------------------------------- */
 
 /* A wish in a request header: a duration setting of this name. False: it is not one, and the client was told. */
-static bool wish(struct request *rq, const struct codec *codec, const char *header, const char *setting, uint64_t *ret)
+static bool wish(struct request *rq, const struct codec *codec, const char *header, const char *setting,
+                 uint64_t *ret)
 {
     struct span text = request_header(rq, header);
     if (!text.p)
@@ -343,7 +351,9 @@ static bool read_wishes(struct request *rq, const struct codec *codec, struct ca
     for (unsigned i = 0; i < 2; i++)
         if (request_header(rq, later[i]).p) {
             char message[160];
-            snprintf(message, sizeof(message), "header %s asks for something that this version of perdure does not do; leave it out", later[i]);
+            snprintf(message, sizeof(message),
+                     "header %s asks for something that this version of perdure does not do; leave it out",
+                     later[i]);
             relay_refuse(rq, codec, 400, "unsupported_wish", message, 0);
             return false;
         }
@@ -360,8 +370,8 @@ static bool read_wishes(struct request *rq, const struct codec *codec, struct ca
  * may go anywhere: many conversations begin alike. */
 static void find_session(const struct relay *r, struct call_want *want)
 {
-    static const char *const headers[] = {"x-perdure-session", "x-session-id", "x-session-affinity", "session_id", "session-id",
-                                          "x-claude-code-session-id"};
+    static const char *const headers[] = {"x-perdure-session", "x-session-id", "x-session-affinity",
+                                          "session_id",        "session-id",   "x-claude-code-session-id"};
     uint64_t seed = r->what.key ? hash_bytes(span_str(r->what.key->name), 1) : 1;
     for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); i++) {
         struct span s = request_header(r->rq, headers[i]);
@@ -395,7 +405,8 @@ static bool find_route(struct relay *r, struct request *rq)
     pd_err e = routing_resolve(r->routing, r->w, model, &r->route);
     if (e == PD_NOTFOUND) {
         snprintf(message, sizeof(message),
-                 "no route, provider/model or listed model is called \"%.*s\"; GET /v1/models tells what can be asked for",
+                 "no route, provider/model or listed model is called \"%.*s\"; GET /v1/models tells what can be "
+                 "asked for",
                  SPAN_FMT(span_upto(model, 120)));
         relay_refuse(rq, r->what.codec, 404, "model_not_found", message, 0);
     } else if (e) {
@@ -476,7 +487,8 @@ void relay_start(struct worker *w, struct request *rq, const struct relay_reques
     want.prompt_bytes = r->facts.body.n;
     request_set_handler(rq, &handler, r);
     meter_shift(w->meter, METER_CALLS_RUNNING, 1, NO_LABELS);
-    LOG(&r->scope, LOG_DEBUG, "call.begin", "route=%s stream=%d bytes=%zu", route_label(r->route), want.streamed, want.prompt_bytes);
+    LOG(&r->scope, LOG_DEBUG, "call.begin", "route=%s stream=%d bytes=%zu", route_label(r->route), want.streamed,
+        want.prompt_bytes);
 #define DECIDE(a) call_begin(&r->call, w->gateway->fleet, &want, relay_now_ms(r), (a))
     STEP(r, DECIDE);
 #undef DECIDE

@@ -13,16 +13,17 @@
 
 struct relay_request {
     const struct codec *codec;
-    const char *operation;          /* gen_ai.operation.name: "chat", "embeddings" */
-    bool wrapper;                   /* POST /api/llm: {provider, response} */
-    const struct conf_key *key;     /* the client's; NULL: none is configured */
+    const char *operation;      /* gen_ai.operation.name: "chat", "embeddings" */
+    bool wrapper;               /* POST /api/llm: {provider, response} */
+    const struct conf_key *key; /* the client's; NULL: none is configured */
 };
 
 /* Answers in the shape of the dialect if the request is not fit; never fails otherwise. The request's reply is the relay's from here on. */
 void relay_start(struct worker *w, struct request *rq, const struct relay_request *what);
 
 /* An error in OpenAI's shape, for whoever answers before a relay exists. `retry_after_ms` 0: no Retry-After. */
-void relay_refuse(struct request *rq, const struct codec *codec, int status, const char *code, const char *message, uint64_t retry_after_ms);
+void relay_refuse(struct request *rq, const struct codec *codec, int status, const char *code, const char *message,
+                  uint64_t retry_after_ms);
 
 /* Calls now running on this worker. */
 unsigned relay_running(const struct worker *w);

@@ -8,38 +8,39 @@
 
 /* How the bytes of an upstream answer are read. */
 enum run_mode {
-    RUN_WAITING,     /* no head yet */
-    RUN_SNIFFING,    /* a head that does not say what the body is: its first bytes will */
-    RUN_STREAM,      /* events */
-    RUN_WHOLE,       /* one JSON document */
-    RUN_REFUSED,     /* an error status: the body says why */
+    RUN_WAITING,  /* no head yet */
+    RUN_SNIFFING, /* a head that does not say what the body is: its first bytes will */
+    RUN_STREAM,   /* events */
+    RUN_WHOLE,    /* one JSON document */
+    RUN_REFUSED,  /* an error status: the body says why */
 };
 
 enum {
-    RUN_HELD_MAX = 256 * 1024,           /* of events before the first output */
-    RUN_EARLY_MAX = 16 * 1024,           /* kept of a stream without output yet: it may turn out to be an error page */
-    RUN_DONE_GRACE_MS = 250,             /* from the terminator to the end of the body, in which an error may still follow */
-    COLLECT_MAX = 64 << 20,              /* an answer that is collected */
+    RUN_HELD_MAX = 256 * 1024, /* of events before the first output */
+    RUN_EARLY_MAX = 16 * 1024, /* kept of a stream without output yet: it may turn out to be an error page */
+    RUN_DONE_GRACE_MS = 250,   /* from the terminator to the end of the body, in which an error may still follow */
+    COLLECT_MAX = 64 << 20,    /* an answer that is collected */
 };
 
 /* One attempt under way: an exchange and who reads it. */
 struct run {
     struct relay *relay;
-    struct list node;                    /* in relay->dead once it is over */
-    int n;                               /* the attempt's number in the call */
-    struct exchange *exchange;           /* NULL when it is over */
+    struct list node;          /* in relay->dead once it is over */
+    int n;                     /* the attempt's number in the call */
+    struct exchange *exchange; /* NULL when it is over */
     struct target *target;
     const struct conf_provider *provider;
     enum run_mode mode;
     int status;
-    bool over;                           /* no events for it any more */
+    bool over; /* no events for it any more */
     bool asked_stream, content_type_sse;
-    bool produced;                       /* the call knows of output */
-    struct answer *answer;               /* RUN_STREAM */
-    struct collector *collector;         /* RUN_STREAM for a client that does not stream */
-    struct buf body;                     /* RUN_WHOLE, RUN_REFUSED, RUN_SNIFFING; RUN_STREAM: its beginning */
-    struct buf held;                     /* events for the client that wait for the first output */
-    const struct http1_head *head;             /* RUN_REFUSED: the head, which belongs to its body; from the call's arena, NULL when out of memory */
+    bool produced;               /* the call knows of output */
+    struct answer *answer;       /* RUN_STREAM */
+    struct collector *collector; /* RUN_STREAM for a client that does not stream */
+    struct buf body;             /* RUN_WHOLE, RUN_REFUSED, RUN_SNIFFING; RUN_STREAM: its beginning */
+    struct buf held;             /* events for the client that wait for the first output */
+    const struct http1_head *
+        head; /* RUN_REFUSED: the head, which belongs to its body; from the call's arena, NULL when out of memory */
     uint64_t started_us, head_us, output_us;
     char request_id[64];
 };
@@ -49,14 +50,14 @@ struct told {
     struct told *next;
     int attempt;
     struct verdict verdict;
-    struct span body;                    /* the provider's error body, if it is in the client's dialect; p NULL otherwise */
+    struct span body; /* the provider's error body, if it is in the client's dialect; p NULL otherwise */
     char request_id[64];
 };
 
 struct relay {
-    struct list node;                    /* gateway->calls */
+    struct list node; /* gateway->calls */
     struct worker *w;
-    struct request *rq;                  /* NULL when replied, or gone */
+    struct request *rq; /* NULL when replied, or gone */
     struct routing *routing;
     struct route_use *route;
     struct relay_request what;
@@ -65,19 +66,19 @@ struct relay {
     struct call call;
     struct timer timer;
     struct later reaper;
-    struct list dead;                    /* runs that are over, freed at the end of the turn */
+    struct list dead; /* runs that are over, freed at the end of the turn */
     struct run *runs[CALL_RUNNING_MAX];
-    struct told *told;                   /* newest first */
-    char *ids[CALL_ATTEMPTS_MAX];        /* providers' request ids, from the arena */
+    struct told *told;            /* newest first */
+    char *ids[CALL_ATTEMPTS_MAX]; /* providers' request ids, from the arena */
     struct log_scope scope;
     char id[24];
     uint64_t began_wall_ms, read_us, began_us;
-    uint64_t overhead_us;                /* our own time so far */
+    uint64_t overhead_us; /* our own time so far */
     uint64_t output_bytes;
     struct msg_usage usage;
-    uint64_t done_at_ms;                 /* the terminator was read at; 0: not yet */
-    bool shown;                          /* the reply has begun */
-    bool paused;                         /* the client is slower than the provider */
+    uint64_t done_at_ms; /* the terminator was read at; 0: not yet */
+    bool shown;          /* the reply has begun */
+    bool paused;         /* the client is slower than the provider */
 };
 
 /* ---- relay.c: events for the call, actions from it ---- */

@@ -6,6 +6,7 @@
 #include "relay/relay.h"
 
 /* The caller holds the fleet's lock. The record lives until the callback returns; `state` is the call's state. */
-void relay_each_running(struct gateway *g, uint64_t now_ms, void (*each)(void *ctx, const struct call_record *r, const char *state), void *ctx);
+void relay_each_running(struct gateway *g, uint64_t now_ms,
+                        void (*each)(void *ctx, const struct call_record *r, const char *state), void *ctx);
 
 #endif

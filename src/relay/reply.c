@@ -204,29 +204,33 @@ static pd_err put_attempts(struct relay *r, struct buf *out)
         if (!e)
             e = json_put_str(out, span_str(t->model));
         if (!e)
-            e = buf_printf(out, ",\"class\":\"%s\",\"status\":%d,\"ms\":%llu,\"request_id\":", failure_row((enum failure)a->failure)->name,
-                           told ? told->verdict.status : a->status, (unsigned long long)(a->ended_ms ? a->ended_ms - a->started_ms : 0));
+            e = buf_printf(out, ",\"class\":\"%s\",\"status\":%d,\"ms\":%llu,\"request_id\":",
+                           failure_row((enum failure)a->failure)->name, told ? told->verdict.status : a->status,
+                           (unsigned long long)(a->ended_ms ? a->ended_ms - a->started_ms : 0));
         if (!e)
-            e = told && told->verdict.request_id[0] ? json_put_str(out, span_str(told->verdict.request_id)) : buf_puts(out, "null");
+            e = told && told->verdict.request_id[0] ? json_put_str(out, span_str(told->verdict.request_id))
+                                                    : buf_puts(out, "null");
         if (!e)
             e = buf_puts(out, "}");
     }
     return e ? e : buf_puts(out, "]");
 }
 
-static void fill_error(enum failure f, const struct told *t, struct client_error *ce, char *message, size_t message_bytes)
+static void fill_error(enum failure f, const struct told *t, struct client_error *ce, char *message,
+                       size_t message_bytes)
 {
     const struct failure_row *row = failure_row(f);
     bool own_words = t && t->verdict.message[0];
     ce->code = row->client_code;
     ce->type = row->client_status == 0 && t && t->verdict.type[0] ? t->verdict.type
-               : row->client_status == 0                        ? "invalid_request_error"
-               : row->client_status == 429                      ? "rate_limit_error"
-                                                                : "api_error";
+               : row->client_status == 0                          ? "invalid_request_error"
+               : row->client_status == 429                        ? "rate_limit_error"
+                                                                  : "api_error";
     if (row->client_status == 0 && t && t->verdict.code[0])
         ce->code = t->verdict.code;
     if (own_words)
-        snprintf(message, message_bytes, row->client_status == 0 ? "%.0s%s" : "%s: %s", row->what, t->verdict.message);
+        snprintf(message, message_bytes, row->client_status == 0 ? "%.0s%s" : "%s: %s", row->what,
+                 t->verdict.message);
     else
         snprintf(message, message_bytes, "%s", row->what);
     ce->message = span_str(message);
@@ -245,7 +249,8 @@ void reply_fail(struct relay *r, int attempt, enum failure f, uint64_t retry_aft
     if (!r->rq)
         return;
     const struct told *t = told_of(r, attempt);
-    const struct target *target = attempt >= 0 ? route_used(r->route)->targets[r->call.attempts[attempt].target].target : NULL;
+    const struct target *target =
+        attempt >= 0 ? route_used(r->route)->targets[r->call.attempts[attempt].target].target : NULL;
     PD_CLEANUP(done_bufp) struct buf body = {0};
     PD_CLEANUP(done_bufp) struct buf attempts = {0};
     char message[400];
@@ -267,12 +272,14 @@ void reply_fail(struct relay *r, int attempt, enum failure f, uint64_t retry_aft
     }
     put(&h, "Content-Type", "application/json");
     if (retry_after_ms) {
-        snprintf(h.retry_after, sizeof(h.retry_after), "%llu", (unsigned long long)((retry_after_ms + 999) / 1000));
+        snprintf(h.retry_after, sizeof(h.retry_after), "%llu",
+                 (unsigned long long)((retry_after_ms + 999) / 1000));
         put(&h, "Retry-After", h.retry_after);
     }
     struct span bytes = theirs ? t->body : buf_span(&body);
     if (e)
-        bytes = SPAN_LIT("{\"error\":{\"message\":\"perdure is out of memory; try again\",\"type\":\"api_error\",\"param\":null,"
+        bytes = SPAN_LIT("{\"error\":{\"message\":\"perdure is out of memory; try "
+                         "again\",\"type\":\"api_error\",\"param\":null,"
                          "\"code\":\"out_of_memory\"}}");
     struct request *rq = r->rq;
     r->rq = NULL;
@@ -286,8 +293,10 @@ void reply_break(struct relay *r, enum failure f, const char *why)
     PD_CLEANUP(done_bufp) struct buf event = {0};
     PD_CLEANUP(done_bufp) struct buf attempts = {0};
     char message[400];
-    snprintf(message, sizeof(message), "the answer broke off after output had been sent: %s%s%s", failure_row(f)->what, *why ? ": " : "", why);
-    struct client_error ce = {.type = "api_error", .code = failure_row(f)->client_code, .message = span_str(message)};
+    snprintf(message, sizeof(message), "the answer broke off after output had been sent: %s%s%s",
+             failure_row(f)->what, *why ? ": " : "", why);
+    struct client_error ce = {
+        .type = "api_error", .code = failure_row(f)->client_code, .message = span_str(message)};
     pd_err e = put_attempts(r, &attempts);
     ce.attempts_json = buf_span(&attempts);
     if (!e)
@@ -297,20 +306,23 @@ void reply_break(struct relay *r, enum failure f, const char *why)
         reply_flush(r->rq);
     struct request *rq = r->rq;
     r->rq = NULL;
-    reply_abort(rq);               /* not even without the error event does it look like an end */
+    reply_abort(rq); /* not even without the error event does it look like an end */
 }
 
-void relay_refuse(struct request *rq, const struct codec *codec, int status, const char *code, const char *message, uint64_t retry_after_ms)
+void relay_refuse(struct request *rq, const struct codec *codec, int status, const char *code, const char *message,
+                  uint64_t retry_after_ms)
 {
     PD_CLEANUP(done_bufp) struct buf body = {0};
-    struct client_error ce = {.type = status >= 500 ? "api_error" : "invalid_request_error", .code = code, .message = span_str(message)};
+    struct client_error ce = {
+        .type = status >= 500 ? "api_error" : "invalid_request_error", .code = code, .message = span_str(message)};
     pd_err e = codec_put_error(codec, &ce, &body);
     char seconds[24];
     snprintf(seconds, sizeof(seconds), "%llu", (unsigned long long)((retry_after_ms + 999) / 1000));
     const struct header h[] = {{SPAN_LIT("Content-Type"), SPAN_LIT("application/json")},
                                {SPAN_LIT("Retry-After"), span_str(seconds)}};
     reply_simple(rq, status, h, retry_after_ms ? 2 : 1,
-                 e ? SPAN_LIT("{\"error\":{\"message\":\"perdure is out of memory; try again\",\"type\":\"api_error\",\"param\":null,"
+                 e ? SPAN_LIT("{\"error\":{\"message\":\"perdure is out of memory; try "
+                              "again\",\"type\":\"api_error\",\"param\":null,"
                               "\"code\":\"out_of_memory\"}}")
                    : buf_span(&body));
 }

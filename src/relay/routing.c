@@ -7,8 +7,8 @@ enum { MADE_ROUTES_MAX = 256 };
 
 struct route_use {
     struct list node;
-    unsigned refs;                /* calls, plus one while the snapshot keeps it */
-    uint64_t generation;          /* of the catalog it was made from; 0: from the config */
+    unsigned refs;       /* calls, plus one while the snapshot keeps it */
+    uint64_t generation; /* of the catalog it was made from; 0: from the config */
     char *name;
     struct route route;
 };
@@ -17,9 +17,9 @@ struct routing {
     unsigned refs;
     struct conf_ref *ref;
     const struct conf *conf;
-    struct origin **origins;      /* one for each provider */
-    struct route_use **routes;    /* one for each route of the config */
-    struct list made;             /* struct route_use, newest last */
+    struct origin **origins;   /* one for each provider */
+    struct route_use **routes; /* one for each route of the config */
+    struct list made;          /* struct route_use, newest last */
     unsigned made_count;
 };
 
@@ -71,7 +71,7 @@ static pd_err add_target(struct worker *w, struct route_use *u, const struct con
 {
     struct route *route = &u->route;
     if (route->count == ROUTE_TARGETS_MAX)
-        return PD_OK;             /* more ways than any call could try */
+        return PD_OK; /* more ways than any call could try */
     struct route_target *rt = &route->targets[route->count];
     pd_err e = fleet_target(w->gateway->fleet, p->name, model, settings, &rt->target);
     if (e)
@@ -82,7 +82,8 @@ static pd_err add_target(struct worker *w, struct route_use *u, const struct con
     return PD_OK;
 }
 
-static pd_err configured_route(struct worker *w, const struct conf *c, const struct conf_route *from, struct route_use **ret)
+static pd_err configured_route(struct worker *w, const struct conf *c, const struct conf_route *from,
+                               struct route_use **ret)
 {
     PD_CLEANUP(drop_usep) struct route_use *u = use_new(span_str(from->name));
     if (!u)
@@ -110,7 +111,8 @@ static struct routing *routing_free(struct routing *r)
         origin_unref(r->origins[i]);
     for (unsigned i = 0; r->routes && i < r->conf->routes_count; i++)
         route_release(r->routes[i]);
-    LIST_EACH(node, &r->made) {
+    LIST_EACH(node, &r->made)
+    {
         list_remove(node);
         route_release(LIST_OF(node, struct route_use, node));
     }
@@ -154,7 +156,8 @@ pd_err routing_new(struct worker *w, struct conf_ref *conf, struct routing **ret
         return PD_NOMEM;
     for (unsigned i = 0; i < c->providers_count; i++) {
         const struct conf_provider *p = &c->providers[i];
-        struct origin_config oc = {.base_url = p->base_url, .proxy = p->proxy, .ca_file = p->ca_file, .tls_insecure = p->tls_insecure};
+        struct origin_config oc = {
+            .base_url = p->base_url, .proxy = p->proxy, .ca_file = p->ca_file, .tls_insecure = p->tls_insecure};
         pd_err e = client_origin(w->client, &oc, &r->origins[i]);
         if (e) {
             *ret_why = e == PD_TLS ? "a provider's ca_file cannot be read as PEM certificates"
@@ -278,13 +281,14 @@ static pd_err any_model(struct worker *w, const struct conf *c, struct route_use
 
 static struct route_use *find_made(struct routing *r, struct span name, uint64_t generation)
 {
-    LIST_EACH(node, &r->made) {
+    LIST_EACH(node, &r->made)
+    {
         struct route_use *u = LIST_OF(node, struct route_use, node);
         if (!span_is(name, u->name))
             continue;
         if (u->generation == generation)
             return u;
-        list_remove(node);        /* made from lists that have changed since */
+        list_remove(node); /* made from lists that have changed since */
         r->made_count--;
         route_release(u);
         return NULL;

@@ -12,7 +12,7 @@ struct routing;
 /* Origins come from the worker's client. *ret_why is a sentence on failure. */
 pd_err routing_new(struct worker *w, struct conf_ref *conf, struct routing **ret, const char **ret_why) PD_CHECKED;
 struct routing *routing_ref(struct routing *r);
-struct routing *routing_unref(struct routing *r);     /* NULL is fine; returns NULL */
+struct routing *routing_unref(struct routing *r); /* NULL is fine; returns NULL */
 const struct conf *routing_conf(const struct routing *r);
 
 /* A route in use by a call: it stays until route_release(). */
@@ -31,6 +31,7 @@ enum { MODEL_NAME_MAX = 300 };
 const struct conf_provider *routing_provider(const struct routing *r, const struct target *t);
 struct origin *routing_origin(const struct routing *r, const struct conf_provider *p);
 /* The path of base_url with `below` added, and the preset's query: "/v1/chat/completions?api-version=x". Bytes from the arena. */
-pd_err routing_path(const struct conf_provider *p, const char *below, struct arena *a, struct span *ret) PD_CHECKED;
+pd_err routing_path(const struct conf_provider *p, const char *below, struct arena *a,
+                    struct span *ret) PD_CHECKED;
 
 #endif

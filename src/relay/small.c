@@ -94,17 +94,23 @@ static pd_err begin(struct small *s, const struct conf_provider *p, const char *
         char *value = arena_printf(&s->arena, "%s%s", bearer ? "Bearer " : "", p->key);
         if (!value)
             return PD_NOMEM;
-        fields[n++] = (struct http1_field){bearer ? SPAN_LIT("Authorization") : SPAN_LIT("api-key"), span_str(value)};
+        fields[n++] =
+            (struct http1_field){bearer ? SPAN_LIT("Authorization") : SPAN_LIT("api-key"), span_str(value)};
     }
     for (unsigned i = 0; i < p->headers_count && i < 32; i++)
         fields[n++] = (struct http1_field){span_str(p->headers[i].name), span_str(p->headers[i].value)};
-    struct exchange_request rq = {.method = body.p ? "POST" : "GET", .path = path, .fields = fields, .fields_count = n, .body = &s->sent,
+    struct exchange_request rq = {.method = body.p ? "POST" : "GET",
+                                  .path = path,
+                                  .fields = fields,
+                                  .fields_count = n,
+                                  .body = &s->sent,
                                   .body_count = body.p ? 1 : 0};
     return exchange_start(s->w->client, routing_origin(s->routing, p), &rq, &handler, s, &s->exchange);
 }
 
-pd_err small_start(struct worker *w, struct routing *routing, const struct conf_provider *p, const char *below, struct span body,
-                   size_t answer_max, uint64_t timeout_ms, small_fn *fn, void *ctx, struct small **ret)
+pd_err small_start(struct worker *w, struct routing *routing, const struct conf_provider *p, const char *below,
+                   struct span body, size_t answer_max, uint64_t timeout_ms, small_fn *fn, void *ctx,
+                   struct small **ret)
 {
     struct small *s = mem_zalloc(sizeof(*s));
     if (!s)

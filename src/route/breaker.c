@@ -3,7 +3,7 @@
 #include <assert.h>
 #include <string.h>
 
-enum { BREAKER_UNIT_SHIFT = 4 };   /* 16 ms: 32 bits last for two years, and differences survive the wrap */
+enum { BREAKER_UNIT_SHIFT = 4 }; /* 16 ms: 32 bits last for two years, and differences survive the wrap */
 
 const char *breaker_state_name(enum breaker_state s)
 {
@@ -67,7 +67,7 @@ void breaker_tick(struct breaker *b, const struct breaker_rules *r, uint64_t now
     if (b->state == BREAKER_OPEN && now >= b->open_until_ms)
         enter(b, r, r->probes ? BREAKER_PROBING : BREAKER_TRIAL, now);
     else if (b->state == BREAKER_PROBING && !r->probes)
-        enter(b, r, BREAKER_TRIAL, now);   /* a reload switched probes off: nobody would ever decide */
+        enter(b, r, BREAKER_TRIAL, now); /* a reload switched probes off: nobody would ever decide */
 }
 
 bool breaker_allows(const struct breaker *b)
@@ -96,7 +96,8 @@ uint32_t breaker_start(struct breaker *b)
 /* A place of an earlier round was given back when that round ended. */
 static bool of_this_round(const struct breaker *b, uint32_t trial)
 {
-    return b->state == BREAKER_TRIAL && trial != TRIAL_NONE && (trial | TRIAL_SHOWN) == (b->trial_round << 1 | TRIAL_SHOWN);
+    return b->state == BREAKER_TRIAL && trial != TRIAL_NONE &&
+           (trial | TRIAL_SHOWN) == (b->trial_round << 1 | TRIAL_SHOWN);
 }
 
 void breaker_output(struct breaker *b, uint32_t *trial)
@@ -107,7 +108,8 @@ void breaker_output(struct breaker *b, uint32_t *trial)
     *trial |= TRIAL_SHOWN;
 }
 
-static void trial_result(struct breaker *b, const struct breaker_rules *r, enum breaker_result res, uint32_t trial, uint64_t now)
+static void trial_result(struct breaker *b, const struct breaker_rules *r, enum breaker_result res, uint32_t trial,
+                         uint64_t now)
 {
     if (!(trial & TRIAL_SHOWN))
         b->trials_out--;
@@ -152,13 +154,15 @@ static void closed_result(struct breaker *b, const struct breaker_rules *r, enum
     if (res != BREAKER_FAILED && res != BREAKER_TIMED_OUT)
         return;
     bool open = over(b->failed_at, &b->failed_count, &b->failed_next, r->failures, r->window_ms, now);
-    if (res == BREAKER_TIMED_OUT && over(b->timed_out_at, &b->timed_out_count, &b->timed_out_next, r->timeouts, r->window_ms, now))
+    if (res == BREAKER_TIMED_OUT &&
+        over(b->timed_out_at, &b->timed_out_count, &b->timed_out_next, r->timeouts, r->window_ms, now))
         open = true;
     if (open)
         enter(b, r, BREAKER_OPEN, now);
 }
 
-void breaker_result(struct breaker *b, const struct breaker_rules *r, enum breaker_result res, uint32_t trial, uint64_t now)
+void breaker_result(struct breaker *b, const struct breaker_rules *r, enum breaker_result res, uint32_t trial,
+                    uint64_t now)
 {
     if (of_this_round(b, trial))
         trial_result(b, r, res, trial, now);

@@ -12,10 +12,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define BREAKER_STATES(X)                                       \
-    X(BREAKER_CLOSED, "closed", "traffic flows")                \
-    X(BREAKER_OPEN, "open", "no traffic until the hold ends")   \
-    X(BREAKER_PROBING, "probing", "one small request decides")  \
+#define BREAKER_STATES(X)                                      \
+    X(BREAKER_CLOSED, "closed", "traffic flows")               \
+    X(BREAKER_OPEN, "open", "no traffic until the hold ends")  \
+    X(BREAKER_PROBING, "probing", "one small request decides") \
     X(BREAKER_TRIAL, "trial", "a few real calls decide")
 
 enum breaker_state {
@@ -27,29 +27,36 @@ enum breaker_state {
 const char *breaker_state_name(enum breaker_state s);
 
 struct breaker_rules {
-    unsigned failures, timeouts;      /* within the window; 0: this rule never opens */
+    unsigned failures, timeouts; /* within the window; 0: this rule never opens */
     uint64_t window_ms, hold_ms, hold_max_ms;
     unsigned trials;
-    bool probes;                      /* a probe must pass before trials */
+    bool probes; /* a probe must pass before trials */
 };
 
-enum { BREAKER_REMEMBERED = 64 };     /* rules ask for at most 1000: a higher count than this is met by the window's rate */
+enum {
+    BREAKER_REMEMBERED = 64
+}; /* rules ask for at most 1000: a higher count than this is met by the window's rate */
 
 struct breaker {
     enum breaker_state state;
     uint64_t since_ms, open_until_ms;
-    uint64_t hold_ms;                 /* the next hold; 0: the rules' first */
-    uint32_t failed_at[BREAKER_REMEMBERED], timed_out_at[BREAKER_REMEMBERED];   /* rings, in units of 16 ms */
+    uint64_t hold_ms; /* the next hold; 0: the rules' first */
+    uint32_t failed_at[BREAKER_REMEMBERED], timed_out_at[BREAKER_REMEMBERED]; /* rings, in units of 16 ms */
     uint16_t failed_count, failed_next, timed_out_count, timed_out_next;
     unsigned trials_left, trials_out; /* still to pass; now running and still without output */
-    uint32_t trial_round;             /* grows each time TRIAL is entered: a place of an earlier round counts no more */
+    uint32_t trial_round; /* grows each time TRIAL is entered: a place of an earlier round counts no more */
     uint64_t opened_total;
 };
 
-enum breaker_result { BREAKER_OK, BREAKER_FAILED, BREAKER_TIMED_OUT, BREAKER_NEUTRAL /* cancelled, or the request's own fault */ };
+enum breaker_result {
+    BREAKER_OK,
+    BREAKER_FAILED,
+    BREAKER_TIMED_OUT,
+    BREAKER_NEUTRAL /* cancelled, or the request's own fault */
+};
 
 /* A call's trial place: the round it was taken in and whether output has shown that it is no burden. */
-enum { TRIAL_NONE = 0, TRIAL_SHOWN = 1 };   /* the lowest bit; the round stands above it */
+enum { TRIAL_NONE = 0, TRIAL_SHOWN = 1 }; /* the lowest bit; the round stands above it */
 
 void breaker_init(struct breaker *b);
 /* Time passes: an OPEN breaker whose hold is over moves on. Call before asking. */
@@ -63,7 +70,8 @@ uint32_t breaker_start(struct breaker *b);
 void breaker_output(struct breaker *b, uint32_t *trial);
 /* How a call ended. OPEN and PROBING take no results, TRIAL only those of its own round: a call that began before the breaker opened
  * neither opens it again nor closes it. A success while CLOSED does not clear the window: the rule is about failures in a time. */
-void breaker_result(struct breaker *b, const struct breaker_rules *r, enum breaker_result res, uint32_t trial, uint64_t now);
+void breaker_result(struct breaker *b, const struct breaker_rules *r, enum breaker_result res, uint32_t trial,
+                    uint64_t now);
 bool breaker_wants_probe(const struct breaker *b);
 /* Ignored unless PROBING. */
 void breaker_probe_result(struct breaker *b, const struct breaker_rules *r, bool passed, uint64_t now);

@@ -120,7 +120,8 @@ static pd_err room_for_one(struct fleet *f)
     return PD_OK;
 }
 
-pd_err fleet_target(struct fleet *f, const char *provider, const char *model, const struct settings *s, struct target **ret)
+pd_err fleet_target(struct fleet *f, const char *provider, const char *model, const struct settings *s,
+                    struct target **ret)
 {
     struct target_node **bucket = bucket_of(f, provider, model);
     for (struct target_node *n = *bucket; n; n = n->next) {

@@ -20,23 +20,23 @@ enum { FLEET_TARGETS_MAX = 4096, ROUTE_TARGETS_MAX = 32, FLEET_SESSIONS_MAX = 65
 
 /* ---- a target ---- */
 struct target {
-    const char *name;                /* "provider/model" */
+    const char *name; /* "provider/model" */
     const char *provider, *model;
-    unsigned id;                     /* index in the fleet, stable */
+    unsigned id; /* index in the fleet, stable */
     struct fleet *fleet;
     struct breaker breaker;
     struct breaker_rules breaker_rules;
-    uint64_t rest_until_ms;          /* BLAME_LIMIT: busy until */
-    unsigned rest_steps;             /* rests in a row without a Retry-After: each doubles the next */
-    bool rest_for_place;             /* the limit was on concurrency, no time was told: an attempt's end ends the rest */
-    uint64_t park_until_ms;          /* BLAME_PARK: out of use until, then a probe */
-    enum failure parked_for;         /* FAILURE_NONE: not parked */
-    unsigned park_steps;             /* parked again and again: each doubles the next */
+    uint64_t rest_until_ms;  /* BLAME_LIMIT: busy until */
+    unsigned rest_steps;     /* rests in a row without a Retry-After: each doubles the next */
+    bool rest_for_place;     /* the limit was on concurrency, no time was told: an attempt's end ends the rest */
+    uint64_t park_until_ms;  /* BLAME_PARK: out of use until, then a probe */
+    enum failure parked_for; /* FAILURE_NONE: not parked */
+    unsigned park_steps;     /* parked again and again: each doubles the next */
     struct ewma ttft_ms, tokens_per_second;
     struct quantile ttft;
-    unsigned running;                /* attempts now on it */
-    bool probing;                    /* a probe is under way */
-    uint64_t probe_at_ms;            /* not before */
+    unsigned running;     /* attempts now on it */
+    bool probing;         /* a probe is under way */
+    uint64_t probe_at_ms; /* not before */
     uint64_t probe_every_ms;
     uint64_t ok_total, failed_total, last_ok_ms, last_failed_ms;
     enum failure last_failure;
@@ -46,8 +46,8 @@ struct target {
 /* ---- a route: plain values, made by whoever has the config; must outlive the calls that use it ---- */
 struct route_target {
     struct target *target;
-    uint64_t weight;                 /* 0: only when the others are down */
-    struct settings settings;        /* nearest-wins overlay for this route and this provider */
+    uint64_t weight;          /* 0: only when the others are down */
+    struct settings settings; /* nearest-wins overlay for this route and this provider */
 };
 struct route {
     const char *name;
@@ -60,7 +60,7 @@ struct route {
 /* ---- budgets: a share of calls over the last minutes, above a floor ---- */
 struct budget {
     double tokens;
-    uint64_t filled_ms;              /* when the floor was last looked after */
+    uint64_t filled_ms; /* when the floor was last looked after */
 };
 /* Tokens at the start and what can be saved up. Below the floor one token comes back in each refill time, so that a gateway with few calls
  * is not left without retries for good. */
@@ -72,7 +72,8 @@ struct fleet *fleet_free(struct fleet *f);
 void fleet_lock(struct fleet *f);
 void fleet_unlock(struct fleet *f);
 /* The target of this name, made when new. Settings give its breaker and probe rules from now on. PD_TOOBIG over FLEET_TARGETS_MAX. */
-pd_err fleet_target(struct fleet *f, const char *provider, const char *model, const struct settings *s, struct target **ret) PD_CHECKED;
+pd_err fleet_target(struct fleet *f, const char *provider, const char *model, const struct settings *s,
+                    struct target **ret) PD_CHECKED;
 unsigned fleet_count(const struct fleet *f);
 struct target *fleet_at(struct fleet *f, unsigned i);
 struct rnd *fleet_rnd(struct fleet *f);
@@ -80,13 +81,14 @@ struct rnd *fleet_rnd(struct fleet *f);
 /* ---- choosing ---- */
 struct pick_ask {
     const struct route *route;
-    uint64_t session;                /* 0: none */
-    uint32_t not_these;              /* bit per route target: tried, or running now */
+    uint64_t session;   /* 0: none */
+    uint32_t not_these; /* bit per route target: tried, or running now */
     uint64_t now_ms;
 };
 struct pick {
-    int index;                       /* into route->targets; -1: none can be used now */
-    uint64_t ready_at_ms;            /* when none: the earliest moment at which one of those not excluded may be usable; CLOCK_NEVER: unknown or never */
+    int index; /* into route->targets; -1: none can be used now */
+    uint64_t
+        ready_at_ms; /* when none: the earliest moment at which one of those not excluded may be usable; CLOCK_NEVER: unknown or never */
 };
 /* The strategy among usable targets (breaker allows, not resting, not parked), targets with weight before those without; a session's own
  * target first while it is usable. */
@@ -123,13 +125,14 @@ void fleet_probe_result(struct fleet *f, struct target *t, const struct verdict 
 /* ---- budgets ---- */
 struct budget *fleet_retry_budget(struct fleet *f);
 struct budget *fleet_hedge_budget(struct fleet *f);
-void budget_earn(struct budget *b, uint64_t ratio_millionths, uint64_t now);   /* one call came */
-bool budget_spend(struct budget *b);                              /* false: used up */
+void budget_earn(struct budget *b, uint64_t ratio_millionths, uint64_t now); /* one call came */
+bool budget_spend(struct budget *b);                                         /* false: used up */
 
 /* Called at every change of a breaker or of parking, for logs and metrics. Set once. Runs under the lock: keep it short. */
 struct fleet_watch {
     void (*breaker)(void *ctx, const struct target *t, enum breaker_state from, enum breaker_state to);
-    void (*parked)(void *ctx, const struct target *t, enum failure why, uint64_t until_ms);   /* FAILURE_NONE: in use again */
+    void (*parked)(void *ctx, const struct target *t, enum failure why,
+                   uint64_t until_ms); /* FAILURE_NONE: in use again */
 };
 void fleet_set_watch(struct fleet *f, const struct fleet_watch *w, void *ctx);
 

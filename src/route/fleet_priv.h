@@ -10,12 +10,12 @@
  * nothing to tidy: what is out of date is overwritten. Untouched pages of the table cost no memory. */
 enum { AFFINITY_NEIGHBOURS = 8 };
 struct affinity_slot {
-    uint64_t session;          /* 0: never used */
+    uint64_t session; /* 0: never used */
     uint64_t until_ms;
-    uint64_t target;           /* id */
+    uint64_t target; /* id */
 };
 struct affinity {
-    struct affinity_slot *slots;   /* FLEET_SESSIONS_MAX */
+    struct affinity_slot *slots; /* FLEET_SESSIONS_MAX */
 };
 pd_err affinity_init(struct affinity *a) PD_CHECKED;
 void affinity_done(struct affinity *a);
@@ -30,13 +30,13 @@ void budget_init(struct budget *b);
 enum { FLEET_BUCKETS = 256 };
 struct target_node {
     struct target target;
-    struct target_node *next;  /* in its bucket */
+    struct target_node *next; /* in its bucket */
 };
 struct fleet {
     pthread_mutex_t mutex;
     struct rnd rnd;
     struct target_node *buckets[FLEET_BUCKETS];
-    struct target **targets;   /* by id */
+    struct target **targets; /* by id */
     unsigned count, capacity;
     struct affinity affinity;
     struct budget retries, hedges;

@@ -7,7 +7,8 @@ static uint64_t probe_time(struct target *t, uint64_t now)
 {
     target_tick(t, now);
     bool parked = t->parked_for != FAILURE_NONE;
-    if (t->probing || t->probe_every_ms == 0 || (!parked && t->breaker.state != BREAKER_PROBING && t->breaker.state != BREAKER_OPEN))
+    if (t->probing || t->probe_every_ms == 0 ||
+        (!parked && t->breaker.state != BREAKER_PROBING && t->breaker.state != BREAKER_OPEN))
         return CLOCK_NEVER;
     uint64_t at = t->probe_at_ms;
     if (t->rest_until_ms > at)
@@ -44,7 +45,7 @@ void fleet_probe_result(struct fleet *f, struct target *t, const struct verdict 
     if (v->failure == FAILURE_OURS)
         return;
     switch (failure_row(v->failure)->blame) {
-    case BLAME_NONE:   /* any answer about the request itself shows that the target works */
+    case BLAME_NONE: /* any answer about the request itself shows that the target works */
         target_unpark(t);
         target_breaker_probed(t, true, now);
         break;

@@ -53,7 +53,7 @@ static int by_weight(struct rnd *rnd, const struct route *r, uint32_t set)
         if (set >> i & 1)
             total += r->targets[i].weight;
     if (total == 0)
-        return first_of(set);   /* only standbys: in the order of the config */
+        return first_of(set); /* only standbys: in the order of the config */
     uint64_t at = rnd_below(rnd, total);
     for (unsigned i = 0; i < r->count; i++) {
         if (!(set >> i & 1))
@@ -85,7 +85,7 @@ static int by_latency(struct rnd *rnd, const struct route *r, uint32_t set)
         const struct target *t = r->targets[i].target;
         if (t->ttft_ms.samples == 0) {
             if (t->running == 0)
-                return (int)i;   /* one call at a time finds out */
+                return (int)i; /* one call at a time finds out */
             continue;
         }
         double ms = expected_ms(t);

@@ -23,7 +23,8 @@ static void breaker_changed(struct target *t, enum breaker_state from, uint64_t 
         return;
     if (to == BREAKER_OPEN) {
         uint64_t spread_ms = (t->breaker.open_until_ms - now) / 10;
-        uint64_t at = t->breaker.open_until_ms + rnd_below(&t->fleet->rnd, (spread_ms < PROBE_SPREAD_MS ? spread_ms : PROBE_SPREAD_MS) + 1);
+        uint64_t at = t->breaker.open_until_ms +
+                      rnd_below(&t->fleet->rnd, (spread_ms < PROBE_SPREAD_MS ? spread_ms : PROBE_SPREAD_MS) + 1);
         if (at > t->probe_at_ms)
             t->probe_at_ms = at;
     }
@@ -69,7 +70,7 @@ void target_rest(struct target *t, const struct verdict *v, uint64_t now)
         return;
     }
     if (t->rest_until_ms > now)
-        return;   /* an attempt from before the rest: ten refused at once are one event, not ten doublings */
+        return; /* an attempt from before the rest: ten refused at once are one event, not ten doublings */
     uint64_t ms = doubled(REST_FIRST_MS, t->rest_steps, REST_MOST_MS);
     t->rest_until_ms = now + (uint64_t)((double)ms * (0.8 + 0.4 * rnd_unit(&t->fleet->rnd)));
     t->rest_for_place = v->limit == LIMIT_CONCURRENCY;
@@ -78,7 +79,7 @@ void target_rest(struct target *t, const struct verdict *v, uint64_t now)
 
 static uint64_t park_first(enum failure why)
 {
-    switch (why) {   /* only the classes of BLAME_PARK come here */
+    switch (why) { /* only the classes of BLAME_PARK come here */
     case FAILURE_BILLING:
         return PARK_BILLING_MS;
     case FAILURE_AUTH:
@@ -117,7 +118,7 @@ void target_park(struct target *t, enum failure why, const struct verdict *v, ui
     uint64_t told_ms = v->has_retry_after ? v->retry_after_ms : 0;
     bool parked = t->parked_for != FAILURE_NONE && t->park_until_ms > now;
     if (parked && now + told_ms <= t->park_until_ms)
-        return;   /* an attempt from before */
+        return; /* an attempt from before */
 
     uint64_t ms = told_ms;
     if (told_ms == 0) {
@@ -159,21 +160,21 @@ bool target_usable(struct target *t, uint64_t now, uint64_t *ret_ready_at_ms)
     bool by_probe = false;
     if (t->parked_for != FAILURE_NONE) {
         at = later(at, t->park_until_ms);
-        by_probe = t->probe_every_ms > 0;   /* without probes the time alone decides */
+        by_probe = t->probe_every_ms > 0; /* without probes the time alone decides */
         if (t->park_until_ms > now || by_probe)
             usable = false;
     }
     if (!breaker_allows(&t->breaker)) {
         usable = false;
         if (t->breaker.state == BREAKER_TRIAL) {
-            at = later(at, now + TARGET_SOON_MS);   /* its places are taken */
+            at = later(at, now + TARGET_SOON_MS); /* its places are taken */
         } else {
             if (t->breaker.state == BREAKER_OPEN)
                 at = later(at, t->breaker.open_until_ms);
             by_probe = t->breaker_rules.probes;
         }
     }
-    if (by_probe)   /* one that is under way decides soon */
+    if (by_probe) /* one that is under way decides soon */
         at = (t->probing ? at : later(at, t->probe_at_ms)) + TARGET_SOON_MS;
     *ret_ready_at_ms = usable ? now : at;
     return usable;
@@ -248,8 +249,9 @@ static void ended_badly(struct target *t, const struct verdict *v, uint32_t tria
 void target_end(struct target *t, const struct verdict *v, bool cancelled, uint32_t trial, uint64_t now)
 {
     t->running--;
-    if (t->rest_for_place && t->rest_until_ms > now && (cancelled || !v || failure_row(v->failure)->blame != BLAME_LIMIT)) {
-        t->rest_until_ms = now;   /* there is a free place again */
+    if (t->rest_for_place && t->rest_until_ms > now &&
+        (cancelled || !v || failure_row(v->failure)->blame != BLAME_LIMIT)) {
+        t->rest_until_ms = now; /* there is a free place again */
         t->rest_for_place = false;
     }
     if (cancelled)

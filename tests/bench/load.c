@@ -11,7 +11,7 @@ struct conn {
     uint64_t sent_ns;
     size_t got, need;
     bool first, head_done;
-    char tail[64];               /* the end of the last read: a time stamp may be split */
+    char tail[64]; /* the end of the last read: a time stamp may be split */
     size_t tail_size;
 };
 
@@ -31,16 +31,23 @@ static void build(const char *path, size_t body_bytes, bool stream)
 {
     const char *model = getenv("BENCH_MODEL");
     char front[256];
-    snprintf(front, sizeof(front), "{\"model\":\"%s\",\"messages\":[{\"role\":\"system\",\"content\":\"You are a helpful assistant.\"},{\"role\":\"user\",\"content\":\"", model ? model : "m");
-    const char *back = stream ? "\"}],\"stream\":true,\"temperature\":0.5}" : "\"}],\"temperature\":0.5,\"max_tokens\":100}";
+    snprintf(front, sizeof(front),
+             "{\"model\":\"%s\",\"messages\":[{\"role\":\"system\",\"content\":\"You are a helpful "
+             "assistant.\"},{\"role\":\"user\",\"content\":\"",
+             model ? model : "m");
+    const char *back =
+        stream ? "\"}],\"stream\":true,\"temperature\":0.5}" : "\"}],\"temperature\":0.5,\"max_tokens\":100}";
     size_t least = strlen(front) + strlen(back);
     if (body_bytes < least)
         body_bytes = least;
     request = malloc(body_bytes + 1024);
-    int n = sprintf(request, "POST %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nContent-Type: application/json\r\nAuthorization: Bearer bench\r\n"
-                             "User-Agent: bench\r\nContent-Length: %zu\r\n\r\n%s", path, port, body_bytes, front);
+    int n = sprintf(request,
+                    "POST %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nContent-Type: application/json\r\nAuthorization: "
+                    "Bearer bench\r\n"
+                    "User-Agent: bench\r\nContent-Length: %zu\r\n\r\n%s",
+                    path, port, body_bytes, front);
     size_t fill = body_bytes - least;
-    for (size_t i = 0; i < fill; i++)       /* text with an escape here and there, as code has */
+    for (size_t i = 0; i < fill; i++) /* text with an escape here and there, as code has */
         request[(size_t)n + i] = i % 61 == 59 && i + 1 < fill ? '\\' : i % 61 == 60 ? 'n' : (char)('a' + i % 26);
     if (fill && request[(size_t)n + fill - 1] == '\\')
         request[(size_t)n + fill - 1] = 'a';
@@ -50,7 +57,8 @@ static void build(const char *path, size_t body_bytes, bool stream)
 
 static int dial(void)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in a = {
+        .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof(a)))
         die("load: connect");
@@ -156,7 +164,7 @@ int main(int argc, char **argv)
     for (int i = 0; i < conns; i++) {
         ask(&list[i]);
         if (stream && i % 50 == 49)
-            usleep(2000);              /* arrivals, not one burst */
+            usleep(2000); /* arrivals, not one burst */
     }
     uint64_t begin = now_ns(), end = begin + (uint64_t)(seconds * 1e9);
     struct epoll_event seen[512];
@@ -174,8 +182,10 @@ int main(int argc, char **argv)
     double took = (double)(now_ns() - begin) / 1e9;
     qsort(times, times_count, sizeof(*times), by_value);
     qsort(firsts, firsts_count, sizeof(*firsts), by_value);
-    printf("{\"done\":%zu,\"chunks\":%zu,\"per_second\":%.0f,\"p50_us\":%.1f,\"p99_us\":%.1f,\"first_p50_us\":%.1f,\"first_p99_us\":%.1f,\"errors\":%zu}\n",
-           done, chunks, (double)(stream ? chunks : done) / took, percentile(times, times_count, 0.5), percentile(times, times_count, 0.99),
-           percentile(firsts, firsts_count, 0.5), percentile(firsts, firsts_count, 0.99), errors);
+    printf("{\"done\":%zu,\"chunks\":%zu,\"per_second\":%.0f,\"p50_us\":%.1f,\"p99_us\":%.1f,\"first_p50_us\":%."
+           "1f,\"first_p99_us\":%.1f,\"errors\":%zu}\n",
+           done, chunks, (double)(stream ? chunks : done) / took, percentile(times, times_count, 0.5),
+           percentile(times, times_count, 0.99), percentile(firsts, firsts_count, 0.5),
+           percentile(firsts, firsts_count, 0.99), errors);
     return 0;
 }

@@ -8,10 +8,10 @@ enum { IN = 65536, TICKS_PER_SECOND = 1000 };
 
 struct conn {
     int fd;
-    size_t got, need;            /* of the request; need 0: its head is not there yet */
+    size_t got, need; /* of the request; need 0: its head is not there yet */
     bool stream, busy;
-    unsigned left;               /* chunks to send */
-    struct conn *next;           /* in its slot */
+    unsigned left;     /* chunks to send */
+    struct conn *next; /* in its slot */
     char head[2048];
 };
 
@@ -27,14 +27,20 @@ static void build_unary(void)
     char body[1024], text[300];
     memset(text, 'x', sizeof(text));
     text[260] = '\0';
-    int n = snprintf(body, sizeof(body),
-                     "{\"id\":\"chatcmpl-bench\",\"object\":\"chat.completion\",\"created\":1700000000,\"model\":\"m\",\"choices\":[{\"index\":0,"
-                     "\"message\":{\"role\":\"assistant\",\"content\":\"%s\"},\"logprobs\":null,\"finish_reason\":\"stop\"}],"
-                     "\"usage\":{\"prompt_tokens\":100,\"completion_tokens\":60,\"total_tokens\":160,\"prompt_tokens_details\":{\"cached_tokens\":0}},"
-                     "\"system_fingerprint\":\"fp_bench\"}", text);
+    int n = snprintf(
+        body, sizeof(body),
+        "{\"id\":\"chatcmpl-bench\",\"object\":\"chat.completion\",\"created\":1700000000,\"model\":\"m\","
+        "\"choices\":[{\"index\":0,"
+        "\"message\":{\"role\":\"assistant\",\"content\":\"%s\"},\"logprobs\":null,\"finish_reason\":\"stop\"}],"
+        "\"usage\":{\"prompt_tokens\":100,\"completion_tokens\":60,\"total_tokens\":160,\"prompt_tokens_details\":"
+        "{\"cached_tokens\":0}},"
+        "\"system_fingerprint\":\"fp_bench\"}",
+        text);
     while (n < 600)
         body[n++] = ' ';
-    unary_size = (size_t)snprintf(unary, sizeof(unary), "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%.*s", n, n, body);
+    unary_size = (size_t)snprintf(
+        unary, sizeof(unary),
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%.*s", n, n, body);
 }
 
 static void drop(struct conn *c)
@@ -42,7 +48,7 @@ static void drop(struct conn *c)
     close(c->fd);
     c->fd = -1;
     if (!c->busy)
-        free(c);                 /* otherwise its slot does */
+        free(c); /* otherwise its slot does */
 }
 
 static void send_all(struct conn *c, const char *p, size_t n)
@@ -56,9 +62,12 @@ static void send_chunk(struct conn *c)
 {
     char event[300], out[340];
     memset(event, 'y', sizeof(event));
-    int n = snprintf(event, sizeof(event),
-                     "data: {\"id\":\"chatcmpl-bench\",\"object\":\"chat.completion.chunk\",\"created\":1700000000,\"model\":\"m\","
-                     "\"choices\":[{\"index\":0,\"delta\":{\"content\":\"t%020llu", (unsigned long long)now_ns());
+    int n = snprintf(
+        event, sizeof(event),
+        "data: "
+        "{\"id\":\"chatcmpl-bench\",\"object\":\"chat.completion.chunk\",\"created\":1700000000,\"model\":\"m\","
+        "\"choices\":[{\"index\":0,\"delta\":{\"content\":\"t%020llu",
+        (unsigned long long)now_ns());
     event[n] = 'y';
     static const char tail[] = "\"},\"finish_reason\":null}]}\n\n";
     memcpy(event + 250 - (sizeof(tail) - 1), tail, sizeof(tail) - 1);
@@ -68,8 +77,10 @@ static void send_chunk(struct conn *c)
 
 static void end_stream(struct conn *c)
 {
-    static const char last[] = "data: {\"id\":\"chatcmpl-bench\",\"object\":\"chat.completion.chunk\",\"created\":1700000000,\"model\":\"m\","
-                               "\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+    static const char last[] =
+        "data: "
+        "{\"id\":\"chatcmpl-bench\",\"object\":\"chat.completion.chunk\",\"created\":1700000000,\"model\":\"m\","
+        "\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
     char out[400];
     int n = snprintf(out, sizeof(out), "%zx\r\n%s\r\n0\r\n\r\n", sizeof(last) - 1, last);
     send_all(c, out, (size_t)n);
@@ -84,7 +95,8 @@ static void answer(struct conn *c)
         send_all(c, unary, unary_size);
         return;
     }
-    static const char head[] = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+    static const char head[] =
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
     send_all(c, head, sizeof(head) - 1);
     c->left = chunks;
     c->busy = true;
@@ -159,7 +171,9 @@ int main(int argc, char **argv)
     slots_count = TICKS_PER_SECOND / (unsigned)atoi(argv[3]);
     ep = epoll_create1(0);
     int on = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(argv[1])), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in a = {.sin_family = AF_INET,
+                            .sin_port = htons((uint16_t)atoi(argv[1])),
+                            .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
     no_delay(fd);
     if (bind(fd, (struct sockaddr *)&a, sizeof(a)) || listen(fd, 4096))

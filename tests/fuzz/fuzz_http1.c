@@ -8,12 +8,12 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-#define MUST(cond)                                           \
-    do {                                                     \
-        if (!(cond)) {                                       \
+#define MUST(cond)                                             \
+    do {                                                       \
+        if (!(cond)) {                                         \
             fprintf(stderr, "line %d: %s\n", __LINE__, #cond); \
-            abort();                                         \
-        }                                                    \
+            abort();                                           \
+        }                                                      \
     } while (0)
 
 /* What was read of a wire, as one hash: bytes of the body, and how it ended. */
@@ -42,7 +42,8 @@ static void check_head(const struct http1_head *h, struct span head)
         inside(name, head);
         inside(value, head);
         MUST(name.n > 0 && !memchr(name.p, ' ', name.n) && !memchr(name.p, ':', name.n));
-        MUST(!value.n || (!memchr(value.p, '\r', value.n) && !memchr(value.p, '\n', value.n) && !memchr(value.p, 0, value.n)));
+        MUST(!value.n ||
+             (!memchr(value.p, '\r', value.n) && !memchr(value.p, '\n', value.n) && !memchr(value.p, 0, value.n)));
     }
     if (h->request)
         MUST(h->target.n > 0 && (h->target.p[0] == '/' || span_is(h->target, "*")));

@@ -7,7 +7,7 @@
 #include <stdarg.h>
 #include <stdint.h>
 
-#include <cmocka.h>
+#include "test.h"
 
 static void pieces_are_aligned_and_do_not_overlap(void **state)
 {

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include <cmocka.h>
+#include "test.h"
 
 /* What one call writes to standard error, without the time. */
 static char line[8192];
@@ -119,7 +119,8 @@ static void a_json_line_ends_properly_whatever_its_fields(void **state)
         strcat(many, "a=1 ");
     memset(quotes, '"', sizeof(quotes) - 1);
     quotes[sizeof(quotes) - 1] = '\0';
-    const char *const fields[] = {many, quotes, "a=\"x\ny\" b=tab\there", "a=\xff\xc3 b=\"gr\xc3\xbc\xc3\x9f\"", "a", "a=\"open", "=", ""};
+    const char *const fields[] = {
+        many, quotes, "a=\"x\ny\" b=tab\there", "a=\xff\xc3 b=\"gr\xc3\xbc\xc3\x9f\"", "a", "a=\"open", "=", ""};
     reset_log();
     log_json = 1;
     for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {

@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include <cmocka.h>
+#include "test.h"
 
 static void what_is_allocated_is_counted_until_it_is_freed(void **state)
 {

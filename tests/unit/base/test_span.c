@@ -4,7 +4,7 @@
 #include <stdarg.h>
 #include <stdint.h>
 
-#include <cmocka.h>
+#include "test.h"
 
 static void equality_is_of_bytes_and_length(void **state)
 {

@@ -4,7 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#include <cmocka.h>
+#include "test.h"
 
 static void numbers_read_as_printf_writes_them(void **state)
 {
@@ -41,6 +41,7 @@ static void what_does_not_fit_is_cut(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(numbers_read_as_printf_writes_them), cmocka_unit_test(what_does_not_fit_is_cut)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(numbers_read_as_printf_writes_them),
+                                       cmocka_unit_test(what_does_not_fit_is_cut)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,7 @@
+#include "test.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <cmocka.h>
 
 #include "base/clock.h"
 #include "call/call.h"
@@ -22,7 +22,7 @@ enum { S = 1000, MIN = 60 * S, NOW = 1000 * 1000, TARGETS = 3 };
  * A '*' in them: whatever follows. Actions are written as: start N@T (same) (hedge), cancel N, commit N, finish N, fail CLASS N MS, break CLASS N. */
 struct step {
     const char *event;
-    uint64_t at, most;             /* since the call began; 0: when the last event was */
+    uint64_t at, most; /* since the call began; 0: when the last event was */
     const char *want;
 };
 struct fixture {
@@ -38,7 +38,7 @@ struct story {
     void (*prepare)(struct fixture *f);
     struct step steps[16];
     enum call_outcome outcome;
-    bool goes_on;                  /* not over at the end */
+    bool goes_on; /* not over at the end */
 };
 
 static void begin(struct fixture *f)
@@ -81,8 +81,9 @@ static void write_actions(const struct fixture *f, const struct call_actions *ac
         const char *comma = i ? ", " : "", *class = failure_row(a->failure)->name;
         switch (a->act) {
         case CALL_START:
-            at += (size_t)snprintf(out + at, n - at, "%sstart %d@%d%s%s", comma, a->attempt, f->call.attempts[a->attempt].target,
-                                   a->same_target ? " same" : "", a->hedge ? " hedge" : "");
+            at += (size_t)snprintf(out + at, n - at, "%sstart %d@%d%s%s", comma, a->attempt,
+                                   f->call.attempts[a->attempt].target, a->same_target ? " same" : "",
+                                   a->hedge ? " hedge" : "");
             break;
         case CALL_CANCEL:
             at += (size_t)snprintf(out + at, n - at, "%scancel %d", comma, a->attempt);
@@ -94,7 +95,8 @@ static void write_actions(const struct fixture *f, const struct call_actions *ac
             at += (size_t)snprintf(out + at, n - at, "%sfinish %d", comma, a->attempt);
             break;
         case CALL_FAIL:
-            at += (size_t)snprintf(out + at, n - at, "%sfail %s %d %llu", comma, class, a->attempt, (unsigned long long)a->retry_after_ms);
+            at += (size_t)snprintf(out + at, n - at, "%sfail %s %d %llu", comma, class, a->attempt,
+                                   (unsigned long long)a->retry_after_ms);
             break;
         case CALL_BREAK:
             at += (size_t)snprintf(out + at, n - at, "%sbreak %s %d", comma, class, a->attempt);
@@ -152,7 +154,8 @@ static uint64_t happen(struct fixture *f, const char *story, const struct step *
     write_actions(f, &acts, got, sizeof(got));
     size_t same = strcspn(s->want, "*");
     if (s->want[same] ? strncmp(got, s->want, same) != 0 : strcmp(got, s->want) != 0)
-        fail_msg("%s: after \"%s\" at %lld ms:\n  got:  %s\n  want: %s", story, s->event, (long long)(now - NOW), got, s->want);
+        fail_msg("%s: after \"%s\" at %lld ms:\n  got:  %s\n  want: %s", story, s->event, (long long)(now - NOW),
+                 got, s->want);
     return now;
 }
 
@@ -185,128 +188,400 @@ static void tell(const struct story *st)
     fleet_free(f.fleet);
 }
 
-static void collected(struct fixture *f) { f->want.streamed = false; }
-static void one_target(struct fixture *f) { f->route.count = 1; }
-static void two_targets(struct fixture *f) { f->route.count = 2; }
-static void no_target(struct fixture *f) { f->route.count = 0; }
-static void no_fallback(struct fixture *f) { f->want.no_fallback = true; }
-static void one_attempt(struct fixture *f) { f->settings.attempts = 1; }
-static void no_retries(struct fixture *f) { f->settings.retry_budget = 0; }
-static void no_hedges(struct fixture *f) { f->settings.hedge_budget = 0; }
-static void no_hold(struct fixture *f) { f->settings.retry_after_max = 0, f->route.count = 1; }
-static void no_stall(struct fixture *f) { f->settings.stall = 0; }
-static void no_ttft(struct fixture *f) { f->settings.ttft = 0; }
-static void short_deadline(struct fixture *f) { f->want.deadline_ms = 5 * S, f->settings.ttft = 0; }
-static void tiny_backoff_one_target(struct fixture *f) { f->settings.backoff_max = 1500, f->route.count = 1; }
+static void collected(struct fixture *f)
+{
+    f->want.streamed = false;
+}
+static void one_target(struct fixture *f)
+{
+    f->route.count = 1;
+}
+static void two_targets(struct fixture *f)
+{
+    f->route.count = 2;
+}
+static void no_target(struct fixture *f)
+{
+    f->route.count = 0;
+}
+static void no_fallback(struct fixture *f)
+{
+    f->want.no_fallback = true;
+}
+static void one_attempt(struct fixture *f)
+{
+    f->settings.attempts = 1;
+}
+static void no_retries(struct fixture *f)
+{
+    f->settings.retry_budget = 0;
+}
+static void no_hedges(struct fixture *f)
+{
+    f->settings.hedge_budget = 0;
+}
+static void no_hold(struct fixture *f)
+{
+    f->settings.retry_after_max = 0, f->route.count = 1;
+}
+static void no_stall(struct fixture *f)
+{
+    f->settings.stall = 0;
+}
+static void no_ttft(struct fixture *f)
+{
+    f->settings.ttft = 0;
+}
+static void short_deadline(struct fixture *f)
+{
+    f->want.deadline_ms = 5 * S, f->settings.ttft = 0;
+}
+static void tiny_backoff_one_target(struct fixture *f)
+{
+    f->settings.backoff_max = 1500, f->route.count = 1;
+}
 static void broke(struct fixture *f)
 {
     f->settings.retry_budget = 1;
     while (budget_spend(fleet_retry_budget(f->fleet)))
         ;
 }
-static void broke_and_alone(struct fixture *f) { broke(f), f->route.count = 1; }
-static void wish(struct fixture *f) { f->want.ttft_ms = 300; }
+static void broke_and_alone(struct fixture *f)
+{
+    broke(f), f->route.count = 1;
+}
+static void wish(struct fixture *f)
+{
+    f->want.ttft_ms = 300;
+}
 
 static const struct story stories[] = {
     /* the good ways */
-    {"an answer is shown as it comes", NULL, {{"out 0", 100, 0, "commit 0"}, {"move 0", 200, 0, ""}, {"done 0", 300, 0, "finish 0"}}, CALL_COMPLETE, false},
-    {"a collected one when it is whole", collected, {{"out 0", 100, 0, ""}, {"done 0", 300, 0, "commit 0, finish 0"}}, CALL_COMPLETE, false},
-    {"an answer without output before its end", NULL, {{"done 0", 300, 0, "commit 0, finish 0"}}, CALL_COMPLETE, false},
+    {"an answer is shown as it comes",
+     NULL,
+     {{"out 0", 100, 0, "commit 0"}, {"move 0", 200, 0, ""}, {"done 0", 300, 0, "finish 0"}},
+     CALL_COMPLETE,
+     false},
+    {"a collected one when it is whole",
+     collected,
+     {{"out 0", 100, 0, ""}, {"done 0", 300, 0, "commit 0, finish 0"}},
+     CALL_COMPLETE,
+     false},
+    {"an answer without output before its end",
+     NULL,
+     {{"done 0", 300, 0, "commit 0, finish 0"}},
+     CALL_COMPLETE,
+     false},
 
     /* the same target first */
-    {"one more try on the same target, then the next", NULL,
-     {{"fail 0 server_error", 50, 0, ""}, {"next", 850, 1250, "start 1@0 same"}, {"fail 1 server_error", 2000, 0, "start 2@1"},
-      {"out 2", 2100, 0, "commit 2"}, {"done 2", 2200, 0, "finish 2"}}, CALL_COMPLETE, false},
-    {"its Retry-After comes before the backoff", NULL, {{"fail 0 server_error after 7000", 50, 0, ""}, {"next", 7050, 0, "start 1@0 same"}}, CALL_COMPLETE, true},
-    {"one longer than backoff_max sends it elsewhere", NULL, {{"fail 0 server_error after 31000", 50, 0, "start 1@1"}}, CALL_COMPLETE, true},
-    {"x-should-retry: false sends it elsewhere", NULL, {{"fail 0 server_error stop", 50, 0, "start 1@1"}}, CALL_COMPLETE, true},
-    {"x-should-retry: true makes it try the same first", NULL, {{"fail 0 overloaded retry", 50, 0, ""}, {"next", 850, 1250, "start 1@0 same"}}, CALL_COMPLETE, true},
+    {"one more try on the same target, then the next",
+     NULL,
+     {{"fail 0 server_error", 50, 0, ""},
+      {"next", 850, 1250, "start 1@0 same"},
+      {"fail 1 server_error", 2000, 0, "start 2@1"},
+      {"out 2", 2100, 0, "commit 2"},
+      {"done 2", 2200, 0, "finish 2"}},
+     CALL_COMPLETE,
+     false},
+    {"its Retry-After comes before the backoff",
+     NULL,
+     {{"fail 0 server_error after 7000", 50, 0, ""}, {"next", 7050, 0, "start 1@0 same"}},
+     CALL_COMPLETE,
+     true},
+    {"one longer than backoff_max sends it elsewhere",
+     NULL,
+     {{"fail 0 server_error after 31000", 50, 0, "start 1@1"}},
+     CALL_COMPLETE,
+     true},
+    {"x-should-retry: false sends it elsewhere",
+     NULL,
+     {{"fail 0 server_error stop", 50, 0, "start 1@1"}},
+     CALL_COMPLETE,
+     true},
+    {"x-should-retry: true makes it try the same first",
+     NULL,
+     {{"fail 0 overloaded retry", 50, 0, ""}, {"next", 850, 1250, "start 1@0 same"}},
+     CALL_COMPLETE,
+     true},
     {"but not where it cannot help", NULL, {{"fail 0 tls retry", 50, 0, "start 1@1"}}, CALL_COMPLETE, true},
-    {"without tries left it goes elsewhere", one_attempt, {{"fail 0 server_error", 50, 0, "start 1@1"}}, CALL_COMPLETE, true},
-    {"without budget it goes elsewhere", broke, {{"fail 0 server_error", 50, 0, "start 1@1"}}, CALL_COMPLETE, true},
+    {"without tries left it goes elsewhere",
+     one_attempt,
+     {{"fail 0 server_error", 50, 0, "start 1@1"}},
+     CALL_COMPLETE,
+     true},
+    {"without budget it goes elsewhere",
+     broke,
+     {{"fail 0 server_error", 50, 0, "start 1@1"}},
+     CALL_COMPLETE,
+     true},
     {"with the budget off too", no_retries, {{"fail 0 server_error", 50, 0, "start 1@1"}}, CALL_COMPLETE, true},
-    {"without budget and alone it ends", broke_and_alone, {{"fail 0 server_error", 50, 0, "fail server_error 0 1000"}}, CALL_CUT_BEFORE, false},
-    {"alone it tries as often as it may, waiting longer each time", one_target,
-     {{"fail 0 server_error", 0, 0, ""}, {"next", 800, 1200, "start 1@0 same"}, {"fail 1 server_error", 2000, 0, ""},
-      {"next", 3600, 4800, "start 2@0 same"}, {"fail 2 server_error", 5000, 0, "fail server_error 2 1000"}}, CALL_CUT_BEFORE, false},
-    {"the backoff has a most", tiny_backoff_one_target,
-     {{"fail 0 server_error", 0, 0, ""}, {"next", 800, 1200, "start 1@0 same"}, {"fail 1 server_error", 2000, 0, ""},
-      {"next", 3200, 3700, "start 2@0 same"}}, CALL_COMPLETE, true},
+    {"without budget and alone it ends",
+     broke_and_alone,
+     {{"fail 0 server_error", 50, 0, "fail server_error 0 1000"}},
+     CALL_CUT_BEFORE,
+     false},
+    {"alone it tries as often as it may, waiting longer each time",
+     one_target,
+     {{"fail 0 server_error", 0, 0, ""},
+      {"next", 800, 1200, "start 1@0 same"},
+      {"fail 1 server_error", 2000, 0, ""},
+      {"next", 3600, 4800, "start 2@0 same"},
+      {"fail 2 server_error", 5000, 0, "fail server_error 2 1000"}},
+     CALL_CUT_BEFORE,
+     false},
+    {"the backoff has a most",
+     tiny_backoff_one_target,
+     {{"fail 0 server_error", 0, 0, ""},
+      {"next", 800, 1200, "start 1@0 same"},
+      {"fail 1 server_error", 2000, 0, ""},
+      {"next", 3200, 3700, "start 2@0 same"}},
+     CALL_COMPLETE,
+     true},
 
     /* elsewhere first */
-    {"an overloaded one is left at once", NULL, {{"fail 0 overloaded", 50, 0, "start 1@1"}, {"fail 1 overloaded", 60, 0, "start 2@2"}}, CALL_COMPLETE, true},
-    {"a limit is waited out only when all are busy", two_targets,
-     {{"fail 0 rate_limited after 4000", 50, 0, "start 1@1"}, {"fail 1 rate_limited after 3000", 60, 0, ""},
-      {"next", 3060, 3500, "start 2@1 same"}}, CALL_COMPLETE, true},
-    {"a limit longer than retry_after_max is not waited out", one_target, {{"fail 0 rate_limited after 61000", 50, 0, "fail rate_limited 0 61000"}}, CALL_CUT_BEFORE, false},
-    {"nor is any with it off", no_hold, {{"fail 0 rate_limited after 1000", 50, 0, "fail rate_limited 0 1000"}}, CALL_CUT_BEFORE, false},
-    {"backoff is", no_hold, {{"fail 0 server_error", 50, 0, ""}, {"next", 850, 1250, "start 1@0 same"}}, CALL_COMPLETE, true},
-    {"a refused key is never tried again", two_targets,
-     {{"fail 0 auth", 50, 0, "start 1@1"}, {"fail 1 auth", 60, 0, "fail auth 1 300*"}}, CALL_CUT_BEFORE, false},
+    {"an overloaded one is left at once",
+     NULL,
+     {{"fail 0 overloaded", 50, 0, "start 1@1"}, {"fail 1 overloaded", 60, 0, "start 2@2"}},
+     CALL_COMPLETE,
+     true},
+    {"a limit is waited out only when all are busy",
+     two_targets,
+     {{"fail 0 rate_limited after 4000", 50, 0, "start 1@1"},
+      {"fail 1 rate_limited after 3000", 60, 0, ""},
+      {"next", 3060, 3500, "start 2@1 same"}},
+     CALL_COMPLETE,
+     true},
+    {"a limit longer than retry_after_max is not waited out",
+     one_target,
+     {{"fail 0 rate_limited after 61000", 50, 0, "fail rate_limited 0 61000"}},
+     CALL_CUT_BEFORE,
+     false},
+    {"nor is any with it off",
+     no_hold,
+     {{"fail 0 rate_limited after 1000", 50, 0, "fail rate_limited 0 1000"}},
+     CALL_CUT_BEFORE,
+     false},
+    {"backoff is",
+     no_hold,
+     {{"fail 0 server_error", 50, 0, ""}, {"next", 850, 1250, "start 1@0 same"}},
+     CALL_COMPLETE,
+     true},
+    {"a refused key is never tried again",
+     two_targets,
+     {{"fail 0 auth", 50, 0, "start 1@1"}, {"fail 1 auth", 60, 0, "fail auth 1 300*"}},
+     CALL_CUT_BEFORE,
+     false},
 
     /* nowhere else */
-    {"a bad request is sent once", NULL, {{"fail 0 bad_request", 50, 0, "fail bad_request 0 0"}}, CALL_ERROR, false},
-    {"filtered content too", NULL, {{"fail 0 content_filtered", 50, 0, "fail content_filtered 0 0"}}, CALL_ERROR, false},
-    {"a prompt that is too long too", NULL, {{"fail 0 context_too_long", 50, 0, "fail context_too_long 0 0"}}, CALL_ERROR, false},
-    {"a route without targets says so", no_target, {{"begin", 0, 0, "fail overloaded -1 1000"}}, CALL_CUT_BEFORE, false},
-    {"no fallback: only the first target, with its retries", no_fallback,
-     {{"fail 0 server_error", 50, 0, ""}, {"next", 850, 1250, "start 1@0 same"}, {"fail 1 overloaded", 2000, 0, ""},
-      {"next", 3600, 4800, "start 2@0 same"}, {"fail 2 server_error", 5000, 0, "fail server_error 2 1000"}}, CALL_CUT_BEFORE, false},
-    {"our own trouble is not what is told", two_targets,
-     {{"fail 0 tls", 50, 0, "start 1@1"}, {"fail 1 internal", 60, 0, "fail tls 0 1000"}}, CALL_CUT_BEFORE, false},
+    {"a bad request is sent once",
+     NULL,
+     {{"fail 0 bad_request", 50, 0, "fail bad_request 0 0"}},
+     CALL_ERROR,
+     false},
+    {"filtered content too",
+     NULL,
+     {{"fail 0 content_filtered", 50, 0, "fail content_filtered 0 0"}},
+     CALL_ERROR,
+     false},
+    {"a prompt that is too long too",
+     NULL,
+     {{"fail 0 context_too_long", 50, 0, "fail context_too_long 0 0"}},
+     CALL_ERROR,
+     false},
+    {"a route without targets says so",
+     no_target,
+     {{"begin", 0, 0, "fail overloaded -1 1000"}},
+     CALL_CUT_BEFORE,
+     false},
+    {"no fallback: only the first target, with its retries",
+     no_fallback,
+     {{"fail 0 server_error", 50, 0, ""},
+      {"next", 850, 1250, "start 1@0 same"},
+      {"fail 1 overloaded", 2000, 0, ""},
+      {"next", 3600, 4800, "start 2@0 same"},
+      {"fail 2 server_error", 5000, 0, "fail server_error 2 1000"}},
+     CALL_CUT_BEFORE,
+     false},
+    {"our own trouble is not what is told",
+     two_targets,
+     {{"fail 0 tls", 50, 0, "start 1@1"}, {"fail 1 internal", 60, 0, "fail tls 0 1000"}},
+     CALL_CUT_BEFORE,
+     false},
 
     /* hedges */
-    {"a late one gets another beside it; the first to answer wins", NULL,
-     {{"next", 2000, 0, "start 1@1 hedge"}, {"out 1", 2500, 0, "cancel 0, commit 1"}, {"out 0", 2600, 0, ""}, {"done 1", 3000, 0, "finish 1"}}, CALL_COMPLETE, false},
-    {"also when that is the late one", NULL, {{"next", 2000, 0, "start 1@1 hedge"}, {"out 0", 2500, 0, "cancel 1, commit 0"}}, CALL_COMPLETE, true},
-    {"three at most", NULL,
-     {{"next", 2000, 0, "start 1@1 hedge"}, {"next", 4000, 0, "start 2@2 hedge"}, {"out 2", 4500, 0, "cancel 0, cancel 1, commit 2"}}, CALL_COMPLETE, true},
-    {"an answer that is whole at once stops the others too", NULL, {{"next", 2000, 0, "start 1@1 hedge"}, {"done 0", 2500, 0, "cancel 1, commit 0, finish 0"}}, CALL_COMPLETE, false},
-    {"a hedge that fails is dropped and may be replaced", NULL,
-     {{"next", 2000, 0, "start 1@1 hedge"}, {"fail 1 server_error", 2100, 0, "start 2@2 hedge"}, {"fail 2 server_error", 2200, 0, ""},
-      {"out 0", 3000, 0, "commit 0"}}, CALL_COMPLETE, true},
-    {"without budget there is none", no_hedges, {{"next", 2000, 0, ""}, {"next", 4000, 0, ""}, {"next", 8000, 0, ""}}, CALL_COMPLETE, true},
-    {"without another target there is none", one_target, {{"next", 2000, 0, ""}, {"next", 4000, 0, ""}}, CALL_COMPLETE, true},
-    {"with the limit off there is none", no_ttft, {{"next", 60000, 0, "cancel 0, start 1@1"}}, CALL_COMPLETE, true},
+    {"a late one gets another beside it; the first to answer wins",
+     NULL,
+     {{"next", 2000, 0, "start 1@1 hedge"},
+      {"out 1", 2500, 0, "cancel 0, commit 1"},
+      {"out 0", 2600, 0, ""},
+      {"done 1", 3000, 0, "finish 1"}},
+     CALL_COMPLETE,
+     false},
+    {"also when that is the late one",
+     NULL,
+     {{"next", 2000, 0, "start 1@1 hedge"}, {"out 0", 2500, 0, "cancel 1, commit 0"}},
+     CALL_COMPLETE,
+     true},
+    {"three at most",
+     NULL,
+     {{"next", 2000, 0, "start 1@1 hedge"},
+      {"next", 4000, 0, "start 2@2 hedge"},
+      {"out 2", 4500, 0, "cancel 0, cancel 1, commit 2"}},
+     CALL_COMPLETE,
+     true},
+    {"an answer that is whole at once stops the others too",
+     NULL,
+     {{"next", 2000, 0, "start 1@1 hedge"}, {"done 0", 2500, 0, "cancel 1, commit 0, finish 0"}},
+     CALL_COMPLETE,
+     false},
+    {"a hedge that fails is dropped and may be replaced",
+     NULL,
+     {{"next", 2000, 0, "start 1@1 hedge"},
+      {"fail 1 server_error", 2100, 0, "start 2@2 hedge"},
+      {"fail 2 server_error", 2200, 0, ""},
+      {"out 0", 3000, 0, "commit 0"}},
+     CALL_COMPLETE,
+     true},
+    {"without budget there is none",
+     no_hedges,
+     {{"next", 2000, 0, ""}, {"next", 4000, 0, ""}, {"next", 8000, 0, ""}},
+     CALL_COMPLETE,
+     true},
+    {"without another target there is none",
+     one_target,
+     {{"next", 2000, 0, ""}, {"next", 4000, 0, ""}},
+     CALL_COMPLETE,
+     true},
+    {"with the limit off there is none",
+     no_ttft,
+     {{"next", 60000, 0, "cancel 0, start 1@1"}},
+     CALL_COMPLETE,
+     true},
     {"no fallback, no hedge", no_fallback, {{"next", 2000, 0, ""}}, CALL_COMPLETE, true},
     {"the client's own limit", wish, {{"next", 300, 0, "start 1@1 hedge"}}, CALL_COMPLETE, true},
-    {"a bad request stops the hedge as well", NULL, {{"next", 2000, 0, "start 1@1 hedge"}, {"fail 1 bad_request", 2100, 0, "cancel 0, fail bad_request 1 0"}}, CALL_ERROR, false},
-    {"a prompt too long for one may fit the other", NULL,
-     {{"next", 2000, 0, "start 1@1 hedge"}, {"fail 1 context_too_long", 2100, 0, "start 2@2 hedge"}, {"out 0", 2500, 0, "cancel 2, commit 0"}}, CALL_COMPLETE, true},
-    {"a hedge stopped for the winner may be asked when the winner breaks", collected,
-     {{"next", 2000, 0, "start 1@1 hedge"}, {"out 0", 2500, 0, "cancel 1"}, {"fail 0 overloaded", 2600, 0, "start 2@1"}}, CALL_COMPLETE, true},
+    {"a bad request stops the hedge as well",
+     NULL,
+     {{"next", 2000, 0, "start 1@1 hedge"}, {"fail 1 bad_request", 2100, 0, "cancel 0, fail bad_request 1 0"}},
+     CALL_ERROR,
+     false},
+    {"a prompt too long for one may fit the other",
+     NULL,
+     {{"next", 2000, 0, "start 1@1 hedge"},
+      {"fail 1 context_too_long", 2100, 0, "start 2@2 hedge"},
+      {"out 0", 2500, 0, "cancel 2, commit 0"}},
+     CALL_COMPLETE,
+     true},
+    {"a hedge stopped for the winner may be asked when the winner breaks",
+     collected,
+     {{"next", 2000, 0, "start 1@1 hedge"},
+      {"out 0", 2500, 0, "cancel 1"},
+      {"fail 0 overloaded", 2600, 0, "start 2@1"}},
+     CALL_COMPLETE,
+     true},
 
     /* time */
-    {"no first token: the attempt ends, the call goes on", no_ttft, {{"next", 60000, 0, "cancel 0, start 1@1"}, {"out 1", 61000, 0, "commit 1"}}, CALL_COMPLETE, true},
-    {"several without a first token", no_hedges, {{"wake", 60000, 0, "cancel 0, start 1@1"}, {"wake", 120000, 0, "cancel 1, start 2@2"}}, CALL_COMPLETE, true},
-    {"a stall while it is shown is told in the stream", NULL,
-     {{"out 0", 100, 0, "commit 0"}, {"move 0", 5000, 0, ""}, {"wake", 30100, 0, ""}, {"next", 35000, 0, "cancel 0, break stalled 0"}}, CALL_STALLED, false},
-    {"a stall before anything was shown is a change of target", collected,
-     {{"out 0", 100, 0, ""}, {"next", 30100, 0, "cancel 0, start 1@1"}, {"done 1", 31000, 0, "commit 1, finish 1"}}, CALL_COMPLETE, false},
-    {"with the stall limit off only the deadline counts", no_stall, {{"out 0", 100, 0, "commit 0"}, {"next", 30 * MIN, 0, "cancel 0, break timeout 0"}}, CALL_CUT_AFTER, false},
-    {"the deadline before output is an error", short_deadline, {{"next", 5000, 0, "cancel 0, fail timeout -1 1000"}}, CALL_CUT_BEFORE, false},
-    {"the deadline after it is told in the stream", short_deadline, {{"out 0", 100, 0, "commit 0"}, {"next", 5000, 0, "cancel 0, break timeout 0"}}, CALL_CUT_AFTER, false},
-    {"the deadline of a wait", short_deadline, {{"fail 0 server_error", 4900, 0, "start 1@1"}, {"next", 5000, 0, "cancel 1, fail timeout -1 1000"}}, CALL_CUT_BEFORE, false},
-    {"a failure after the deadline starts nothing, however late its timer", short_deadline, {{"fail 0 overloaded", 5001, 0, "fail timeout -1 1000"}}, CALL_CUT_BEFORE, false},
+    {"no first token: the attempt ends, the call goes on",
+     no_ttft,
+     {{"next", 60000, 0, "cancel 0, start 1@1"}, {"out 1", 61000, 0, "commit 1"}},
+     CALL_COMPLETE,
+     true},
+    {"several without a first token",
+     no_hedges,
+     {{"wake", 60000, 0, "cancel 0, start 1@1"}, {"wake", 120000, 0, "cancel 1, start 2@2"}},
+     CALL_COMPLETE,
+     true},
+    {"a stall while it is shown is told in the stream",
+     NULL,
+     {{"out 0", 100, 0, "commit 0"},
+      {"move 0", 5000, 0, ""},
+      {"wake", 30100, 0, ""},
+      {"next", 35000, 0, "cancel 0, break stalled 0"}},
+     CALL_STALLED,
+     false},
+    {"a stall before anything was shown is a change of target",
+     collected,
+     {{"out 0", 100, 0, ""},
+      {"next", 30100, 0, "cancel 0, start 1@1"},
+      {"done 1", 31000, 0, "commit 1, finish 1"}},
+     CALL_COMPLETE,
+     false},
+    {"with the stall limit off only the deadline counts",
+     no_stall,
+     {{"out 0", 100, 0, "commit 0"}, {"next", 30 * MIN, 0, "cancel 0, break timeout 0"}},
+     CALL_CUT_AFTER,
+     false},
+    {"the deadline before output is an error",
+     short_deadline,
+     {{"next", 5000, 0, "cancel 0, fail timeout -1 1000"}},
+     CALL_CUT_BEFORE,
+     false},
+    {"the deadline after it is told in the stream",
+     short_deadline,
+     {{"out 0", 100, 0, "commit 0"}, {"next", 5000, 0, "cancel 0, break timeout 0"}},
+     CALL_CUT_AFTER,
+     false},
+    {"the deadline of a wait",
+     short_deadline,
+     {{"fail 0 server_error", 4900, 0, "start 1@1"}, {"next", 5000, 0, "cancel 1, fail timeout -1 1000"}},
+     CALL_CUT_BEFORE,
+     false},
+    {"a failure after the deadline starts nothing, however late its timer",
+     short_deadline,
+     {{"fail 0 overloaded", 5001, 0, "fail timeout -1 1000"}},
+     CALL_CUT_BEFORE,
+     false},
     {"an early wake does nothing", NULL, {{"wake", 1, 0, ""}, {"wake", 1999, 0, ""}}, CALL_COMPLETE, true},
 
     /* after output */
-    {"a cut is told in the stream", NULL, {{"out 0", 100, 0, "commit 0"}, {"fail 0 cut", 200, 0, "break cut 0"}}, CALL_CUT_AFTER, false},
-    {"a stall that the provider's side saw too", NULL, {{"out 0", 100, 0, "commit 0"}, {"fail 0 stalled", 200, 0, "break stalled 0"}}, CALL_STALLED, false},
-    {"a cut before anything was shown is tried again", collected, {{"out 0", 100, 0, ""}, {"fail 0 cut", 200, 0, ""}, {"next", 1000, 1400, "start 1@0 same"}}, CALL_COMPLETE, true},
+    {"a cut is told in the stream",
+     NULL,
+     {{"out 0", 100, 0, "commit 0"}, {"fail 0 cut", 200, 0, "break cut 0"}},
+     CALL_CUT_AFTER,
+     false},
+    {"a stall that the provider's side saw too",
+     NULL,
+     {{"out 0", 100, 0, "commit 0"}, {"fail 0 stalled", 200, 0, "break stalled 0"}},
+     CALL_STALLED,
+     false},
+    {"a cut before anything was shown is tried again",
+     collected,
+     {{"out 0", 100, 0, ""}, {"fail 0 cut", 200, 0, ""}, {"next", 1000, 1400, "start 1@0 same"}},
+     CALL_COMPLETE,
+     true},
 
     /* the client leaves */
-    {"what runs is stopped", NULL, {{"next", 2000, 0, "start 1@1 hedge"}, {"gone", 2100, 0, "cancel 0, cancel 1"}}, CALL_CLIENT_GONE, false},
+    {"what runs is stopped",
+     NULL,
+     {{"next", 2000, 0, "start 1@1 hedge"}, {"gone", 2100, 0, "cancel 0, cancel 1"}},
+     CALL_CLIENT_GONE,
+     false},
     {"while waiting", NULL, {{"fail 0 server_error", 50, 0, ""}, {"gone", 60, 0, ""}}, CALL_CLIENT_GONE, false},
-    {"while it is shown", NULL, {{"out 0", 50, 0, "commit 0"}, {"gone", 60, 0, "cancel 0"}}, CALL_CLIENT_GONE, false},
+    {"while it is shown",
+     NULL,
+     {{"out 0", 50, 0, "commit 0"}, {"gone", 60, 0, "cancel 0"}},
+     CALL_CLIENT_GONE,
+     false},
 
     /* too late */
-    {"events after the end do nothing", NULL,
-     {{"done 0", 50, 0, "commit 0, finish 0"}, {"out 0", 60, 0, ""}, {"done 0", 60, 0, ""}, {"fail 0 reset", 60, 0, ""}, {"gone", 60, 0, ""}, {"wake", MIN * 60, 0, ""}},
-     CALL_COMPLETE, false},
-    {"nor do those of an attempt that was stopped", NULL,
-     {{"next", 2000, 0, "start 1@1 hedge"}, {"out 1", 2100, 0, "cancel 0, commit 1"}, {"done 0", 2200, 0, ""}, {"fail 0 reset", 2200, 0, ""}, {"fail 7 reset", 2200, 0, ""}},
-     CALL_COMPLETE, true},
+    {"events after the end do nothing",
+     NULL,
+     {{"done 0", 50, 0, "commit 0, finish 0"},
+      {"out 0", 60, 0, ""},
+      {"done 0", 60, 0, ""},
+      {"fail 0 reset", 60, 0, ""},
+      {"gone", 60, 0, ""},
+      {"wake", MIN * 60, 0, ""}},
+     CALL_COMPLETE,
+     false},
+    {"nor do those of an attempt that was stopped",
+     NULL,
+     {{"next", 2000, 0, "start 1@1 hedge"},
+      {"out 1", 2100, 0, "cancel 0, commit 1"},
+      {"done 0", 2200, 0, ""},
+      {"fail 0 reset", 2200, 0, ""},
+      {"fail 7 reset", 2200, 0, ""}},
+     CALL_COMPLETE,
+     true},
 };
 
 static void each_story_goes_as_told(void **state)
@@ -360,7 +635,7 @@ static void a_call_waits_for_the_first_target_that_comes_back(void **state)
     assert_int_equal(acts.count, 0);
     assert_int_equal(f.call.state, CALL_WAITING);
     uint64_t next = call_next(&f.call);
-    assert_in_range(next, NOW + 8 * S, NOW + 9 * S);   /* spread, so that all that wait do not come at once */
+    assert_in_range(next, NOW + 8 * S, NOW + 9 * S); /* spread, so that all that wait do not come at once */
     call_wake(&f.call, next, &acts);
     assert_int_equal(f.call.attempts[0].target, f.t[1]->rest_until_ms <= next ? 1 : 2);
     assert_int_equal(f.call.waited_ms, next - NOW);
@@ -428,7 +703,7 @@ static void losers_are_slow_only_past_their_own_limit(void **state)
     for (int late = 0; late < 2; late++) {
         struct fixture f;
         begin(&f);
-        f.want.ttft_ms = 500;   /* the client is in a hurry: no fault of the target */
+        f.want.ttft_ms = 500; /* the client is in a hurry: no fault of the target */
         settle(&f);
         struct call_actions acts;
         call_begin(&f.call, f.fleet, &f.want, NOW, &acts);
@@ -459,6 +734,10 @@ static void a_complete_answer_binds_its_session(void **state)
     call_begin(&f.call, f.fleet, &f.want, NOW + 10 * S, &acts);
     assert_int_equal(f.call.attempts[0].target, 1);
     call_gone(&f.call, NOW + 11 * S, &acts);
+    f.want.begins = true; /* another conversation that looks like this one */
+    call_begin(&f.call, f.fleet, &f.want, NOW + 12 * S, &acts);
+    assert_int_equal(f.call.attempts[0].target, 0);
+    call_gone(&f.call, NOW + 13 * S, &acts);
     fleet_free(f.fleet);
 }
 
@@ -475,11 +754,12 @@ static void the_retry_budget_bounds_an_outage(void **state)
     unsigned attempts = 0;
     enum { CALLS = 500 };
     for (int i = 0; i < CALLS; i++) {
-        uint64_t now = NOW + (uint64_t)i;   /* no time for the floor to come back */
+        uint64_t now = NOW + (uint64_t)i; /* no time for the floor to come back */
         call_begin(&f.call, f.fleet, &f.want, now, &acts);
         while (f.call.state != CALL_OVER) {
             if (f.call.state == CALL_TRYING)
-                call_failed(&f.call, (int)f.call.attempts_count - 1, &(struct verdict){.failure = FAILURE_SERVER}, now, &acts);
+                call_failed(&f.call, (int)f.call.attempts_count - 1, &(struct verdict){.failure = FAILURE_SERVER},
+                            now, &acts);
             else
                 call_wake(&f.call, call_next(&f.call), &acts);
         }
@@ -505,7 +785,8 @@ static void attempts_have_a_most(void **state)
     call_begin(&f.call, f.fleet, &f.want, NOW, &acts);
     for (int i = 0; i < 200 && f.call.state != CALL_OVER; i++) {
         if (f.call.state == CALL_TRYING)
-            call_failed(&f.call, (int)f.call.attempts_count - 1, &(struct verdict){.failure = FAILURE_SERVER}, NOW, &acts);
+            call_failed(&f.call, (int)f.call.attempts_count - 1, &(struct verdict){.failure = FAILURE_SERVER}, NOW,
+                        &acts);
         else
             call_wake(&f.call, call_next(&f.call), &acts);
     }
@@ -573,7 +854,8 @@ static void any_events_in_any_order_end_in_balance(void **state)
             unsigned running = 0;
             for (unsigned j = 0; j < acts.count; j++) {
                 commits += acts.list[j].act == CALL_COMMIT;
-                ends += acts.list[j].act == CALL_FINISH || acts.list[j].act == CALL_FAIL || acts.list[j].act == CALL_BREAK;
+                ends += acts.list[j].act == CALL_FINISH || acts.list[j].act == CALL_FAIL ||
+                        acts.list[j].act == CALL_BREAK;
                 assert_false(commits && acts.list[j].act == CALL_START);
             }
             for (unsigned j = 0; j < TARGETS; j++)

@@ -6,7 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 
-#include <cmocka.h>
+#include "test.h"
 
 #include "base/mem.h"
 #include "conf/conf.h"
@@ -15,15 +15,40 @@
 #include <stdlib.h>
 
 static const struct preset helper_rows[] = {
-    {.name = "openai", .base_url = "https://api.openai.com/v1", .key_env = "OPENAI_API_KEY", .dialect = "openai-chat"},
-    {.name = "deepseek", .base_url = "https://api.deepseek.com/v1", .key_env = "DEEPSEEK_API_KEY", .dialect = "openai-chat", .query = "a=b"},
-    {.name = "azure-openai", .key_env = "AZURE_OPENAI_API_KEY", .url_env = "AZURE_OPENAI_ENDPOINT", .url_path = "/openai/v1",
-     .auth = AUTH_API_KEY, .dialect = "openai-chat"},
-    {.name = "vllm", .base_url = "http://127.0.0.1:8000/v1", .key_env = "VLLM_API_KEY", .url_env = "VLLM_BASE_URL", .url_path = "/v1",
-     .auth = AUTH_OPTIONAL_BEARER, .dialect = "openai-chat", .local = true},
-    {.name = "llamacpp", .base_url = "http://127.0.0.1:8080/v1", .url_env = "LLAMACPP_BASE_URL", .url_path = "/v1",
-     .auth = AUTH_OPTIONAL_BEARER, .dialect = "openai-chat", .local = true},
-    {.name = "openai-compatible", .url_env = "OPENAI_COMPATIBLE_BASE_URL", .auth = AUTH_OPTIONAL_BEARER, .dialect = "openai-chat",
+    {.name = "openai",
+     .base_url = "https://api.openai.com/v1",
+     .key_env = "OPENAI_API_KEY",
+     .dialect = "openai-chat"},
+    {.name = "deepseek",
+     .base_url = "https://api.deepseek.com/v1",
+     .key_env = "DEEPSEEK_API_KEY",
+     .dialect = "openai-chat",
+     .query = "a=b"},
+    {.name = "azure-openai",
+     .key_env = "AZURE_OPENAI_API_KEY",
+     .url_env = "AZURE_OPENAI_ENDPOINT",
+     .url_path = "/openai/v1",
+     .auth = AUTH_API_KEY,
+     .dialect = "openai-chat"},
+    {.name = "vllm",
+     .base_url = "http://127.0.0.1:8000/v1",
+     .key_env = "VLLM_API_KEY",
+     .url_env = "VLLM_BASE_URL",
+     .url_path = "/v1",
+     .auth = AUTH_OPTIONAL_BEARER,
+     .dialect = "openai-chat",
+     .local = true},
+    {.name = "llamacpp",
+     .base_url = "http://127.0.0.1:8080/v1",
+     .url_env = "LLAMACPP_BASE_URL",
+     .url_path = "/v1",
+     .auth = AUTH_OPTIONAL_BEARER,
+     .dialect = "openai-chat",
+     .local = true},
+    {.name = "openai-compatible",
+     .url_env = "OPENAI_COMPATIBLE_BASE_URL",
+     .auth = AUTH_OPTIONAL_BEARER,
+     .dialect = "openai-chat",
      .local = true},
 };
 static const struct preset_table helper_presets = {helper_rows, sizeof(helper_rows) / sizeof(helper_rows[0])};
@@ -40,7 +65,8 @@ static const char *helper_env(void *ctx, const char *name)
 
 #define ENV(...) ((const char *[]){__VA_ARGS__, NULL})
 
-static inline pd_err helper_parse(const char *text, const char **env, struct conf_report *report, struct conf **ret)
+static inline pd_err helper_parse(const char *text, const char **env, struct conf_report *report,
+                                  struct conf **ret)
 {
     return conf_parse(span_str(text), "t.yaml", &helper_presets, helper_env, (void *)env, report, ret);
 }
@@ -51,7 +77,8 @@ static inline const char *helper_remarks(const struct conf_report *report)
     size_t n = 0;
     all[0] = '\0';
     for (unsigned i = 0; i < report->count; i++)
-        n += (size_t)snprintf(all + n, sizeof(all) - n, "%s %s\n", report->remarks[i].error ? "error" : "warning", report->remarks[i].text);
+        n += (size_t)snprintf(all + n, sizeof(all) - n, "%s %s\n", report->remarks[i].error ? "error" : "warning",
+                              report->remarks[i].text);
     return all;
 }
 

@@ -5,11 +5,11 @@
 
 /* Around a line under test, what else a whole config needs. */
 #define P "providers:\n  openai: {key: \"${K}\"}\n" /* lines 1 and 2 */
-#define R P "routes:\n  r:\n" /* and 3 and 4 */
+#define R P "routes:\n  r:\n"                       /* and 3 and 4 */
 
 static const struct row {
     const char *name, *text;
-    unsigned line; /* of the remark; 0: none */
+    unsigned line;    /* of the remark; 0: none */
     const char *says; /* a part of it */
 } rows[] = {
     /* YAML itself */

@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#include <cmocka.h>
+#include "test.h"
 
 static const struct codec *const chat = &codec_openai_chat;
 
@@ -54,7 +54,8 @@ static const struct {
     {"escapes are undone", "{\"mod\\u0065l\":\"a\\/b\"}", "model(a/b) max(-1) user()"},
     {"of two models the last", "{\"model\":\"a\",\"model\":\"b\"}", "model(b) max(-1) user()"},
     {"a first turn", "{\"messages\":[{},{\"role\":\"user\",\"content\":\"}]\\\"{\"} ]}", "model() max(-1) user()"},
-    {"a later turn", "{\"messages\":[{},{\"role\":\"user\",\"content\":\"}]\\\"{\"},{}]}", "model() max(-1) user() continues"},
+    {"a later turn", "{\"messages\":[{},{\"role\":\"user\",\"content\":\"}]\\\"{\"},{}]}",
+     "model() max(-1) user() continues"},
     {"a stream with usage", "{\"stream\":true,\"stream_options\":{\"include_usage\":true}}",
      "model() max(-1) user() stream usage"},
     {"no stream", "{\"stream\":null}", "model() max(-1) user()"},
@@ -63,16 +64,13 @@ static const struct {
     {"an empty list of tools", "{\"tools\":[]}", "model() max(-1) user()"},
     {"n", "{\"n\":2}", "model() max(-1) user() many"},
     {"n is 1", "{\"n\":1.0}", "model() max(-1) user()"},
-    {"the newer limit wins", "{\"max_completion_tokens\":5,\"max_tokens\":9}",
-     "model() max(5) user()"},
-    {"the older limit", "{\"max_completion_tokens\":null,\"max_tokens\":9e0}",
-     "model() max(9) user()"},
+    {"the newer limit wins", "{\"max_completion_tokens\":5,\"max_tokens\":9}", "model() max(5) user()"},
+    {"the older limit", "{\"max_completion_tokens\":null,\"max_tokens\":9e0}", "model() max(9) user()"},
     {"effort", "{\"reasoning_effort\":\"low\"}", "model() max(-1) user() reasoning"},
     {"no effort", "{\"reasoning_effort\":\"none\"}", "model() max(-1) user()"},
     {"reasoning", "{\"reasoning\":{\"effort\":\"high\"}}", "model() max(-1) user() reasoning"},
     {"reasoning switched off", "{\"reasoning\":{\"enabled\":false}}", "model() max(-1) user()"},
-    {"thinking", "{\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":9}}",
-     "model() max(-1) user() reasoning"},
+    {"thinking", "{\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":9}}", "model() max(-1) user() reasoning"},
     {"thinking switched off", "{\"thinking\":{\"type\":\"disabled\"}}", "model() max(-1) user()"},
     {"a switch", "{\"enable_thinking\":true}", "model() max(-1) user() reasoning"},
     {"a switch of the template", "{\"chat_template_kwargs\":{\"enable_thinking\":true}}",
@@ -81,8 +79,7 @@ static const struct {
     {"the more exact hint wins", "{\"metadata\":{\"session_id\":\"s\"},\"prompt_cache_key\":\"k\",\"user\":\"u\"}",
      "model() max(-1) user(k)"},
     {"a session", "{\"user\":\"u\",\"metadata\":{\"session_id\":\"s\"}}", "model() max(-1) user(s)"},
-    {"space everywhere", " \r\n\t{ \"model\" : \"m\" , \"stream\" : true } \n",
-     "model(m) max(-1) user() stream"},
+    {"space everywhere", " \r\n\t{ \"model\" : \"m\" , \"stream\" : true } \n", "model(m) max(-1) user() stream"},
 
     {"nothing", "", "PD_SYNTAX: the request body is empty: send a JSON object"},
     {"a list", " [1]", "PD_SYNTAX: the body is not a JSON object (byte 1 of the request body)"},
@@ -379,7 +376,8 @@ static void a_large_body_keeps_every_other_byte(void **state)
 static void embeddings_are_read_and_edited(void **state)
 {
     (void)state;
-    static const char *const rows[] = {"{\"model\":\"m\",\"input\":\"a\"}", "{\"model\":\"m\",\"input\":[\"a\",\"b\"]}",
+    static const char *const rows[] = {"{\"model\":\"m\",\"input\":\"a\"}",
+                                       "{\"model\":\"m\",\"input\":[\"a\",\"b\"]}",
                                        "{\"model\":\"m\",\"input\":[[1],[2,3]]}", "{\"model\":\"m\"}"};
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct arena a;

@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include <cmocka.h>
+#include "test.h"
 
 enum { TOLD_TOOLS = 32, TOLD_CHOICES = 4 };
 
@@ -147,8 +147,8 @@ struct reading {
     struct told *told;
     struct answer *an;
     struct collector *collector; /* NULL: none wanted */
-    struct buf events; /* "[holds]raw" of each */
-    struct buf raw; /* the bytes for the client */
+    struct buf events;           /* "[holds]raw" of each */
+    struct buf raw;              /* the bytes for the client */
     enum answer_end end;
 };
 

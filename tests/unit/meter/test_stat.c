@@ -2,7 +2,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 
-#include <cmocka.h>
+#include "test.h"
 
 #include "base/rnd.h"
 #include "meter/stat.h"

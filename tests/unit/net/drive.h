@@ -16,12 +16,12 @@ struct drive {
 };
 
 enum { GOT_BODY = 4 << 20 };
-struct got {                         /* everything that one exchange told */
+struct got { /* everything that one exchange told */
     struct exchange *x;
-    char order[64];                  /* s h b t e: sent, head, body, batch, end */
+    char order[64]; /* s h b t e: sent, head, body, batch, end */
     unsigned sent, heads, bodies, batches, ends;
     int status;
-    char head_value[64];             /* of the field X-Test */
+    char head_value[64]; /* of the field X-Test */
     char *body;
     size_t body_bytes;
     pd_err err;
@@ -37,9 +37,18 @@ DRIVE_FN void drive_late(void *ctx)
     struct drive *d = ctx;
     d->late = true;
 }
-DRIVE_FN void drive_woken(void *ctx) { (void)ctx; }
-DRIVE_FN void drive_closed(void *ctx) { ((struct drive *)ctx)->closed = true; }
-DRIVE_FN void drive_wake(void *ctx) { waker_wake(((struct drive *)ctx)->waker); }
+DRIVE_FN void drive_woken(void *ctx)
+{
+    (void)ctx;
+}
+DRIVE_FN void drive_closed(void *ctx)
+{
+    ((struct drive *)ctx)->closed = true;
+}
+DRIVE_FN void drive_wake(void *ctx)
+{
+    waker_wake(((struct drive *)ctx)->waker);
+}
 
 DRIVE_FN void drive_init(struct drive *d)
 {
@@ -69,11 +78,11 @@ DRIVE_FN void drive_turn(struct drive *d, const char *what, int line)
     uv_run(loop_uv(d->loop), UV_RUN_NOWAIT);
     uv_run(loop_uv(d->loop), UV_RUN_NOWAIT);
 }
-#define DRIVE_UNTIL(d, what)                            \
-    do {                                                \
-        uv_run(loop_uv((d)->loop), UV_RUN_NOWAIT);      \
-        while (!(what))                                 \
-            drive_turn((d), #what, __LINE__);           \
+#define DRIVE_UNTIL(d, what)                       \
+    do {                                           \
+        uv_run(loop_uv((d)->loop), UV_RUN_NOWAIT); \
+        while (!(what))                            \
+            drive_turn((d), #what, __LINE__);      \
     } while (0)
 
 /* Lets everything happen that can happen without anybody else doing something. */
@@ -184,10 +193,14 @@ DRIVE_FN void got_done(struct got *g)
 
 DRIVE_FN void drive_post(struct drive *d, struct origin *o, struct got *g, const struct span *body, unsigned n)
 {
-    struct exchange_request rq = {.method = n ? "POST" : "GET", .path = SPAN_LIT("/v1/x?y=1"), .body = body, .body_count = n};
+    struct exchange_request rq = {
+        .method = n ? "POST" : "GET", .path = SPAN_LIT("/v1/x?y=1"), .body = body, .body_count = n};
     assert_int_equal(exchange_start(d->client, o, &rq, &got_handler, g, &g->x), PD_OK);
-    assert_int_equal(g->ends + g->sent + g->heads, 0);   /* never from inside the call */
+    assert_int_equal(g->ends + g->sent + g->heads, 0); /* never from inside the call */
 }
-DRIVE_FN void drive_get(struct drive *d, struct origin *o, struct got *g) { drive_post(d, o, g, NULL, 0); }
+DRIVE_FN void drive_get(struct drive *d, struct origin *o, struct got *g)
+{
+    drive_post(d, o, g, NULL, 0);
+}
 
 #endif

@@ -21,16 +21,16 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <cmocka.h>
+#include "test.h"
 
 enum { PEER_PATIENCE_MS = 20000, PEER_IN = 256 * 1024 };
 
 struct peer;
-struct link {                        /* one accepted connection */
+struct link { /* one accepted connection */
     struct peer *peer;
     int fd;
     SSL *ssl;
-    size_t n;                        /* bytes of `in` */
+    size_t n; /* bytes of `in` */
     char in[PEER_IN];
 };
 struct peer {
@@ -40,21 +40,21 @@ struct peer {
     pthread_t thread;
     void (*script)(struct peer *p, void *arg);
     void *arg;
-    SSL_CTX *tls;                    /* set: every accepted connection begins with a handshake */
-    sem_t go;                        /* test -> script */
-    sem_t said;                      /* script -> test, for a test that must not run its loop meanwhile */
-    _Atomic int told;                /* script -> test */
+    SSL_CTX *tls;     /* set: every accepted connection begins with a handshake */
+    sem_t go;         /* test -> script */
+    sem_t said;       /* script -> test, for a test that must not run its loop meanwhile */
+    _Atomic int told; /* script -> test */
     void (*wake)(void *ctx);
     void *wake_ctx;
-    _Atomic int wrong_line;          /* of the first peer_check that failed */
+    _Atomic int wrong_line; /* of the first peer_check that failed */
     _Atomic unsigned accepted;
 };
 
 #define PEER_FN __attribute__((unused)) static
-#define peer_check(p, what)                                                              \
-    do {                                                                                 \
-        int none_ = 0;                                                                   \
-        if (!(what))                                                                     \
+#define peer_check(p, what)                                                                          \
+    do {                                                                                             \
+        int none_ = 0;                                                                               \
+        if (!(what))                                                                                 \
             __atomic_compare_exchange_n((int *)(void *)&(p)->wrong_line, &none_, __LINE__, 0, 5, 5); \
     } while (0)
 
@@ -110,7 +110,10 @@ PEER_FN void peer_join(struct peer *p)
 }
 
 /* The test lets the script go on; the script waits for it. */
-PEER_FN void peer_go(struct peer *p) { sem_post(&p->go); }
+PEER_FN void peer_go(struct peer *p)
+{
+    sem_post(&p->go);
+}
 PEER_FN bool peer_patient(sem_t *s)
 {
     struct timespec t;
@@ -121,8 +124,14 @@ PEER_FN bool peer_patient(sem_t *s)
     }
     return r == 0;
 }
-PEER_FN void peer_wait(struct peer *p) { peer_check(p, peer_patient(&p->go)); }
-PEER_FN void peer_hear(struct peer *p) { assert_true(peer_patient(&p->said)); }
+PEER_FN void peer_wait(struct peer *p)
+{
+    peer_check(p, peer_patient(&p->go));
+}
+PEER_FN void peer_hear(struct peer *p)
+{
+    assert_true(peer_patient(&p->said));
+}
 PEER_FN void peer_tell(struct peer *p)
 {
     p->told++;
@@ -152,7 +161,7 @@ PEER_FN struct link *peer_accept(struct peer *p)
         SSL_set_fd(k->ssl, k->fd);
         if (SSL_accept(k->ssl) != 1) {
             SSL_free(k->ssl);
-            k->ssl = NULL;           /* scripts about failing handshakes look at this */
+            k->ssl = NULL; /* scripts about failing handshakes look at this */
         }
     }
     return k;
@@ -181,7 +190,10 @@ PEER_FN bool link_send_bytes(struct link *k, const void *bytes, size_t n)
     }
     return true;
 }
-PEER_FN bool link_send(struct link *k, const char *text) { return link_send_bytes(k, text, strlen(text)); }
+PEER_FN bool link_send(struct link *k, const char *text)
+{
+    return link_send_bytes(k, text, strlen(text));
+}
 
 /* Reads one request's head into k->in (NUL-ended), then skips its Content-Length. False when the client left. */
 PEER_FN bool link_request(struct link *k, size_t *ret_body)
@@ -189,7 +201,7 @@ PEER_FN bool link_request(struct link *k, size_t *ret_body)
     k->n = 0;
     char *end = NULL;
     while (!end) {
-        ssize_t r = link_read(k, k->in + k->n, 1);   /* one by one: nothing of the body is taken with it */
+        ssize_t r = link_read(k, k->in + k->n, 1); /* one by one: nothing of the body is taken with it */
         if (r <= 0 || k->n + 2 > PEER_IN)
             return false;
         k->n += (size_t)r;

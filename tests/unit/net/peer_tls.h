@@ -11,7 +11,7 @@
 struct authority {
     EVP_PKEY *key;
     X509 *cert;
-    char path[128];                  /* its certificate as PEM */
+    char path[128]; /* its certificate as PEM */
 };
 
 PEER_FN void cert_extension(X509 *cert, X509 *issuer, int nid, const char *value)
@@ -24,7 +24,8 @@ PEER_FN void cert_extension(X509 *cert, X509 *issuer, int nid, const char *value
     X509_EXTENSION_free(e);
 }
 
-PEER_FN X509 *cert_make(EVP_PKEY *key, const char *name, X509 *issuer, EVP_PKEY *issuer_key, const char *san, long from_s, long to_s)
+PEER_FN X509 *cert_make(EVP_PKEY *key, const char *name, X509 *issuer, EVP_PKEY *issuer_key, const char *san,
+                        long from_s, long to_s)
 {
     static long serial = 1;
     X509 *c = X509_new();
@@ -33,7 +34,8 @@ PEER_FN X509 *cert_make(EVP_PKEY *key, const char *name, X509 *issuer, EVP_PKEY 
     X509_gmtime_adj(X509_getm_notBefore(c), from_s);
     X509_gmtime_adj(X509_getm_notAfter(c), to_s);
     X509_set_pubkey(c, key);
-    X509_NAME_add_entry_by_txt(X509_get_subject_name(c), "CN", MBSTRING_ASC, (const unsigned char *)name, -1, -1, 0);
+    X509_NAME_add_entry_by_txt(X509_get_subject_name(c), "CN", MBSTRING_ASC, (const unsigned char *)name, -1, -1,
+                               0);
     X509_set_issuer_name(c, X509_get_subject_name(issuer ? issuer : c));
     cert_extension(c, issuer ? issuer : c, NID_basic_constraints, issuer ? "CA:FALSE" : "critical,CA:TRUE");
     if (san)

@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include <cmocka.h>
+#include "test.h"
 
 #include "base/clock.h"
 #include "base/mem.h"
@@ -39,7 +39,7 @@ struct serve {
     struct server *server;
     struct server_rules rules;
     uint16_t port;
-    struct request *held[HELD_MOST];   /* requests for /hold, not answered yet */
+    struct request *held[HELD_MOST]; /* requests for /hold, not answered yet */
     unsigned held_count, gone, drains, heads;
     uint64_t give_up_ms;
     bool drained, closed;
@@ -54,8 +54,14 @@ struct caller {
 
 /* ---- the application ---- */
 
-SERVE_FN void serve_gone(void *ctx) { ((struct serve *)ctx)->gone++; }
-SERVE_FN void serve_drain(void *ctx) { ((struct serve *)ctx)->drains++; }
+SERVE_FN void serve_gone(void *ctx)
+{
+    ((struct serve *)ctx)->gone++;
+}
+SERVE_FN void serve_drain(void *ctx)
+{
+    ((struct serve *)ctx)->drains++;
+}
 
 SERVE_FN void serve_head(void *ctx, struct request *rq)
 {
@@ -102,7 +108,10 @@ SERVE_FN pd_err serve_try(struct serve *t)
     return err;
 }
 
-SERVE_FN void serve_begin(struct serve *t) { assert_int_equal(serve_try(t), PD_OK); }
+SERVE_FN void serve_begin(struct serve *t)
+{
+    assert_int_equal(serve_try(t), PD_OK);
+}
 
 /* ---- the loop ---- */
 
@@ -130,8 +139,14 @@ SERVE_FN void serve_wait(struct serve *t, int fd, short events, const char *what
             serve_wait((t), -1, 0, #what, __LINE__); \
     } while (0)
 
-SERVE_FN void serve_is_closed(void *ctx) { ((struct serve *)ctx)->closed = true; }
-SERVE_FN void serve_is_drained(void *ctx) { ((struct serve *)ctx)->drained = true; }
+SERVE_FN void serve_is_closed(void *ctx)
+{
+    ((struct serve *)ctx)->closed = true;
+}
+SERVE_FN void serve_is_drained(void *ctx)
+{
+    ((struct serve *)ctx)->drained = true;
+}
 
 SERVE_FN void serve_end(struct serve *t)
 {
@@ -149,7 +164,8 @@ SERVE_FN void call_dial(struct caller *p, uint16_t port)
 {
     *p = (struct caller){.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
     assert_true(p->fd >= 0);
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in a = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     assert_int_equal(connect(p->fd, (struct sockaddr *)&a, sizeof(a)), 0);
 }
 
@@ -180,7 +196,7 @@ SERVE_FN void call_send(struct serve *t, struct caller *p, const void *bytes, si
     while (n) {
         ssize_t sent = send(p->fd, at, n, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (sent < 0 && (errno == EPIPE || errno == ECONNRESET))
-            return;     /* the server had enough; what it answered is read next */
+            return; /* the server had enough; what it answered is read next */
         if (sent < 0) {
             assert_int_equal(errno, EAGAIN);
             serve_wait(t, p->fd, POLLOUT, "room to send", __LINE__);
@@ -191,7 +207,10 @@ SERVE_FN void call_send(struct serve *t, struct caller *p, const void *bytes, si
     }
     serve_settle(t);
 }
-SERVE_FN void call_say(struct serve *t, struct caller *p, const char *s) { call_send(t, p, s, strlen(s)); }
+SERVE_FN void call_say(struct serve *t, struct caller *p, const char *s)
+{
+    call_send(t, p, s, strlen(s));
+}
 
 /* What is there now. */
 SERVE_FN void call_take(struct caller *p)
@@ -225,8 +244,8 @@ SERVE_FN void call_hear_(struct serve *t, struct caller *p, const char *needle, 
     serve_settle(t);
     while (!call_has(p, needle)) {
         if (p->ended || p->reset)
-            fail_msg("line %d: the connection %s before \"%s\" came; got: %s", line, p->reset ? "was reset" : "ended", needle,
-                     p->n ? p->in : "nothing");
+            fail_msg("line %d: the connection %s before \"%s\" came; got: %s", line,
+                     p->reset ? "was reset" : "ended", needle, p->n ? p->in : "nothing");
         serve_wait(t, p->fd, POLLIN, needle, line);
     }
 }
@@ -240,7 +259,10 @@ SERVE_FN void call_hear_end_(struct serve *t, struct caller *p, int line)
 }
 #define call_hear_end(t, p) call_hear_end_((t), (p), __LINE__)
 
-SERVE_FN void call_forget(struct caller *p) { p->n = 0; }
+SERVE_FN void call_forget(struct caller *p)
+{
+    p->n = 0;
+}
 
 /* A request that must be answered whatever came before. */
 SERVE_FN void call_check_alive(struct serve *t, const char *after)

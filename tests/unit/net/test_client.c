@@ -49,7 +49,7 @@ static void callbacks_come_in_order_and_the_connection_is_kept(void **state)
     assert_int_equal(s->reused_total, 2);
     assert_int_equal(s->connections_open, 1);
     assert_int_equal(s->connections_idle, 1);
-    origin_unref(o);                 /* the pool goes with its last user */
+    origin_unref(o); /* the pool goes with its last user */
     DRIVE_UNTIL(&d, client_stats(d.client)->connections_idle == 0);
     drive_done(&d);
     peer_join(&p);
@@ -84,14 +84,16 @@ static void the_request_is_what_was_asked_for(void **state)
     peer_run(&p, records_head, &w);
     struct origin *o = drive_origin(&d, p.url);
     struct got g = {0};
-    struct http1_field fields[] = {{SPAN_LIT("Authorization"), SPAN_LIT("Bearer k")}, {SPAN_LIT("X-Empty"), SPAN_LIT("")}};
+    struct http1_field fields[] = {{SPAN_LIT("Authorization"), SPAN_LIT("Bearer k")},
+                                   {SPAN_LIT("X-Empty"), SPAN_LIT("")}};
     struct span body = SPAN_LIT("{}");
     struct exchange_request rq = {"POST", SPAN_LIT("/v1/chat?a=b"), fields, 2, &body, 1, false};
     assert_int_equal(exchange_start(d.client, o, &rq, &got_handler, &g, &g.x), PD_OK);
     DRIVE_UNTIL(&d, g.ends);
     snprintf(want, sizeof(want),
              "POST /v1/chat?a=b HTTP/1.1\r\nHost: 127.0.0.1:%u\r\nAuthorization: Bearer k\r\nX-Empty: \r\n"
-             "Accept-Encoding: identity\r\nContent-Length: 2\r\n\r\n", (unsigned)p.port);
+             "Accept-Encoding: identity\r\nContent-Length: 2\r\n\r\n",
+             (unsigned)p.port);
     assert_string_equal(w.head, want);
     got_done(&g);
     origin_unref(o);
@@ -102,8 +104,10 @@ static void the_request_is_what_was_asked_for(void **state)
 static void what_could_break_the_head_is_refused(void **state)
 {
     (void)state;
-    static const struct { const char *path, *name, *value; } rows[] = {
-        {"/a b", "X", "y"}, {"/a\r\nX: y", "X", "y"}, {"", "X", "y"}, {"/", "X\r\nY", "y"}, {"/", "", "y"},
+    static const struct {
+        const char *path, *name, *value;
+    } rows[] = {
+        {"/a b", "X", "y"}, {"/a\r\nX: y", "X", "y"}, {"", "X", "y"},     {"/", "X\r\nY", "y"}, {"/", "", "y"},
         {"/", "X Y", "y"},  {"/", "X", "y\r\nZ: w"},  {"/", "X", "y\nz"}, {"/", "X", "y\x7f"},
     };
     struct drive d;
@@ -112,7 +116,8 @@ static void what_could_break_the_head_is_refused(void **state)
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct got g = {0};
         struct http1_field f = {span_str(rows[i].name), span_str(rows[i].value)};
-        struct exchange_request rq = {.method = "GET", .path = span_str(rows[i].path), .fields = &f, .fields_count = 1};
+        struct exchange_request rq = {
+            .method = "GET", .path = span_str(rows[i].path), .fields = &f, .fields_count = 1};
         assert_int_equal(exchange_start(d.client, o, &rq, &got_handler, &g, &g.x), PD_INVALID);
     }
     origin_unref(o);
@@ -126,38 +131,49 @@ struct answer {
     pd_err err;
     int status;
     bool reset;
-    enum { THEIRS, OURS, KEPT } then;   /* who closes: the peer, the client, nobody */
+    enum { THEIRS, OURS, KEPT } then; /* who closes: the peer, the client, nobody */
 };
 static const struct answer answers[] = {
     {"length", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", "hello", PD_OK, 200, false, KEPT},
     {"no body", "HTTP/1.1 204 No Content\r\n\r\n", "", PD_OK, 204, false, KEPT},
     {"empty", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "", PD_OK, 200, false, KEPT},
-    {"chunked", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2;x=y\r\nlo\r\n0\r\nA: b\r\n\r\n", "hello", PD_OK, 200,
-     false, KEPT},
-    {"interim heads are swallowed", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\n"
-     "Content-Length: 2\r\n\r\nok", "ok", PD_OK, 200, false, KEPT},
+    {"chunked",
+     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2;x=y\r\nlo\r\n0\r\nA: b\r\n\r\n", "hello",
+     PD_OK, 200, false, KEPT},
+    {"interim heads are swallowed",
+     "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\n"
+     "Content-Length: 2\r\n\r\nok",
+     "ok", PD_OK, 200, false, KEPT},
     {"until close", "HTTP/1.1 200 OK\r\n\r\nall of it", "all of it", PD_OK, 200, false, THEIRS},
     {"HTTP/1.0", "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", "ok", PD_OK, 200, false, OURS},
-    {"Connection: close", "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok", "ok", PD_OK, 200, false, OURS},
-    {"bytes after the answer", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\n\r\n", "ok", PD_OK, 200, false, OURS},
-    {"cut in the length", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello", "hello", PD_CUT, 200, false, THEIRS},
-    {"cut in a chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel", "hel", PD_CUT, 200, false, THEIRS},
-    {"cut before the last chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n", "hel", PD_CUT, 200, false, THEIRS},
+    {"Connection: close", "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok", "ok", PD_OK, 200,
+     false, OURS},
+    {"bytes after the answer", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\n\r\n", "ok",
+     PD_OK, 200, false, OURS},
+    {"cut in the length", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello", "hello", PD_CUT, 200, false,
+     THEIRS},
+    {"cut in a chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel", "hel", PD_CUT, 200, false,
+     THEIRS},
+    {"cut before the last chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n", "hel",
+     PD_CUT, 200, false, THEIRS},
     {"cut in the head", "HTTP/1.1 200 OK\r\nContent-Le", "", PD_CUT, 0, false, THEIRS},
     {"nothing at all", "", "", PD_CLOSED, 0, false, THEIRS},
-    {"reset in the body", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello", "hello", PD_RESET, 200, true, THEIRS},
+    {"reset in the body", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello", "hello", PD_RESET, 200, true,
+     THEIRS},
     {"reset in a body until close", "HTTP/1.1 200 OK\r\n\r\nhello", "hello", PD_RESET, 200, true, THEIRS},
     {"reset in the head", "HTTP/1.1 200", "", PD_RESET, 0, true, THEIRS},
     {"reset before anything", "", "", PD_RESET, 0, true, THEIRS},
-    {"two lengths", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", "", PD_PROTO, 0, false, THEIRS},
-    {"bad chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", "", PD_PROTO, 200, false, THEIRS},
+    {"two lengths", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", "", PD_PROTO, 0, false,
+     THEIRS},
+    {"bad chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", "", PD_PROTO, 200, false,
+     THEIRS},
     {"101", "HTTP/1.1 101 Switching Protocols\r\n\r\n", "", PD_PROTO, 0, false, THEIRS},
     {"not HTTP", "SSH-2.0-OpenSSH_9.2\r\n\r\n", "", PD_PROTO, 0, false, THEIRS},
 };
 
 struct feed {
     const struct answer *row;
-    size_t cut;                      /* the answer is sent in two, the second when the first was surely read */
+    size_t cut; /* the answer is sent in two, the second when the first was surely read */
 };
 
 static void feeds(struct peer *p, void *arg)
@@ -211,7 +227,8 @@ static void feed_one(const struct answer *row, size_t cut)
         }
     }
     if (g.err != row->err || g.status != row->status || g.ends != 1)
-        fail_msg("%s, cut at %zu: err %s (%s), status %d, ends %u", row->name, cut, pd_err_name(g.err), g.why, g.status, g.ends);
+        fail_msg("%s, cut at %zu: err %s (%s), status %d, ends %u", row->name, cut, pd_err_name(g.err), g.why,
+                 g.status, g.ends);
     assert_string_equal(g.body ? g.body : "", row->body);
     assert_int_equal(origin_idle(o), row->then == KEPT);
     peer_go(&p);
@@ -316,7 +333,7 @@ static void refused_connections_name_the_address(void **state)
     uint16_t port = 0;
     char url[64], want[64];
     int fd = peer_listen_on("127.0.0.1", &port, 1);
-    close(fd);                       /* nobody listens there now */
+    close(fd); /* nobody listens there now */
     snprintf(url, sizeof(url), "http://127.0.0.1:%u", (unsigned)port);
     snprintf(want, sizeof(want), "connection refused by 127.0.0.1:%u", (unsigned)port);
     drive_init(&d);
@@ -424,7 +441,7 @@ static void answers_two_links(struct peer *p, void *arg)
         peer_check(p, link_send(k[i], OK_BODY));
         peer_wait(p);
     }
-    peer_check(p, link_request(k[1], NULL));   /* the last used is taken first */
+    peer_check(p, link_request(k[1], NULL)); /* the last used is taken first */
     peer_check(p, link_send(k[1], OK_BODY));
     peer_check(p, link_closed(k[0]));
     peer_check(p, link_closed(k[1]));
@@ -509,9 +526,9 @@ static void no_more_than_idle_per_origin_are_kept(void **state)
     peer_run(&second, answers_ok, &one);
     assert_int_equal(exchange_start(d.client, o, &rq, &got_handler, &b, &b.x), PD_OK);
     DRIVE_UNTIL(&d, b.ends);
-    assert_false(b.info.reused);     /* fresh was asked for, though one was idle */
+    assert_false(b.info.reused); /* fresh was asked for, though one was idle */
     assert_int_equal(origin_idle(o), 1);
-    peer_join(&p);                   /* the older was closed */
+    peer_join(&p); /* the older was closed */
     got_done(&a);
     got_done(&b);
     origin_unref(o);
@@ -525,8 +542,9 @@ static void origins_are_told_apart_by_what_matters(void **state)
     struct drive d;
     drive_init(&d);
     static const struct origin_config cfg[] = {
-        {"http://a.test/v1", "", NULL, false}, {"http://A.test:80", "", NULL, false}, {"https://a.test", "", NULL, false},
-        {"https://a.test", "", NULL, true}, {"http://a.test", "http://p:1", NULL, false}, {"http://a.test:81", "", NULL, false},
+        {"http://a.test/v1", "", NULL, false},        {"http://A.test:80", "", NULL, false},
+        {"https://a.test", "", NULL, false},          {"https://a.test", "", NULL, true},
+        {"http://a.test", "http://p:1", NULL, false}, {"http://a.test:81", "", NULL, false},
     };
     static const unsigned same_as[] = {0, 0, 2, 3, 4, 5};
     static const char *const authority[] = {"a.test", "a.test", "a.test", "a.test", "a.test", "a.test:81"};
@@ -538,10 +556,14 @@ static void origins_are_told_apart_by_what_matters(void **state)
             assert_int_equal(o[i] == o[j], same_as[i] == same_as[j]);
     }
     struct origin *bad;
-    assert_int_equal(client_origin(d.client, &(struct origin_config){.base_url = "ftp://x", .proxy = ""}, &bad), PD_SYNTAX);
-    assert_int_equal(client_origin(d.client, &(struct origin_config){.base_url = "http://x", .proxy = "socks5://p:1"}, &bad),
-                     PD_UNSUPPORTED);
-    assert_int_equal(client_origin(d.client, &(struct origin_config){.base_url = "https://x", .proxy = "", .ca_file = "/no"}, &bad),
+    assert_int_equal(client_origin(d.client, &(struct origin_config){.base_url = "ftp://x", .proxy = ""}, &bad),
+                     PD_SYNTAX);
+    assert_int_equal(
+        client_origin(d.client, &(struct origin_config){.base_url = "http://x", .proxy = "socks5://p:1"}, &bad),
+        PD_UNSUPPORTED);
+    assert_int_equal(client_origin(d.client,
+                                   &(struct origin_config){.base_url = "https://x", .proxy = "", .ca_file = "/no"},
+                                   &bad),
                      PD_TLS);
     for (int i = 0; i < 6; i++)
         origin_unref(o[i]);

@@ -11,7 +11,8 @@ static SSL_CTX *tls;
 static int set_up(void **state)
 {
     (void)state;
-    static const char *const clear[] = {"http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"};
+    static const char *const clear[] = {"http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy",
+                                        "ALL_PROXY",  "no_proxy",    "NO_PROXY"};
     for (size_t i = 0; i < sizeof(clear) / sizeof(clear[0]); i++)
         unsetenv(clear[i]);
     assert_int_equal(net_process_init(), PD_OK);
@@ -32,7 +33,7 @@ struct book {
     struct drive *d;
     struct dns_name *asked;
     char host[64];
-    const char *addresses;           /* space-separated */
+    const char *addresses; /* space-separated */
     struct later later;
     unsigned times;
 };
@@ -65,7 +66,8 @@ static void book_init(struct book *b, struct drive *d, const char *addresses)
     dns_set_query(d->client->dns, book_query, b);
 }
 
-static struct origin *origin_of(struct drive *d, const char *scheme, const char *host, uint16_t port, const char *proxy)
+static struct origin *origin_of(struct drive *d, const char *scheme, const char *host, uint16_t port,
+                                const char *proxy)
 {
     char url[128];
     struct origin *o = NULL;
@@ -122,7 +124,8 @@ static void when_all_refuse_the_first_is_named_and_the_name_asked_anew(void **st
     drive_init(&d);
     book_init(&b, &d, "127.0.0.3 127.0.0.2 127.0.0.1");
     struct origin *o = origin_of(&d, "http", "api.test", port, "");
-    snprintf(want, sizeof(want), "connecting to api.test:%u: connection refused by 127.0.0.3:%u (and 2 other addresses)",
+    snprintf(want, sizeof(want),
+             "connecting to api.test:%u: connection refused by 127.0.0.3:%u (and 2 other addresses)",
              (unsigned)port, (unsigned)port);
     for (unsigned i = 1; i <= 2; i++) {
         g = (struct got){0};
@@ -169,7 +172,7 @@ static void a_silent_address_is_overtaken_and_closed(void **state)
     assert_true(g.info.connected_us - g.info.started_us >= (CLIENT_NEXT_ADDRESS_MS - 1) * 1000);
     drive_settle(&d);
     assert_int_equal(client_stats(d.client)->connections_open, 1);
-    assert_int_equal(d.client->conns, 1);     /* the loser is gone */
+    assert_int_equal(d.client->conns, 1); /* the loser is gone */
     got_done(&g);
     origin_unref(o);
     drive_done(&d);
@@ -192,10 +195,11 @@ static void a_name_that_is_unknown_is_told(void **state)
         drive_get(&d, o, &g);
         DRIVE_UNTIL(&d, g.ends);
         assert_int_equal(g.err, PD_DNS);
-        assert_string_equal(g.why, "looking up the name of api.test:80: name api.test could not be resolved: it has no address");
+        assert_string_equal(
+            g.why, "looking up the name of api.test:80: name api.test could not be resolved: it has no address");
         g = (struct got){0};
     }
-    assert_int_equal(b.times, 1);    /* the failure is remembered for a moment */
+    assert_int_equal(b.times, 1); /* the failure is remembered for a moment */
     origin_unref(o);
     drive_done(&d);
 }
@@ -203,7 +207,7 @@ static void a_name_that_is_unknown_is_told(void **state)
 /* ---- proxies --------------------------------------------------------------------------------------- */
 
 struct proxy_wire {
-    const char *answer;              /* to CONNECT; NULL: close */
+    const char *answer; /* to CONNECT; NULL: close */
     char asked[2048];
     bool tunnel;
 };
@@ -249,7 +253,7 @@ static void https_goes_through_a_tunnel(void **state)
     if (g.err)
         fail_msg("%s", g.why);
     assert_string_equal(g.body, "hello");
-    assert_string_equal(b.host, "proxy.test");   /* the proxy looks up the rest */
+    assert_string_equal(b.host, "proxy.test"); /* the proxy looks up the rest */
     assert_int_equal(b.times, 1);
     assert_string_equal(w.asked, "CONNECT api.test:8443 HTTP/1.1\r\nHost: api.test:8443\r\n"
                                  "Proxy-Authorization: Basic bWU6c2VjcmV0\r\n\r\n");
@@ -287,7 +291,9 @@ static void http_asks_the_proxy_with_the_whole_url(void **state)
 static void a_proxy_that_refuses_is_quoted(void **state)
 {
     (void)state;
-    static const struct { const char *answer, *why; } rows[] = {
+    static const struct {
+        const char *answer, *why;
+    } rows[] = {
         {"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n",
          "the proxy answered 407 Proxy Authentication Required"},
         {"HTTP/1.1 502 Bad Gateway\r\n\r\n", "the proxy answered 502 Bad Gateway"},

@@ -26,7 +26,7 @@ static _Noreturn void serve(struct peer *p)
     for (;;) {
         struct link *k = peer_accept(p);
         while ((k->ssl || !p->tls) && link_request(k, NULL)) {
-            link_send(k, HEAD_PART);  /* a head in two reads */
+            link_send(k, HEAD_PART); /* a head in two reads */
             link_send(k, pad);
             link_send(k, "\r\n\r\n5\r\nhello\r\n0\r\n\r\n");
         }
@@ -87,7 +87,10 @@ static pd_err one_exchange(struct loop *l, struct client *c, struct origin *o, s
     return g.err;
 }
 
-static void set_true(void *ctx) { *(bool *)ctx = true; }
+static void set_true(void *ctx)
+{
+    *(bool *)ctx = true;
+}
 
 static pd_err whole_life(void *ctx)
 {
@@ -108,10 +111,10 @@ static pd_err whole_life(void *ctx)
         if (i == 2)
             rules.idle_per_origin = 0;
         client_set_rules(c, &rules);
-        e = one_exchange(l, c, o, &guard, &late);   /* fresh, reused, and the last one closes */
+        e = one_exchange(l, c, o, &guard, &late); /* fresh, reused, and the last one closes */
     }
     if (!e)
-        e = one_exchange(l, c, o, &guard, &late);   /* fresh again: a resumed session, where there is TLS */
+        e = one_exchange(l, c, o, &guard, &late); /* fresh again: a resumed session, where there is TLS */
     origin_unref(o);
     if (c) {
         client_close(c, set_true, &closed);
@@ -145,7 +148,7 @@ static bool leaks(struct life *life, unsigned n, bool *ret_failed)
     for (int again = 0; again < 3; again++) {
         size_t before = mem_blocks();
         mem_fail_at(n);
-        (void)whole_life(life);      /* a session that could not be kept is no error */
+        (void)whole_life(life); /* a session that could not be kept is no error */
         *ret_failed = mem_failed();
         mem_fail_at(0);
         if (mem_blocks() <= before)

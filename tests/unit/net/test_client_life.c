@@ -46,7 +46,7 @@ static void holds_at(struct peer *p, void *arg)
     if (phase == EXCHANGE_READING)
         peer_check(p, link_send(k, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello"));
     if (phase == EXCHANGE_SENDING)
-        peer_wait(p);                /* nothing is read: its kernel fills up */
+        peer_wait(p); /* nothing is read: its kernel fills up */
     peer_check(p, link_closed(k));
     peer_tell(p);
     link_close(k);
@@ -75,14 +75,14 @@ static void stage_open(struct stage *s, enum exchange_phase *phase)
     char url[64], proxy[64] = "";
     memset(s, 0, sizeof(*s));
     drive_init(&s->d);
-    peer_init(&s->p);                /* it may outlive the loop: it wakes nobody */
+    peer_init(&s->p); /* it may outlive the loop: it wakes nobody */
     dns_set_query(s->d.client->dns, keeps_query, &s->query);
     s->has_peer = *phase != EXCHANGE_RESOLVING && *phase != EXCHANGE_CONNECTING;
     if (s->has_peer)
         peer_run(&s->p, holds_at, phase);
     bool secure = *phase == EXCHANGE_TLS || *phase == EXCHANGE_PROXY;
-    snprintf(url, sizeof(url), "%s://%s:%u", secure ? "https" : "http", *phase == EXCHANGE_RESOLVING ? "api.test" : "127.0.0.1",
-             (unsigned)s->p.port);
+    snprintf(url, sizeof(url), "%s://%s:%u", secure ? "https" : "http",
+             *phase == EXCHANGE_RESOLVING ? "api.test" : "127.0.0.1", (unsigned)s->p.port);
     if (*phase == EXCHANGE_PROXY)
         snprintf(proxy, sizeof(proxy), "http://127.0.0.1:%u", (unsigned)s->p.port);
     s->o = any_origin(&s->d, url, proxy);
@@ -94,12 +94,13 @@ static void stage_open(struct stage *s, enum exchange_phase *phase)
         drive_get(&s->d, s->o, &s->g);
     }
     if (*phase == EXCHANGE_CONNECTING) {
-        s->g.x->kick.fn(s->g.x);     /* the socket is made, and the loop did not look at it yet */
+        s->g.x->kick.fn(s->g.x); /* the socket is made, and the loop did not look at it yet */
         assert_int_equal(exchange_info(s->g.x)->phase, EXCHANGE_CONNECTING);
         return;
     }
     DRIVE_UNTIL(&s->d, exchange_info(s->g.x)->phase == *phase &&
-                           (*phase != EXCHANGE_SENDING || s->g.x->send_blocked) && (*phase != EXCHANGE_READING || s->g.bodies));
+                           (*phase != EXCHANGE_SENDING || s->g.x->send_blocked) &&
+                           (*phase != EXCHANGE_READING || s->g.bodies));
 }
 
 static void stage_close(struct stage *s)
@@ -131,7 +132,7 @@ static void a_cancel_in_any_phase_closes_the_connection_and_calls_nothing(void *
         if (s.query) {
             union dns_address a;
             dns_literal("127.0.0.1", &a);
-            dns_answer(s.query, 0, &a, 1);   /* the lookup went on: it finds nobody */
+            dns_answer(s.query, 0, &a, 1); /* the lookup went on: it finds nobody */
         }
         origin_unref(s.o);
         drive_done(&s.d);
@@ -146,7 +147,8 @@ static void closing_in_any_phase_ends_cleanly(void **state)
         struct stage s;
         stage_open(&s, &phase);
         exchange_cancel(s.g.x);
-        origin_unref(s.o);           /* and the close at once after it: connections, lookups, graveyard are all still there */
+        origin_unref(
+            s.o); /* and the close at once after it: connections, lookups, graveyard are all still there */
         client_close(s.d.client, drive_closed, &s.d);
         if (s.query) {
             drive_settle(&s.d);
@@ -200,7 +202,10 @@ static void a_cancel_inside_a_callback_is_the_last_one(void **state)
         struct drive d;
         struct peer p;
         int at = i % 4;
-        struct got g = {.cancel_on_sent = at == 0, .cancel_on_head = at == 1, .cancel_on_body = at == 2, .cancel_on_batch = at == 3};
+        struct got g = {.cancel_on_sent = at == 0,
+                        .cancel_on_head = at == 1,
+                        .cancel_on_body = at == 2,
+                        .cancel_on_batch = at == 3};
         drive_init(&d);
         if (i < 4)
             peer_init(&p);
@@ -209,7 +214,8 @@ static void a_cancel_inside_a_callback_is_the_last_one(void **state)
         peer_run(&p, answers_and_waits, NULL);
         struct origin *o = any_origin(&d, p.url, "");
         drive_get(&d, o, &g);
-        DRIVE_UNTIL(&d, client_stats(d.client)->cancelled_total == 1 && client_stats(d.client)->connections_open == 0);
+        DRIVE_UNTIL(&d,
+                    client_stats(d.client)->cancelled_total == 1 && client_stats(d.client)->connections_open == 0);
         drive_settle(&d);
         assert_string_equal(g.order, orders[at]);
         got_done(&g);
@@ -256,7 +262,7 @@ static void on_end_may_start_the_next_and_drop_the_origin(void **state)
     peer_run(&p, answers_twice, NULL);
     struct origin *o = any_origin(&d, p.url, "");
     assert_int_equal(exchange_start(d.client, o, &rq, &h, &g, &g.x), PD_OK);
-    origin_unref(o);                 /* the exchanges hold it */
+    origin_unref(o); /* the exchanges hold it */
     DRIVE_UNTIL(&d, g.ends == 2);
     assert_true(g.info.reused);
     got_done(&g);
@@ -294,7 +300,8 @@ static void an_early_refusal_is_delivered_and_the_rest_not_sent(void **state)
         {"HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nbig", false, 0},
         {"HTTP/1.1 401 Unauthorized\r\nContent-Length: 3\r\n\r\nbig", true, 0},
         {"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 3\r\n\r\nbig", true, 0},
-        {"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbig", false, 0},   /* whole before the request was: not to be kept */
+        {"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbig", false,
+         0}, /* whole before the request was: not to be kept */
     };
     static const size_t large = 48 << 20;
     char *bytes = calloc(1, large);
@@ -437,7 +444,7 @@ static void floods(struct peer *p, void *arg)
     while (*sent < FLOOD) {
         struct pollfd f = {.fd = k->fd, .events = POLLOUT};
         if (poll(&f, 1, 0) == 0)
-            peer_tell(p);            /* backpressure has come here */
+            peer_tell(p); /* backpressure has come here */
         peer_check(p, link_send_bytes(k, zeros, sizeof(zeros)));
         *sent += sizeof(zeros);
     }

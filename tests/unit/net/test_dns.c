@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include <cmocka.h>
+#include "test.h"
 
 struct fake {
     struct loop *loop;
@@ -120,7 +120,9 @@ static void literals_need_no_lookup(void **state)
 static void families_take_turns(void **state)
 {
     (void)state;
-    static const struct { const char *in, *out; } rows[] = {
+    static const struct {
+        const char *in, *out;
+    } rows[] = {
         {"1.0.0.1", "1.0.0.1:1"},
         {"1.0.0.1 1.0.0.2 ::1 ::2", "1.0.0.1:1 [::1]:1 1.0.0.2:1 [::2]:1"},
         {"::1 ::2 ::3 1.0.0.1", "[::1]:1 1.0.0.1:1 [::2]:1 [::3]:1"},
@@ -211,7 +213,10 @@ static void wait_for_time(struct fake *f, struct timer *t, uint64_t ms)
         uv_run(loop_uv(f->loop), UV_RUN_ONCE);
     timer_stop(f->loop, t);
 }
-static void nothing(void *ctx) { (void)ctx; }
+static void nothing(void *ctx)
+{
+    (void)ctx;
+}
 
 static void an_answer_is_believed_for_its_ttl(void **state)
 {
@@ -289,8 +294,11 @@ static void names_are_remembered_up_to_a_limit(void **state)
     fake_done(&f);
 }
 
-static bool closed_flag;              /* dns_close tells by a plain function */
-static void note_closed(void *ctx) { *(bool *)ctx = true; }
+static bool closed_flag; /* dns_close tells by a plain function */
+static void note_closed(void *ctx)
+{
+    *(bool *)ctx = true;
+}
 
 static void closing_waits_for_the_query_that_still_runs(void **state)
 {

@@ -7,11 +7,11 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
-#include <cmocka.h>
+#include "test.h"
 
 /* ---- the environment, as rows of name and value ---------------------------------------- */
 
-static const char *const *env_rows;   /* what fake_env reads: a getenv has no context */
+static const char *const *env_rows; /* what fake_env reads: a getenv has no context */
 
 static char *fake_env(const char *name)
 {
@@ -59,7 +59,11 @@ static void the_environment_names_the_proxy(void **state)
     }
 }
 
-static const struct { const char *list, *host; uint16_t port; bool want; } exceptions[] = {
+static const struct {
+    const char *list, *host;
+    uint16_t port;
+    bool want;
+} exceptions[] = {
     {"", "api.x", 443, false},
     {"*", "api.x", 443, true},
     {"a.b, api.x", "api.x", 443, true},
@@ -99,23 +103,30 @@ static void exceptions_match_names_ports_and_networks(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof(exceptions) / sizeof(exceptions[0]); i++)
-        if (proxy_excepted(span_str(exceptions[i].list), span_str(exceptions[i].host), exceptions[i].port) != exceptions[i].want)
+        if (proxy_excepted(span_str(exceptions[i].list), span_str(exceptions[i].host), exceptions[i].port) !=
+            exceptions[i].want)
             fail_msg("\"%s\" with %s:%u", exceptions[i].list, exceptions[i].host, exceptions[i].port);
 }
 
 static void loopback_is_known_in_every_spelling(void **state)
 {
     (void)state;
-    static const char *const are[] = {"localhost", "LOCALHOST", "localhost.", "a.localhost", "127.0.0.1", "127.9.9.9", "::1", "[::1]",
-                                      "::ffff:127.0.0.1"};
-    static const char *const are_not[] = {"localhost.x", "notlocalhost", "128.0.0.1", "::2", "10.127.0.1", "", "127.0.0.1.x"};
+    static const char *const are[] = {"localhost", "LOCALHOST", "localhost.", "a.localhost",     "127.0.0.1",
+                                      "127.9.9.9", "::1",       "[::1]",      "::ffff:127.0.0.1"};
+    static const char *const are_not[] = {"localhost.x", "notlocalhost", "128.0.0.1", "::2", "10.127.0.1", "",
+                                          "127.0.0.1.x"};
     for (size_t i = 0; i < sizeof(are) / sizeof(are[0]); i++)
         assert_true(proxy_is_loopback(span_str(are[i])));
     for (size_t i = 0; i < sizeof(are_not) / sizeof(are_not[0]); i++)
         assert_false(proxy_is_loopback(span_str(are_not[i])));
 }
 
-static const struct { const char *in, *host; uint16_t port; const char *authorization; pd_err err; } urls[] = {
+static const struct {
+    const char *in, *host;
+    uint16_t port;
+    const char *authorization;
+    pd_err err;
+} urls[] = {
     {"http://p.x:3128", "p.x", 3128, NULL, PD_OK},
     {"p.x:3128", "p.x", 3128, NULL, PD_OK},
     {" http://p.x:3128/ ", "p.x", 3128, NULL, PD_OK},

@@ -130,7 +130,8 @@ static const struct {
 } refusals[] = {
     {"not HTTP", "hello\r\n\r\n", 400, "invalid_http"},
     {"TLS", "\x16\x03\x01", 400, "invalid_http"},
-    {"two lengths", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\na", 400, "invalid_http"},
+    {"two lengths", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\na", 400,
+     "invalid_http"},
     {"bare LF", "GET / HTTP/1.1\nHost: a\n\n", 400, "invalid_http"},
     {"no host", "GET / HTTP/1.1\r\n\r\n", 400, "invalid_http"},
     {"bad chunk", CHUNKED("/") "x\r\n", 400, "invalid_http"},
@@ -140,7 +141,8 @@ static const struct {
     {"head over the limit", NULL, 431, "head_too_large"},
     {"whole head over the limit", "", 431, "head_too_large"},
     {"line over the limit", NULL, 414, "target_too_long"},
-    {"expectation", "POST / HTTP/1.1\r\nHost: a\r\nExpect: x\r\nContent-Length: 1\r\n\r\n", 417, "expectation_failed"},
+    {"expectation", "POST / HTTP/1.1\r\nHost: a\r\nExpect: x\r\nContent-Length: 1\r\n\r\n", 417,
+     "expectation_failed"},
     {"coding", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", 501, "not_implemented"},
     {"version", "GET / HTTP/3.0\r\nHost: a\r\n\r\n", 505, "http_version_not_supported"},
 };
@@ -161,7 +163,8 @@ static void each_refusal_has_its_status_and_code_and_closes(void **state)
         memset(filler, 'a', sizeof(filler));
         if (refusals[i].in && !*refusals[i].in) {
             char head[2300];
-            snprintf(head, sizeof(head), "GET / HTTP/1.1\r\nHost: a\r\nX: %.*s\r\n\r\n", (int)sizeof(filler), filler);
+            snprintf(head, sizeof(head), "GET / HTTP/1.1\r\nHost: a\r\nX: %.*s\r\n\r\n", (int)sizeof(filler),
+                     filler);
             call_say(&t, &p, head);
         } else if (refusals[i].in)
             call_say(&t, &p, refusals[i].in);
@@ -174,7 +177,8 @@ static void each_refusal_has_its_status_and_code_and_closes(void **state)
 
         char line[32], code[64];
         snprintf(line, sizeof(line), "HTTP/1.1 %d ", refusals[i].status ? refusals[i].status : 413);
-        snprintf(code, sizeof(code), "\"code\":\"%s\",\"param\":null}}", refusals[i].code ? refusals[i].code : "body_too_large");
+        snprintf(code, sizeof(code), "\"code\":\"%s\",\"param\":null}}",
+                 refusals[i].code ? refusals[i].code : "body_too_large");
         call_hear(&t, &p, code);
         assert_memory_equal(p.in, line, strlen(line));
         assert_true(call_has(&p, "\r\nConnection: close\r\n"));
@@ -186,7 +190,7 @@ static void each_refusal_has_its_status_and_code_and_closes(void **state)
         assert_int_equal(server_stats(t.server)->bad_requests_total, refused);
         call_check_alive(&t, refusals[i].name);
     }
-    assert_int_equal(t.gone, 3);    /* those whose chunked body went wrong after on_head */
+    assert_int_equal(t.gone, 3); /* those whose chunked body went wrong after on_head */
     serve_end(&t);
 }
 
@@ -273,7 +277,7 @@ static void a_body_that_stops_is_refused(void **state)
         call_hear(&t, &p, "\"code\":\"body_timeout\"");
         assert_memory_equal(p.in, "HTTP/1.1 408 ", 13);
         call_hear_end(&t, &p);
-        assert_int_equal(t.gone, 1);    /* it was seen by on_head, never by on_request */
+        assert_int_equal(t.gone, 1); /* it was seen by on_head, never by on_request */
         call_end(&p);
         serve_end(&t);
     }
@@ -356,7 +360,7 @@ static void a_slow_but_steady_body_is_taken(void **state)
     call_say(&t, &p, POST("/x", "10", ""));
     uint64_t began = clock_mono_ms();
     for (unsigned sent = 0; sent < 10;) {
-        if (clock_mono_ms() - began >= sent * 25) {      /* 40 a second, through several windows of the rate */
+        if (clock_mono_ms() - began >= sent * 25) { /* 40 a second, through several windows of the rate */
             call_send(&t, &p, "x", 1);
             sent++;
         }
@@ -377,7 +381,7 @@ static void a_deadline_of_an_earlier_phase_ends_nothing(void **state)
     serve_begin(&t);
     struct request *rq = serve_hold(&t, &busy, GET("/hold"));
     call_begin(&idle, &t);
-    call_hear_end(&t, &idle);       /* so the other's idle time is over too */
+    call_hear_end(&t, &idle); /* so the other's idle time is over too */
     serve_settle(&t);
     reply_simple(rq, 200, NULL, 0, SPAN_LIT("late"));
     call_hear(&t, &busy, "\r\n\r\nlate");
@@ -485,7 +489,9 @@ static void pipelined_requests_are_answered_in_order(void **state)
     serve_rules(&t);
     serve_begin(&t);
     call_begin(&p, &t);
-    call_say(&t, &p, POST("/a", "1", "1") CHUNKED("/b") "1\r\n2\r\n0\r\n\r\n" GET("/hold") POST("/c", "1", "3") GET("/hold"));
+    call_say(&t, &p,
+             POST("/a", "1", "1") CHUNKED("/b") "1\r\n2\r\n0\r\n\r\n" GET("/hold") POST("/c", "1", "3")
+                 GET("/hold"));
     call_hear(&t, &p, "\r\n\r\n2");
     SERVE_UNTIL(&t, t.held_count == 1);
     assert_false(call_has(&p, "\r\n\r\n3"));
@@ -521,7 +527,7 @@ static void a_flood_behind_a_request_stays_in_the_kernel(void **state)
         total += sent > 0 ? (size_t)sent : 0;
         serve_settle(&t);
     } while (sent > 0 && total < (size_t)64 << 20);
-    assert_true(sent < 0);       /* the kernel is full, and nobody read */
+    assert_true(sent < 0); /* the kernel is full, and nobody read */
     assert_true(serve_conn(&t)->in.capacity <= SERVER_SCRATCH);
     assert_int_equal(serve_conn(&t)->watch.wanted, WATCH_GONE);
     reply_simple(t.held[0], 200, NULL, 0, SPAN_LIT("first"));
@@ -590,12 +596,12 @@ static void continue_is_said_once_the_head_is_accepted(void **state)
     call_forget(&p);
     call_say(&t, &p, "POST / HTTP/1.1\r\n" EXPECT "def");
     call_hear(&t, &p, "\r\n\r\ndef");
-    assert_memory_equal(p.in, "HTTP/1.1 200 OK", 15);    /* the body was there: nothing to wait for */
+    assert_memory_equal(p.in, "HTTP/1.1 200 OK", 15); /* the body was there: nothing to wait for */
     call_forget(&p);
     call_say(&t, &p, "POST /early HTTP/1.1\r\n" EXPECT);
     call_hear(&t, &p, "early");
     assert_memory_equal(p.in, "HTTP/1.1 401 ", 13);
-    assert_true(call_has(&p, "Connection: close"));      /* nobody knows whether the body will come */
+    assert_true(call_has(&p, "Connection: close")); /* nobody knows whether the body will come */
     call_hear_end(&t, &p);
     call_end(&p);
     serve_end(&t);
@@ -605,7 +611,10 @@ static void an_early_answer_keeps_the_connection_when_the_rest_is_small(void **s
 {
     (void)state;
     static const char *const wires[] = {
-        POST("/early", "5", "hello"), POST("/early", "5", "he"), CHUNKED("/early") "5\r\nhello\r\n0\r\n\r\n", GET("/early"),
+        POST("/early", "5", "hello"),
+        POST("/early", "5", "he"),
+        CHUNKED("/early") "5\r\nhello\r\n0\r\n\r\n",
+        GET("/early"),
     };
     for (size_t i = 0; i < sizeof(wires) / sizeof(wires[0]); i++) {
         struct serve t;
@@ -616,7 +625,7 @@ static void an_early_answer_keeps_the_connection_when_the_rest_is_small(void **s
         call_say(&t, &p, wires[i]);
         call_hear(&t, &p, "\r\n\r\nearly");
         bool closes = call_has(&p, "Connection: close");
-        assert_int_equal(closes, i == 2);    /* how long a chunked body will be is not known */
+        assert_int_equal(closes, i == 2); /* how long a chunked body will be is not known */
         if (closes) {
             call_hear_end(&t, &p);
         } else {
@@ -651,7 +660,7 @@ static void an_early_answer_to_a_large_body_closes_and_can_be_read(void **state)
     assert_true(p.ended && !p.reset);
     call_end(&p);
 
-    call_begin(&p, &t);       /* begun before the body came, ended later */
+    call_begin(&p, &t); /* begun before the body came, ended later */
     call_say(&t, &p, POST("/early-stream", "1000000", "abc"));
     SERVE_UNTIL(&t, t.held_count == 1);
     struct span part = SPAN_LIT("late");

@@ -9,22 +9,26 @@ static void replies_are_framed_as_the_client_can_read_them(void **state)
     (void)state;
     static const struct {
         const char *name, *wire;
-        int status, length;          /* length -1: not known */
+        int status, length; /* length -1: not known */
         const char *must, *must_not, *ends;
         bool closes;
     } rows[] = {
-        {"1.1 chunked", GET("/hold"), 200, -1, "Transfer-Encoding: chunked\r\n", "Content-Length", "2\r\nab\r\n1\r\nc\r\n0\r\n\r\n", false},
+        {"1.1 chunked", GET("/hold"), 200, -1, "Transfer-Encoding: chunked\r\n", "Content-Length",
+         "2\r\nab\r\n1\r\nc\r\n0\r\n\r\n", false},
         {"1.1 length", GET("/hold"), 200, 3, "Content-Length: 3\r\n", "Transfer-Encoding", "\r\n\r\nabc", false},
-        {"1.0 until close", "GET /hold HTTP/1.0\r\n\r\n", 200, -1, "Connection: close\r\n", "chunked", "\r\n\r\nabc", true},
-        {"1.0 length", "GET /hold HTTP/1.0\r\n\r\n", 200, 3, "Content-Length: 3\r\nConnection: close\r\n", "chunked", "\r\n\r\nabc", true},
-        {"1.0 kept", "GET /hold HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", 200, 3, "Connection: keep-alive\r\n", "chunked",
-         "\r\n\r\nabc", false},
+        {"1.0 until close", "GET /hold HTTP/1.0\r\n\r\n", 200, -1, "Connection: close\r\n", "chunked",
+         "\r\n\r\nabc", true},
+        {"1.0 length", "GET /hold HTTP/1.0\r\n\r\n", 200, 3, "Content-Length: 3\r\nConnection: close\r\n",
+         "chunked", "\r\n\r\nabc", true},
+        {"1.0 kept", "GET /hold HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", 200, 3, "Connection: keep-alive\r\n",
+         "chunked", "\r\n\r\nabc", false},
         {"HEAD chunked", "HEAD /hold HTTP/1.1\r\nHost: a\r\n\r\n", 200, -1, "chunked", "abc", "\r\n\r\n", false},
-        {"HEAD length", "HEAD /hold HTTP/1.1\r\nHost: a\r\n\r\n", 200, 3, "Content-Length: 3\r\n", "abc", "\r\n\r\n", false},
+        {"HEAD length", "HEAD /hold HTTP/1.1\r\nHost: a\r\n\r\n", 200, 3, "Content-Length: 3\r\n", "abc",
+         "\r\n\r\n", false},
         {"204", GET("/hold"), 204, -1, "204 No Content", "chunked", "\r\n\r\n", false},
         {"304", GET("/hold"), 304, 3, "304 Not Modified", "Content-Length", "\r\n\r\n", false},
-        {"close asked", "GET /hold HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 200, 3, "Connection: close\r\n", "chunked",
-         "\r\n\r\nabc", true},
+        {"close asked", "GET /hold HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 200, 3,
+         "Connection: close\r\n", "chunked", "\r\n\r\nabc", true},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct serve t;
@@ -60,9 +64,15 @@ static void header_bytes_that_break_the_head_are_refused(void **state)
 {
     (void)state;
     static const struct header bad[] = {
-        {{"X", 1}, {"a\r\nY: b", 7}}, {{"X", 1}, {"a\nb", 3}}, {{"X", 1}, {"a\0b", 3}}, {{"X Y", 3}, {"a", 1}},
-        {{"", 0}, {"a", 1}},          {{"X:", 2}, {"a", 1}},   {{"content-length", 14}, {"1", 1}},
-        {{"Connection", 10}, {"close", 5}}, {{"TRANSFER-ENCODING", 17}, {"chunked", 7}},
+        {{"X", 1}, {"a\r\nY: b", 7}},
+        {{"X", 1}, {"a\nb", 3}},
+        {{"X", 1}, {"a\0b", 3}},
+        {{"X Y", 3}, {"a", 1}},
+        {{"", 0}, {"a", 1}},
+        {{"X:", 2}, {"a", 1}},
+        {{"content-length", 14}, {"1", 1}},
+        {{"Connection", 10}, {"close", 5}},
+        {{"TRANSFER-ENCODING", 17}, {"chunked", 7}},
     };
     struct serve t;
     struct caller p;
@@ -86,9 +96,12 @@ static void a_reply_that_is_cut_is_seen_as_cut(void **state)
     static const struct {
         const char *wire;
         int length;
-        bool end;          /* reply_end before all was written */
+        bool end; /* reply_end before all was written */
     } rows[] = {
-        {GET("/hold"), -1, false}, {GET("/hold"), 10, false}, {GET("/hold"), 10, true}, {"GET /hold HTTP/1.0\r\n\r\n", -1, false},
+        {GET("/hold"), -1, false},
+        {GET("/hold"), 10, false},
+        {GET("/hold"), 10, true},
+        {"GET /hold HTTP/1.0\r\n\r\n", -1, false},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct serve t;
@@ -109,7 +122,7 @@ static void a_reply_that_is_cut_is_seen_as_cut(void **state)
         if (i < 3)
             assert_false(call_has(&p, "\r\n0\r\n"));
         else
-            assert_true(p.reset);     /* without a length, a plain close would look whole */
+            assert_true(p.reset); /* without a length, a plain close would look whole */
         call_end(&p);
         serve_end(&t);
         assert_int_equal(t.gone, 0);
@@ -125,7 +138,7 @@ static void too_much_for_the_announced_length_is_refused(void **state)
     serve_begin(&t);
     struct request *rq = serve_hold(&t, &p, GET("/hold"));
     struct span part = SPAN_LIT("abcd");
-    assert_int_equal(reply_write(rq, &part, 1), PD_INVALID);     /* not begun */
+    assert_int_equal(reply_write(rq, &part, 1), PD_INVALID); /* not begun */
     assert_int_equal(reply_begin(rq, 200, NULL, 0, 3), PD_OK);
     assert_int_equal(reply_begin(rq, 200, NULL, 0, 3), PD_INVALID);
     assert_int_equal(reply_write(rq, &part, 1), PD_INVALID);
@@ -159,7 +172,7 @@ static void a_reset_is_a_reset_and_raw_bytes_are_raw(void **state)
     assert_memory_equal(p.in, "HTTP/1.1 200 OK\n\0", 17);
     call_end(&p);
 
-    reply_abort(serve_hold(&t, &p, GET("/hold")));       /* nothing was begun: closed without a word */
+    reply_abort(serve_hold(&t, &p, GET("/hold"))); /* nothing was begun: closed without a word */
     call_hear_end(&t, &p);
     assert_int_equal(p.n, 0);
     call_end(&p);
@@ -218,7 +231,8 @@ static void large_pieces_arrive_in_order_through_a_full_socket(void **state)
     for (int k = 0; k < PIECES; k++) {
         for (size_t i = 0; i < N; i++)
             piece[i] = (char)(i * 31 + (size_t)k + i / 997);
-        struct span parts[3] = {span_of(piece, 1), span_of(piece + 1, 2000000), span_of(piece + 2000001, N - 2000001)};
+        struct span parts[3] = {span_of(piece, 1), span_of(piece + 1, 2000000),
+                                span_of(piece + 2000001, N - 2000001)};
         assert_int_equal(reply_write(rq, parts, 3), PD_OK);
     }
     reply_end(rq);
@@ -274,7 +288,7 @@ static void running_out_of_descriptors_is_answered_and_survived(void **state)
     serve_rules(&t);
     serve_begin(&t);
     call_begin(&first, &t);
-    for (int i = 0; i < 3; i++)     /* connected, not accepted yet: the client's side has its descriptors */
+    for (int i = 0; i < 3; i++) /* connected, not accepted yet: the client's side has its descriptors */
         call_dial(&p[i], t.port);
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
     low = was;
@@ -353,8 +367,9 @@ static void addresses_are_taken_or_refused(void **state)
     struct serve t;
     serve_rules(&t);
     serve_begin(&t);
-    static const char *const bad[] = {"", "8080", ":8080", "127.0.0.1", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:65536", "localhost:1",
-                                      "[::1:80", "[]:80", "1.2.3:80", "::1:80"};
+    static const char *const bad[] = {"",           "8080",        ":8080",           "127.0.0.1",
+                                      "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:65536", "localhost:1",
+                                      "[::1:80",    "[]:80",       "1.2.3:80",        "::1:80"};
     uint16_t port;
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
         if (server_listen(t.server, bad[i], &port) != PD_INVALID)
@@ -386,7 +401,8 @@ static void draining_lets_requests_end_and_closes_the_rest(void **state)
     server_drain(t.server, serve_is_drained, &t);
     call_hear_end(&t, &idle);
     assert_false(t.drained);
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(t.port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in a = {
+        .sin_family = AF_INET, .sin_port = htons(t.port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     late.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(connect(late.fd, (struct sockaddr *)&a, sizeof(a)), -1);
     close(late.fd);
@@ -416,7 +432,7 @@ static void closing_tells_each_open_request(void **state)
     call_begin(&p[2], &t);
     server_close(t.server, serve_is_closed, &t);
     assert_int_equal(t.gone, 2);
-    assert_false(t.closed);              /* later, when the loop has let go */
+    assert_false(t.closed); /* later, when the loop has let go */
     SERVE_UNTIL(&t, t.closed);
     for (int i = 0; i < 3; i++)
         call_end(&p[i]);

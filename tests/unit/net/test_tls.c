@@ -6,7 +6,7 @@
 #define OK_BODY "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 
 static struct authority ca, other_ca;
-static SSL_CTX *good;                /* valid for 127.0.0.1 */
+static SSL_CTX *good; /* valid for 127.0.0.1 */
 
 static int set_up(void **state)
 {
@@ -69,10 +69,13 @@ static const struct trust_row {
 } trust_rows[] = {
     {"valid", "IP:127.0.0.1", -60, 3600, false, false, PD_OK, ""},
     {"expired", "IP:127.0.0.1", -7200, -3600, false, false, PD_TLS, "certificate has expired (host 127.0.0.1)"},
-    {"not yet valid", "IP:127.0.0.1", 3600, 7200, false, false, PD_TLS, "certificate is not yet valid (host 127.0.0.1)"},
+    {"not yet valid", "IP:127.0.0.1", 3600, 7200, false, false, PD_TLS,
+     "certificate is not yet valid (host 127.0.0.1)"},
     {"wrong address", "IP:127.0.0.2", -60, 3600, false, false, PD_TLS, "IP address mismatch (host 127.0.0.1)"},
-    {"a name is no address", "DNS:127.0.0.1", -60, 3600, false, false, PD_TLS, "IP address mismatch (host 127.0.0.1)"},
-    {"unknown authority", "IP:127.0.0.1", -60, 3600, true, false, PD_TLS, "unable to get local issuer certificate (host 127.0.0.1)"},
+    {"a name is no address", "DNS:127.0.0.1", -60, 3600, false, false, PD_TLS,
+     "IP address mismatch (host 127.0.0.1)"},
+    {"unknown authority", "IP:127.0.0.1", -60, 3600, true, false, PD_TLS,
+     "unable to get local issuer certificate (host 127.0.0.1)"},
     {"unknown, but not to be verified", "IP:9.9.9.9", -7200, -3600, true, true, PD_OK, ""},
 };
 
@@ -135,7 +138,8 @@ static int sees_name(SSL *ssl, int *alert, void *arg)
     snprintf(h->sni, sizeof(h->sni), "%s", name ? name : "none");
     return SSL_TLSEXT_ERR_OK;
 }
-static int sees_alpn(SSL *ssl, const unsigned char **out, unsigned char *n, const unsigned char *in, unsigned in_n, void *arg)
+static int sees_alpn(SSL *ssl, const unsigned char **out, unsigned char *n, const unsigned char *in, unsigned in_n,
+                     void *arg)
 {
     struct hello *h = arg;
     (void)ssl;
@@ -151,7 +155,11 @@ static void resolves_to_loopback(void *ctx, struct dns_name *n, const char *host
     *(struct dns_name **)ctx = n;
 }
 
-static const struct { const char *host, *san, *sni; pd_err err; const char *why; } name_rows[] = {
+static const struct {
+    const char *host, *san, *sni;
+    pd_err err;
+    const char *why;
+} name_rows[] = {
     {"api.test", "DNS:api.test", "api.test", PD_OK, ""},
     {"api.test.", "DNS:api.test", "api.test", PD_OK, ""},
     {"API.test", "DNS:api.test", "api.test", PD_OK, ""},
@@ -205,7 +213,11 @@ static void names_are_sent_and_checked(void **state)
 
 /* ---- handshakes that fail ------------------------------------------------------------------------ */
 
-static void closes_at_once(struct peer *p, void *arg) { (void)arg; link_close(peer_accept(p)); }
+static void closes_at_once(struct peer *p, void *arg)
+{
+    (void)arg;
+    link_close(peer_accept(p));
+}
 static void resets_the_hello(struct peer *p, void *arg)
 {
     (void)arg;
@@ -301,7 +313,7 @@ static void sessions_are_resumed_by_later_connections(void **state)
         unsigned links = 4;
         SSL_CTX *x = server_ctx(&ca, "IP:127.0.0.1", -60, 3600, versions[v]);
         drive_init(&d);
-        d.rules.idle_per_origin = 0;     /* so that every request makes its own connection */
+        d.rules.idle_per_origin = 0; /* so that every request makes its own connection */
         client_set_rules(d.client, &d.rules);
         peer_init_tls(&p, x);
         peer_run(&p, serves_links, &links);
@@ -353,7 +365,7 @@ static void gives_a_late_ticket(struct peer *p, void *arg)
     peer_check(p, link_send(k, OK_BODY));
     peer_wait(p);
     peer_check(p, SSL_new_session_ticket(k->ssl) == 1);
-    peer_check(p, SSL_do_handshake(k->ssl) == 1);   /* sends it */
+    peer_check(p, SSL_do_handshake(k->ssl) == 1); /* sends it */
     peer_tell(p);
     peer_check(p, link_request(k, NULL));
     peer_check(p, link_send(k, OK_BODY));
@@ -456,14 +468,17 @@ struct echo {
     size_t received;
     uint64_t sum;
 };
-static unsigned char byte_at(size_t i) { return (unsigned char)(i * 31 + (i >> 8) * 7 + (i >> 16)); }
+static unsigned char byte_at(size_t i)
+{
+    return (unsigned char)(i * 31 + (i >> 8) * 7 + (i >> 16));
+}
 
 static void takes_and_gives_many(struct peer *p, void *arg)
 {
     struct echo *e = arg;
     struct link *k = peer_accept(p);
     char chunk[10000];
-    while (link_read(k, chunk, 1) == 1) {                /* the head */
+    while (link_read(k, chunk, 1) == 1) { /* the head */
         k->in[k->n++] = chunk[0];
         if (k->n >= 4 && memcmp(k->in + k->n - 4, "\r\n\r\n", 4) == 0)
             break;
@@ -507,7 +522,8 @@ static void many_bytes_pass_unchanged_both_ways_with_pauses(void **state)
             peer_init(&p);
         peer_run(&p, takes_and_gives_many, &e);
         struct origin *o = tls_origin(&d, p.url, ca.path, false);
-        struct span parts[] = {{bytes, 1}, {bytes + 1, 0}, {bytes + 1, 20000}, {bytes + 20001, 100}, {bytes + 20101, MANY - 20101}};
+        struct span parts[] = {
+            {bytes, 1}, {bytes + 1, 0}, {bytes + 1, 20000}, {bytes + 20001, 100}, {bytes + 20101, MANY - 20101}};
         drive_post(&d, o, &g, parts, 5);
         for (size_t before = 0; !g.ends; before = g.body_bytes) {
             if (g.body_bytes == before)

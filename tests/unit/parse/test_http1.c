@@ -3,7 +3,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include <cmocka.h>
+#include "test.h"
 
 #include "base/buf.h"
 #include "parse/http1.h"
@@ -18,9 +18,12 @@
 struct shape {
     const char *name, *in;
     size_t n;
-    int status;              /* 0: taken */
+    int status; /* 0: taken */
 };
-#define SHAPE(name, in, status) {name, in, sizeof(in) - 1, status}
+#define SHAPE(name, in, status)          \
+    {                                    \
+        name, in, sizeof(in) - 1, status \
+    }
 
 static const struct shape shapes[] = {
     SHAPE("plain GET", "GET / HTTP/1.1\r\n" H "\r\n", 0),
@@ -42,16 +45,20 @@ static const struct shape shapes[] = {
     SHAPE("length with leading zeros", "POST / HTTP/1.1\r\n" H "Content-Length: 007\r\n\r\n", 0),
     SHAPE("target with braces and bars", "GET /{a}|b HTTP/1.1\r\n" H "\r\n", 0),
 
-    SHAPE("length and chunked", "POST / HTTP/1.1\r\n" H "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
-    SHAPE("chunked and length", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n", 400),
-    SHAPE("two lengths that differ", "POST / HTTP/1.1\r\n" H "Content-Length: 4\r\nContent-Length: 5\r\n\r\n", 400),
+    SHAPE("length and chunked", "POST / HTTP/1.1\r\n" H "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n",
+          400),
+    SHAPE("chunked and length", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n",
+          400),
+    SHAPE("two lengths that differ", "POST / HTTP/1.1\r\n" H "Content-Length: 4\r\nContent-Length: 5\r\n\r\n",
+          400),
     SHAPE("two lengths that agree", "POST / HTTP/1.1\r\n" H "Content-Length: 4\r\nContent-Length: 4\r\n\r\n", 400),
     SHAPE("a list of lengths", "POST / HTTP/1.1\r\n" H "Content-Length: 7, 7\r\n\r\n", 400),
     SHAPE("length with a plus", "POST / HTTP/1.1\r\n" H "Content-Length: +7\r\n\r\n", 400),
     SHAPE("length with a minus", "POST / HTTP/1.1\r\n" H "Content-Length: -1\r\n\r\n", 400),
     SHAPE("length in hex", "POST / HTTP/1.1\r\n" H "Content-Length: 0x7\r\n\r\n", 400),
     SHAPE("length that overflows", "POST / HTTP/1.1\r\n" H "Content-Length: 18446744073709551617\r\n\r\n", 400),
-    SHAPE("length over the signed range", "POST / HTTP/1.1\r\n" H "Content-Length: 9223372036854775808\r\n\r\n", 400),
+    SHAPE("length over the signed range", "POST / HTTP/1.1\r\n" H "Content-Length: 9223372036854775808\r\n\r\n",
+          400),
     SHAPE("empty length", "POST / HTTP/1.1\r\n" H "Content-Length:\r\n\r\n", 400),
     SHAPE("length with a blank inside", "POST / HTTP/1.1\r\n" H "Content-Length: 1 2\r\n\r\n", 400),
     SHAPE("space before the colon", "POST / HTTP/1.1\r\n" H "Content-Length : 4\r\n\r\n", 400),
@@ -75,7 +82,8 @@ static const struct shape shapes[] = {
     SHAPE("TE chunked, gzip", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked, gzip\r\n\r\n", 501),
     SHAPE("TE quoted", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: \"chunked\"\r\n\r\n", 501),
     SHAPE("TE with a vertical tab", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: \vchunked\r\n\r\n", 400),
-    SHAPE("TE twice", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+    SHAPE("TE twice", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+          400),
     SHAPE("TE empty", "POST / HTTP/1.1\r\n" H "Transfer-Encoding:\r\n\r\n", 400),
     SHAPE("TE in HTTP/1.0", "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
     SHAPE("no Host", "GET / HTTP/1.1\r\n\r\n", 400),
@@ -141,7 +149,8 @@ static void each_request_shape_is_taken_or_refused_with_its_status(void **state)
         const char *why = NULL;
         pd_err err = http1_request(span_of(in, shapes[i].n), &h, &status, &why);
         if ((err ? status : 0) != shapes[i].status)
-            fail_msg("%s: answered %d (%s), not %d", shapes[i].name, err ? status : 0, why ? why : "taken", shapes[i].status);
+            fail_msg("%s: answered %d (%s), not %d", shapes[i].name, err ? status : 0, why ? why : "taken",
+                     shapes[i].status);
         if (err)
             assert_non_null(why);
         free(in);
@@ -180,7 +189,7 @@ static void a_head_ends_at_the_same_byte_however_it_arrives(void **state)
         for (seen = 0; at <= n && !dripped; at++)
             dripped = http1_head_size(span_of(all, at), &seen);
         assert_int_equal(dripped, whole);
-        assert_int_equal(at - 1, whole);      /* not a byte later than needed */
+        assert_int_equal(at - 1, whole); /* not a byte later than needed */
 
         for (size_t cut = 0; cut < n; cut++) {
             seen = 0;
@@ -220,8 +229,9 @@ static void a_request_is_taken_apart(void **state)
     static struct http1_head h;
     int status;
     const char *why;
-    struct span in = SPAN_LIT("POST http://Ex.org:81/a%20b?q=1 HTTP/1.1\r\nhost: ex.ORG:81\r\nX-A:  one two \t\r\n"
-                              "Content-Length: 12\r\nConnection: foo, Close\r\nx-list: a\r\nX-List: ,b ,c\r\n\r\n");
+    struct span in =
+        SPAN_LIT("POST http://Ex.org:81/a%20b?q=1 HTTP/1.1\r\nhost: ex.ORG:81\r\nX-A:  one two \t\r\n"
+                 "Content-Length: 12\r\nConnection: foo, Close\r\nx-list: a\r\nX-List: ,b ,c\r\n\r\n");
     assert_int_equal(http1_request(in, &h, &status, &why), PD_OK);
     assert_true(span_is(h.method, "POST"));
     assert_true(span_is(h.target, "/a%20b?q=1"));
@@ -313,9 +323,10 @@ static const struct {
     {"not HTTP", "ICY 200 OK\r\n\r\n", false, false, HTTP1_NO_BODY, 0},
     {"bare LF", "HTTP/1.1 200 OK\n\n", false, false, HTTP1_NO_BODY, 0},
     {"bare CR in the reason", "HTTP/1.1 200 O\rK\r\n\r\n", false, false, HTTP1_NO_BODY, 0},
-    {"two lengths", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\n", false, false, HTTP1_NO_BODY, 0},
-    {"length and chunked", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", false, false,
+    {"two lengths", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\n", false, false,
      HTTP1_NO_BODY, 0},
+    {"length and chunked", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", false,
+     false, HTTP1_NO_BODY, 0},
     {"gzip coding", "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", false, false, HTTP1_NO_BODY, 0},
     {"folded", "HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n", false, false, HTTP1_NO_BODY, 0},
 };
@@ -347,19 +358,23 @@ static void each_response_is_taken_with_its_framing_or_refused(void **state)
 
 /* ---- bodies ---- */
 
-#define BODY(name, in, out, rest, err) {name, in, sizeof(in) - 1, out, rest, err}
+#define BODY(name, in, out, rest, err)           \
+    {                                            \
+        name, in, sizeof(in) - 1, out, rest, err \
+    }
 static const struct {
     const char *name, *in;
     size_t n;
     const char *out;
-    size_t rest;            /* bytes behind the body */
-    pd_err err;             /* PD_CUT: not at its end */
+    size_t rest; /* bytes behind the body */
+    pd_err err;  /* PD_CUT: not at its end */
 } bodies[] = {
     BODY("one chunk", "5\r\nhello\r\n0\r\n\r\n", "hello", 0, PD_OK),
     BODY("two chunks and more behind", "3\r\nabc\r\n2\r\nde\r\n0\r\n\r\nGET", "abcde", 3, PD_OK),
     BODY("nothing", "0\r\n\r\n", "", 0, PD_OK),
     BODY("many zeros", "0005\r\nhello\r\n000\r\n\r\n", "hello", 0, PD_OK),
-    BODY("hex in both cases", "a\r\n0123456789\r\nB\r\n01234567890\r\n0\r\n\r\n", "012345678901234567890", 0, PD_OK),
+    BODY("hex in both cases", "a\r\n0123456789\r\nB\r\n01234567890\r\n0\r\n\r\n", "012345678901234567890", 0,
+         PD_OK),
     BODY("extension", "5;a=b;c=\"d\"\r\nhello\r\n0;x\r\n\r\n", "hello", 0, PD_OK),
     BODY("blank before an extension", "5 ;a\r\nhello\r\n0\r\n\r\n", "hello", 0, PD_OK),
     BODY("trailers", "1\r\na\r\n0\r\nX-Sum: 5\r\nY:\r\n\r\n", "a", 0, PD_OK),

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include <cmocka.h>
+#include "test.h"
 
 #define COUNT(rows) (sizeof(rows) / sizeof((rows)[0]))
 

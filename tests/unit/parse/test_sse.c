@@ -7,7 +7,7 @@
 #include <stdarg.h>
 #include <stdint.h>
 
-#include <cmocka.h>
+#include "test.h"
 
 /* Events as "[type|data|id]", without data as "[type||id]-", comments as "(text)", bare lines as "<text>". */
 static const struct row {

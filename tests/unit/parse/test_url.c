@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include <cmocka.h>
+#include "test.h"
 
 /* "tls host port path ?query user", with - for what is absent and [] around IPv6. */
 static const char *show(const struct url *u, char *out, size_t room)

@@ -4,7 +4,7 @@
 #include <stdarg.h>
 #include <stdint.h>
 
-#include <cmocka.h>
+#include "test.h"
 
 static const struct row {
     const char *name, *in;

@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
-#include <cmocka.h>
+#include "test.h"
 
 #define NOW_MS 1700000000000ull
 

@@ -5,7 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 
-#include <cmocka.h>
+#include "test.h"
 
 #define DAY_MS (24ull * 3600 * 1000)
 #define NOW_MS 784111776000ull /* Sun, 06 Nov 1994 08:49:36 GMT */
@@ -125,8 +125,8 @@ static void a_short_year_is_the_nearest(void **state)
         const char *date;
         uint64_t now_ms, ms;
     } years[] = {
-        {"retry-after: Monday, 03-Nov-03 08:49:37 GMT", NOW_MS, DAY_MS}, /* 2003, seen from 1994 */
-        {"retry-after: Sunday, 06-Nov-94 08:49:37 GMT", 2014000000000ull, 0}, /* 1994, seen from 2033 */
+        {"retry-after: Monday, 03-Nov-03 08:49:37 GMT", NOW_MS, DAY_MS},              /* 2003, seen from 1994 */
+        {"retry-after: Sunday, 06-Nov-94 08:49:37 GMT", 2014000000000ull, 0},         /* 1994, seen from 2033 */
         {"retry-after: Wednesday, 06-Nov-80 08:49:37 GMT", 2014000000000ull, DAY_MS}, /* 2080, seen from 2033 */
     };
     for (size_t i = 0; i < sizeof years / sizeof years[0]; i++) {

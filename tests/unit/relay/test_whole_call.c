@@ -1,9 +1,9 @@
 /* A whole call, from a client's socket to a provider's and back, with every allocation failing in turn. The client and the provider are
  * bare sockets with buffers of their own, so each allocation that fails is perdure's. */
+#include "test.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <cmocka.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -27,7 +27,7 @@ struct peer {
     struct watch watch;
     char in[16384];
     size_t got;
-    bool open, closing;              /* closing: libuv still has the watch */
+    bool open, closing; /* closing: libuv still has the watch */
     struct stage *stage;
 };
 
@@ -36,7 +36,7 @@ struct stage {
     struct watch listener;
     struct peer provider[6], client;
     uint16_t provider_port, port;
-    unsigned asked;                  /* requests the provider has seen */
+    unsigned asked; /* requests the provider has seen */
     bool client_done;
     struct gateway gateway;
     struct worker worker, *workers[1];
@@ -56,18 +56,26 @@ static int bind_any(uint16_t *ret_port)
     return fd;
 }
 
-static const char sse_answer[] =
-    "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\nx-request-id: up-1\r\n\r\n"
-    "73\r\ndata: {\"id\":\"a\",\"object\":\"chat.completion.chunk\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n\r\n"
-    "5f\r\ndata: {\"id\":\"a\",\"object\":\"chat.completion.chunk\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hello\"}}]}\n\n\r\n"
-    "6b\r\ndata: {\"id\":\"a\",\"object\":\"chat.completion.chunk\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n\r\n"
-    "0\r\n\r\n";
+static const char sse_answer[] = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: "
+                                 "chunked\r\nx-request-id: up-1\r\n\r\n"
+                                 "73\r\ndata: "
+                                 "{\"id\":\"a\",\"object\":\"chat.completion.chunk\",\"choices\":[{\"index\":0,"
+                                 "\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n\r\n"
+                                 "5f\r\ndata: "
+                                 "{\"id\":\"a\",\"object\":\"chat.completion.chunk\",\"choices\":[{\"index\":0,"
+                                 "\"delta\":{\"content\":\"hello\"}}]}\n\n\r\n"
+                                 "6b\r\ndata: "
+                                 "{\"id\":\"a\",\"object\":\"chat.completion.chunk\",\"choices\":[{\"index\":0,"
+                                 "\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n\r\n"
+                                 "0\r\n\r\n";
 
-static const char refusal[] = "HTTP/1.1 500 Internal Server Error\r\nContent-Type: application/json\r\nContent-Length: 52\r\n\r\n"
-                              "{\"error\":{\"message\":\"broken\",\"type\":\"server_error\"}}\n";
+static const char refusal[] =
+    "HTTP/1.1 500 Internal Server Error\r\nContent-Type: application/json\r\nContent-Length: 52\r\n\r\n"
+    "{\"error\":{\"message\":\"broken\",\"type\":\"server_error\"}}\n";
 
 static const char embedding[] = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 106\r\n\r\n"
-                                "{\"object\":\"list\",\"data\":[{\"object\":\"embedding\",\"index\":0,\"embedding\":[0.5]}],\"usage\":{\"prompt_tokens\":1}} ";
+                                "{\"object\":\"list\",\"data\":[{\"object\":\"embedding\",\"index\":0,"
+                                "\"embedding\":[0.5]}],\"usage\":{\"prompt_tokens\":1}} ";
 
 static void on_peer_closed(void *ctx)
 {
@@ -93,7 +101,8 @@ static void send_sse(int fd)
     n += (size_t)snprintf(out, sizeof(out), "%.*s", (int)(at - sse_answer), sse_answer);
     while (*at != '0') {
         const char *data = strstr(at, "\r\n") + 2, *end = strstr(data, "\n\n\r\n") + 2;
-        n += (size_t)snprintf(out + n, sizeof(out) - n, "%zx\r\n%.*s\r\n", (size_t)(end - data), (int)(end - data), data);
+        n += (size_t)snprintf(out + n, sizeof(out) - n, "%zx\r\n%.*s\r\n", (size_t)(end - data), (int)(end - data),
+                              data);
         at = end + 2;
     }
     n += (size_t)snprintf(out + n, sizeof(out) - n, "0\r\n\r\n");
@@ -104,7 +113,8 @@ static void send_plain(int fd, const char *text)
 {
     char out[1024];
     const char *body = strstr(text, "\r\n\r\n") + 4, *length = strstr(text, "Content-Length:");
-    int n = snprintf(out, sizeof(out), "%.*sContent-Length: %zu\r\n\r\n%s", (int)(length - text), text, strlen(body), body);
+    int n = snprintf(out, sizeof(out), "%.*sContent-Length: %zu\r\n\r\n%s", (int)(length - text), text,
+                     strlen(body), body);
     assert_int_equal(send(fd, out, (size_t)n, MSG_NOSIGNAL), n);
 }
 
@@ -169,7 +179,8 @@ static void on_client(void *ctx, int events, pd_err err)
     struct peer *p = ctx;
     struct stage *s = p->stage;
     (void)events, (void)err;
-    ssize_t n = recv(s->client.watch.fd, s->client.in + s->client.got, sizeof(s->client.in) - 1 - s->client.got, 0);
+    ssize_t n =
+        recv(s->client.watch.fd, s->client.in + s->client.got, sizeof(s->client.in) - 1 - s->client.got, 0);
     if (n < 0 && errno == EAGAIN)
         return;
     if (n > 0) {
@@ -268,7 +279,7 @@ static void close_stage(struct stage *s)
 
 static struct stage *open_stage(void)
 {
-    static struct stage stage;       /* peers are large; one at a time */
+    static struct stage stage; /* peers are large; one at a time */
     memset(&stage, 0, sizeof(stage));
     stage.loop = loop_new();
     int fd = bind_any(&stage.provider_port);
@@ -280,11 +291,13 @@ static struct stage *open_stage(void)
 static void ask(struct stage *s, const char *path, const char *body)
 {
     char out[1024];
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(s->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in a = {
+        .sin_family = AF_INET, .sin_port = htons(s->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
     assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
-    int n = snprintf(out, sizeof(out), "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %zu\r\n\r\n%s", path, strlen(body), body);
+    int n = snprintf(out, sizeof(out), "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %zu\r\n\r\n%s",
+                     path, strlen(body), body);
     assert_int_equal(send(fd, out, (size_t)n, MSG_NOSIGNAL), n);
     s->client.got = 0;
     s->client.in[0] = '\0';
@@ -305,7 +318,8 @@ static void fair_end(const struct stage *s, const char *marks)
     bool success = strncmp(in, "HTTP/1.1 200", 12) == 0;
     if (success && answer_is_whole(in)) {
         assert_non_null(strstr(in, marks));
-        assert_true(strstr(in, "event-stream") == NULL || strstr(in, "[DONE]") || strstr(in, "\"finish_reason\":\"stop\""));
+        assert_true(strstr(in, "event-stream") == NULL || strstr(in, "[DONE]") ||
+                    strstr(in, "\"finish_reason\":\"stop\""));
     } else if (!success && s->client.got) {
         assert_true(strncmp(in, "HTTP/1.1 5", 10) == 0 || strncmp(in, "HTTP/1.1 429", 12) == 0);
         assert_true(strstr(in, "\"error\"") || strstr(in, "Content-Length: 0"));
@@ -327,7 +341,7 @@ static unsigned fail_each(const struct story *story)
         int failed = mem_failed();
         mem_fail_at(0);
         fair_end(s, story->marks);
-        ask(s, story->path, story->body);      /* the next call does not suffer from it */
+        ask(s, story->path, story->body); /* the next call does not suffer from it */
         assert_true(strncmp(s->client.in, "HTTP/1.1 200", 12) == 0);
         assert_non_null(strstr(s->client.in, story->marks));
         close_stage(s);
@@ -343,10 +357,14 @@ static void each_failed_allocation_ends_a_call_cleanly(void **state)
 {
     (void)state;
     static const struct story stories[] = {
-        {"/v1/chat/completions", "{\"model\":\"straight\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"q\"}]}", "hello"},
-        {"/v1/chat/completions", "{\"model\":\"straight\",\"messages\":[{\"role\":\"user\",\"content\":\"q\"}]}", "hello"},
-        {"/v1/chat/completions", "{\"model\":\"failover\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"q\"}]}", "hello"},
-        {"/v1/chat/completions", "{\"model\":\"good/m\",\"messages\":[{\"role\":\"user\",\"content\":\"q\"}]}", "hello"},
+        {"/v1/chat/completions",
+         "{\"model\":\"straight\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"q\"}]}", "hello"},
+        {"/v1/chat/completions", "{\"model\":\"straight\",\"messages\":[{\"role\":\"user\",\"content\":\"q\"}]}",
+         "hello"},
+        {"/v1/chat/completions",
+         "{\"model\":\"failover\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"q\"}]}", "hello"},
+        {"/v1/chat/completions", "{\"model\":\"good/m\",\"messages\":[{\"role\":\"user\",\"content\":\"q\"}]}",
+         "hello"},
         {"/v1/embeddings", "{\"model\":\"failover\",\"input\":\"q\"}", "0.5"},
     };
     for (size_t i = 0; i < sizeof(stories) / sizeof(stories[0]); i++) {

@@ -1,15 +1,20 @@
+#include "test.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <cmocka.h>
 
 #include "base/rnd.h"
 #include "route/breaker.h"
 
 #include <string.h>
 
-static const struct breaker_rules rules = {
-    .failures = 5, .timeouts = 3, .window_ms = 60000, .hold_ms = 30000, .hold_max_ms = 100000, .trials = 2, .probes = true};
+static const struct breaker_rules rules = {.failures = 5,
+                                           .timeouts = 3,
+                                           .window_ms = 60000,
+                                           .hold_ms = 30000,
+                                           .hold_max_ms = 100000,
+                                           .trials = 2,
+                                           .probes = true};
 static const struct breaker_rules no_probes = {
     .failures = 5, .timeouts = 3, .window_ms = 60000, .hold_ms = 30000, .hold_max_ms = 100000, .trials = 2};
 
@@ -35,8 +40,9 @@ static void tell(struct breaker *b, const struct breaker_rules *r, const struct 
         uint64_t now = 1000000 + s->at_s * 1000;
         breaker_tick(b, r, now);
         static const char ends[] = "foFOtnN";
-        static const enum breaker_result results[] = {BREAKER_FAILED, BREAKER_OK, BREAKER_FAILED, BREAKER_OK, BREAKER_TIMED_OUT,
-                                                      BREAKER_NEUTRAL, BREAKER_NEUTRAL};
+        static const enum breaker_result results[] = {BREAKER_FAILED, BREAKER_OK,        BREAKER_FAILED,
+                                                      BREAKER_OK,     BREAKER_TIMED_OUT, BREAKER_NEUTRAL,
+                                                      BREAKER_NEUTRAL};
         if (s->what == 'S')
             running[n++ % 8] = breaker_start(b);
         else if (s->what == 'U')
@@ -55,7 +61,9 @@ static const struct story with_probes[] = {
     {"five open it", {{0, 'f'}, {1, 'f'}, {2, 'f'}, {3, 'f'}, {4, 'f'}}, BREAKER_OPEN},
     {"the fifth at the window's end opens it", {{0, 'f'}, {1, 'f'}, {2, 'f'}, {3, 'f'}, {60, 'f'}}, BREAKER_OPEN},
     {"five over more than the window do not", {{0, 'f'}, {1, 'f'}, {2, 'f'}, {3, 'f'}, {61, 'f'}}, BREAKER_CLOSED},
-    {"a success does not clear the window", {{0, 'f'}, {1, 'f'}, {2, 'f'}, {3, 'f'}, {3, 'o'}, {4, 'f'}}, BREAKER_OPEN},
+    {"a success does not clear the window",
+     {{0, 'f'}, {1, 'f'}, {2, 'f'}, {3, 'f'}, {3, 'o'}, {4, 'f'}},
+     BREAKER_OPEN},
     {"three timeouts open it", {{0, 't'}, {1, 't'}, {2, 't'}}, BREAKER_OPEN},
     {"two timeouts do not", {{0, 't'}, {1, 't'}}, BREAKER_CLOSED},
     {"timeouts count as failures too", {{0, 't'}, {1, 't'}, {2, 'f'}, {3, 'f'}, {4, 'f'}}, BREAKER_OPEN},
@@ -67,26 +75,51 @@ static const struct story with_probes[] = {
     {"for twice as long", {{0, 't'}, {0, 't'}, {0, 't'}, {30, 'p'}, {89, '.'}}, BREAKER_OPEN},
     {"and no longer", {{0, 't'}, {0, 't'}, {0, 't'}, {30, 'p'}, {90, '.'}}, BREAKER_PROBING},
     {"the hold has a most", {{0, 't'}, {0, 't'}, {0, 't'}, {30, 'p'}, {90, 'p'}, {189, '.'}}, BREAKER_OPEN},
-    {"and keeps it", {{0, 't'}, {0, 't'}, {0, 't'}, {30, 'p'}, {90, 'p'}, {190, 'p'}, {290, '.'}}, BREAKER_PROBING},
+    {"and keeps it",
+     {{0, 't'}, {0, 't'}, {0, 't'}, {30, 'p'}, {90, 'p'}, {190, 'p'}, {290, '.'}},
+     BREAKER_PROBING},
     {"one good trial is not enough", {{0, 't'}, {0, 't'}, {0, 't'}, {30, 'P'}, {31, 'o'}}, BREAKER_TRIAL},
     {"all trials good close it", {{0, 't'}, {0, 't'}, {0, 't'}, {30, 'P'}, {31, 'o'}, {32, 'o'}}, BREAKER_CLOSED},
     {"one bad trial opens it", {{0, 't'}, {0, 't'}, {0, 't'}, {30, 'P'}, {31, 'o'}, {32, 'f'}}, BREAKER_OPEN},
     {"for twice as long", {{0, 't'}, {0, 't'}, {0, 't'}, {30, 'P'}, {31, 'f'}, {90, '.'}}, BREAKER_OPEN},
-    {"a neutral trial decides nothing", {{0, 't'}, {0, 't'}, {0, 't'}, {30, 'P'}, {31, 'n'}, {31, 'n'}, {31, 'n'}, {32, 'o'}}, BREAKER_TRIAL},
+    {"a neutral trial decides nothing",
+     {{0, 't'}, {0, 't'}, {0, 't'}, {30, 'P'}, {31, 'n'}, {31, 'n'}, {31, 'n'}, {32, 'o'}},
+     BREAKER_TRIAL},
     {"closing makes the hold short again",
-     {{0, 't'}, {0, 't'}, {0, 't'}, {30, 'p'}, {90, 'P'}, {91, 'o'}, {92, 'o'}, {93, 't'}, {93, 't'}, {93, 't'}, {123, '.'}}, BREAKER_PROBING},
-    {"closing forgets the failures before it", {{0, 'f'}, {0, 't'}, {0, 't'}, {0, 't'}, {30, 'P'}, {31, 'o'}, {32, 'o'}, {33, 't'}, {33, 't'}},
+     {{0, 't'},
+      {0, 't'},
+      {0, 't'},
+      {30, 'p'},
+      {90, 'P'},
+      {91, 'o'},
+      {92, 'o'},
+      {93, 't'},
+      {93, 't'},
+      {93, 't'},
+      {123, '.'}},
+     BREAKER_PROBING},
+    {"closing forgets the failures before it",
+     {{0, 'f'}, {0, 't'}, {0, 't'}, {0, 't'}, {30, 'P'}, {31, 'o'}, {32, 'o'}, {33, 't'}, {33, 't'}},
      BREAKER_CLOSED},
-    {"calls from before it opened do not keep it open", {{0, 'S'}, {0, 't'}, {0, 't'}, {0, 't'}, {30, 'P'}, {31, 'F'}}, BREAKER_TRIAL},
-    {"nor close it", {{0, 'S'}, {0, 'S'}, {0, 't'}, {0, 't'}, {0, 't'}, {30, 'P'}, {31, 'O'}, {31, 'O'}}, BREAKER_TRIAL},
+    {"calls from before it opened do not keep it open",
+     {{0, 'S'}, {0, 't'}, {0, 't'}, {0, 't'}, {30, 'P'}, {31, 'F'}},
+     BREAKER_TRIAL},
+    {"nor close it",
+     {{0, 'S'}, {0, 'S'}, {0, 't'}, {0, 't'}, {0, 't'}, {30, 'P'}, {31, 'O'}, {31, 'O'}},
+     BREAKER_TRIAL},
     {"nor lengthen the hold", {{0, 'S'}, {0, 't'}, {0, 't'}, {0, 't'}, {20, 'F'}, {30, '.'}}, BREAKER_PROBING},
     {"a trial of an earlier round does not count",
-     {{0, 't'}, {0, 't'}, {0, 't'}, {30, 'P'}, {31, 'S'}, {31, 'f'}, {91, 'P'}, {92, 'F'}}, BREAKER_TRIAL},
-    {"a probe's result after the probing is over is nothing", {{0, 't'}, {0, 't'}, {0, 't'}, {30, 'P'}, {31, 'p'}}, BREAKER_TRIAL},
+     {{0, 't'}, {0, 't'}, {0, 't'}, {30, 'P'}, {31, 'S'}, {31, 'f'}, {91, 'P'}, {92, 'F'}},
+     BREAKER_TRIAL},
+    {"a probe's result after the probing is over is nothing",
+     {{0, 't'}, {0, 't'}, {0, 't'}, {30, 'P'}, {31, 'p'}},
+     BREAKER_TRIAL},
 };
 
 static const struct story without_probes[] = {
-    {"without probes the hold's end alone leads to trials", {{0, 't'}, {0, 't'}, {0, 't'}, {30, '.'}}, BREAKER_TRIAL},
+    {"without probes the hold's end alone leads to trials",
+     {{0, 't'}, {0, 't'}, {0, 't'}, {30, '.'}},
+     BREAKER_TRIAL},
     {"and these close it", {{0, 't'}, {0, 't'}, {0, 't'}, {30, 'o'}, {31, 'o'}}, BREAKER_CLOSED},
 };
 
@@ -145,7 +178,7 @@ static void output_frees_the_place_and_the_end_still_decides(void **state)
     breaker_tick(&b, &no_probes, 30000);
     uint32_t one = breaker_start(&b), two = breaker_start(&b);
     breaker_output(&b, &one);
-    breaker_output(&b, &one);   /* a second time changes nothing */
+    breaker_output(&b, &one); /* a second time changes nothing */
     assert_true(breaker_allows(&b));
     uint32_t three = breaker_start(&b);
     assert_false(breaker_allows(&b));
@@ -242,7 +275,8 @@ static void random_results_keep_it_lawful(void **state)
                 assert_true(out <= rules.trials);
             }
             if (b.state == BREAKER_OPEN)
-                assert_true(b.open_until_ms - b.since_ms >= rules.hold_ms && b.open_until_ms - b.since_ms <= rules.hold_max_ms);
+                assert_true(b.open_until_ms - b.since_ms >= rules.hold_ms &&
+                            b.open_until_ms - b.since_ms <= rules.hold_max_ms);
         }
     }
 }

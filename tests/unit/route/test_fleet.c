@@ -1,7 +1,7 @@
+#include "test.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <cmocka.h>
 
 #include "base/clock.h"
 #include "route/fleet.h"

@@ -1,7 +1,7 @@
+#include "test.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <cmocka.h>
 
 #include "base/clock.h"
 #include "route/fleet.h"
@@ -80,7 +80,7 @@ static void an_open_breaker_is_probed_at_the_end_of_its_hold_and_once_at_a_time(
     assert_null(due(&f, at + 10 * MIN));
     uint64_t soon;
     assert_false(target_usable(f.t, at, &soon));
-    assert_int_equal(soon, at + TARGET_SOON_MS);   /* the probe that runs decides soon */
+    assert_int_equal(soon, at + TARGET_SOON_MS); /* the probe that runs decides soon */
     probed(&f, FAILURE_NONE, at + 5);
     assert_int_equal(f.t->breaker.state, BREAKER_TRIAL);
     assert_true(target_usable(f.t, at + 5, &soon));
@@ -92,9 +92,10 @@ static const struct row {
     enum failure failure;
     enum breaker_state then;
 } rows[] = {
-    {FAILURE_NONE, BREAKER_TRIAL},     {FAILURE_BAD, BREAKER_TRIAL},      {FAILURE_FILTER, BREAKER_TRIAL},  {FAILURE_CONTEXT, BREAKER_TRIAL},
-    {FAILURE_SERVER, BREAKER_OPEN},    {FAILURE_CONNECT, BREAKER_OPEN},   {FAILURE_TIMEOUT, BREAKER_OPEN},  {FAILURE_STALLED, BREAKER_OPEN},
-    {FAILURE_RATE, BREAKER_PROBING},   {FAILURE_AUTH, BREAKER_PROBING},   {FAILURE_OURS, BREAKER_PROBING},
+    {FAILURE_NONE, BREAKER_TRIAL},    {FAILURE_BAD, BREAKER_TRIAL},    {FAILURE_FILTER, BREAKER_TRIAL},
+    {FAILURE_CONTEXT, BREAKER_TRIAL}, {FAILURE_SERVER, BREAKER_OPEN},  {FAILURE_CONNECT, BREAKER_OPEN},
+    {FAILURE_TIMEOUT, BREAKER_OPEN},  {FAILURE_STALLED, BREAKER_OPEN}, {FAILURE_RATE, BREAKER_PROBING},
+    {FAILURE_AUTH, BREAKER_PROBING},  {FAILURE_OURS, BREAKER_PROBING},
 };
 
 static void the_probe_decides(void **state)
@@ -110,7 +111,7 @@ static void the_probe_decides(void **state)
         if (f.t->breaker.state != rows[i].then)
             fail_msg("%s: it is %s", failure_row(rows[i].failure)->name, breaker_state_name(f.t->breaker.state));
         uint64_t again = rows[i].then == BREAKER_TRIAL ? CLOCK_NEVER : next_probe(&f, at);
-        assert_true(again >= at + 30 * S);   /* never sooner than `probe`, and later where it rests or is parked */
+        assert_true(again >= at + 30 * S); /* never sooner than `probe`, and later where it rests or is parked */
         if (rows[i].failure == FAILURE_AUTH)
             assert_true(again >= at + 5 * MIN);
         fleet_free(f.fleet);
@@ -138,7 +139,7 @@ static void a_parked_target_needs_a_probe_and_a_failing_one_parks_it_longer(void
     probed(&f, FAILURE_NONE, now);
     assert_true(target_usable(f.t, now, &ready));
     one(&f, FAILURE_NOT_FOUND, now);
-    assert_int_equal(f.t->park_until_ms - now, 1 * MIN);   /* it starts small again */
+    assert_int_equal(f.t->park_until_ms - now, 1 * MIN); /* it starts small again */
     fleet_free(f.fleet);
 }
 

@@ -1,7 +1,7 @@
+#include "test.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <cmocka.h>
 
 #include "base/clock.h"
 #include "route/fleet.h"
@@ -61,7 +61,7 @@ static const struct row {
     const char *name;
     uint64_t weights[3];
     uint32_t resting, not_these;
-    int want;   /* by priority; -1: none */
+    int want; /* by priority; -1: none */
 } rows[] = {
     {"the first", {1, 1, 1}, 0, 0, 0},
     {"the next when it rests", {1, 1, 1}, 1, 0, 1},
@@ -86,7 +86,8 @@ static void only_usable_targets_are_taken_and_standbys_last(void **state)
             for (int again = 0; again < 50; again++) {
                 struct pick got = ask(&f, 0, rows[i].not_these, NOW);
                 bool bad = got.index >= 0 && ((rows[i].resting | rows[i].not_these) >> got.index & 1);
-                if (strategy == STRATEGY_PRIORITY ? got.index != rows[i].want : bad || (got.index < 0) != (rows[i].want < 0))
+                if (strategy == STRATEGY_PRIORITY ? got.index != rows[i].want
+                                                  : bad || (got.index < 0) != (rows[i].want < 0))
                     fail_msg("%s: %d", rows[i].name, got.index);
             }
             fleet_free(f.fleet);
@@ -132,12 +133,12 @@ static void latency_takes_the_fastest_and_still_looks_around(void **state)
     set_ttft(&f, 1, 300);
     set_ttft(&f, 2, 500);
     assert_in_range(times(&f, 1, 1000), 930, 990);
-    f.route.targets[1].target->running = 1;   /* 300 x 2 > 500 */
+    f.route.targets[1].target->running = 1; /* 300 x 2 > 500 */
     assert_in_range(times(&f, 2, 1000), 930, 990);
     target_rate(f.route.targets[0].target, 10);
     target_rate(f.route.targets[2].target, 10);
     target_rate(f.route.targets[1].target, 1000);
-    assert_in_range(times(&f, 1, 1000), 930, 990);   /* (300 + 100) x 2 < 500 + 10000 */
+    assert_in_range(times(&f, 1, 1000), 930, 990); /* (300 + 100) x 2 < 500 + 10000 */
     fleet_free(f.fleet);
 }
 
@@ -166,7 +167,7 @@ static void a_session_keeps_its_target_while_that_is_usable(void **state)
     rest(&f, 2, NOW + S);
     assert_int_equal(ask(&f, 77, 0, NOW).index, 0);
     assert_int_equal(ask(&f, 77, 0, NOW + S).index, 2);
-    assert_int_equal(ask(&f, 77, 0, NOW + 10 * MIN).index, 0);   /* forgotten */
+    assert_int_equal(ask(&f, 77, 0, NOW + 10 * MIN).index, 0); /* forgotten */
     fleet_remember(f.fleet, 77, f.route.targets[1].target, 10 * MIN, NOW + 11 * MIN);
     assert_int_equal(ask(&f, 77, 0, NOW + 12 * MIN).index, 1);
     fleet_remember(f.fleet, 79, f.route.targets[1].target, 0, NOW);

@@ -1,7 +1,7 @@
+#include "test.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <cmocka.h>
 
 #include "base/clock.h"
 #include "route/fleet.h"
@@ -49,7 +49,8 @@ static void end(struct fixture *f)
 /* One attempt that ends at `now` with this failure. */
 static void one(struct fixture *f, enum failure failure, uint64_t retry_after_ms, uint64_t now)
 {
-    struct verdict v = {.failure = failure, .has_retry_after = retry_after_ms > 0, .retry_after_ms = retry_after_ms};
+    struct verdict v = {
+        .failure = failure, .has_retry_after = retry_after_ms > 0, .retry_after_ms = retry_after_ms};
     target_end(f->t, &v, false, target_start(f->t, now), now);
 }
 
@@ -69,7 +70,7 @@ static uint64_t ready_at(struct fixture *f, uint64_t now)
 /* After one failure of each class: what the target's blame makes of it. */
 static const struct row {
     enum failure failure;
-    uint64_t told_ms, least_ms, most_ms;   /* out of use for so long; 0, 0: not at all */
+    uint64_t told_ms, least_ms, most_ms; /* out of use for so long; 0, 0: not at all */
 } rows[] = {
     {FAILURE_RATE, 7 * S, 7 * S, 7 * S},
     {FAILURE_RATE, 0, 800, 1200},
@@ -180,7 +181,7 @@ static void timeouts_and_failures_open_the_breaker_and_the_watch_hears_it(void *
     assert_int_equal(f.breaker_changes, 1);
     assert_true(ready_at(&f, NOW) >= NOW + 30 * S);
     assert_false(usable(&f, NOW + 30 * S));
-    assert_int_equal(f.breaker_changes, 2);   /* it wants a probe */
+    assert_int_equal(f.breaker_changes, 2); /* it wants a probe */
     end(&f);
 }
 
@@ -204,7 +205,7 @@ static void parking_is_told_to_the_watch_once(void **state)
     uint32_t a = target_start(f.t, NOW), b = target_start(f.t, NOW);
     struct verdict v = {.failure = FAILURE_AUTH};
     target_end(f.t, &v, false, a, NOW);
-    target_end(f.t, &v, false, b, NOW + 5);   /* it began before the parking: no second, no doubling */
+    target_end(f.t, &v, false, b, NOW + 5); /* it began before the parking: no second, no doubling */
     assert_int_equal(f.parks, 1);
     assert_int_equal(f.t->park_until_ms, NOW + 5 * MIN);
     assert_int_equal(f.t->parked_for, FAILURE_AUTH);
@@ -221,7 +222,7 @@ static void without_probes_a_success_after_its_time_ends_the_parking(void **stat
     one(&f, FAILURE_AUTH, 0, NOW);
     assert_true(usable(&f, NOW + 5 * MIN));
     one(&f, FAILURE_AUTH, 0, NOW + 5 * MIN);
-    assert_int_equal(f.t->park_until_ms, NOW + 15 * MIN);   /* doubled */
+    assert_int_equal(f.t->park_until_ms, NOW + 15 * MIN); /* doubled */
     one(&f, FAILURE_NONE, 0, NOW + 15 * MIN);
     assert_int_equal(f.t->parked_for, FAILURE_NONE);
     assert_int_equal(f.unparks, 1);
