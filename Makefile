@@ -17,7 +17,8 @@ setup:                               ## install what building and testing need (
 	@tools/setup
 
 $(BUILD)/build.ninja: | setup-build
-	@meson setup $(BUILD) --prefix=$(PREFIX) >/dev/null
+	@meson setup $(BUILD) --prefix=$(PREFIX) >$(BUILD).log 2>&1 || { cat $(BUILD).log; rm -f $(BUILD).log; exit 1; }
+	@rm -f $(BUILD).log
 
 .PHONY: setup-build
 setup-build:
