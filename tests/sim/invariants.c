@@ -216,7 +216,7 @@ static bool standby_only_when_others_are_down(const struct moment *m)
 static bool session_keeps_its_target(const struct moment *m)
 {
     const struct sim_call *c = m->c;
-    if (m->attempt != 0 || c->want.session == 0)
+    if (m->attempt != 0 || c->want.session == 0 || c->want.begins)
         return true;
     int id = m->w->sessions[c->want.session - 1].target;
     if (id < 0 || m->w->sessions[c->want.session - 1].until <= m->w->now)

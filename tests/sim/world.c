@@ -426,6 +426,7 @@ static void arrive(struct world *w)
     c->want = (struct call_want){
         .route = &w->routes[rnd_below(r, w->routes_count)],
         .session = rnd_below(r, 2) ? 1 + rnd_below(r, SIM_SESSIONS) : 0,
+        .begins = rnd_below(r, 5) == 0,
         .streamed = rnd_below(r, 5) < 3,
         .reasoning = rnd_below(r, 10) == 0,
         .no_fallback = rnd_below(r, 30) == 0,
@@ -657,7 +658,7 @@ static bool set_up(struct world *w, uint64_t seed, double hours, bool trace, str
     fleet_set_watch(w->fleet, &(struct fleet_watch){on_breaker, on_parked}, w);
     random_settings(r, &w->settings);
     w->calls_per_hour = (double)ONE_OF(r, 20, 100, 400, 1500);
-    w->late_ms = rnd_below(r, 2) ? 0 : 1 + rnd_below(r, 40);
+    w->late_ms = ONE_OF(r, 0, 0, 1, 10, 50, 2000);
     w->retries.tokens = w->hedges.tokens = BUDGET_FLOOR;
     w->check_probes_at = CLOCK_NEVER;
     w->targets_count = 1 + (unsigned)rnd_below(r, SIM_TARGETS);
