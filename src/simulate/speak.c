@@ -295,7 +295,7 @@ static enum stream_piece next_of(struct stream *s, unsigned choice, struct put *
         put_token(s, choice, span_upto(rest, n), c->phase == CHOICE_REASONING, out);
         return PIECE_TOKEN;
     case CHOICE_CALLS:
-        s->tokens++;
+        s->tokens += 1 + (s->speech->conf->style->call_whole ? frame_pieces(a->calls[c->call].arguments) : 0);
         put_call(s, choice, out);
         return PIECE_TOKEN;
     case CHOICE_FINISH:
