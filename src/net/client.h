@@ -91,6 +91,7 @@ struct exchange_request {
     unsigned fields_count;
     const struct span *body; /* parts; the bytes must stay until on_end or cancel, the array is copied */
     unsigned body_count;
+    uint64_t connect_ms; /* name, TCP and proxy together, and again the TLS handshake; 0: the client's rules */
     bool fresh; /* never on a kept-alive connection */
 };
 

@@ -100,11 +100,11 @@ static void on_deadline(void *ctx)
     case EXCHANGE_RESOLVING:
     case EXCHANGE_CONNECTING:
     case EXCHANGE_PROXY:
-        snprintf(why, sizeof(why), "not done within the %llu ms of connect_ms", (unsigned long long)r->connect_ms);
+        snprintf(why, sizeof(why), "not done within the %llu ms of connect_ms", (unsigned long long)x->connect_ms);
         x->c->stats.connect_errors_total++;
         break;
     case EXCHANGE_TLS:
-        snprintf(why, sizeof(why), "not done within the %llu ms of tls_ms", (unsigned long long)r->tls_ms);
+        snprintf(why, sizeof(why), "not done within the %llu ms of tls_ms", (unsigned long long)x->tls_ms);
         x->c->stats.connect_errors_total++;
         break;
     case EXCHANGE_SENDING:
@@ -176,7 +176,7 @@ static void start_tls(struct exchange *x)
 {
     struct origin *o = x->o;
     x->info.phase = EXCHANGE_TLS;
-    deadline_in(x, x->c->rules.tls_ms);
+    deadline_in(x, x->tls_ms);
     pd_err e = tls_open(&x->conn->tls, o->trust->tls, x->conn->watch.fd, o->host, &o->sessions);
     if (e)
         exchange_end(x, e, NULL);
@@ -275,7 +275,7 @@ void exchange_event(struct exchange *x, int events, pd_err err)
 static void dial_anew(struct exchange *x)
 {
     x->info.reused = false;
-    deadline_in(x, x->c->rules.connect_ms);
+    deadline_in(x, x->connect_ms);
     pd_err e = dial_start(x);
     if (e)
         exchange_end(x, e, NULL);

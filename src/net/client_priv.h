@@ -115,6 +115,7 @@ struct exchange {
     void *ctx;
     struct exchange_info info;
     struct timer deadline;
+    uint64_t connect_ms, tls_ms;
     struct later kick; /* begin, or read on after a resume */
     struct http1_body body;
     struct span *parts;         /* the head, then the caller's body */

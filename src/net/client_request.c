@@ -127,6 +127,8 @@ pd_err exchange_start(struct client *c, struct origin *o, const struct exchange_
     x->h = *h;
     x->ctx = ctx;
     x->fresh = rq->fresh;
+    x->connect_ms = rq->connect_ms ? rq->connect_ms : c->rules.connect_ms;
+    x->tls_ms = rq->connect_ms ? rq->connect_ms : c->rules.tls_ms;
     x->head_request = strcmp(rq->method, "HEAD") == 0;
     x->info.started_us = loop_now_us(c->loop);
     list_push(&c->exchanges, &x->node);

@@ -417,10 +417,33 @@ static void end_stream(struct run *run, pd_err err, const char *why)
     }
 }
 
+/* A deadline that passed on the way to the provider says where; only one that passed at the provider is a timeout of its own. */
+static pd_err placed(const struct run *run, pd_err err)
+{
+    if (err != PD_TIMEOUT)
+        return err;
+    switch (exchange_info(run->exchange)->phase) {
+    case EXCHANGE_RESOLVING:
+        return PD_DNS;
+    case EXCHANGE_CONNECTING:
+        return PD_CONNECT;
+    case EXCHANGE_PROXY:
+        return PD_PROXY;
+    case EXCHANGE_TLS:
+        return PD_TLS;
+    case EXCHANGE_SENDING:
+    case EXCHANGE_WAITING:
+    case EXCHANGE_READING:
+        break;
+    }
+    return err;
+}
+
 static void on_end(void *ctx, pd_err err, const char *why)
 {
     struct run *run = ctx;
     struct relay *r = run->relay;
+    err = placed(run, err);
     run->exchange = NULL;
     if (run->over)
         return;
@@ -464,7 +487,8 @@ pd_err run_start(struct relay *r, int attempt)
 {
     static const struct exchange_handler handler = {NULL, on_head, on_body, on_batch, on_end};
     const struct route *route = route_used(r->route);
-    struct target *t = route->targets[r->call.attempts[attempt].target].target;
+    const struct route_target *way = &route->targets[r->call.attempts[attempt].target];
+    struct target *t = way->target;
     const struct conf_provider *p = routing_provider(r->routing, t);
     struct run **place = NULL;
     for (int i = 0; i < CALL_RUNNING_MAX && !place; i++)
@@ -500,7 +524,8 @@ pd_err run_start(struct relay *r, int attempt)
                                   .fields = fields.list,
                                   .fields_count = fields.count,
                                   .body = parts,
-                                  .body_count = parts_count};
+                                  .body_count = parts_count,
+                                  .connect_ms = way->settings.connect_timeout};
     e = exchange_start(r->w->client, routing_origin(r->routing, p), &rq, &handler, run, &run->exchange);
     if (e) {
         run_free(run);
