@@ -81,7 +81,7 @@ const struct style styles[] = {
      .call_whole = true},
     {.name = "openrouter",
      .what = "OpenRouter: `: OPENROUTER PROCESSING` comments, a usage chunk that repeats the finish_reason, "
-             "errors inside 200",
+             "an error beside an empty delta",
      .id_prefix = "gen-",
      .request_id_header = "x-generation-id",
      .comment = "OPENROUTER PROCESSING",
