@@ -351,6 +351,7 @@ struct server *server_new(struct loop *l, const struct server_rules *rules, cons
     list_init(&s->conns);
     timer_init(&s->pause, resume_accepting, s);
     later_init(&s->quiet, on_quiet, s);
+    s->linger_ms = SERVER_LINGER_MS;
     s->reserve_fd = -1;
     open_reserve(s);
     return s;

@@ -48,7 +48,7 @@ void conn_enter(struct conn *c, enum conn_phase to)
         (void)shutdown(c->watch.fd, SHUT_WR);
         c->deaf = c->blocked = false;
         conn_watch(c);
-        due_in(c, SERVER_LINGER_MS);
+        due_in(c, c->server->linger_ms);
         break;
     case CONN_CLOSED:
         timer_stop(c->server->loop, &c->deadline);
@@ -277,11 +277,10 @@ static void body_progress(struct conn *c, size_t n)
 static pd_err keep_body(struct conn *c, struct span data, size_t used)
 {
     struct request *rq = c->rq;
-    size_t most = c->server->rules.body_bytes;
     c->framing_bytes += used - data.n;
-    if (c->framing_bytes > most + SERVER_FRAMING_BYTES || (rq && buf_size(&rq->big) + data.n > most))
+    if (c->framing_bytes > c->server->rules.body_bytes + SERVER_FRAMING_BYTES)
         return PD_TOOBIG;
-    return rq ? buf_add(&rq->big, data) : PD_OK;
+    return rq ? buf_add(&rq->big, data) : PD_OK;    /* which knows body_bytes too */
 }
 
 static void body_ready(struct conn *c)
@@ -431,9 +430,7 @@ static void read_scratch(struct conn *c)
     struct span rest = span_from(in, conn_consume(c, in));
     if (!rest.n || c->phase == CONN_CLOSED || c->phase == CONN_LINGER)
         return;
-    if (c->close_after)
-        c->unread = true;
-    else if (buf_add(&c->in, rest))
+    if (buf_add(&c->in, rest))
         conn_drop(c);
 }
 

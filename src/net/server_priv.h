@@ -112,6 +112,7 @@ struct server {
     void (*closed)(void *ctx);
     void *closed_ctx;
     bool draining, closing, paused;
+    uint64_t linger_ms;            /* SERVER_LINGER_MS, unless a test is in a hurry */
     int reserve_fd;                /* given up to accept, and so refuse, one more when descriptors are out */
     uint64_t date_s;
     char date[40];                 /* "Date: ...\r\n" of that second */

@@ -21,7 +21,7 @@
 struct app {
     struct loop *loop;
     struct server *server;
-    uint64_t gone;      /* on_gone calls */
+    uint64_t gone; /* on_gone calls */
 };
 
 struct job {
@@ -43,7 +43,10 @@ static uint64_t argument(struct span query, const char *name, uint64_t otherwise
     return otherwise;
 }
 
-static struct span text_of(struct buf *b) { return buf_span(b); }
+static struct span text_of(struct buf *b)
+{
+    return buf_span(b);
+}
 
 static void answer_stats(struct app *a, struct request *rq)
 {
@@ -124,7 +127,8 @@ static void start_job(struct app *a, struct request *rq, bool slow)
     }
     struct span query = request_query(rq);
     uint64_t n = argument(query, "n", 5);
-    *j = (struct job){.app = a, .rq = rq, .left = n, .endless = n == 0, .slow = slow, .every_ms = argument(query, "ms", 10)};
+    *j = (struct job){
+        .app = a, .rq = rq, .left = n, .endless = n == 0, .slow = slow, .every_ms = argument(query, "ms", 10)};
     timer_init(&j->timer, job_next, j);
     request_set_handler(rq, &on, j);
     if (slow) {
@@ -173,13 +177,22 @@ static void on_term(void *ctx, int signum)
 
 static bool set_rule(struct server_rules *r, struct span name, uint64_t value)
 {
-#define RULE(x)              \
-    if (span_is(name, #x)) { \
+#define RULE(x)                         \
+    if (span_is(name, #x)) {            \
         r->x = (__typeof__(r->x))value; \
-        return true;         \
+        return true;                    \
     }
-    RULE(head_bytes) RULE(body_bytes) RULE(head_ms) RULE(body_stall_ms) RULE(body_rate) RULE(idle_ms) RULE(write_stall_ms)
-    RULE(connections) RULE(requests_per_connection) RULE(out_high_bytes) RULE(out_low_bytes)
+    RULE(head_bytes);
+    RULE(body_bytes);
+    RULE(head_ms);
+    RULE(body_stall_ms);
+    RULE(body_rate);
+    RULE(idle_ms);
+    RULE(write_stall_ms);
+    RULE(connections);
+    RULE(requests_per_connection);
+    RULE(out_high_bytes);
+    RULE(out_low_bytes);
 #undef RULE
     return false;
 }
@@ -209,11 +222,13 @@ int main(int argc, char **argv)
     uint16_t port;
     server_rules_default(&rules);
     if (!read_arguments(argc, argv, &rules, &address)) {
-        fprintf(stderr, "http_echo: write --LIMIT=NUMBER, with a limit of struct server_rules, or --listen=ADDRESS:PORT\n");
+        fprintf(
+            stderr,
+            "http_echo: write --LIMIT=NUMBER, with a limit of struct server_rules, or --listen=ADDRESS:PORT\n");
         return 2;
     }
     loop_process_init(&fds);
-        loop_process_init(&fds);
+    loop_process_init(&fds);
 
     struct app a = {.loop = loop_new()};
     static const struct server_handler handler = {.on_request = on_request};

@@ -7,9 +7,9 @@
  * These stand before libc's, for one descriptor of the server. */
 
 static struct {
-    int fd;                  /* 0: nobody's */
-    size_t most;             /* bytes in one call */
-    unsigned calls, every;   /* each call whose number is a multiple of `every` fails with `error` */
+    int fd;                /* 0: nobody's */
+    size_t most;           /* bytes in one call */
+    unsigned calls, every; /* each call whose number is a multiple of `every` fails with `error` */
     int error;
 } meddle;
 
@@ -44,7 +44,7 @@ ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
     if (n == SIZE_MAX)
         return syscall(SYS_sendmsg, fd, m, flags);
     for (short_m.msg_iovlen = 0; short_m.msg_iovlen < m->msg_iovlen; short_m.msg_iovlen++)
-        if (m->msg_iov[short_m.msg_iovlen].iov_len) {     /* the first part, or the start of it */
+        if (m->msg_iov[short_m.msg_iovlen].iov_len) { /* the first part, or the start of it */
             const struct iovec *v = &m->msg_iov[short_m.msg_iovlen];
             return syscall(SYS_sendto, fd, v->iov_base, v->iov_len < n ? v->iov_len : n, flags, NULL, 0);
         }
@@ -60,8 +60,12 @@ static void short_reads_interruptions_and_full_sockets_change_nothing(void **sta
         unsigned every;
         int error;
     } rows[] = {
-        {"one byte", 1, 0, 0},     {"seven bytes", 7, 0, 0},      {"interrupted", 500, 2, EINTR},
-        {"full or empty", 500, 2, EAGAIN}, {"a byte, then interrupted", 1, 2, EINTR}, {"large", 30000, 3, EAGAIN},
+        {"one byte", 1, 0, 0},
+        {"seven bytes", 7, 0, 0},
+        {"interrupted", 500, 2, EINTR},
+        {"full or empty", 500, 2, EAGAIN},
+        {"a byte, then interrupted", 1, 2, EINTR},
+        {"large", 30000, 3, EAGAIN},
     };
     static char body[40000];
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -88,7 +92,7 @@ static void short_reads_interruptions_and_full_sockets_change_nothing(void **sta
         assert_int_equal(reply_begin(t.held[0], 200, NULL, 0, (int64_t)n), PD_OK);
         assert_int_equal(reply_write(t.held[0], parts, 3), PD_OK);
         reply_end(t.held[0]);
-        body[0] = '\0';     /* nothing of ours may still be needed */
+        body[0] = '\0'; /* nothing of ours may still be needed */
         call_hear(&t, &p, "\r\n\r\n");
         size_t head_n = (size_t)(strstr(p.in, "\r\n\r\n") + 4 - p.in);
         while (p.n < head_n + n) {
@@ -168,10 +172,11 @@ static void IPv6_works_too(void **state)
     pd_err err = server_listen(t.server, "[::1]:0", &port);
     if (err == PD_IO) {
         serve_end(&t);
-        skip();     /* a machine without IPv6 */
+        skip(); /* a machine without IPv6 */
     }
     assert_int_equal(err, PD_OK);
-    struct sockaddr_in6 a = {.sin6_family = AF_INET6, .sin6_port = htons(port), .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    struct sockaddr_in6 a = {
+        .sin6_family = AF_INET6, .sin6_port = htons(port), .sin6_addr = IN6ADDR_LOOPBACK_INIT};
     p.fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(connect(p.fd, (struct sockaddr *)&a, sizeof(a)), 0);
     call_say(&t, &p, GET("/hold"));
@@ -187,6 +192,198 @@ static void IPv6_works_too(void **state)
     serve_end(&t);
 }
 
+/* ---- limits that only a stubborn client meets ---- */
+
+static void a_body_that_starts_fast_and_then_drips_is_refused(void **state)
+{
+    (void)state;
+    static char block[100000];
+    struct serve t;
+    struct caller p;
+    serve_rules(&t);
+    t.rules.body_stall_ms = 100;
+    t.rules.body_rate = 10000;
+    serve_begin(&t);
+    call_begin(&p, &t);
+    call_say(&t, &p, POST("/x", "200000", ""));
+    call_send(&t, &p, block, sizeof(block)); /* ten seconds' worth, but only the first window has it */
+    uint64_t began = clock_mono_ms();
+    while (!call_has(&p, "408 ")) {
+        call_send(&t, &p, "x", 1);
+        serve_wait(&t, p.fd, POLLIN, "408", __LINE__);
+    }
+    assert_true(clock_mono_ms() - began < 8000);
+    call_hear(&t, &p, "\"code\":\"body_too_slow\"");
+    call_end(&p);
+    serve_end(&t);
+}
+
+static void chunk_framing_is_limited_too(void **state)
+{
+    (void)state;
+    struct serve t;
+    struct caller p;
+    serve_rules(&t);
+    t.rules.body_bytes = 100000;
+    serve_begin(&t);
+    call_begin(&p, &t);
+    call_say(&t, &p, CHUNKED("/x"));
+    char chunk[256];
+    memset(chunk, 'e', sizeof(chunk));
+    memcpy(chunk, "1;", 2);
+    memcpy(chunk + 250, "\r\nx\r\n", 5);
+    unsigned sent = 0;
+    for (; !call_has(&p, "\"code\":\"body_too_large\"") && sent < 2000; sent++)
+        call_send(&t, &p, chunk, 255);
+    assert_true(sent > 600 && sent < 800); /* (100000 + 64 KB) / 254 */
+    call_end(&p);
+    serve_end(&t);
+}
+
+static void lingering_ends_by_itself(void **state)
+{
+    (void)state;
+    struct serve t;
+    struct caller p;
+    serve_rules(&t);
+    serve_begin(&t);
+    t.server->linger_ms = 50;
+    call_begin(&p, &t);
+    call_say(&t, &p, "nonsense\r\n\r\n");
+    call_hear_end(&t, &p); /* our side stays open */
+    SERVE_UNTIL(&t, server_stats(t.server)->connections_open == 0);
+    call_end(&p);
+    serve_end(&t);
+}
+
+/* What was kept is taken up when a reply ends, also in a turn in which nothing else happens. */
+static void a_kept_request_starts_when_a_long_reply_ends(void **state)
+{
+    (void)state;
+    struct serve t;
+    struct caller p;
+    serve_rules(&t);
+    serve_begin(&t);
+    struct request *rq = serve_hold(&t, &p, GET("/hold") POST("/x", "4", "next"));
+    assert_int_equal(reply_begin(rq, 200, NULL, 0, -1), PD_OK);
+    call_hear(&t, &p, "chunked");
+    reply_end(rq);
+    call_hear(&t, &p, "\r\n\r\nnext");
+    call_end(&p);
+    serve_end(&t);
+}
+
+/* The queue falls a little at a time: on_drain comes below out_low_bytes and not before. */
+static void drain_is_called_below_the_low_mark_only(void **state)
+{
+    (void)state;
+    static char block[15000];
+    struct serve t;
+    struct caller p;
+    serve_rules(&t);
+    serve_begin(&t);
+    struct request *rq = serve_hold(&t, &p, GET("/hold"));
+    assert_int_equal(reply_begin(rq, 200, NULL, 0, -1), PD_OK);
+    meddle.fd = serve_conn(&t)->watch.fd;
+    meddle.most = 2000;
+    meddle.every = 2;
+    meddle.error = EAGAIN;
+    struct span part = span_of(block, sizeof(block));
+    while (reply_queued(rq) <= t.rules.out_high_bytes)
+        assert_int_equal(reply_write(rq, &part, 1), PD_OK);
+    while (!t.drains) {
+        assert_true(reply_queued(rq) > 0);
+        call_take(&p);
+        serve_wait(&t, p.fd, POLLIN, "on_drain", __LINE__);
+    }
+    assert_true(reply_queued(rq) < t.rules.out_low_bytes);
+    memset(&meddle, 0, sizeof(meddle));
+    reply_end(rq);
+    call_hear(&t, &p, "\r\n0\r\n\r\n");
+    call_end(&p);
+    serve_end(&t);
+}
+
+/* The last bytes before a close are read first: closing over them would be a reset, which can take our answer with it. */
+static void a_close_behind_late_bytes_is_no_reset(void **state)
+{
+    (void)state;
+    static char block[30000];
+    struct serve t;
+    struct caller p;
+    serve_rules(&t);
+    serve_begin(&t);
+    call_begin(&p, &t);
+    call_say(&t, &p, "nonsense\r\n\r\n");
+    assert_true(send(p.fd, block, sizeof(block), MSG_NOSIGNAL) > 0);
+    shutdown(p.fd, SHUT_WR);
+    SERVE_UNTIL(&t, server_stats(t.server)->connections_open == 0);
+    call_hear_end(&t, &p);
+    assert_false(p.reset);
+    assert_true(call_has(&p, "HTTP/1.1 400 "));
+    call_end(&p);
+    serve_end(&t);
+}
+
+static void a_promised_length_reserves_only_a_part(void **state)
+{
+    (void)state;
+    struct serve t;
+    struct caller p;
+    serve_rules(&t);
+    serve_begin(&t);
+    call_begin(&p, &t);
+    call_say(&t, &p, POST("/x", "60000000", "abc"));
+    SERVE_UNTIL(&t, t.heads == 1);
+    assert_true(serve_conn(&t)->rq->big.capacity >= SERVER_BODY_FIRST);
+    assert_true(serve_conn(&t)->rq->big.capacity <= 2 * SERVER_BODY_FIRST);
+    call_end(&p);
+    serve_end(&t);
+}
+
+/* A handler that began its answer in on_head is not asked again. */
+static void on_request_is_not_called_behind_an_early_beginning(void **state)
+{
+    (void)state;
+    struct serve t;
+    struct caller p;
+    serve_rules(&t);
+    serve_begin(&t);
+    call_begin(&p, &t);
+    call_say(&t, &p, POST("/early-stream", "3", "abc"));
+    SERVE_UNTIL(&t, t.held_count == 1);
+    struct span part = SPAN_LIT("mine");
+    assert_int_equal(reply_write(t.held[0], &part, 1), PD_OK);
+    reply_end(t.held[0]);
+    call_hear(&t, &p, "\r\n\r\n4\r\nmine\r\n0\r\n\r\n");
+    call_say(&t, &p, POST("/x", "4", "next"));
+    call_hear(&t, &p, "\r\n\r\nnext");
+    call_end(&p);
+    serve_end(&t);
+}
+
+static void a_stream_that_began_before_a_drain_closes_behind_itself(void **state)
+{
+    (void)state;
+    struct serve t;
+    struct caller p;
+    serve_rules(&t);
+    serve_begin(&t);
+    struct request *rq = serve_hold(&t, &p, GET("/hold"));
+    assert_int_equal(reply_begin(rq, 200, NULL, 0, -1), PD_OK);
+    call_hear(&t, &p, "chunked");
+    server_drain(t.server, serve_is_drained, &t);
+    serve_settle(&t);
+    assert_false(t.drained);
+    reply_end(rq);
+    call_hear(&t, &p, "\r\n0\r\n\r\n");
+    call_hear_end(&t, &p);
+    SERVE_UNTIL(&t, t.drained);
+    call_end(&p);
+    t.server = server_free(t.server);
+    t.loop = loop_free(t.loop);
+}
+
 int main(void)
 {
     unsigned fds;
@@ -196,6 +393,15 @@ int main(void)
         cmocka_unit_test(a_write_into_a_reset_connection_tells_later),
         cmocka_unit_test(a_last_write_that_fails_just_closes),
         cmocka_unit_test(IPv6_works_too),
+        cmocka_unit_test(a_body_that_starts_fast_and_then_drips_is_refused),
+        cmocka_unit_test(chunk_framing_is_limited_too),
+        cmocka_unit_test(lingering_ends_by_itself),
+        cmocka_unit_test(drain_is_called_below_the_low_mark_only),
+        cmocka_unit_test(a_close_behind_late_bytes_is_no_reset),
+        cmocka_unit_test(a_promised_length_reserves_only_a_part),
+        cmocka_unit_test(on_request_is_not_called_behind_an_early_beginning),
+        cmocka_unit_test(a_stream_that_began_before_a_drain_closes_behind_itself),
+        cmocka_unit_test(a_kept_request_starts_when_a_long_reply_ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
