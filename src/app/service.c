@@ -25,6 +25,7 @@ struct seat {
     struct waker *waker;
     _Atomic(struct conf_ref *) next_conf; /* a reload; taken by the worker */
     _Atomic int wish;                     /* enum wish */
+    struct timer measure;                 /* with several workers: this one's figures, for a scrape by another */
     bool started, server_closed, client_closed, stopped;
 };
 enum wish { WISH_NONE, WISH_DRAIN, WISH_CLOSE };
@@ -238,6 +239,15 @@ static void on_reload_signal(void *ctx, int signum)
 
 /* ---- the beginning ---------------------------------------------------------------------------------------- */
 
+enum { MEASURE_EVERY_MS = 1000 };
+
+static void on_measure(void *ctx)
+{
+    struct seat *s = ctx;
+    front_measure(&s->worker);
+    timer_arm(s->worker.loop, &s->measure, loop_now_ms(s->worker.loop) + MEASURE_EVERY_MS);
+}
+
 static pd_err seat_open(struct service *sv, struct seat *s, unsigned index, struct conf_ref *ref, const char **why)
 {
     struct worker *w = &s->worker;
@@ -259,15 +269,21 @@ static pd_err seat_open(struct service *sv, struct seat *s, unsigned index, stru
     if (!w->client || !w->server || !s->waker)
         return PD_NOMEM;
     pd_err e = routing_new(w, ref, &w->routing, why);
-    if (!e)
-        apply_rules(w, ref->conf);
-    return e;
+    if (e)
+        return e;
+    apply_rules(w, ref->conf);
+    timer_init(&s->measure, on_measure, s);
+    if (ref->conf->settings.workers > 1)
+        on_measure(s);
+    return PD_OK;
 }
 
 /* Ends in any state of being built. */
 static void seat_close(struct seat *s)
 {
     struct worker *w = &s->worker;
+    if (w->loop)
+        timer_stop(w->loop, &s->measure);
     w->prober = prober_free(w->prober);
     w->routing = routing_unref(w->routing);
     conf_ref_drop(atomic_exchange(&s->next_conf, NULL));

@@ -7,8 +7,8 @@
 #include <time.h>
 #include <unistd.h>
 
-enum log_level log_threshold = LOG_INFO;
-int log_json;
+_Atomic enum log_level log_threshold = LOG_INFO;
+_Atomic int log_json;
 
 static const char *const level_names[] = {
 #define X(code, name, what) name,

@@ -30,8 +30,8 @@ struct log_scope {
     char ids[96];
 };
 
-extern enum log_level log_threshold; /* set once at start and on reload */
-extern int log_json;                 /* 1: JSON lines; 0: text */
+extern _Atomic enum log_level log_threshold; /* set at start and on reload, by one thread */
+extern _Atomic int log_json;                 /* 1: JSON lines; 0: text */
 
 bool log_level_parse(struct span s, enum log_level *ret);
 void log_write(const struct log_scope *scope, enum log_level level, const char *event, const char *fmt, ...)

@@ -20,15 +20,6 @@ unsigned call_running(const struct call *c)
     return n;
 }
 
-uint32_t call_running_targets(const struct call *c)
-{
-    uint32_t set = 0;
-    for (unsigned i = 0; i < c->attempts_count; i++)
-        if (c->attempts[i].state == ATTEMPT_RUNNING)
-            set |= 1u << c->attempts[i].target;
-    return set;
-}
-
 void call_start(struct call *c, unsigned target, bool hedge, uint64_t now, struct call_actions *ret)
 {
     assert(c->attempts_count < CALL_ATTEMPTS_MAX);
@@ -43,8 +34,7 @@ void call_start(struct call *c, unsigned target, bool hedge, uint64_t now, struc
         .trial = target_start(rt->target, now),
         .started_ms = now,
         .hedge_at_ms = wish_ms ? now + wish_ms : CLOCK_NEVER,
-        .slow_at_ms =
-            limit_ms ? now + limit_ms : CLOCK_NEVER, /* a client's wish is no evidence against a target */
+        .slow_at_ms = limit_ms ? now + limit_ms : CLOCK_NEVER, /* a wish is no evidence against a target */
     };
     bool again = c->tries[target] > 0;
     c->tries[target]++;
@@ -90,8 +80,8 @@ void call_attempt_cancelled(struct call *c, int attempt, uint64_t now, struct ca
     }
     a->ended_ms = now;
     a->state = ATTEMPT_CANCELLED;
-    c->tries
-        [a->target]--; /* it might have answered: should the winner break before it is whole, this one may be asked again */
+    /* It might have answered: should the winner break before it is whole, this one may be asked again. */
+    c->tries[a->target]--;
     target_end(call_target_of(c, a)->target, NULL, true, a->trial, now);
     call_act(ret, CALL_CANCEL, attempt);
 }

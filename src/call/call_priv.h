@@ -17,7 +17,6 @@ void call_over(struct call *c, enum call_outcome outcome, uint64_t now);
 struct route_target *call_target_of(const struct call *c, const struct attempt *a);
 bool call_running_one(const struct call *c, int attempt); /* a valid index, and running */
 unsigned call_running(const struct call *c);
-uint32_t call_running_targets(const struct call *c); /* bit per route target */
 void call_start(struct call *c, unsigned target, bool hedge, uint64_t now, struct call_actions *ret);
 /* Its target's books are closed; no action is added. */
 void call_attempt_ended(struct call *c, int attempt, const struct verdict *v, uint64_t now);

@@ -34,25 +34,25 @@ static double open_fds(void)
     return n > 3 ? n - 3 : 0; /* without ".", ".." and the folder's own */
 }
 
-static void measure_process(struct worker *w)
+static void measure_process(struct worker *w, struct meter *m)
 {
     struct rusage u;
     struct rlimit fds;
-    meter_set(w->meter, METER_RSS, resident_bytes(), NO_LABELS);
-    meter_set(w->meter, METER_FDS, open_fds(), NO_LABELS);
+    meter_set(m, METER_RSS, resident_bytes(), NO_LABELS);
+    meter_set(m, METER_FDS, open_fds(), NO_LABELS);
     if (getrusage(RUSAGE_SELF, &u) == 0)
-        meter_set(w->meter, METER_CPU,
+        meter_set(m, METER_CPU,
                   (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
                       (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6,
                   NO_LABELS);
     if (getrlimit(RLIMIT_NOFILE, &fds) == 0)
-        meter_set(w->meter, METER_FDS_MAX, (double)fds.rlim_cur, NO_LABELS);
-    meter_set(w->meter, METER_START_TIME, (double)w->gateway->started_wall_ms / 1e3, NO_LABELS);
-    meter_set(w->meter, METER_BUILD, 1, LABELS(PERDURE_VERSION));
-    meter_set(w->meter, METER_MEM_BLOCKS, (double)mem_blocks(), NO_LABELS);
+        meter_set(m, METER_FDS_MAX, (double)fds.rlim_cur, NO_LABELS);
+    meter_set(m, METER_START_TIME, (double)w->gateway->started_wall_ms / 1e3, NO_LABELS);
+    meter_set(m, METER_BUILD, 1, LABELS(PERDURE_VERSION));
+    meter_set(m, METER_MEM_BLOCKS, (double)mem_blocks(), NO_LABELS);
 }
 
-static void measure_targets(struct worker *w)
+static void measure_targets(struct worker *w, struct meter *m)
 {
     struct fleet *f = w->gateway->fleet;
     uint64_t now = loop_now_ms(w->loop);
@@ -60,24 +60,23 @@ static void measure_targets(struct worker *w)
     for (unsigned i = 0; i < fleet_count(f); i++) {
         const struct target *t = fleet_at(f, i);
         for (int s = 0; s < BREAKER_STATE_COUNT; s++)
-            meter_set(w->meter, METER_BREAKER_STATE, t->breaker.state == (enum breaker_state)s,
+            meter_set(m, METER_BREAKER_STATE, t->breaker.state == (enum breaker_state)s,
                       LABELS(t->provider, t->model, breaker_state_name((enum breaker_state)s)));
         uint64_t until = t->park_until_ms > t->rest_until_ms ? t->park_until_ms : t->rest_until_ms;
-        meter_set(w->meter, METER_TARGET_PARKED, until > now ? (double)(until - now) / 1e3 : 0,
+        meter_set(m, METER_TARGET_PARKED, until > now ? (double)(until - now) / 1e3 : 0,
                   LABELS(t->provider, t->model));
         if (t->ttft_ms.samples)
-            meter_set(w->meter, METER_TARGET_TTFT, t->ttft_ms.value / 1e3, LABELS(t->provider, t->model));
+            meter_set(m, METER_TARGET_TTFT, t->ttft_ms.value / 1e3, LABELS(t->provider, t->model));
         if (t->rate.requests_left >= 0)
-            meter_set(w->meter, METER_RATE_LEFT, (double)t->rate.requests_left,
+            meter_set(m, METER_RATE_LEFT, (double)t->rate.requests_left,
                       LABELS(t->provider, t->model, "requests"));
         if (t->rate.tokens_left >= 0)
-            meter_set(w->meter, METER_RATE_LEFT, (double)t->rate.tokens_left,
-                      LABELS(t->provider, t->model, "tokens"));
+            meter_set(m, METER_RATE_LEFT, (double)t->rate.tokens_left, LABELS(t->provider, t->model, "tokens"));
     }
     fleet_unlock(f);
 }
 
-static void measure_sockets(struct worker *w)
+void front_measure(struct worker *w)
 {
     const struct server_stats *s = server_stats(w->server);
     const struct client_stats *c = client_stats(w->client);
@@ -94,18 +93,13 @@ static void measure_sockets(struct worker *w)
     meter_set(w->meter, METER_LOOP_LAG, (double)loop_lag_us(w->loop) / 1e6, NO_LABELS);
 }
 
-void front_measure(struct worker *w)
-{
-    measure_sockets(w);
-    measure_process(w);
-    measure_targets(w);
-}
-
 pd_err front_metrics(struct worker *w, struct buf *out)
 {
     struct meter *meters[64];
     unsigned n = 0;
     front_measure(w);
+    measure_process(w, w->gateway->workers[0]->meter); /* once, since the workers' figures are added up */
+    measure_targets(w, w->gateway->workers[0]->meter);
     for (unsigned i = 0; i < w->gateway->workers_count && n < 64; i++)
         meters[n++] = w->gateway->workers[i]->meter;
     return meter_write(meters, n, out);

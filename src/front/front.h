@@ -8,7 +8,8 @@
 
 extern const struct server_handler front_handler;
 
-/* The gauges that are read, not counted: set before each scrape. */
+/* The figures of this worker's sockets and loop, which are read and not counted: set before a scrape, and now and then for the other
+ * workers, whose sockets only they may look at. */
 void front_measure(struct worker *w);
 /* All workers' meters as /metrics shows them. */
 pd_err front_metrics(struct worker *w, struct buf *out) PD_CHECKED;

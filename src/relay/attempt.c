@@ -221,14 +221,13 @@ static void on_head(void *ctx, const struct http1_head *head)
     run->status = head->status;
     run->head_us = loop_now_us(r->w->loop);
     struct span id = provider_request_id(head);
-    if (id.n) {
-        text_copy(run->request_id, sizeof(run->request_id), id);
-        r->ids[run->n] = arena_strndup(&r->arena, run->request_id, strlen(run->request_id));
-    }
+    text_copy(run->request_id, sizeof(run->request_id), id);
+    char *kept = id.n ? arena_strndup(&r->arena, run->request_id, strlen(run->request_id)) : NULL;
     struct rate_facts rate;
     rate_read(head, clock_wall_ms(), &rate);
     fleet_lock(r->w->gateway->fleet);
     run->target->rate = rate;
+    r->ids[run->n] = kept;
     fleet_unlock(r->w->gateway->fleet);
 
     struct span type = http1_get(head, "content-type");

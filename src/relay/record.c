@@ -19,7 +19,8 @@ void log_attempt_end(struct relay *r, const struct run *run, const struct verdic
         log_quote(span_str(v ? v->message : ""), said, sizeof(said)));
 }
 
-/* Fills a record of this call as it stands; it has room for all its attempts. */
+/* Fills a record of this call as it stands; it has room for all its attempts. Reads only what is constant by now or written under the fleet's
+ * lock, since the call may be another worker's. */
 static void describe(const struct relay *r, uint64_t took_ms, struct call_record *rec)
 {
     const struct call *c = &r->call;
@@ -28,12 +29,7 @@ static void describe(const struct relay *r, uint64_t took_ms, struct call_record
     text_copy(rec->key, sizeof(rec->key), span_str(r->what.key ? r->what.key->name : ""));
     rec->began_wall_ms = r->began_wall_ms;
     rec->took_ms = (uint32_t)took_ms;
-    rec->overhead_us = (uint32_t)r->overhead_us;
     rec->streamed = r->facts.stream;
-    rec->outcome = c->outcome;
-    rec->output_bytes = r->output_bytes;
-    rec->tokens_in = r->usage.input_total;
-    rec->tokens_out = r->usage.output_total;
     rec->attempts_count = c->attempts_count;
     for (unsigned i = 0; i < c->attempts_count; i++) {
         const struct attempt *a = &c->attempts[i];
@@ -58,6 +54,11 @@ static void remember(struct relay *r, uint64_t took_ms)
     if (!rec)
         return; /* the list of recent calls is a convenience */
     describe(r, took_ms, rec);
+    rec->outcome = r->call.outcome;
+    rec->overhead_us = (uint32_t)r->overhead_us;
+    rec->output_bytes = r->output_bytes;
+    rec->tokens_in = r->usage.input_total;
+    rec->tokens_out = r->usage.output_total;
     struct gateway *g = r->w->gateway;
     fleet_lock(g->fleet);
     struct call_record *old = g->recent[g->recent_next % RECENT_CALLS];
@@ -77,6 +78,7 @@ void relay_each_running(struct gateway *g, uint64_t now_ms,
         const struct relay *r = LIST_OF(n, struct relay, node);
         if (r->call.state == CALL_NEW)
             continue;
+        *rec = (struct call_record){.tokens_in = -1, .tokens_out = -1};
         describe(r, now_ms - r->call.began_ms, rec);
         each(ctx, rec, call_state_name(r->call.state));
     }

@@ -419,17 +419,17 @@ static bool find_route(struct relay *r, struct request *rq)
     return e == PD_OK;
 }
 
+/* From here on other workers may see the call (/api/calls): what they read is written before, or under the lock. */
 static void give_id(struct relay *r)
 {
     struct gateway *g = r->w->gateway;
-    fleet_lock(g->fleet);
-    uint64_t n = ++g->calls_made;
-    list_push(&g->calls, &r->node);
-    fleet_unlock(g->fleet);
-    struct rnd mix = {g->id_seed + n};
     struct text id = text_in(r->id, sizeof(r->id)), ids = text_in(r->scope.ids, sizeof(r->scope.ids));
+    fleet_lock(g->fleet);
+    struct rnd mix = {g->id_seed + ++g->calls_made};
     text_str(&id, "c-");
     text_hex16(&id, rnd_next(&mix));
+    list_push(&g->calls, &r->node);
+    fleet_unlock(g->fleet);
     text_str(&ids, "call=");
     text_str(&ids, r->id);
 }
