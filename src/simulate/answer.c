@@ -212,7 +212,7 @@ bool directive_read(struct span text, void (*fn)(void *ctx, struct span key, str
 struct wish {
     struct span text, finish, fault;
     int64_t tokens, reasoning, parallel;
-    int tools; /* -1: not said */
+    int tools;          /* -1: not said */
     struct buf *faults; /* the JSON of a fault, as it is written */
     bool in_fault;
     pd_err err;

@@ -16,14 +16,14 @@ struct ask {
     struct span model; /* escapes left in */
     struct json messages, tools, tool_choice, response_format;
     struct span last_user, last_tool; /* texts; p NULL: none */
-    struct span last; /* the later of the two */
-    struct span prefill; /* of a trailing assistant message; p NULL: none */
-    uint64_t conversation; /* hash of the messages before it */
-    unsigned steps; /* assistant messages before */
-    bool tool_results; /* after the last user message */
+    struct span last;                 /* the later of the two */
+    struct span prefill;              /* of a trailing assistant message; p NULL: none */
+    uint64_t conversation;            /* hash of the messages before it */
+    unsigned steps;                   /* assistant messages before */
+    bool tool_results;                /* after the last user message */
     bool streamed, usage_asked, logprobs;
-    int parallel; /* -1: not said */
-    int64_t n, max_tokens; /* max_tokens -1: not said */
+    int parallel;           /* -1: not said */
+    int64_t n, max_tokens;  /* max_tokens -1: not said */
     uint64_t prompt_tokens; /* guessed */
 };
 

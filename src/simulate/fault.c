@@ -58,7 +58,9 @@ const struct key_row fault_keys[] = {
     /* which requests get it */
     {"fault", KEY_WORD, AT(kind), kind_words, "which fault: one of the names above", NULL},
     {"times", KEY_COUNT, AT(times), NULL,
-     "how many requests get it; 0: all that it applies to. When not given 0 beside rate, from, to, since, until or match, else 1", NULL},
+     "how many requests get it; 0: all that it applies to. When not given 0 beside rate, from, to, since, until "
+     "or match, else 1",
+     NULL},
     {"rate", KEY_RATIO, AT(rate), NULL, "the share of the requests that get it, drawn from the seed", NULL},
     {"from", KEY_COUNT, AT(from), NULL, "from this request on, counted from 1 since the list was set", NULL},
     {"to", KEY_COUNT, AT(to), NULL, "up to this request", NULL},

@@ -78,13 +78,13 @@ struct fault {
     unsigned kind, shape;
     /* which requests */
     int64_t times, from, to, since_us, until_us; /* times 0: for ever; to 0: without end; until 0: without end */
-    double rate; /* 0: every one */
+    double rate;                                 /* 0: every one */
     struct span match;
     unsigned on, when;
     /* what */
-    int64_t status, after, count, bytes; /* -1: not given */
+    int64_t status, after, count, bytes;                         /* -1: not given */
     int64_t for_us, every_us, ttft_us, token_delay_us, drift_us; /* -1: not given */
-    double jitter; /* -1: not given */
+    double jitter;                                               /* -1: not given */
     int before_body, html;
     struct span body, content_type, message, type, code, text, reason, like;
     struct read_headers headers;
@@ -113,7 +113,7 @@ const char *fault_name(unsigned kind);
 
 struct fault_query {
     uint64_t seed, now_us;
-    unsigned on; /* one of FAULT_ON_ */
+    unsigned on;    /* one of FAULT_ON_ */
     bool head_only; /* the body is not there yet: only faults with before_body apply */
     bool streamed, reused;
     struct span body;

@@ -9,20 +9,20 @@
 
 enum {
     FRAME_SSE = 0,
-    FRAME_CRLF = 1, /* lines end in CR LF */
-    FRAME_CR = 2, /* lines end in CR */
-    FRAME_NO_SPACE = 4, /* data:{...} */
-    FRAME_MULTILINE = 8, /* one event in two data lines */
-    FRAME_JSONL = 16, /* one JSON a line, nothing else */
-    FRAME_TEXT = 32, /* bare lines of plain text */
+    FRAME_CRLF = 1,            /* lines end in CR LF */
+    FRAME_CR = 2,              /* lines end in CR */
+    FRAME_NO_SPACE = 4,        /* data:{...} */
+    FRAME_MULTILINE = 8,       /* one event in two data lines */
+    FRAME_JSONL = 16,          /* one JSON a line, nothing else */
+    FRAME_TEXT = 32,           /* bare lines of plain text */
     FRAME_NO_FINAL_BLANK = 64, /* the last event has no blank line after it */
-    FRAME_NO_DONE = 128, /* no [DONE] */
-    FRAME_EVENT_NAMES = 256, /* event: message before each data line */
+    FRAME_NO_DONE = 128,       /* no [DONE] */
+    FRAME_EVENT_NAMES = 256,   /* event: message before each data line */
     /* how the bytes are written */
-    FRAME_ONE_BYTE = 512, /* a chunk and a packet for each byte */
-    FRAME_SPLIT = 1024, /* at random places */
+    FRAME_ONE_BYTE = 512,   /* a chunk and a packet for each byte */
+    FRAME_SPLIT = 1024,     /* at random places */
     FRAME_COALESCED = 2048, /* several events in one write */
-    FRAME_BOM = 4096 /* a byte order mark at the start */
+    FRAME_BOM = 4096        /* a byte order mark at the start */
 };
 extern const struct key_word frame_words[];
 struct frame_row {

@@ -212,15 +212,15 @@ static pd_err put_comment(struct play *r)
     struct put out = put_into(frame);
     unsigned shape = r->fault ? r->fault->shape : FAULT_SHAPE_DEFAULT;
     bool stalled = r->stage == PLAY_STALLED;
+    struct span text = r->comment.p ? r->comment : SPAN_LIT("keep-alive");
+    if (stalled && r->fault && r->fault->text.p)
+        text = r->fault->text;
     if (!r->in.streamed || (stalled && shape == FAULT_SHAPE_BLANK))
         frame_blank(&out, r->wire.framing);
     else if (stalled && shape == FAULT_SHAPE_PINGS)
         frame_event(&out, r->wire.framing, SPAN_LIT("ping"), SPAN_LIT("{\"type\":\"ping\"}"));
     else
-        frame_comment(&out, r->wire.framing,
-                      stalled && r->fault->text.p ? r->fault->text
-                      : r->comment.p              ? r->comment
-                                                  : SPAN_LIT("keep-alive"));
+        frame_comment(&out, r->wire.framing, text);
     pd_err err = out.err != PD_OK ? out.err : wire_write(&r->wire, buf_span(frame));
     wire_flush(&r->wire);
     return err;

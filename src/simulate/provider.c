@@ -210,7 +210,7 @@ static pd_err door_open(struct sim *sim, struct provider *p, uint16_t *port, str
     char address[300];
     server_rules_default(&rules);
     rules.body_bytes = SIM_BODY_BYTES;
-    rules.connections = 1000000; /* the descriptors are the limit */
+    rules.connections = 1000000;             /* the descriptors are the limit */
     rules.write_stall_ms = 24 * 3600 * 1000; /* slow clients are what some tests are about */
     rules.idle_ms =
         p && p->conf->idle_close_us > 0 ? (uint64_t)(p->conf->idle_close_us + 999) / 1000 : 3600 * 1000;

@@ -209,7 +209,7 @@ static pd_err texts_next(struct reader *r, const struct key_row *row, struct tex
 static pd_err read_words(struct reader *r, const struct key_row *row, struct json v, unsigned *into)
 {
     struct texts t;
-    struct span word;
+    struct span word = SPAN_NONE;
     bool more;
     unsigned bits = 0;
     pd_err err = texts_init(r, row, v, &t);
@@ -226,7 +226,7 @@ static pd_err read_words(struct reader *r, const struct key_row *row, struct jso
 static pd_err read_list(struct reader *r, const struct key_row *row, struct json v, struct read_list *into)
 {
     struct texts t;
-    struct span text;
+    struct span text = SPAN_NONE;
     bool more;
     struct span *at = arena_alloc(r->mem, sizeof(*at) * READ_LIST_MAX);
     if (!at)
@@ -298,7 +298,7 @@ static pd_err read_headers(struct reader *r, const struct key_row *row, struct j
 
 pd_err read_value(struct reader *r, const struct key_row *row, struct json v, void *into)
 {
-    struct span text;
+    struct span text = SPAN_NONE;
     const struct key_word *word;
     pd_err err;
 

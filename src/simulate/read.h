@@ -18,7 +18,7 @@ struct reader {
     bool lines; /* messages name the line */
     struct arena *mem;
     char where[READ_WHERE]; /* "provider alpha, fault 2" */
-    char *why; /* READ_WHY bytes: the message of a failure */
+    char *why;              /* READ_WHY bytes: the message of a failure */
 };
 void reader_init(struct reader *r, const char *name, struct span doc, bool lines, struct arena *mem, char *why);
 
@@ -66,7 +66,7 @@ struct key_row {
     enum key_type type;
     size_t offset;
     const struct key_word *words;
-    const char *what; /* a sentence for --help and the documentation */
+    const char *what;  /* a sentence for --help and the documentation */
     const char *kinds; /* only in objects of these kinds: " cut reset "; NULL: in all */
 };
 

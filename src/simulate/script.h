@@ -42,7 +42,7 @@ struct script_provider {
     struct span name;
     const struct style *style;
     unsigned framing; /* FRAME_ bits */
-    int64_t port; /* -1: not given; 0: a free one */
+    int64_t port;     /* -1: not given; 0: a free one */
     struct read_list models;
     bool models_given;
     struct span answer, key, fingerprint, style_name;

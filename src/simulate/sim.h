@@ -18,12 +18,12 @@
 #include "simulate/wire.h"
 
 enum {
-    SIM_RECENT = 16, /* requests that /sim/state shows, for each provider */
+    SIM_RECENT = 16,         /* requests that /sim/state shows, for each provider */
     SIM_RECENT_BYTES = 8192, /* of the headers of one */
-    SIM_PEERS = 4096, /* connections remembered as used */
-    SIM_TURN_TOKENS = 512, /* written before others get their turn */
-    SIM_RESET_MS = 20, /* what was written is read before a reset throws it away */
-    SIM_WAIT_MS = 30000, /* the longest /sim/wait without timeout= */
+    SIM_PEERS = 4096,        /* connections remembered as used */
+    SIM_TURN_TOKENS = 512,   /* written before others get their turn */
+    SIM_RESET_MS = 20,       /* what was written is read before a reset throws it away */
+    SIM_WAIT_MS = 30000,     /* the longest /sim/wait without timeout= */
     SIM_BODY_BYTES = 256 << 20
 };
 
@@ -59,7 +59,7 @@ struct provider {
     SIM_COUNTERS(X)
 #undef X
     uint64_t by_fault[FAULT_KIND_COUNT];
-    uint64_t drifted; /* requests since start or reset, for `drift` */
+    uint64_t drifted;          /* requests since start or reset, for `drift` */
     uint64_t peers[SIM_PEERS]; /* hashes of peers that have asked before */
     struct recent recent[SIM_RECENT];
     struct timer flap, up;
@@ -77,18 +77,18 @@ struct sim {
     uint16_t control_port;
     struct list doors; /* all, closing ones too */
     struct list waiters;
-    struct later check; /* looks at the waiters */
+    struct later check;      /* looks at the waiters */
     struct buf event, frame; /* scratch of one event */
     bool verbose, ending;
 };
 
 enum play_stage {
     PLAY_STARTING, /* the answer is decided, its timing not */
-    PLAY_WAITING, /* for the first token; comments may go out */
+    PLAY_WAITING,  /* for the first token; comments may go out */
     PLAY_DRIPPING, /* the head goes out byte by byte */
     PLAY_TALKING,
     PLAY_STALLED, /* silent, or only comments; until the client leaves or `for` is over */
-    PLAY_HELD, /* until /sim/release */
+    PLAY_HELD,    /* until /sim/release */
     PLAY_RESETTING
 };
 
@@ -100,8 +100,8 @@ struct play {
     struct rnd rnd;
     struct timer timer;
     enum play_stage stage, resume; /* resume: where a hold goes on */
-    struct fault_set *faults; /* keeps `fault` alive */
-    const struct fault *fault; /* NULL: none */
+    struct fault_set *faults;      /* keeps `fault` alive */
+    const struct fault *fault;     /* NULL: none */
     bool struck, blocked;
     uint64_t after; /* tokens before the fault strikes */
     uint64_t number;
@@ -118,7 +118,7 @@ struct play {
     struct header *headers;
     unsigned headers_count;
     int status;
-    uint64_t counted; /* of its tokens, in the provider's count */
+    uint64_t counted;                            /* of its tokens, in the provider's count */
     bool head_sent, embeddings, talked, spoiled; /* spoiled: it ends well, but not with what was asked for */
 };
 

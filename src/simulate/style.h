@@ -8,10 +8,10 @@
 #include "parse/put.h"
 
 enum style_usage {
-    USAGE_EXTRA, /* a chunk of its own with empty choices, when asked */
+    USAGE_EXTRA,  /* a chunk of its own with empty choices, when asked */
     USAGE_FINISH, /* in the finish chunk, asked or not */
     USAGE_REPEAT, /* a last chunk that repeats the finish_reason, asked or not */
-    USAGE_EVERY, /* in every chunk, growing */
+    USAGE_EVERY,  /* in every chunk, growing */
 };
 enum style_error {
     ERROR_OPENAI,
@@ -27,13 +27,13 @@ enum style_call_id { CALL_ID_24, CALL_ID_DEEPSEEK, CALL_ID_9, CALL_ID_VLLM, CALL
 
 /* How an error stands in a stream. */
 enum error_shape {
-    SHAPE_STYLE, /* as this style does it */
+    SHAPE_STYLE,  /* as this style does it */
     SHAPE_OBJECT, /* data: {"error": {...}}, then the end */
-    SHAPE_EVENT, /* event: error, with the same data */
-    SHAPE_BARE, /* the JSON alone: no data:, no line end */
-    SHAPE_DONE, /* data: {"error": {...}}, then data: [DONE] */
-    SHAPE_CHUNK, /* error beside an empty delta with finish_reason "error", then [DONE] */
-    SHAPE_STRING /* data: {"error": "text"} */
+    SHAPE_EVENT,  /* event: error, with the same data */
+    SHAPE_BARE,   /* the JSON alone: no data:, no line end */
+    SHAPE_DONE,   /* data: {"error": {...}}, then data: [DONE] */
+    SHAPE_CHUNK,  /* error beside an empty delta with finish_reason "error", then [DONE] */
+    SHAPE_STRING  /* data: {"error": "text"} */
 };
 
 struct style {
@@ -41,24 +41,24 @@ struct style {
     const char *what; /* a sentence for --help */
     const char *id_prefix;
     const char *request_id_header;
-    const char *comment; /* NULL: none. Sent while the first token is awaited */
+    const char *comment;         /* NULL: none. Sent while the first token is awaited */
     const char *reasoning_field; /* NULL: content becomes a list of parts */
-    const char *chunk_extra; /* members of every chunk, with the leading comma */
-    const char *choice_extra; /* members of every choice, with the leading comma */
-    const char *finish_extra; /* members of the choice that has the finish_reason */
+    const char *chunk_extra;     /* members of every chunk, with the leading comma */
+    const char *choice_extra;    /* members of every choice, with the leading comma */
+    const char *finish_extra;    /* members of the choice that has the finish_reason */
     enum style_usage usage;
     enum style_error error;
     enum error_shape stream_error; /* never SHAPE_STYLE */
     enum style_call_id call_id;
-    bool usage_null; /* chunks before carry "usage":null when it was asked for */
-    bool obfuscation; /* random padding in each chunk */
+    bool usage_null;   /* chunks before carry "usage":null when it was asked for */
+    bool obfuscation;  /* random padding in each chunk */
     bool filter_first; /* a first chunk without choices, with prompt_filter_results */
-    bool groq_extra; /* x_groq on the first chunk and the finish chunk */
-    bool role_each; /* every delta repeats the role */
-    bool call_whole; /* a tool call in one chunk */
-    bool head_early; /* 200 and the head at once, before there is a token */
-    bool blank_lines; /* unstreamed: empty lines before the JSON while it is awaited */
-    bool continues; /* a trailing assistant message is continued, not answered anew */
+    bool groq_extra;   /* x_groq on the first chunk and the finish chunk */
+    bool role_each;    /* every delta repeats the role */
+    bool call_whole;   /* a tool call in one chunk */
+    bool head_early;   /* 200 and the head at once, before there is a token */
+    bool blank_lines;  /* unstreamed: empty lines before the JSON while it is awaited */
+    bool continues;    /* a trailing assistant message is continued, not answered anew */
 };
 
 extern const struct style styles[];

@@ -14,10 +14,10 @@
 
 enum wire_form {
     WIRE_PLAIN,
-    WIRE_RAW, /* as plain, but written by us */
+    WIRE_RAW,             /* as plain, but written by us */
     WIRE_KEEP_THEN_CLOSE, /* promises keep-alive, then closes */
-    WIRE_UNTIL_CLOSE, /* neither length nor chunks */
-    WIRE_SHORT /* a Content-Length that is not reached */
+    WIRE_UNTIL_CLOSE,     /* neither length nor chunks */
+    WIRE_SHORT            /* a Content-Length that is not reached */
 };
 
 struct wire {
