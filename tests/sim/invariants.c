@@ -104,11 +104,13 @@ static bool client_is_told_when_to_come_back(const struct moment *m)
 static bool healthy_target_means_an_answer(const struct moment *m)
 {
     const struct sim_call *c = m->c;
-    if (c->call.outcome != CALL_CUT_BEFORE || c->want.no_fallback || m->w->now >= c->deadline_at || c->starts == CALL_ATTEMPTS_MAX)
+    if (c->call.outcome != CALL_CUT_BEFORE || c->want.no_fallback || m->w->now >= c->deadline_at ||
+        c->starts == CALL_ATTEMPTS_MAX)
         return true;
     for (unsigned i = 0; i < c->want.route->count; i++) {
         const struct sim_target *t = &m->w->targets[c->want.route->targets[i].target->id];
-        bool healthy = t->last_bad_ms < c->began_at && t->state == BREAKER_CLOSED && !t->parked && t->target->rest_until_ms <= c->began_at;
+        bool healthy = t->last_bad_ms < c->began_at && t->state == BREAKER_CLOSED && !t->parked &&
+                       t->target->rest_until_ms <= c->began_at;
         if (healthy)
             return false;
     }
@@ -118,7 +120,8 @@ static bool healthy_target_means_an_answer(const struct moment *m)
 static bool never_gives_up_beside_a_free_target(const struct moment *m)
 {
     const struct sim_call *c = m->c;
-    if (c->call.outcome != CALL_CUT_BEFORE || c->want.no_fallback || m->w->now >= c->deadline_at || c->starts == CALL_ATTEMPTS_MAX)
+    if (c->call.outcome != CALL_CUT_BEFORE || c->want.no_fallback || m->w->now >= c->deadline_at ||
+        c->starts == CALL_ATTEMPTS_MAX)
         return true;
     for (unsigned i = 0; i < c->want.route->count; i++) {
         uint64_t at;
@@ -174,9 +177,11 @@ static bool never_again_where_it_cannot_work(const struct moment *m)
 {
     for (int i = 0; i < m->attempt; i++) {
         const struct attempt *a = &m->c->call.attempts[i];
-        if (a->target == attempt_of(m)->target && a->state == ATTEMPT_FAILED && failure_row(a->failure)->same == SAME_NEVER)
+        if (a->target == attempt_of(m)->target && a->state == ATTEMPT_FAILED &&
+            failure_row(a->failure)->same == SAME_NEVER)
             return false;
-        if (a->target == attempt_of(m)->target && m->c->scripts[i].verdict.provider_says_stop && a->failure == FAILURE_SERVER)
+        if (a->target == attempt_of(m)->target && m->c->scripts[i].verdict.provider_says_stop &&
+            a->failure == FAILURE_SERVER)
             return false;
     }
     return true;
@@ -187,8 +192,8 @@ static bool retry_after_is_waited_out(const struct moment *m)
     for (int i = 0; i < m->attempt; i++) {
         const struct attempt *a = &m->c->call.attempts[i];
         const struct verdict *v = &m->c->scripts[i].verdict;
-        if (a->target == attempt_of(m)->target && a->state == ATTEMPT_FAILED && a->failure == v->failure && v->has_retry_after &&
-            m->w->now < a->ended_ms + v->retry_after_ms)
+        if (a->target == attempt_of(m)->target && a->state == ATTEMPT_FAILED && a->failure == v->failure &&
+            v->has_retry_after && m->w->now < a->ended_ms + v->retry_after_ms)
             return false;
     }
     return true;
@@ -208,7 +213,7 @@ static bool standby_only_when_others_are_down(const struct moment *m)
         uint64_t at;
         struct target *t = r->targets[i].target;
         if (r->targets[i].weight > 0 && m->c->starts_on[t->id] == 0 && target_usable(t, m->w->now, &at))
-            return m->c->starts_on[m->t->target->id] > 1;   /* a retry stays where it is */
+            return m->c->starts_on[m->t->target->id] > 1; /* a retry stays where it is */
     }
     return true;
 }
@@ -228,11 +233,13 @@ static bool session_keeps_its_target(const struct moment *m)
         bool own = rt->target->id == (unsigned)id;
         in_route = in_route || own;
         own_weighted = own_weighted || (own && rt->weight > 0);
-        bool free_before = rt->target == m->t->target || target_usable(rt->target, m->w->now, &at);   /* it may have the last place now */
+        bool free_before = rt->target == m->t->target ||
+                           target_usable(rt->target, m->w->now, &at); /* it may have the last place now */
         weighted_free = weighted_free || (rt->weight > 0 && free_before);
     }
     const struct sim_target *own = &m->w->targets[id];
-    if (!in_route || own->state != BREAKER_CLOSED || (!own_weighted && weighted_free) || !target_usable(own->target, m->w->now, &at))
+    if (!in_route || own->state != BREAKER_CLOSED || (!own_weighted && weighted_free) ||
+        !target_usable(own->target, m->w->now, &at))
         return true;
     return m->t == own;
 }
@@ -271,7 +278,8 @@ static bool committed_once(const struct moment *m)
 static bool losers_stop_at_once(const struct moment *m)
 {
     enum call_state s = m->c->call.state;
-    return (s != CALL_COLLECTING && s != CALL_RELAYING) || (m->c->live_count == 1 && m->c->live[m->c->call.winner]);
+    return (s != CALL_COLLECTING && s != CALL_RELAYING) ||
+           (m->c->live_count == 1 && m->c->live[m->c->call.winner]);
 }
 
 static bool only_the_streamed_see_it_early(const struct moment *m)
@@ -312,7 +320,8 @@ static bool slowness_alone_fails_nothing(const struct moment *m)
     uint64_t ran_ms = m->w->now - m->c->started_at[m->attempt];
     if (m->verdict->failure == FAILURE_STALLED)
         return m->w->now - m->c->moved_at[m->attempt] >= settings_of(m)->stall;
-    return settings_of(m)->ttft > 0 && ran_ms >= settings_of(m)->ttft && (m->c->call.winner >= 0 || m->c->call.state == CALL_OVER);
+    return settings_of(m)->ttft > 0 && ran_ms >= settings_of(m)->ttft &&
+           (m->c->call.winner >= 0 || m->c->call.state == CALL_OVER);
 }
 
 static bool hedges_only_the_late(const struct moment *m)
@@ -360,7 +369,8 @@ static bool trial_places_balance(const struct moment *m)
 {
     for (unsigned i = 0; i < m->w->targets_count; i++) {
         const struct sim_target *t = &m->w->targets[i];
-        if (t->state == BREAKER_TRIAL && t->target->breaker.state == BREAKER_TRIAL && t->target->breaker.trials_out != t->places_out)
+        if (t->state == BREAKER_TRIAL && t->target->breaker.state == BREAKER_TRIAL &&
+            t->target->breaker.trials_out != t->places_out)
             return false;
     }
     return true;
@@ -419,7 +429,8 @@ static bool enough_failures(const struct moment *m, uint64_t window_ms)
     const struct settings *s = &m->w->settings;
     const struct sim_target *t = m->t;
     return (s->breaker_failures && within(t->failed_at, t->failed, window_ms, m->w->now) >= s->breaker_failures) ||
-           (s->breaker_timeouts && within(t->timed_out_at, t->timed_out, window_ms, m->w->now) >= s->breaker_timeouts);
+           (s->breaker_timeouts &&
+            within(t->timed_out_at, t->timed_out, window_ms, m->w->now) >= s->breaker_timeouts);
 }
 
 enum { BREAKER_GRAIN_MS = 32 };
@@ -479,26 +490,32 @@ static struct invariant {
     {"the failure that the client is told really happened", AT_OVER, failure_told_really_happened, 0, 0},
     {"a client that may try again is told when", AT_OVER, client_is_told_when_to_come_back, 0, 0},
     {"while one target is healthy, no call ends without an answer", AT_OVER, healthy_target_means_an_answer, 0, 0},
-    {"no call gives up while a target that it has not tried is free", AT_OVER, never_gives_up_beside_a_free_target, 0, 0},
+    {"no call gives up while a target that it has not tried is free", AT_OVER, never_gives_up_beside_a_free_target,
+     0, 0},
     {"an attempt ends exactly once", AT_END, attempt_ends_exactly_once, 0, 0},
     {"nothing runs for a call that is over", AT_OVER, nothing_runs_after_the_end, 0, 0},
     {"only a few attempts of a call run at once", AT_START, few_run_at_once, 0, 0},
     {"a call has one attempt at a time on a target", AT_START, one_attempt_of_a_call_on_a_target, 0, 0},
     {"a call tries a target as often as `attempts` says, and no more", AT_START, few_tries_on_one_target, 0, 0},
     {"a second try on a target is marked as one", AT_START, a_second_try_is_called_one, 0, 0},
-    {"a refused request or filtered content is sent nowhere else", AT_START, refused_request_is_sent_nowhere_else, 0, 0},
-    {"a target is not tried again after a failure that would come again", AT_START, never_again_where_it_cannot_work, 0, 0},
+    {"a refused request or filtered content is sent nowhere else", AT_START, refused_request_is_sent_nowhere_else,
+     0, 0},
+    {"a target is not tried again after a failure that would come again", AT_START,
+     never_again_where_it_cannot_work, 0, 0},
     {"a call does not come back to a target before its Retry-After", AT_START, retry_after_is_waited_out, 0, 0},
     {"a call that wants no fallback stays on its target", AT_START, no_fallback_stays_on_one_target, 0, 0},
-    {"a target of weight 0 is used only when the others cannot be", AT_START, standby_only_when_others_are_down, 0, 0},
+    {"a target of weight 0 is used only when the others cannot be", AT_START, standby_only_when_others_are_down, 0,
+     0},
     {"a session stays on its target while that is usable", AT_START, session_keeps_its_target, 0, 0},
     {"an open breaker gets no call", AT_START, open_breaker_gets_nothing, 0, 0},
     {"only a few trial calls run before they have shown output", AT_START, few_trials_at_once, 0, 0},
     {"a target that rests gets no call", AT_START, resting_target_rests, 0, 0},
-    {"a parked target gets no call before its probe or its time", AT_START, parked_target_waits_for_its_probe, 0, 0},
+    {"a parked target gets no call before its probe or its time", AT_START, parked_target_waits_for_its_probe, 0,
+     0},
     {"an answer is committed once, and nothing is started after it", AT_EVENT, committed_once, 0, 0},
     {"the moment that one attempt answers, the others stop", AT_EVENT, losers_stop_at_once, 0, 0},
-    {"a client that does not stream sees nothing before the answer is whole", AT_EVENT, only_the_streamed_see_it_early, 0, 0},
+    {"a client that does not stream sees nothing before the answer is whole", AT_EVENT,
+     only_the_streamed_see_it_early, 0, 0},
     {"no attempt starts after the deadline", AT_START, none_starts_after_the_deadline, 0, 0},
     {"no attempt runs past the deadline", AT_END, none_runs_past_the_deadline, 0, 0},
     {"an attempt without a first token ends in time", AT_END, first_token_comes_in_time, 0, 0},
@@ -508,7 +525,8 @@ static struct invariant {
     {"a call waits for targets no longer than retry_after_max", AT_OVER, waits_are_bounded, 0, 0},
     {"after a wake the next one is later than now", AT_WAKE, wakes_are_for_the_future, 0, 0},
     {"a call is woken a bounded number of times", AT_OVER, wakes_are_few, 0, 0},
-    {"a call that is not over will be woken, by its deadline at the latest", AT_EVENT, every_call_has_a_next, 0, 0},
+    {"a call that is not over will be woken, by its deadline at the latest", AT_EVENT, every_call_has_a_next, 0,
+     0},
     {"a target counts as running what runs on it", AT_EVENT, running_is_what_runs, 0, 0},
     {"trial places that were taken are given back", AT_EVENT, trial_places_balance, 0, 0},
     {"retries stay within their budget", AT_START, retries_stay_in_budget, 0, 0},
@@ -519,7 +537,8 @@ static struct invariant {
     {"an open breaker stays open for its hold, doubled each time", AT_BREAKER, open_lasts_its_hold, 0, 0},
     {"probes are spaced, one at a time, and only where they decide something", AT_PROBE, probes_are_few, 0, 0},
     {"late events change nothing", AT_LATE, late_events_do_nothing, 0, 0},
-    {"no target is lost for good: all are usable when the faults have ended", AT_CALM, no_target_is_lost_for_good, 0, 0},
+    {"no target is lost for good: all are usable when the faults have ended", AT_CALM, no_target_is_lost_for_good,
+     0, 0},
 };
 enum { COUNT = sizeof(invariants) / sizeof(invariants[0]), REPORTED_MOST = 3 };
 

@@ -46,13 +46,16 @@ void provider_setup(struct provider *p, struct rnd *r)
 
 /* Faults that an episode or noise can be made of; the request's own and RATE_PLACES come by themselves. */
 static const enum fault episode_faults[] = {
-    FAULT_RATE_TOLD, FAULT_RATE_BARE, FAULT_QUOTA, FAULT_BILLING, FAULT_AUTH, FAULT_PERMISSION, FAULT_NOT_FOUND, FAULT_OVERLOADED,
-    FAULT_UNAVAILABLE, FAULT_SERVER, FAULT_SERVER_STOP, FAULT_OVERLOADED_RETRY, FAULT_GATEWAY, FAULT_DNS, FAULT_CONNECT, FAULT_TLS,
-    FAULT_RESET, FAULT_RESET_ALL, FAULT_SILENT, FAULT_SLOW, FAULT_STALL, FAULT_CUT, FAULT_MALFORMED, FAULT_EMPTY, FAULT_FLAP, FAULT_DRIFT,
+    FAULT_RATE_TOLD, FAULT_RATE_BARE,  FAULT_QUOTA,       FAULT_BILLING, FAULT_AUTH,        FAULT_PERMISSION,
+    FAULT_NOT_FOUND, FAULT_OVERLOADED, FAULT_UNAVAILABLE, FAULT_SERVER,  FAULT_SERVER_STOP, FAULT_OVERLOADED_RETRY,
+    FAULT_GATEWAY,   FAULT_DNS,        FAULT_CONNECT,     FAULT_TLS,     FAULT_RESET,       FAULT_RESET_ALL,
+    FAULT_SILENT,    FAULT_SLOW,       FAULT_STALL,       FAULT_CUT,     FAULT_MALFORMED,   FAULT_EMPTY,
+    FAULT_FLAP,      FAULT_DRIFT,
 };
 static const enum fault noise_faults[] = {
-    FAULT_SERVER, FAULT_RESET, FAULT_CUT, FAULT_STALL, FAULT_SILENT, FAULT_SLOW, FAULT_MALFORMED, FAULT_EMPTY, FAULT_TOOL, FAULT_OURS,
-    FAULT_RATE_TOLD, FAULT_RATE_BARE, FAULT_OVERLOADED, FAULT_AUTH, FAULT_NOT_FOUND,
+    FAULT_SERVER,    FAULT_RESET,     FAULT_CUT,        FAULT_STALL, FAULT_SILENT,
+    FAULT_SLOW,      FAULT_MALFORMED, FAULT_EMPTY,      FAULT_TOOL,  FAULT_OURS,
+    FAULT_RATE_TOLD, FAULT_RATE_BARE, FAULT_OVERLOADED, FAULT_AUTH,  FAULT_NOT_FOUND,
 };
 #define ANY(r, list) (list)[rnd_below(r, sizeof(list) / sizeof((list)[0]))]
 
@@ -207,8 +210,8 @@ static void spoil(const struct provider *p, struct rnd *r, enum fault f, uint64_
     }
 }
 
-void provider_answer(const struct provider *p, struct rnd *r, const struct request *q, unsigned live, uint64_t now, bool calm,
-                     struct script *ret)
+void provider_answer(const struct provider *p, struct rnd *r, const struct request *q, unsigned live, uint64_t now,
+                     bool calm, struct script *ret)
 {
     *ret = (struct script){
         .first_ms = 1 + (uint64_t)log_spread(r, p->ttft_ms, 2) + q->prompt_bytes / 1000,

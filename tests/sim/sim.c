@@ -12,11 +12,13 @@
 
 static void print_tally(const struct tally *t)
 {
-    printf("%.0f hours, %llu events, %llu calls, %llu attempts (%llu hedges, %llu retries, %llu denied by a budget), %llu probes, "
+    printf("%.0f hours, %llu events, %llu calls, %llu attempts (%llu hedges, %llu retries, %llu denied by a "
+           "budget), %llu probes, "
            "breakers opened %llu times, %llu late events\n",
            t->hours, (unsigned long long)t->events, (unsigned long long)t->calls, (unsigned long long)t->attempts,
-           (unsigned long long)t->hedges, (unsigned long long)t->retries, (unsigned long long)t->denied, (unsigned long long)t->probes,
-           (unsigned long long)t->breaker_opened, (unsigned long long)t->late_events);
+           (unsigned long long)t->hedges, (unsigned long long)t->retries, (unsigned long long)t->denied,
+           (unsigned long long)t->probes, (unsigned long long)t->breaker_opened,
+           (unsigned long long)t->late_events);
     printf("outcomes:");
     for (int i = 0; i < CALL_OUTCOME_COUNT; i++)
         printf(" %s %llu", call_outcome_name((enum call_outcome)i), (unsigned long long)t->outcomes[i]);

@@ -18,39 +18,39 @@
 #include <stdint.h>
 
 /* ---- faults: each must have happened in a run, or the run proves nothing about it */
-#define FAULTS(X)                                                        \
-    X(NO_FAULT, "none")                                                  \
-    X(RATE_TOLD, "429 with Retry-After")                                 \
-    X(RATE_BARE, "429 without")                                          \
-    X(RATE_PLACES, "429, too many at once")                              \
-    X(QUOTA, "quota used up")                                            \
-    X(BILLING, "unpaid")                                                 \
-    X(AUTH, "key refused")                                               \
-    X(PERMISSION, "not permitted")                                       \
-    X(NOT_FOUND, "model unknown")                                        \
-    X(OVERLOADED, "529")                                                 \
-    X(UNAVAILABLE, "503 with Retry-After")                               \
-    X(SERVER, "500")                                                     \
-    X(SERVER_STOP, "500 with x-should-retry: false")                     \
-    X(OVERLOADED_RETRY, "529 with x-should-retry: true")                 \
-    X(GATEWAY, "504")                                                    \
-    X(DNS, "name not resolved")                                          \
-    X(CONNECT, "connection refused")                                     \
-    X(TLS, "handshake failed")                                           \
-    X(RESET, "reset before output")                                      \
-    X(RESET_ALL, "outage that resets what runs")                         \
-    X(SILENT, "no answer at all")                                        \
-    X(SLOW, "slow first token")                                          \
-    X(STALL, "silent after some tokens")                                 \
-    X(CUT, "cut after some tokens")                                      \
-    X(MALFORMED, "unreadable")                                           \
-    X(EMPTY, "success without an answer")                                \
-    X(TOOL, "tool call that does not fit")                               \
-    X(CONTEXT, "prompt too long")                                        \
-    X(BAD, "bad request")                                                \
-    X(FILTER, "content filtered")                                        \
-    X(OURS, "out of memory on our side")                                 \
-    X(FLAP, "up and down every few seconds")                             \
+#define FAULTS(X)                                        \
+    X(NO_FAULT, "none")                                  \
+    X(RATE_TOLD, "429 with Retry-After")                 \
+    X(RATE_BARE, "429 without")                          \
+    X(RATE_PLACES, "429, too many at once")              \
+    X(QUOTA, "quota used up")                            \
+    X(BILLING, "unpaid")                                 \
+    X(AUTH, "key refused")                               \
+    X(PERMISSION, "not permitted")                       \
+    X(NOT_FOUND, "model unknown")                        \
+    X(OVERLOADED, "529")                                 \
+    X(UNAVAILABLE, "503 with Retry-After")               \
+    X(SERVER, "500")                                     \
+    X(SERVER_STOP, "500 with x-should-retry: false")     \
+    X(OVERLOADED_RETRY, "529 with x-should-retry: true") \
+    X(GATEWAY, "504")                                    \
+    X(DNS, "name not resolved")                          \
+    X(CONNECT, "connection refused")                     \
+    X(TLS, "handshake failed")                           \
+    X(RESET, "reset before output")                      \
+    X(RESET_ALL, "outage that resets what runs")         \
+    X(SILENT, "no answer at all")                        \
+    X(SLOW, "slow first token")                          \
+    X(STALL, "silent after some tokens")                 \
+    X(CUT, "cut after some tokens")                      \
+    X(MALFORMED, "unreadable")                           \
+    X(EMPTY, "success without an answer")                \
+    X(TOOL, "tool call that does not fit")               \
+    X(CONTEXT, "prompt too long")                        \
+    X(BAD, "bad request")                                \
+    X(FILTER, "content filtered")                        \
+    X(OURS, "out of memory on our side")                 \
+    X(FLAP, "up and down every few seconds")             \
     X(DRIFT, "latency drifting up")
 
 enum fault {
@@ -62,10 +62,20 @@ enum fault {
 const char *fault_name(enum fault f);
 
 /* ---- the queue of events */
-enum ev_kind { EV_ARRIVE, EV_STEP, EV_WAKE, EV_EARLY_WAKE, EV_LEAVE, EV_LATE, EV_EPISODE, EV_PROBE_CHECK, EV_PROBE_END };
+enum ev_kind {
+    EV_ARRIVE,
+    EV_STEP,
+    EV_WAKE,
+    EV_EARLY_WAKE,
+    EV_LEAVE,
+    EV_LATE,
+    EV_EPISODE,
+    EV_PROBE_CHECK,
+    EV_PROBE_END
+};
 struct ev {
     uint64_t at;
-    uint64_t order;            /* events of one moment come in random order */
+    uint64_t order; /* events of one moment come in random order */
     enum ev_kind kind;
     unsigned slot, generation; /* the call, or the provider, or the target */
     unsigned arg;              /* attempt, or the number of the wake */
@@ -82,16 +92,16 @@ void queue_done(struct queue *q);
 struct episode {
     enum fault fault;
     uint64_t began_ms, until_ms;
-    double share;              /* of attempts that it hits */
+    double share; /* of attempts that it hits */
     uint64_t flap_ms;
 };
 struct provider {
     struct episode episode;
-    double ttft_ms, gap_ms;    /* usual */
-    unsigned places;           /* at once; 0: no limit */
-    bool whole;                /* does not stream: the answer comes at once */
+    double ttft_ms, gap_ms; /* usual */
+    unsigned places;        /* at once; 0: no limit */
+    bool whole;             /* does not stream: the answer comes at once */
     size_t window_bytes;
-    double noise;              /* share of attempts with a lone fault, outside of episodes */
+    double noise; /* share of attempts with a lone fault, outside of episodes */
 };
 /* What becomes of one attempt. */
 struct script {
@@ -105,14 +115,14 @@ struct script {
     unsigned given;
 };
 struct request {
-    bool bad, filtered;        /* by everyone; by whoever looks */
+    bool bad, filtered; /* by everyone; by whoever looks */
     size_t prompt_bytes;
 };
 void provider_setup(struct provider *p, struct rnd *r);
 /* The next episode, or time without one. `calm`: no faults any more. */
 void provider_turn(struct provider *p, struct rnd *r, uint64_t now, bool calm);
-void provider_answer(const struct provider *p, struct rnd *r, const struct request *q, unsigned live, uint64_t now, bool calm,
-                     struct script *ret);
+void provider_answer(const struct provider *p, struct rnd *r, const struct request *q, unsigned live, uint64_t now,
+                     bool calm, struct script *ret);
 
 /* ---- the world */
 enum { SIM_TARGETS = 6, SIM_ROUTES = 3, SIM_CALLS = 8192, SIM_SESSIONS = 64, SIM_LOG = 128 };
@@ -122,20 +132,20 @@ struct sim_call {
     struct call_want want;
     struct request request;
     struct script scripts[CALL_ATTEMPTS_MAX];
-    bool live[CALL_ATTEMPTS_MAX];              /* by our own books */
-    bool output[CALL_ATTEMPTS_MAX];            /* gave some */
-    unsigned place[CALL_ATTEMPTS_MAX];         /* the round of the trial place it holds; 0: none */
-    uint8_t ends[CALL_ATTEMPTS_MAX];           /* how often it ended */
+    bool live[CALL_ATTEMPTS_MAX];      /* by our own books */
+    bool output[CALL_ATTEMPTS_MAX];    /* gave some */
+    unsigned place[CALL_ATTEMPTS_MAX]; /* the round of the trial place it holds; 0: none */
+    uint8_t ends[CALL_ATTEMPTS_MAX];   /* how often it ended */
     uint64_t started_at[CALL_ATTEMPTS_MAX], moved_at[CALL_ATTEMPTS_MAX];
     unsigned starts, live_count;
-    unsigned starts_on[SIM_TARGETS];           /* without those that were cancelled and not late */
-    unsigned refused;                          /* attempts that were told the request itself is wrong */
+    unsigned starts_on[SIM_TARGETS]; /* without those that were cancelled and not late */
+    unsigned refused;                /* attempts that were told the request itself is wrong */
     bool used, departed;
     unsigned generation, wake_number, wakes;
     uint64_t began_at, wake_at, deadline_at;
     unsigned commits, finishes, fails, breaks;
-    int committed;                             /* attempt; -1 */
-    unsigned shown;                            /* tokens that the client saw */
+    int committed;  /* attempt; -1 */
+    unsigned shown; /* tokens that the client saw */
     unsigned starts_after_commit;
     bool by_deadline;
     uint64_t retry_after_ms;
@@ -149,10 +159,10 @@ struct sim_target {
     unsigned live, probes_live;
     enum breaker_state state;
     uint64_t opened_at, last_probe_at, last_bad_ms;
-    unsigned opens_in_row, round, places_out;  /* TRIAL: how many now hold a place */
+    unsigned opens_in_row, round, places_out; /* TRIAL: how many now hold a place */
     uint64_t failed_at[SIM_LOG], timed_out_at[SIM_LOG];
-    unsigned failed, timed_out;                /* since the breaker was last changed */
-    uint64_t rest_until;                       /* told by Retry-After */
+    unsigned failed, timed_out; /* since the breaker was last changed */
+    uint64_t rest_until;        /* told by Retry-After */
     uint64_t park_until;
     bool parked;
 };
@@ -174,16 +184,16 @@ struct world {
     unsigned calls_live;
     struct queue queue;
     double calls_per_hour;
-    uint64_t late_ms;                          /* timers come late by up to this */
+    uint64_t late_ms; /* timers come late by up to this */
     uint64_t check_probes_at;
     bool calm, trace, broken;
-    struct change {                            /* breakers that changed in this event, not yet in our books */
+    struct change { /* breakers that changed in this event, not yet in our books */
         struct sim_target *t;
         enum breaker_state from, to;
     } changes[16];
     unsigned changes_count;
     unsigned free_slots[SIM_CALLS], free_count;
-    struct sim_budget retries, hedges;         /* a model of the budgets */
+    struct sim_budget retries, hedges; /* a model of the budgets */
     struct {
         int target;
         uint64_t until;
@@ -204,16 +214,16 @@ void world_note(const struct world *w, const char *fmt, ...) __attribute__((form
 
 /* ---- invariants.c */
 enum moment_kind {
-    AT_START = 1,      /* an attempt was started */
-    AT_END = 2,        /* an attempt ended, in whatever way */
-    AT_ACTION = 4,     /* an action was carried out */
-    AT_EVENT = 8,      /* an event of a call and all its actions are done */
-    AT_WAKE = 16,      /* a call was woken */
-    AT_OVER = 32,      /* a call has its outcome */
-    AT_BREAKER = 64,   /* a breaker changed */
-    AT_PROBE = 128,    /* a probe is sent */
-    AT_LATE = 256,     /* an event came for an attempt that had ended */
-    AT_CALM = 512,     /* the faults ended long ago, and all calls too */
+    AT_START = 1,    /* an attempt was started */
+    AT_END = 2,      /* an attempt ended, in whatever way */
+    AT_ACTION = 4,   /* an action was carried out */
+    AT_EVENT = 8,    /* an event of a call and all its actions are done */
+    AT_WAKE = 16,    /* a call was woken */
+    AT_OVER = 32,    /* a call has its outcome */
+    AT_BREAKER = 64, /* a breaker changed */
+    AT_PROBE = 128,  /* a probe is sent */
+    AT_LATE = 256,   /* an event came for an attempt that had ended */
+    AT_CALM = 512,   /* the faults ended long ago, and all calls too */
 };
 struct moment {
     enum moment_kind kind;
@@ -222,10 +232,10 @@ struct moment {
     const struct sim_target *t;
     int attempt;
     const struct call_action *action;
-    const struct verdict *verdict;             /* AT_END: NULL when it ended well or was only cancelled */
-    bool hedge, same_target;                   /* AT_START */
+    const struct verdict *verdict; /* AT_END: NULL when it ended well or was only cancelled */
+    bool hedge, same_target;       /* AT_START */
     enum breaker_state from, to;
-    unsigned actions;                          /* AT_LATE: how many it caused */
+    unsigned actions; /* AT_LATE: how many it caused */
 };
 /* False: one is broken; it has been reported. */
 bool invariants_check(const struct moment *m);

@@ -68,7 +68,8 @@ static void book_changes(struct world *w)
     for (unsigned i = 0; i < w->changes_count; i++) {
         struct change *ch = &w->changes[i];
         struct sim_target *t = ch->t;
-        world_note(w, "%s breaker %s -> %s", t->target->name, breaker_state_name(ch->from), breaker_state_name(ch->to));
+        world_note(w, "%s breaker %s -> %s", t->target->name, breaker_state_name(ch->from),
+                   breaker_state_name(ch->to));
         check(w, (struct moment){.kind = AT_BREAKER, .t = t, .from = ch->from, .to = ch->to});
         t->state = ch->to;
         t->last_bad_ms = w->now;
@@ -122,7 +123,7 @@ static void book_end(struct world *w, struct sim_call *c, unsigned a, const stru
     struct sim_target *t = target_of(w, c, a);
     c->ends[a]++;
     if (c->call.attempts[a].state == ATTEMPT_CANCELLED)
-        c->starts_on[t->target->id]--;   /* as if it had not been */
+        c->starts_on[t->target->id]--; /* as if it had not been */
     if (c->live[a]) {
         c->live[a] = false;
         c->live_count--;
@@ -172,13 +173,18 @@ static void do_start(struct world *w, struct sim_call *c, unsigned slot, const s
     provider_answer(&t->provider, &w->rnd, &c->request, t->live, w->now, w->calm, s);
     if (s->fault != FAULT_NO_FAULT)
         t->last_bad_ms = w->now;
-    world_note(w, "call %u.%u attempt %u starts on %s%s%s: %s", slot, c->generation, a, t->target->name, act->hedge ? " (hedge)" : "",
-               act->same_target ? " (again)" : "", fault_name(s->fault));
+    world_note(w, "call %u.%u attempt %u starts on %s%s%s: %s", slot, c->generation, a, t->target->name,
+               act->hedge ? " (hedge)" : "", act->same_target ? " (again)" : "", fault_name(s->fault));
     if (s->silent_then && s->fail_after == 0)
         book_fault(w, s->fault);
     else
         at(w, w->now + s->first_ms, EV_STEP, slot, c->generation, a);
-    check(w, (struct moment){.kind = AT_START, .c = c, .t = t, .attempt = (int)a, .hedge = act->hedge, .same_target = act->same_target});
+    check(w, (struct moment){.kind = AT_START,
+                             .c = c,
+                             .t = t,
+                             .attempt = (int)a,
+                             .hedge = act->hedge,
+                             .same_target = act->same_target});
 }
 
 /* A cancelled attempt may be a failure in the call's own judgement: slow, stalled, without a first token. */
@@ -201,14 +207,16 @@ static void do_cancel(struct world *w, struct sim_call *c, unsigned slot, const 
     unsigned a = (unsigned)act->attempt;
     struct verdict storage;
     const struct verdict *v = cancelled_as(c, a, &storage);
-    world_note(w, "call %u.%u attempt %u is cancelled (%s)", slot, c->generation, a, v ? failure_row(v->failure)->name : "not needed");
+    world_note(w, "call %u.%u attempt %u is cancelled (%s)", slot, c->generation, a,
+               v ? failure_row(v->failure)->name : "not needed");
     check(w, (struct moment){.kind = AT_END, .c = c, .t = target_of(w, c, a), .attempt = (int)a, .verdict = v});
     if (rnd_below(&w->rnd, 5) == 0)
         at(w, w->now + rnd_below(&w->rnd, 500), EV_LATE, slot, c->generation, a);
 }
 
 /* `end`: the attempt whose own end caused this; NULL: none did. */
-static void carry_out(struct world *w, struct sim_call *c, unsigned slot, const struct call_actions *acts, const struct moment *end)
+static void carry_out(struct world *w, struct sim_call *c, unsigned slot, const struct call_actions *acts,
+                      const struct moment *end)
 {
     book_cancels(w, c, acts);
     book_changes(w);
@@ -243,7 +251,10 @@ static void carry_out(struct world *w, struct sim_call *c, unsigned slot, const 
         }
         if (act->act != CALL_START && act->act != CALL_CANCEL)
             world_note(w, "call %u.%u %s attempt %d %s", slot, c->generation,
-                       act->act == CALL_COMMIT ? "commits to" : act->act == CALL_FINISH ? "is finished by" : act->act == CALL_FAIL ? "fails by" : "breaks in",
+                       act->act == CALL_COMMIT   ? "commits to"
+                       : act->act == CALL_FINISH ? "is finished by"
+                       : act->act == CALL_FAIL   ? "fails by"
+                                                 : "breaks in",
                        act->attempt, failure_row(act->failure)->name);
         check(w, (struct moment){.kind = AT_ACTION, .c = c, .attempt = act->attempt, .action = act});
     }
@@ -291,7 +302,8 @@ static void end_call(struct world *w, struct sim_call *c, unsigned slot)
     w->free_slots[w->free_count++] = slot;
 }
 
-static void after_event(struct world *w, unsigned slot, const struct call_actions *acts, const struct moment *end, bool woken)
+static void after_event(struct world *w, unsigned slot, const struct call_actions *acts, const struct moment *end,
+                        bool woken)
 {
     struct sim_call *c = w->calls[slot];
     carry_out(w, c, slot, acts, end);
@@ -329,7 +341,9 @@ static void step(struct world *w, unsigned slot, unsigned a)
         world_note(w, "call %u.%u attempt %u: %s", slot, c->generation, a, failure_row(s->verdict.failure)->name);
         book_end(w, c, a, &s->verdict);
         call_failed(&c->call, (int)a, &s->verdict, w->now, &acts);
-        after_event(w, slot, &acts, &(struct moment){.kind = AT_END, .c = c, .t = t, .attempt = (int)a, .verdict = &s->verdict}, false);
+        after_event(w, slot, &acts,
+                    &(struct moment){.kind = AT_END, .c = c, .t = t, .attempt = (int)a, .verdict = &s->verdict},
+                    false);
         return;
     }
     if (s->silent_then && s->given >= s->fail_after) {
@@ -342,20 +356,23 @@ static void step(struct world *w, unsigned slot, unsigned a)
     c->moved_at[a] = w->now;
     s->given = s->whole ? s->tokens : s->given + 1;
     bool goes_well = s->verdict.failure == FAILURE_NONE && !s->silent_then;
-    if (s->whole || (goes_well && s->given == s->tokens && rnd_below(&w->rnd, 4) == 0)) {   /* the last token and the end may come at once */
+    if (s->whole || (goes_well && s->given == s->tokens &&
+                     rnd_below(&w->rnd, 4) == 0)) { /* the last token and the end may come at once */
         if (c->commits && c->committed == (int)a)
             c->shown += s->whole ? s->tokens : 1;
         c->output[a] = true;
         book_end(w, c, a, NULL);
         call_complete(&c->call, (int)a, w->now, &acts);
-        after_event(w, slot, &acts, &(struct moment){.kind = AT_END, .c = c, .t = target_of(w, c, a), .attempt = (int)a}, false);
+        after_event(w, slot, &acts,
+                    &(struct moment){.kind = AT_END, .c = c, .t = target_of(w, c, a), .attempt = (int)a}, false);
         return;
     }
     if (s->given > s->tokens) {
         s->given = s->tokens;
         book_end(w, c, a, NULL);
         call_complete(&c->call, (int)a, w->now, &acts);
-        after_event(w, slot, &acts, &(struct moment){.kind = AT_END, .c = c, .t = target_of(w, c, a), .attempt = (int)a}, false);
+        after_event(w, slot, &acts,
+                    &(struct moment){.kind = AT_END, .c = c, .t = target_of(w, c, a), .attempt = (int)a}, false);
         return;
     }
     at(w, w->now + s->gap_ms, EV_STEP, slot, c->generation, a);
@@ -422,7 +439,8 @@ static void arrive(struct world *w)
     c->began_at = w->now;
     c->request.bad = rnd_below(r, 100) == 0;
     c->request.filtered = rnd_below(r, 200) == 0;
-    c->request.prompt_bytes = rnd_below(r, 10) ? (size_t)rnd_below(r, 20 * 1000) : (size_t)rnd_below(r, 2 * 1000 * 1000);
+    c->request.prompt_bytes =
+        rnd_below(r, 10) ? (size_t)rnd_below(r, 20 * 1000) : (size_t)rnd_below(r, 2 * 1000 * 1000);
     c->want = (struct call_want){
         .route = &w->routes[rnd_below(r, w->routes_count)],
         .session = rnd_below(r, 2) ? 1 + rnd_below(r, SIM_SESSIONS) : 0,
@@ -478,7 +496,8 @@ static void reset_what_runs(struct world *w, struct sim_target *t)
             book_fault(w, FAULT_RESET_ALL);
             book_end(w, c, a, &v);
             call_failed(&c->call, (int)a, &v, w->now, &acts);
-            after_event(w, slot, &acts, &(struct moment){.kind = AT_END, .c = c, .t = t, .attempt = (int)a, .verdict = &v}, false);
+            after_event(w, slot, &acts,
+                        &(struct moment){.kind = AT_END, .c = c, .t = t, .attempt = (int)a, .verdict = &v}, false);
             break;
         }
     }
@@ -509,7 +528,9 @@ static void probe_check(struct world *w)
         provider_answer(&t->provider, &w->rnd, &(struct request){0}, 1, w->now, w->calm, &s);
         uint64_t took_ms = s.silent_then || s.first_ms > PROBE_TIMEOUT_MS ? PROBE_TIMEOUT_MS : s.first_ms;
         world_note(w, "%s is probed: %s", target->name, fault_name(s.fault));
-        at(w, w->now + took_ms, EV_PROBE_END, target->id, 0, s.silent_then || s.first_ms > PROBE_TIMEOUT_MS ? (unsigned)FAILURE_TIMEOUT : (unsigned)s.verdict.failure);
+        at(w, w->now + took_ms, EV_PROBE_END, target->id, 0,
+           s.silent_then || s.first_ms > PROBE_TIMEOUT_MS ? (unsigned)FAILURE_TIMEOUT
+                                                          : (unsigned)s.verdict.failure);
     }
     book_changes(w);
     w->check_probes_at = next;
@@ -539,7 +560,8 @@ static void probe_end(struct world *w, unsigned target, unsigned failure)
 static void handle(struct world *w, const struct ev *e)
 {
     struct sim_call *c = w->calls[e->slot];
-    bool of_call = e->kind == EV_STEP || e->kind == EV_WAKE || e->kind == EV_EARLY_WAKE || e->kind == EV_LEAVE || e->kind == EV_LATE;
+    bool of_call = e->kind == EV_STEP || e->kind == EV_WAKE || e->kind == EV_EARLY_WAKE || e->kind == EV_LEAVE ||
+                   e->kind == EV_LATE;
     if (of_call && (!c || !c->used || c->generation != e->generation))
         return;
     struct call_actions acts;
@@ -603,7 +625,8 @@ static uint64_t one_of(struct rnd *r, const uint64_t *list, unsigned n)
 {
     return list[rnd_below(r, n)];
 }
-#define ONE_OF(r, ...) one_of((r), (const uint64_t[]){__VA_ARGS__}, sizeof((uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t))
+#define ONE_OF(r, ...) \
+    one_of((r), (const uint64_t[]){__VA_ARGS__}, sizeof((uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t))
 
 static void random_settings(struct rnd *r, struct settings *s)
 {
@@ -636,7 +659,8 @@ static void random_settings(struct rnd *r, struct settings *s)
 static void random_route(struct world *w, struct route *route)
 {
     struct rnd *r = &w->rnd;
-    *route = (struct route){.name = "route", .strategy = (enum conf_strategy)rnd_below(r, 3), .settings = w->settings};
+    *route =
+        (struct route){.name = "route", .strategy = (enum conf_strategy)rnd_below(r, 3), .settings = w->settings};
     for (unsigned i = 0; i < w->targets_count; i++) {
         if (rnd_below(r, 4) == 0 && !(i + 1 == w->targets_count && route->count == 0))
             continue;
