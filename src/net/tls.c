@@ -39,9 +39,19 @@ static void put_session(struct tls_sessions *s, SSL_SESSION *session)
     s->kept[s->count++] = session;
 }
 
+/* OpenSSL 3.4 has a name of its own for a time past 2038, and older ones do not have that name. */
+static time_t made_at(const SSL_SESSION *session)
+{
+#if OPENSSL_VERSION_NUMBER >= 0x30400000L
+    return SSL_SESSION_get_time_ex(session);
+#else
+    return SSL_SESSION_get_time(session);
+#endif
+}
+
 static bool usable(SSL_SESSION *session)
 {
-    long age = (long)time(NULL) - SSL_SESSION_get_time(session);
+    time_t age = time(NULL) - made_at(session);
     return SSL_SESSION_is_resumable(session) && age >= 0 && age < SSL_SESSION_get_timeout(session);
 }
 
