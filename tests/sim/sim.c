@@ -1,6 +1,6 @@
 /* sim - lives through thousands of hours of faults in a minute.
  *
- *   sim [--seeds 1..200] [--hours 24]   runs each seed, prints what happened and one line an invariant
+ *   sim [--seeds 1..600] [--hours 24]   runs each seed, prints what happened and one line an invariant
  *   sim --replay SEED [--hours 24]      the events of one seed, as they come
  *
  * Exit status 0: every invariant held, each was checked, and each kind of fault happened. */
@@ -44,7 +44,7 @@ static int usage(void)
 
 int main(int argc, char **argv)
 {
-    unsigned long long from = 1, to = 200, replay = 0;
+    unsigned long long from = 1, to = 600, replay = 0;
     double hours = 24;
     for (int i = 1; i < argc; i++) {
         const char *value = i + 1 < argc ? argv[i + 1] : NULL;
