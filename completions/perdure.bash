@@ -1,0 +1,83 @@
+# bash completion for perdure
+
+_perdure_provider_keys='style= framing= models= answer= tokens= reasoning= parallel= concurrency= ttft= token_delay= jitter= drift= key= up= down= fault='
+
+_perdure_spec() {
+    # after "NAME:PORT," the keys of a provider; after "fault=" its faults, as the program itself lists them
+    local word=$1 head last
+    case "$word" in
+    *,*) head=${word%,*}, last=${word##*,} ;;
+    *) return ;;
+    esac
+    case "$last" in
+    fault=*) COMPREPLY=($(compgen -P "${head}fault=" -W "$(_perdure_names Faults)" -- "${last#fault=}")) ;;
+    style=*) COMPREPLY=($(compgen -P "${head}style=" -W "$(_perdure_names Styles)" -- "${last#style=}")) ;;
+    framing=*) COMPREPLY=($(compgen -P "${head}framing=" -W "$(_perdure_names Framings)" -- "${last#framing=}")) ;;
+    *)
+        compopt -o nospace
+        COMPREPLY=($(compgen -P "$head" -W "$_perdure_provider_keys" -- "$last"))
+        ;;
+    esac
+}
+
+_perdure_names() {
+    "${COMP_WORDS[0]}" simulate --reference 2>/dev/null | awk -v want="$1:" '/^[A-Z]/ {on = $0 == want} on && /^  [a-z]/ {print $1}'
+}
+
+_perdure_files() {
+    compopt -o filenames
+    local IFS=$'\n'
+    COMPREPLY=($(compgen -d -- "$2") $(compgen -f -X "!*.@($1)" -- "$2"))
+}
+
+_perdure() {
+    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]} line
+    local restore
+    restore=$(shopt -p extglob)
+    shopt -s extglob
+    COMPREPLY=()
+
+    # the whole word, with the "=" and ":" at which readline breaks it
+    line=${COMP_LINE:0:COMP_POINT}
+    line=${line##* }
+
+    if [ "$COMP_CWORD" -eq 1 ]; then
+        COMPREPLY=($(compgen -W 'serve check simulate docs version help --help --version' -- "$cur"))
+        $restore
+        return
+    fi
+    case "$command $prev" in
+    "serve --config" | "check --config") _perdure_files 'yaml|yml|json' "$cur" ;;
+    "serve --log-level") COMPREPLY=($(compgen -W 'error warn info debug' -- "$cur")) ;;
+    "serve --log-format") COMPREPLY=($(compgen -W 'text json' -- "$cur")) ;;
+    "serve --listen") COMPREPLY=($(compgen -W '127.0.0.1:8080' -- "$line")) ;;
+    "simulate --script") _perdure_files json "$cur" ;;
+    "simulate --seed" | "simulate --control" | "simulate --host") ;;
+    *)
+        case "$command" in
+        serve) COMPREPLY=($(compgen -W '--config --listen --log-level --log-format --help' -- "$cur")) ;;
+        check)
+            case "$cur" in
+            -*) COMPREPLY=($(compgen -W '--config --help' -- "$cur")) ;;
+            *) _perdure_files 'yaml|yml|json' "$cur" ;;
+            esac
+            ;;
+        docs) COMPREPLY=($(compgen -W 'settings metrics failures --help' -- "$cur")) ;;
+        simulate)
+            case "$line" in
+            -*) COMPREPLY=($(compgen -W '--provider --script --seed --host --control --tokens --ttft --token-delay --jitter --style --framing --verbose --reference --help' -- "$cur")) ;;
+            *) _perdure_spec "$line" ;;
+            esac
+            ;;
+        esac
+        ;;
+    esac
+
+    # readline replaces only what stands behind the last "=" or ":"
+    local i cut=${line%"${line##*[=:]}"}
+    if [ -n "$cut" ] && [[ $COMP_WORDBREAKS == *[=:]* ]]; then
+        for i in "${!COMPREPLY[@]}"; do COMPREPLY[i]=${COMPREPLY[i]#"$cut"}; done
+    fi
+    $restore
+}
+complete -F _perdure perdure

@@ -1,0 +1,55 @@
+# fish completion for perdure
+
+set -l commands serve check simulate docs version help
+
+complete -c perdure -f
+complete -c perdure -n "not __fish_seen_subcommand_from $commands" -a serve -d 'run the gateway'
+complete -c perdure -n "not __fish_seen_subcommand_from $commands" -a check -d 'check a configuration and show what it means'
+complete -c perdure -n "not __fish_seen_subcommand_from $commands" -a simulate -d 'serve simulated providers with faults'
+complete -c perdure -n "not __fish_seen_subcommand_from $commands" -a docs -d 'print a reference table'
+complete -c perdure -n "not __fish_seen_subcommand_from $commands" -a version -d 'print the version'
+complete -c perdure -n "not __fish_seen_subcommand_from $commands" -a help -d 'print the commands'
+complete -c perdure -n "not __fish_seen_subcommand_from $commands" -s V -l version -d 'print the version'
+complete -c perdure -s h -l help -d 'print the options'
+
+complete -c perdure -n '__fish_seen_subcommand_from serve' -l config -r -F -d 'configuration'
+complete -c perdure -n '__fish_seen_subcommand_from serve' -l listen -x -a '127.0.0.1:8080' -d 'listen here'
+complete -c perdure -n '__fish_seen_subcommand_from serve' -l log-level -x -a 'error warn info debug' -d 'level of the log'
+complete -c perdure -n '__fish_seen_subcommand_from serve' -l log-format -x -a 'text json' -d 'form of the log'
+
+complete -c perdure -n '__fish_seen_subcommand_from check' -F
+complete -c perdure -n '__fish_seen_subcommand_from check' -l config -r -F -d 'configuration'
+
+complete -c perdure -n '__fish_seen_subcommand_from docs' -a 'settings metrics failures'
+
+function __perdure_names
+    perdure simulate --reference 2>/dev/null | awk -v want="$argv[1]:" '/^[A-Z]/ {on = $0 == want} on && /^  [a-z]/ {print $1}'
+end
+
+# NAME:PORT,KEY=VALUE,... : what may stand behind the last comma
+function __perdure_spec
+    set -l word (commandline -ct)
+    string match -q -- '*,*' $word; or return
+    set -l head (string replace -r '[^,]*$' '' -- $word)
+    switch (string replace -r '.*,' '' -- $word)
+        case 'fault=*'
+            for fault in (__perdure_names Faults)
+                echo $head"fault=$fault"
+            end
+        case '*'
+            for key in style framing models answer tokens reasoning parallel concurrency ttft token_delay jitter drift key up down fault
+                echo $head$key=
+            end
+    end
+end
+complete -c perdure -n '__fish_seen_subcommand_from simulate' -l provider -x -a '(__perdure_spec)' -d 'a simulated provider'
+complete -c perdure -n '__fish_seen_subcommand_from simulate' -l script -r -F -d 'providers, faults and turns, as JSON'
+complete -c perdure -n '__fish_seen_subcommand_from simulate' -l seed -x -d 'same seed, same faults'
+complete -c perdure -n '__fish_seen_subcommand_from simulate' -l host -x -d 'listen here'
+complete -c perdure -n '__fish_seen_subcommand_from simulate' -l control -x -d 'port where /sim answers too'
+complete -c perdure -n '__fish_seen_subcommand_from simulate' -l tokens -x -d 'words of an answer'
+complete -c perdure -n '__fish_seen_subcommand_from simulate' -l ttft -x -d 'wait before the first token'
+complete -c perdure -n '__fish_seen_subcommand_from simulate' -l token-delay -x -d 'wait between tokens'
+complete -c perdure -n '__fish_seen_subcommand_from simulate' -l jitter -x -d 'both waits vary by this share'
+complete -c perdure -n '__fish_seen_subcommand_from simulate' -l verbose -d 'a line for each request'
+complete -c perdure -n '__fish_seen_subcommand_from simulate' -l reference -d 'print keys, styles, faults and framings'
