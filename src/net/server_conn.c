@@ -493,7 +493,7 @@ static void on_event(void *ctx, int events, pd_err err)
     }
     if (events & WATCH_GONE) {
         if (c->phase == CONN_LINGER)
-            drop_input(c);    /* what is left unread would turn our close into a reset */
+            drop_input(c);    /* closed over unread bytes, the kernel would throw away what of our answer is still on its way */
         conn_gone(c);
         return;
     }

@@ -318,6 +318,10 @@ static void a_close_behind_late_bytes_is_no_reset(void **state)
     assert_true(send(p.fd, block, sizeof(block), MSG_NOSIGNAL) > 0);
     shutdown(p.fd, SHUT_WR);
     SERVE_UNTIL(&t, server_stats(t.server)->connections_open == 0);
+    int fault = -1;
+    socklen_t n = sizeof(fault);
+    assert_int_equal(getsockopt(p.fd, SOL_SOCKET, SO_ERROR, &fault, &n), 0);
+    assert_int_equal(fault, 0);
     call_hear_end(&t, &p);
     assert_false(p.reset);
     assert_true(call_has(&p, "HTTP/1.1 400 "));
