@@ -320,7 +320,7 @@ static void after_event(struct world *w, unsigned slot, const struct call_action
     c->wake_at = next;
     c->wake_number++;
     uint64_t late_ms = w->late_ms ? rnd_below(&w->rnd, w->late_ms + 1) : 0;
-    at(w, (next < w->now ? w->now : next) + late_ms, EV_WAKE, slot, c->generation, c->wake_number);
+    at(w, next + late_ms < w->now ? w->now : next + late_ms, EV_WAKE, slot, c->generation, c->wake_number);
     if (rnd_below(&w->rnd, 16) == 0)
         at(w, w->now + rnd_below(&w->rnd, 1000), EV_EARLY_WAKE, slot, c->generation, 0);
 }
