@@ -164,10 +164,12 @@ static bool for_client(const struct run *run, const struct answer_event *ev)
 static pd_err show_or_hold(struct run *run, const struct answer_event *ev)
 {
     struct relay *r = run->relay;
+    if (run->collector) /* usage too: a whole answer always has it */
+        return ev->json.type == JSON_OBJECT && !(ev->holds & ANSWER_MALFORMED)
+                   ? collector_add(run->collector, ev->json)
+                   : PD_OK;
     if (!for_client(run, ev))
         return PD_OK;
-    if (run->collector)
-        return ev->json.type == JSON_OBJECT ? collector_add(run->collector, ev->json) : PD_OK;
     if (r->call.winner == run->n && r->shown)
         return reply_show(r, ev->raw) ? PD_OK : PD_CANCELLED;
     if (ev->holds & ANSWER_KEEPALIVE)
