@@ -154,34 +154,49 @@ class Stream:
 
 
 class Providers:
-    """`perdure simulate`."""
+    """`perdure simulate`: by specs as on its command line, or by a script (the dict of --script)."""
 
-    def __init__(self, *specs, args=()):
-        given = []
+    def __init__(self, *specs, script=None, args=()):
+        given = ["--control", "0"]
         for spec in specs:
             given += ["--provider", spec]
+        self.folder = tempfile.TemporaryDirectory()
+        if script:
+            path = pathlib.Path(self.folder.name) / "script.json"
+            path.write_text(json.dumps(script))
+            given += ["--script", str(path)]
         self.program = Program(["simulate", *given, *args])
         said = json.loads(self.program.line(r"^(\{.*\})").group(1))
         self.ports = {name: p["port"] for name, p in said["providers"].items()}
+        self.control = said["control"]["port"]
 
     def url(self, name):
         return f"http://127.0.0.1:{self.ports[name]}/v1"
 
-    def faults(self, name, *faults):
-        answer = request(self.ports[name], "POST", "/sim/faults", {"faults": list(faults)})
-        assert answer.status == 200, answer.body
-
-    def state(self, name):
-        return request(self.ports[name], "GET", "/sim/state").json
-
-    def wait(self, name, **what):
-        query = "&".join(f"{k}={v}" for k, v in what.items())
-        answer = request(self.ports[name], "GET", f"/sim/wait?{query}")
-        assert answer.status == 200, answer.body
+    def order(self, name, method, path, body=None):
+        """By the control port, which answers also while the provider refuses connections."""
+        answer = request(self.control, method, f"{path}{'&' if '?' in path else '?'}provider={name}", body)
+        assert answer.status == 200, f"{method} {path} of {name}: {answer.status} {answer.body}"
         return answer.json
 
+    def faults(self, name, *faults):
+        self.order(name, "POST", "/sim/faults", {"faults": list(faults)})
+
+    def state(self, name):
+        return self.order(name, "GET", "/sim/state")
+
+    def wait(self, name, **what):
+        """Until these counts are reached (requests=3, cancelled=1, running=0, a fault's name)."""
+        return self.order(name, "GET", "/sim/wait?" + "&".join(f"{k}={v}" for k, v in what.items()))
+
     def release(self, name):
-        assert request(self.ports[name], "POST", "/sim/release", {}).status == 200
+        self.order(name, "POST", "/sim/release", {})
+
+    def down(self, name):
+        self.order(name, "POST", "/sim/down", {})
+
+    def up(self, name):
+        self.order(name, "POST", "/sim/up", {})
 
     def stop(self):
         self.program.stop()
