@@ -201,6 +201,13 @@ struct world {
     struct tally *tally;
 };
 
+/* ---- chance.c */
+uint64_t one_of(struct rnd *r, const uint64_t *list, unsigned n);
+#define ONE_OF(r, ...) \
+    one_of((r), (const uint64_t[]){__VA_ARGS__}, sizeof((uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t))
+void random_settings(struct rnd *r, struct settings *s);
+void random_route(struct world *w, struct route *route);
+
 /* ---- what a run adds up to, over all seeds */
 struct tally {
     uint64_t calls, attempts, probes, events, outcomes[CALL_OUTCOME_COUNT], faults[FAULT_COUNT];

@@ -1,0 +1,318 @@
+#include "test.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include "base/clock.h"
+#include "call_fixture.h"
+
+/* ---- every class, alone and with others */
+
+static void every_class_follows_its_row(void **state)
+{
+    (void)state;
+    for (int i = FAILURE_NONE + 1; i < FAILURE_COUNT; i++) {
+        const struct failure_row *row = failure_row((enum failure)i);
+        struct fixture f;
+        begin(&f);
+        settle(&f);
+        struct call_actions acts;
+        call_begin(&f.call, f.fleet, &f.want, NOW, &acts);
+        call_failed(&f.call, 0, &(struct verdict){.failure = (enum failure)i}, NOW + 10, &acts);
+        bool nowhere = !row->elsewhere || i == FAILURE_CONTEXT;
+        if (nowhere && row->same == SAME_NEVER) {
+            assert_int_equal(f.call.outcome, CALL_ERROR);
+            assert_int_equal(acts.list[0].failure, i);
+        } else if (row->same == SAME_FIRST) {
+            assert_int_equal(f.call.state, CALL_WAITING);
+            assert_int_equal(f.call.try_target, 0);
+        } else {
+            assert_int_equal(acts.count, 1);
+            assert_int_equal(f.call.attempts[1].target, 1);
+            assert_int_equal(f.call.used_up & 1, row->same == SAME_NEVER);
+        }
+        fleet_free(f.fleet);
+    }
+}
+
+/* ---- waiting for targets to come back */
+
+static void a_call_waits_for_the_first_target_that_comes_back(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    settle(&f);
+    for (unsigned i = 0; i < TARGETS; i++)
+        f.t[i]->rest_until_ms = NOW + (10 - i) * S;
+    struct call_actions acts;
+    call_begin(&f.call, f.fleet, &f.want, NOW, &acts);
+    assert_int_equal(acts.count, 0);
+    assert_int_equal(f.call.state, CALL_WAITING);
+    uint64_t next = call_next(&f.call);
+    assert_in_range(next, NOW + 8 * S, NOW + 9 * S); /* spread, so that all that wait do not come at once */
+    call_wake(&f.call, next, &acts);
+    assert_int_equal(f.call.attempts[0].target, f.t[1]->rest_until_ms <= next ? 1 : 2);
+    assert_int_equal(f.call.waited_ms, next - NOW);
+    call_gone(&f.call, next, &acts);
+    fleet_free(f.fleet);
+}
+
+static void a_call_for_which_the_wait_is_too_long_is_told_how_long(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    f.route.count = 1;
+    settle(&f);
+    f.t[0]->rest_until_ms = NOW + 61 * S;
+    struct call_actions acts;
+    call_begin(&f.call, f.fleet, &f.want, NOW, &acts);
+    assert_int_equal(acts.list[0].act, CALL_FAIL);
+    assert_int_equal(acts.list[0].attempt, -1);
+    assert_int_equal(acts.list[0].failure, FAILURE_OVERLOAD);
+    assert_int_equal(acts.list[0].retry_after_ms, 61 * S);
+    fleet_free(f.fleet);
+}
+
+/* Forty calls wait for a breaker; it lets three in. The others wait on, never in step, and each is served in the end. */
+static void those_that_wait_for_trial_places_take_turns(void **state)
+{
+    (void)state;
+    enum { CALLS = 40 };
+    struct fixture f;
+    begin(&f);
+    f.route.count = 1;
+    f.settings.probe = 0;
+    settle(&f);
+    struct verdict bad = {.failure = FAILURE_TIMEOUT};
+    for (int i = 0; i < 3; i++)
+        target_end(f.t[0], &bad, false, target_start(f.t[0], NOW), NOW);
+    static struct call calls[CALLS];
+    struct call_actions acts;
+    for (int i = 0; i < CALLS; i++)
+        call_begin(&calls[i], f.fleet, &f.want, NOW, &acts);
+    unsigned served = 0, wakes = 0;
+    for (uint64_t now = NOW; now < NOW + 60 * S; now += 10)
+        for (int i = 0; i < CALLS; i++) {
+            if (calls[i].state == CALL_TRYING && now >= calls[i].attempts[0].started_ms + 400) {
+                call_complete(&calls[i], 0, now, &acts);
+                served++;
+            } else if (now >= call_next(&calls[i])) {
+                call_wake(&calls[i], now, &acts);
+                wakes++;
+            }
+            assert_true(f.t[0]->breaker.state != BREAKER_TRIAL || f.t[0]->breaker.trials_out <= 3);
+        }
+    assert_int_equal(served, CALLS);
+    assert_true(wakes < CALLS * 8);
+    assert_int_equal(f.t[0]->breaker.state, BREAKER_CLOSED);
+    fleet_free(f.fleet);
+}
+
+/* ---- what targets learn */
+
+static void losers_are_slow_only_past_their_own_limit(void **state)
+{
+    (void)state;
+    for (int late = 0; late < 2; late++) {
+        struct fixture f;
+        begin(&f);
+        f.want.ttft_ms = 500; /* the client is in a hurry: no fault of the target */
+        settle(&f);
+        struct call_actions acts;
+        call_begin(&f.call, f.fleet, &f.want, NOW, &acts);
+        call_wake(&f.call, NOW + 500, &acts);
+        assert_true(acts.list[0].hedge);
+        call_output(&f.call, 1, NOW + (late ? 2000 : 1999), &acts);
+        assert_int_equal(f.call.attempts[0].state, late ? ATTEMPT_FAILED : ATTEMPT_CANCELLED);
+        assert_int_equal(f.t[0]->breaker.timed_out_count, late);
+        assert_int_equal(f.t[0]->ttft_ms.samples, late);
+        assert_int_equal(f.call.tries[0], late);
+        call_gone(&f.call, NOW + 3000, &acts);
+        assert_int_equal(f.t[1]->breaker.failed_count, 0);
+        fleet_free(f.fleet);
+    }
+}
+
+static void a_complete_answer_binds_its_session(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    f.want.session = 5;
+    settle(&f);
+    struct call_actions acts;
+    f.t[0]->rest_until_ms = NOW + 1;
+    call_begin(&f.call, f.fleet, &f.want, NOW, &acts);
+    call_complete(&f.call, 0, NOW, &acts);
+    call_begin(&f.call, f.fleet, &f.want, NOW + 10 * S, &acts);
+    assert_int_equal(f.call.attempts[0].target, 1);
+    call_gone(&f.call, NOW + 11 * S, &acts);
+    f.want.begins = true; /* another conversation that looks like this one */
+    call_begin(&f.call, f.fleet, &f.want, NOW + 12 * S, &acts);
+    assert_int_equal(f.call.attempts[0].target, 0);
+    call_gone(&f.call, NOW + 13 * S, &acts);
+    fleet_free(f.fleet);
+}
+
+static void the_retry_budget_bounds_an_outage(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    f.route.count = 1;
+    f.settings.breaker_failures = 0;
+    f.settings.retry_budget = 200000;
+    settle(&f);
+    struct call_actions acts;
+    unsigned attempts = 0;
+    enum { CALLS = 500 };
+    for (int i = 0; i < CALLS; i++) {
+        uint64_t now = NOW + (uint64_t)i; /* no time for the floor to come back */
+        call_begin(&f.call, f.fleet, &f.want, now, &acts);
+        while (f.call.state != CALL_OVER) {
+            if (f.call.state == CALL_TRYING)
+                call_failed(&f.call, (int)f.call.attempts_count - 1, &(struct verdict){.failure = FAILURE_SERVER},
+                            now, &acts);
+            else
+                call_wake(&f.call, call_next(&f.call), &acts);
+        }
+        attempts += f.call.attempts_count;
+    }
+    assert_in_range(attempts, CALLS + 100, CALLS + BUDGET_FLOOR + CALLS / 5 + 1);
+    fleet_free(f.fleet);
+}
+
+static void attempts_have_a_most(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    f.settings.attempts = 20;
+    f.settings.backoff = 0;
+    f.settings.breaker_failures = 0;
+    f.settings.retry_budget = 10 * 1000000;
+    settle(&f);
+    struct call_actions acts;
+    for (int i = 0; i < 20; i++)
+        budget_earn(fleet_retry_budget(f.fleet), f.settings.retry_budget, NOW);
+    call_begin(&f.call, f.fleet, &f.want, NOW, &acts);
+    for (int i = 0; i < 200 && f.call.state != CALL_OVER; i++) {
+        if (f.call.state == CALL_TRYING)
+            call_failed(&f.call, (int)f.call.attempts_count - 1, &(struct verdict){.failure = FAILURE_SERVER}, NOW,
+                        &acts);
+        else
+            call_wake(&f.call, call_next(&f.call), &acts);
+    }
+    assert_int_equal(f.call.state, CALL_OVER);
+    assert_int_equal(f.call.attempts_count, CALL_ATTEMPTS_MAX);
+    assert_int_equal(f.call.outcome, CALL_CUT_BEFORE);
+    fleet_free(f.fleet);
+}
+
+/* ---- any events in any order: books balance, it ends, and nothing is written past an array */
+
+static void any_event(struct fixture *f, struct rnd *r, uint64_t now, struct call_actions *acts)
+{
+    int n = (int)rnd_below(r, 6) - 1;
+    switch (rnd_below(r, 8)) {
+    case 0:
+    case 1:
+        call_output(&f->call, n, now, acts);
+        break;
+    case 2:
+        call_complete(&f->call, n, now, acts);
+        break;
+    case 3:
+    case 4:
+    case 5: {
+        struct verdict v = {.failure = (enum failure)(1 + rnd_below(r, FAILURE_COUNT - 1))};
+        v.has_retry_after = rnd_below(r, 2);
+        v.retry_after_ms = rnd_below(r, 100 * S);
+        v.provider_says_stop = rnd_below(r, 8) == 0;
+        v.provider_says_retry = rnd_below(r, 8) == 0;
+        call_failed(&f->call, n, &v, now, acts);
+        break;
+    }
+    case 6:
+        call_wake(&f->call, now, acts);
+        break;
+    default:
+        if (rnd_below(r, 20) == 0)
+            call_gone(&f->call, now, acts);
+        else
+            acts->count = 0;
+        break;
+    }
+}
+
+static void any_events_in_any_order_end_in_balance(void **state)
+{
+    (void)state;
+    struct rnd r = {42};
+    unsigned outcomes[CALL_OUTCOME_COUNT] = {0};
+    for (int run = 0; run < 5000; run++) {
+        struct fixture f;
+        begin(&f);
+        f.want.streamed = rnd_below(&r, 2);
+        f.want.no_fallback = rnd_below(&r, 10) == 0;
+        f.settings.attempts = 1 + rnd_below(&r, 4);
+        f.settings.ttft = rnd_below(&r, 3) * 1000;
+        f.settings.stall = rnd_below(&r, 3) * 1000;
+        settle(&f);
+        struct call_actions acts = {.count = 0};
+        uint64_t now = NOW;
+        unsigned commits = 0, ends = 0;
+        call_begin(&f.call, f.fleet, &f.want, now, &acts);
+        for (int i = 0; i < 5000; i++) {
+            unsigned running = 0;
+            for (unsigned j = 0; j < acts.count; j++) {
+                commits += acts.list[j].act == CALL_COMMIT;
+                ends += acts.list[j].act == CALL_FINISH || acts.list[j].act == CALL_FAIL ||
+                        acts.list[j].act == CALL_BREAK;
+                assert_false(commits && acts.list[j].act == CALL_START);
+            }
+            for (unsigned j = 0; j < TARGETS; j++)
+                running += f.t[j]->running;
+            unsigned own = 0;
+            for (unsigned j = 0; j < f.call.attempts_count; j++)
+                own += f.call.attempts[j].state == ATTEMPT_RUNNING;
+            assert_int_equal(running, own);
+            assert_true(own <= CALL_RUNNING_MAX);
+            if (f.call.state == CALL_OVER)
+                break;
+            assert_int_equal(ends, 0);
+            uint64_t next = call_next(&f.call);
+            assert_true(next <= f.call.deadline_ms);
+            now += rnd_below(&r, 2000);
+            if (rnd_below(&r, 3) == 0 && next > now)
+                now = next;
+            any_event(&f, &r, now, &acts);
+        }
+        assert_int_equal(f.call.state, CALL_OVER);
+        assert_int_equal(ends, f.call.outcome != CALL_CLIENT_GONE);
+        assert_true(commits <= 1);
+        outcomes[f.call.outcome]++;
+        fleet_free(f.fleet);
+    }
+    for (int i = 0; i < CALL_OUTCOME_COUNT; i++)
+        if (i != CALL_CONTINUED && outcomes[i] == 0)
+            fail_msg("no run ended as %s: nothing was shown about it", call_outcome_name((enum call_outcome)i));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_class_follows_its_row),
+        cmocka_unit_test(a_call_waits_for_the_first_target_that_comes_back),
+        cmocka_unit_test(a_call_for_which_the_wait_is_too_long_is_told_how_long),
+        cmocka_unit_test(those_that_wait_for_trial_places_take_turns),
+        cmocka_unit_test(losers_are_slow_only_past_their_own_limit),
+        cmocka_unit_test(a_complete_answer_binds_its_session),
+        cmocka_unit_test(the_retry_budget_bounds_an_outage),
+        cmocka_unit_test(attempts_have_a_most),
+        cmocka_unit_test(any_events_in_any_order_end_in_balance),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
