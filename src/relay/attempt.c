@@ -251,12 +251,10 @@ static void on_head(void *ctx, const struct http1_head *head)
 /* What a body is that does not say so: '{' begins a document, anything else a stream. */
 static void sniff(struct run *run)
 {
-    struct span s = buf_span(&run->body);
-    while (s.n && (*s.p == ' ' || *s.p == '\n' || *s.p == '\r' || *s.p == '\t'))
-        s = span_from(s, 1);
-    if (s.n == 0 || !s.p)
+    struct span s = span_trim(buf_span(&run->body));
+    if (s.n == 0)
         return;
-    if (*s.p == '{' || *s.p == '[') {
+    if (span_starts(s, "{") || span_starts(s, "[")) {
         run->mode = RUN_WHOLE;
         return;
     }
