@@ -35,7 +35,8 @@ void server_rules_default(struct server_rules *r)
 struct span server_date(struct server *s)
 {
     static const char days[7][4] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
-    static const char months[12][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+    static const char months[12][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                       "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
 
     uint64_t now = clock_wall_ms() / 1000;
     if (now != s->date_s) {
@@ -76,7 +77,7 @@ static void refuse_fd(struct server *s, int fd, const char *code, const char *me
 static void listen_want(struct server *s, int events)
 {
     LIST_EACH(node, &s->listeners)
-        watch_want(&LIST_OF(node, struct listener, node)->watch, events);
+    watch_want(&LIST_OF(node, struct listener, node)->watch, events);
 }
 
 static void pause_accepting(struct server *s)
@@ -131,7 +132,8 @@ static void take_connection(struct server *s, int fd, const struct sockaddr_stor
 {
     s->stats.connections_total++;
     if (s->stats.connections_open >= s->rules.connections) {
-        refuse_fd(s, fd, "too_many_connections", "The server has reached its limit `connections`; try again later.");
+        refuse_fd(s, fd, "too_many_connections",
+                  "The server has reached its limit `connections`; try again later.");
         return;
     }
     if (conn_new(s, fd, peer) != PD_OK)
@@ -236,12 +238,15 @@ static pd_err bound(int fd, const struct sockaddr_storage *a, socklen_t size, ui
     if (bind(fd, (const struct sockaddr *)a, size) != 0 || listen(fd, SOMAXCONN) != 0)
         return errno == EADDRINUSE ? PD_EXISTS : PD_IO;
 
-    struct sockaddr_storage got;
+    union {
+        struct sockaddr any;
+        struct sockaddr_in four;
+        struct sockaddr_in6 six;
+    } got = {.six = {0}};
     socklen_t n = sizeof(got);
-    if (getsockname(fd, (struct sockaddr *)&got, &n) != 0)
+    if (getsockname(fd, &got.any, &n) != 0)
         return PD_IO;
-    *ret_port = ntohs(got.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&got)->sin6_port
-                                                : ((struct sockaddr_in *)&got)->sin_port);
+    *ret_port = ntohs(got.any.sa_family == AF_INET6 ? got.six.sin6_port : got.four.sin_port);
     return PD_OK;
 }
 
@@ -280,12 +285,15 @@ static void stop_listening(struct server *s)
 {
     timer_stop(s->loop, &s->pause);
     LIST_EACH(node, &s->listeners)
-        watch_close(&LIST_OF(node, struct listener, node)->watch, listener_closed);
+    watch_close(&LIST_OF(node, struct listener, node)->watch, listener_closed);
 }
 
 /* ---- ending ---- */
 
-static bool nothing_left(struct server *s) { return list_empty(&s->conns) && list_empty(&s->listeners); }
+static bool nothing_left(struct server *s)
+{
+    return list_empty(&s->conns) && list_empty(&s->listeners);
+}
 
 static void on_quiet(void *ctx)
 {
@@ -299,7 +307,7 @@ static void on_quiet(void *ctx)
     if (drained)
         drained(drained_ctx);
     if (closed)
-        closed(closed_ctx);    /* may free the server */
+        closed(closed_ctx); /* may free the server */
 }
 
 void server_look_quiet(struct server *s)
@@ -314,7 +322,8 @@ void server_drain(struct server *s, void (*drained)(void *ctx), void *ctx)
     s->drained = drained;
     s->drained_ctx = ctx;
     stop_listening(s);
-    LIST_EACH(node, &s->conns) {
+    LIST_EACH(node, &s->conns)
+    {
         struct conn *c = LIST_OF(node, struct conn, node);
         if (c->phase == CONN_IDLE)
             conn_close(c);
@@ -329,11 +338,12 @@ void server_close(struct server *s, void (*closed)(void *ctx), void *ctx)
     s->closed_ctx = ctx;
     stop_listening(s);
     LIST_EACH(node, &s->conns)
-        conn_drop(LIST_OF(node, struct conn, node));
+    conn_drop(LIST_OF(node, struct conn, node));
     server_look_quiet(s);
 }
 
-struct server *server_new(struct loop *l, const struct server_rules *rules, const struct server_handler *h, void *ctx)
+struct server *server_new(struct loop *l, const struct server_rules *rules, const struct server_handler *h,
+                          void *ctx)
 {
     struct server *s = mem_zalloc(sizeof(*s));
     if (!s)
@@ -381,6 +391,12 @@ unsigned server_listening(const struct server *s, int *fds, unsigned most)
     return n;
 }
 
-void server_set_rules(struct server *s, const struct server_rules *rules) { s->rules = *rules; }
+void server_set_rules(struct server *s, const struct server_rules *rules)
+{
+    s->rules = *rules;
+}
 
-const struct server_stats *server_stats(const struct server *s) { return &s->stats; }
+const struct server_stats *server_stats(const struct server *s)
+{
+    return &s->stats;
+}

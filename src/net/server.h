@@ -25,26 +25,27 @@
 
 /* Every limit has a name; a limit that is hit is answered with it and counted under it. */
 struct server_rules {
-    size_t head_bytes;          /* 431 */
-    size_t body_bytes;          /* 413 */
-    uint64_t head_ms;           /* from the first byte of a head to its last: 408 */
-    uint64_t body_stall_ms;     /* without progress in a body: 408 */
-    uint64_t body_rate;         /* least bytes per second of a body, averaged over body_stall_ms: 408 */
-    uint64_t idle_ms;           /* a kept-alive connection without a request: closed */
-    uint64_t write_stall_ms;    /* a client that takes nothing: closed, on_gone */
-    unsigned connections;       /* over it: accepted, answered 503 and closed */
+    size_t head_bytes;                /* 431 */
+    size_t body_bytes;                /* 413 */
+    uint64_t head_ms;                 /* from the first byte of a head to its last: 408 */
+    uint64_t body_stall_ms;           /* without progress in a body: 408 */
+    uint64_t body_rate;               /* least bytes per second of a body, averaged over body_stall_ms: 408 */
+    uint64_t idle_ms;                 /* a kept-alive connection without a request: closed */
+    uint64_t write_stall_ms;          /* a client that takes nothing: closed, on_gone */
+    unsigned connections;             /* over it: accepted, answered 503 and closed */
     unsigned requests_per_connection; /* 0: any number */
     size_t out_high_bytes, out_low_bytes;
 };
-void server_rules_default(struct server_rules *r);   /* DESIGN 8: 64 KB, 64 MB, 30 s, 60 s, 1 KB/s, 75 s, 60 s, 10000, 0, 64 KB, 16 KB */
+void server_rules_default(
+    struct server_rules *r); /* DESIGN 8: 64 KB, 64 MB, 30 s, 60 s, 1 KB/s, 75 s, 60 s, 10000, 0, 64 KB, 16 KB */
 
-#define SERVER_COUNTERS(X)                                                        \
-    X(connections_total, "connections accepted")                                  \
-    X(connections_refused_total, "connections refused over the limit")            \
-    X(accept_paused_total, "times accepting paused for want of descriptors")      \
-    X(requests_total, "requests whose head was read")                             \
-    X(bad_requests_total, "requests refused by the HTTP reader")                  \
-    X(timeouts_total, "requests ended by a slow client")                          \
+#define SERVER_COUNTERS(X)                                                   \
+    X(connections_total, "connections accepted")                             \
+    X(connections_refused_total, "connections refused over the limit")       \
+    X(accept_paused_total, "times accepting paused for want of descriptors") \
+    X(requests_total, "requests whose head was read")                        \
+    X(bad_requests_total, "requests refused by the HTTP reader")             \
+    X(timeouts_total, "requests ended by a slow client")                     \
     X(gone_total, "clients that left before their reply ended")
 
 struct server_stats {
@@ -70,11 +71,12 @@ struct request_handler {
     void (*on_drain)(void *ctx);
 };
 
-struct server *server_new(struct loop *l, const struct server_rules *rules, const struct server_handler *h, void *ctx) PD_CHECKED;
+struct server *server_new(struct loop *l, const struct server_rules *rules, const struct server_handler *h,
+                          void *ctx) PD_CHECKED;
 /* Listens on "127.0.0.1:8080", "[::1]:8080", "0.0.0.0:80"; port 0 takes a free one. Several calls listen in several places.
  * PD_INVALID: not an address; PD_EXISTS: taken; PD_IO. */
 pd_err server_listen(struct server *s, const char *address, uint16_t *ret_port) PD_CHECKED;
-pd_err server_listen_fd(struct server *s, int fd) PD_CHECKED;      /* an already listening socket; ours from now on */
+pd_err server_listen_fd(struct server *s, int fd) PD_CHECKED; /* an already listening socket; ours from now on */
 /* The listening sockets, still the server's: to be shared (dup) with another worker's server, or handed to another process. Returns how
  * many were stored, at most `most`. */
 unsigned server_listening(const struct server *s, int *fds, unsigned most);
@@ -90,24 +92,25 @@ const struct server_stats *server_stats(const struct server *s);
 
 /* ---- the request: spans live until the reply has ended ---- */
 struct span request_method(const struct request *rq);
-struct span request_path(const struct request *rq);               /* the target before '?', as it came */
+struct span request_path(const struct request *rq); /* the target before '?', as it came */
 struct span request_query(const struct request *rq);
-struct span request_header(const struct request *rq, const char *name);  /* p NULL when absent */
+struct span request_header(const struct request *rq, const char *name); /* p NULL when absent */
 unsigned request_headers(const struct request *rq, const struct http1_field **ret);
 struct span request_body(const struct request *rq);
-bool request_minor_0(const struct request *rq);                    /* HTTP/1.0 */
-uint64_t request_began_us(const struct request *rq);               /* loop time of the first byte of the head */
-uint64_t request_read_us(const struct request *rq);                /* of the last byte of the body */
-const char *request_peer(const struct request *rq);                /* "127.0.0.1:5555" */
+bool request_minor_0(const struct request *rq);      /* HTTP/1.0 */
+uint64_t request_began_us(const struct request *rq); /* loop time of the first byte of the head */
+uint64_t request_read_us(const struct request *rq);  /* of the last byte of the body */
+const char *request_peer(const struct request *rq);  /* "127.0.0.1:5555" */
 bool request_peer_is_loopback(const struct request *rq);
 void request_set_handler(struct request *rq, const struct request_handler *h, void *ctx);
 
 /* ---- the reply ---- */
 struct header {
-    struct span name, value;                /* never Content-Length, Transfer-Encoding or Connection: those are ours */
+    struct span name, value; /* never Content-Length, Transfer-Encoding or Connection: those are ours */
 };
 /* content_length -1: chunked, or for HTTP/1.0 until close. Value bytes that could break the head are refused (PD_INVALID). */
-pd_err reply_begin(struct request *rq, int status, const struct header *h, size_t n, int64_t content_length) PD_CHECKED;
+pd_err reply_begin(struct request *rq, int status, const struct header *h, size_t n,
+                   int64_t content_length) PD_CHECKED;
 /* One piece of the body, given in parts; copied or written before it returns. */
 pd_err reply_write(struct request *rq, const struct span *parts, size_t n) PD_CHECKED;
 void reply_end(struct request *rq);

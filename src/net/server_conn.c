@@ -8,9 +8,15 @@
 
 /* ---- phases ---- */
 
-static uint64_t now_ms(const struct conn *c) { return loop_now_ms(c->server->loop); }
+static uint64_t now_ms(const struct conn *c)
+{
+    return loop_now_ms(c->server->loop);
+}
 
-static void due_in(struct conn *c, uint64_t ms) { timer_arm(c->server->loop, &c->deadline, now_ms(c) + ms); }
+static void due_in(struct conn *c, uint64_t ms)
+{
+    timer_arm(c->server->loop, &c->deadline, now_ms(c) + ms);
+}
 
 void conn_watch(struct conn *c)
 {
@@ -38,7 +44,7 @@ void conn_enter(struct conn *c, enum conn_phase to)
         if (!c->body.done)
             due_in(c, rules->body_stall_ms);
         break;
-    case CONN_REPLY:       /* a deadline that is still set means nothing now: see on_deadline() */
+    case CONN_REPLY: /* a deadline that is still set means nothing now: see on_deadline() */
     case CONN_FLUSH:
         break;
     case CONN_DISCARD:
@@ -145,8 +151,12 @@ static void too_large_head(struct conn *c, struct span in)
 
 static void bad_head(struct conn *c, int status, const char *why)
 {
-    const char *code = status == 414 ? "target_too_long" : status == 417 ? "expectation_failed" : status == 431 ? "head_too_large"
-                     : status == 501 ? "not_implemented" : status == 505 ? "http_version_not_supported" : "invalid_http";
+    const char *code = status == 414   ? "target_too_long"
+                       : status == 417 ? "expectation_failed"
+                       : status == 431 ? "head_too_large"
+                       : status == 501 ? "not_implemented"
+                       : status == 505 ? "http_version_not_supported"
+                                       : "invalid_http";
     conn_refuse(c, status, code, "%s", why);
 }
 
@@ -160,7 +170,7 @@ static void on_head(struct conn *c)
         s->handler.on_head(s->ctx, rq);
 
     if (c->rq && c->phase == CONN_BODY && (rq->begun || rq->raw) && !c->body.done) {
-        c->unread = c->close_after = true;    /* an early answer that goes on: the body is not waited for */
+        c->unread = c->close_after = true; /* an early answer that goes on: the body is not waited for */
         conn_enter(c, CONN_REPLY);
     }
     if (c->phase != CONN_BODY || !c->rq || !expects || c->body.done)
@@ -208,8 +218,9 @@ static void begin_request(struct conn *c, struct span head, struct span rest, si
 static void wait_for_head(struct conn *c, struct span in)
 {
     if (http1_head_hopeless(in, c->checked)) {
-        bad_head(c, 400, "The bytes are not an HTTP/1.1 request: a first line of method, target and version is expected, and lines "
-                         "end in CR LF.");
+        bad_head(c, 400,
+                 "The bytes are not an HTTP/1.1 request: a first line of method, target and version is expected, "
+                 "and lines end in CR LF.");
         return;
     }
     if (in.n > c->server->rules.head_bytes) {
@@ -226,7 +237,7 @@ static bool take_head(struct conn *c, struct span in, size_t *at)
 {
     if (!in.n)
         return false;
-    if (!c->skipped_line && in.p[0] == '\r') {   /* RFC 9112 section 2.2: one empty line before a head is forgiven */
+    if (!c->skipped_line && in.p[0] == '\r') { /* RFC 9112 section 2.2: one empty line before a head is forgiven */
         if (in.n == 1) {
             if (c->phase == CONN_IDLE)
                 conn_enter(c, CONN_HEAD);
@@ -261,9 +272,10 @@ static void bad_body(struct conn *c, pd_err err)
     if (err == PD_NOMEM)
         conn_refuse(c, 503, "out_of_memory", "The server is out of memory; try again later.");
     else if (err == PD_TOOBIG)
-        conn_refuse(c, 413, "body_too_large",
-                    "The request body, or a line of its chunk framing, is larger than its limit (body_limit is %zu bytes).",
-                    rules->body_bytes);
+        conn_refuse(
+            c, 413, "body_too_large",
+            "The request body, or a line of its framing, is larger than its limit (body_limit is %zu bytes).",
+            rules->body_bytes);
     else
         conn_refuse(c, 400, "invalid_http", "The chunk framing of the body is broken.");
 }
@@ -280,14 +292,14 @@ static pd_err keep_body(struct conn *c, struct span data, size_t used)
     c->framing_bytes += used - data.n;
     if (c->framing_bytes > c->server->rules.body_bytes + SERVER_FRAMING_BYTES)
         return PD_TOOBIG;
-    return rq ? buf_add(&rq->big, data) : PD_OK;    /* which knows body_bytes too */
+    return rq ? buf_add(&rq->big, data) : PD_OK; /* which knows body_bytes too */
 }
 
 static void body_ready(struct conn *c)
 {
     struct server *s = c->server;
     struct request *rq = c->rq;
-    if (!rq) {    /* answered early, and what was dropped ends here */
+    if (!rq) { /* answered early, and what was dropped ends here */
         conn_enter(c, CONN_FLUSH);
         if (!buf_size(&c->out))
             conn_next(c);
@@ -403,7 +415,10 @@ static size_t conn_consume(struct conn *c, struct span in)
 
 static void consume_kept(struct conn *c)
 {
-    size_t used = conn_consume(c, buf_span(&c->in));
+    struct span kept = buf_span(&c->in);
+    if (!kept.p)
+        return;
+    size_t used = conn_consume(c, kept);
     buf_take(&c->in, used);
     buf_shrink(&c->in);
 }
@@ -455,7 +470,7 @@ static void conn_read(struct conn *c)
     switch (c->phase) {
     case CONN_IDLE:
         if (buf_size(&c->in))
-            consume_kept(c);    /* what was kept comes first, so that it is never more than one read */
+            consume_kept(c); /* what was kept comes first, so that it is never more than one read */
         else
             read_scratch(c);
         break;
@@ -492,8 +507,9 @@ static void on_event(void *ctx, int events, pd_err err)
         return;
     }
     if (events & WATCH_GONE) {
+        /* Closed over unread bytes, the kernel would throw away what of our answer is still on its way. */
         if (c->phase == CONN_LINGER)
-            drop_input(c);    /* closed over unread bytes, the kernel would throw away what of our answer is still on its way */
+            drop_input(c);
         conn_gone(c);
         return;
     }
@@ -518,7 +534,8 @@ static void body_deadline(struct conn *c)
     if (window >= rules->body_stall_ms) {
         if (c->window_bytes * 1000 < rules->body_rate * window) {
             c->server->stats.timeouts_total++;
-            conn_refuse(c, 408, "body_too_slow", "The request body came slower than body_rate (%llu bytes per second).",
+            conn_refuse(c, 408, "body_too_slow",
+                        "The request body came slower than body_rate (%llu bytes per second).",
                         (unsigned long long)rules->body_rate);
             return;
         }
@@ -550,7 +567,7 @@ static void on_deadline(void *ctx)
     case CONN_REPLY:
     case CONN_FLUSH:
         if (!c->blocked)
-            break;      /* left over from an earlier phase */
+            break; /* left over from an earlier phase */
         c->server->stats.timeouts_total++;
         conn_gone(c);
         break;
@@ -612,8 +629,10 @@ pd_err conn_new(struct server *s, int fd, const struct sockaddr_storage *peer)
     name_peer(c, peer);
     timer_init(&c->deadline, on_deadline, c);
     later_init(&c->later, on_later, c);
-    buf_init(&c->in, 0);     /* at most head_bytes and one read: too_large_head() and SERVER_SCRATCH bound it */
-    buf_init(&c->out, 0);    /* bounded by reply_queued() and out_high_bytes, or by what one reply_write() was given */
+    /* `in` holds at most head_bytes and one read: wait_for_head() and SERVER_SCRATCH bound it. `out` is bounded by
+     * reply_queued() and out_high_bytes, or by what one reply_write() was given. */
+    buf_init(&c->in, 0);
+    buf_init(&c->out, 0);
     list_push(&s->conns, &c->node);
     s->stats.connections_open++;
     conn_enter(c, CONN_IDLE);

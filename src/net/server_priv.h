@@ -11,17 +11,20 @@
 #include <sys/socket.h>
 
 enum {
-    SERVER_SCRATCH = 64 * 1024,        /* one read; also the most that is kept of what a client sends ahead */
-    SERVER_ACCEPT_BATCH = 256,         /* accepted before others get their turn */
-    SERVER_PAUSE_MS = 100,             /* no accepting after it failed for want of descriptors or memory */
-    SERVER_DISCARD_BYTES = 64 * 1024,  /* a body up to this is read and dropped after an early answer; else we close */
-    SERVER_LINGER_MS = 5000,           /* how long, and how much, is read and dropped after we closed our side */
+    SERVER_SCRATCH = 64 * 1024, /* one read; also the most that is kept of what a client sends ahead */
+    SERVER_ACCEPT_BATCH = 256,  /* accepted before others get their turn */
+    SERVER_PAUSE_MS = 100,      /* no accepting after it failed for want of descriptors or memory */
+    SERVER_DISCARD_BYTES =
+        64 * 1024,           /* a body up to this is read and dropped after an early answer; else we close */
+    SERVER_LINGER_MS = 5000, /* how long, and how much, is read and dropped after we closed our side */
     SERVER_LINGER_BYTES = 16 << 20,
-    SERVER_FRAMING_BYTES = 64 * 1024,  /* chunk lines and trailers of a body, beyond its size */
-    SERVER_BODY_FIRST = 4 << 20,       /* reserved on the word of a Content-Length; the rest when this has come */
-    SERVER_BODY_TURN = 1 << 20,        /* read of a body before others get their turn */
-    SERVER_COPY_BYTES = 16 * 1024,     /* a piece up to this is copied and sent with others; larger is written where it is */
-    SERVER_SPARES = 64, SERVER_SPARE_BYTES = 16 * 1024,  /* empty queues kept for whoever writes next */
+    SERVER_FRAMING_BYTES = 64 * 1024, /* chunk lines and trailers of a body, beyond its size */
+    SERVER_BODY_FIRST = 4 << 20,      /* reserved on the word of a Content-Length; the rest when this has come */
+    SERVER_BODY_TURN = 1 << 20,       /* read of a body before others get their turn */
+    SERVER_COPY_BYTES =
+        16 * 1024, /* a piece up to this is copied and sent with others; larger is written where it is */
+    SERVER_SPARES = 64,
+    SERVER_SPARE_BYTES = 16 * 1024, /* empty queues kept for whoever writes next */
 };
 
 /*   IDLE --first byte--> HEAD --all of it--> BODY --all of it--> REPLY --reply_end--> FLUSH --all sent--> IDLE
@@ -30,13 +33,13 @@ enum {
  *                         +--bad, slow, large: answered--> FLUSH                       +--and nothing unread--> CLOSED
  *
  * Whatever the phase, a client that leaves leads to CLOSED. A phase that is over at once is passed through. */
-#define CONN_PHASES(X)                                                                       \
-    X(CONN_IDLE, "waits for the first byte of a head")                                       \
-    X(CONN_HEAD, "part of a head is here")                                                   \
-    X(CONN_BODY, "the head was taken, the body comes")                                       \
-    X(CONN_REPLY, "the request is its handler's until the reply has ended")                  \
-    X(CONN_DISCARD, "answered before its body was here; the rest of it is dropped")          \
-    X(CONN_FLUSH, "the reply has ended; its last bytes leave")                               \
+#define CONN_PHASES(X)                                                                            \
+    X(CONN_IDLE, "waits for the first byte of a head")                                            \
+    X(CONN_HEAD, "part of a head is here")                                                        \
+    X(CONN_BODY, "the head was taken, the body comes")                                            \
+    X(CONN_REPLY, "the request is its handler's until the reply has ended")                       \
+    X(CONN_DISCARD, "answered before its body was here; the rest of it is dropped")               \
+    X(CONN_FLUSH, "the reply has ended; its last bytes leave")                                    \
     X(CONN_LINGER, "our side is closed; what still comes is dropped, so that our answer is read") \
     X(CONN_CLOSED, "the descriptor is closed; the memory goes when the loop lets go of it")
 
@@ -47,32 +50,33 @@ enum conn_phase {
 };
 
 struct conn {
-    struct list node;              /* in server->conns until the memory goes */
+    struct list node; /* in server->conns until the memory goes */
     struct server *server;
     struct watch watch;
-    struct timer deadline;         /* what it means depends on the phase */
+    struct timer deadline; /* what it means depends on the phase */
     struct later later;
-    struct buf in;                 /* an unfinished head, or what came behind a request in the same read */
+    struct buf in; /* an unfinished head, or what came behind a request in the same read */
     struct buf out;
-    size_t seen, checked;          /* of an unfinished head */
-    struct request *rq;            /* from its head until its reply has ended */
-    struct http1_body body;        /* of rq, as it comes */
+    size_t seen, checked;   /* of an unfinished head */
+    struct request *rq;     /* from its head until its reply has ended */
+    struct http1_body body; /* of rq, as it comes */
     uint64_t framing_bytes;
     uint64_t head_began_us;
-    uint64_t progress_ms, window_ms, window_bytes;   /* of a body: last byte; since when bytes are counted for the rate */
+    uint64_t progress_ms, window_ms,
+        window_bytes; /* of a body: last byte; since when bytes are counted for the rate */
     uint64_t lingered;
     unsigned requests;
     enum conn_phase phase;
-    bool skipped_line;             /* the one empty line that may come before a head */
-    bool consuming;                /* conn_consume() is on the stack and goes on by itself */
-    bool deaf;                     /* bytes came while busy: not read until the reply has ended */
-    bool blocked;                  /* the socket takes no more; WATCH_WRITE tells when */
-    bool broken;                   /* sending failed; on_gone follows at the end of the turn */
-    bool over_high;                /* on_drain is owed */
-    bool close_after;              /* no further request on this connection */
-    bool unread;                   /* closing with bytes unread: linger */
-    bool cut;                      /* the reply was aborted */
-    bool reset_at_end;             /* only a reset shows that this reply was cut */
+    bool skipped_line; /* the one empty line that may come before a head */
+    bool consuming;    /* conn_consume() is on the stack and goes on by itself */
+    bool deaf;         /* bytes came while busy: not read until the reply has ended */
+    bool blocked;      /* the socket takes no more; WATCH_WRITE tells when */
+    bool broken;       /* sending failed; on_gone follows at the end of the turn */
+    bool over_high;    /* on_drain is owed */
+    bool close_after;  /* no further request on this connection */
+    bool unread;       /* closing with bytes unread: linger */
+    bool cut;          /* the reply was aborted */
+    bool reset_at_end; /* only a reset shows that this reply was cut */
     bool loopback;
     char peer[58];
 };
@@ -84,12 +88,12 @@ struct request {
     struct span method, target, body;
     const struct http1_field *fields;
     unsigned fields_count;
-    struct buf big;                /* a body that did not come with its head */
+    struct buf big; /* a body that did not come with its head */
     uint64_t began_us, read_us;
-    uint64_t left;                 /* of the announced length of the reply */
+    uint64_t left; /* of the announced length of the reply */
     bool minor_0, keep_alive, expects, is_head;
     bool begun, chunked, has_length, bodyless, until_close, raw;
-    bool over;                     /* the client has gone; on_gone is running */
+    bool over; /* the client has gone; on_gone is running */
 };
 
 struct listener {
@@ -106,19 +110,19 @@ struct server {
     struct list listeners, conns;
     struct server_stats stats;
     struct timer pause;
-    struct later quiet;            /* calls drained and closed */
+    struct later quiet; /* calls drained and closed */
     void (*drained)(void *ctx);
     void *drained_ctx;
     void (*closed)(void *ctx);
     void *closed_ctx;
     bool draining, closing, paused;
-    uint64_t linger_ms;            /* SERVER_LINGER_MS, unless a test is in a hurry */
-    int reserve_fd;                /* given up to accept, and so refuse, one more when descriptors are out */
+    uint64_t linger_ms; /* SERVER_LINGER_MS, unless a test is in a hurry */
+    int reserve_fd;     /* given up to accept, and so refuse, one more when descriptors are out */
     uint64_t date_s;
-    char date[40];                 /* "Date: ...\r\n" of that second */
+    char date[40]; /* "Date: ...\r\n" of that second */
     unsigned spares_count;
     struct buf spares[SERVER_SPARES];
-    struct http1_head head;        /* scratch */
+    struct http1_head head; /* scratch */
     char *scratch;
 };
 
@@ -154,7 +158,8 @@ void request_free(struct request *rq);
 /* The server's own answer, after which the connection closes. */
 void conn_refuse(struct conn *c, int status, const char *code, const char *fmt, ...) PD_PRINTF(4, 5);
 /* Appends the answer's bytes, for clients that get no connection. */
-pd_err server_format_refusal(struct server *s, struct buf *out, int status, const char *code, const char *message) PD_CHECKED;
+pd_err server_format_refusal(struct server *s, struct buf *out, int status, const char *code,
+                             const char *message) PD_CHECKED;
 pd_err conn_queue(struct conn *c, struct span s) PD_CHECKED;
 /* Sends what is queued. False when that failed: the caller must end the connection. */
 bool conn_send(struct conn *c) PD_CHECKED;

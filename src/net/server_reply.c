@@ -72,7 +72,7 @@ bool conn_send(struct conn *c)
             return false;
         buf_take(&c->out, (size_t)n);
         if (buf_size(&c->out))
-            set_blocked(c, true);     /* some went: the stall deadline starts anew */
+            set_blocked(c, true); /* some went: the stall deadline starts anew */
     }
     queue_rest(c);
     set_blocked(c, false);
@@ -181,7 +181,8 @@ static void put_framing(struct buf *b, const struct request *rq, int64_t content
     if (rq->chunked)
         put(b, SPAN_LIT("Transfer-Encoding: chunked\r\n"));
     else if (rq->has_length)
-        put(b, span_of(line, (size_t)snprintf(line, sizeof(line), "Content-Length: %lld\r\n", (long long)content_length)));
+        put(b, span_of(line, (size_t)snprintf(line, sizeof(line), "Content-Length: %lld\r\n",
+                                              (long long)content_length)));
 
     if (rq->conn->close_after)
         put(b, SPAN_LIT("Connection: close\r\n"));
@@ -221,7 +222,7 @@ pd_err reply_begin(struct request *rq, int status, const struct header *h, size_
         return PD_INVALID;
     pd_err err = check_headers(h, n, &bytes);
     if (!err)
-        err = queue_room(c, bytes + 256);    /* 256: status line, date, framing and connection lines */
+        err = queue_room(c, bytes + 256); /* 256: status line, date, framing and connection lines */
     if (err)
         return err;
 
@@ -261,7 +262,7 @@ static void after_write(struct conn *c)
     loop_later(c->server->loop, &c->later);
 }
 
-enum { PARTS_MOST = 61 };   /* and the queue, a chunk's size and its end */
+enum { PARTS_MOST = 61 }; /* and the queue, a chunk's size and its end */
 
 /* The queue and the parts in one call; what the socket does not take is copied. */
 static pd_err write_through(struct conn *c, struct iovec *iov, int n, size_t total)
@@ -282,7 +283,7 @@ static pd_err write_through(struct conn *c, struct iovec *iov, int n, size_t tot
     buf_take(&c->out, gone < queued ? gone : queued);
     gone -= gone < queued ? gone : queued;
     pd_err err = gone < total ? queue_room(c, total - gone) : PD_OK;
-    if (err) {      /* part of it is on its way: there is no going back */
+    if (err) { /* part of it is on its way: there is no going back */
         break_later(c);
         return err;
     }
@@ -299,7 +300,8 @@ static pd_err write_through(struct conn *c, struct iovec *iov, int n, size_t tot
     return PD_OK;
 }
 
-static pd_err write_large(struct conn *c, struct span size, const struct span *parts, size_t n, struct span end, size_t total)
+static pd_err write_large(struct conn *c, struct span size, const struct span *parts, size_t n, struct span end,
+                          size_t total)
 {
     struct iovec iov[PARTS_MOST + 3];
     int k = 1;
@@ -310,7 +312,8 @@ static pd_err write_large(struct conn *c, struct span size, const struct span *p
     return write_through(c, iov, k, total + size.n + end.n);
 }
 
-static pd_err write_small(struct conn *c, struct span size, const struct span *parts, size_t n, struct span end, size_t total)
+static pd_err write_small(struct conn *c, struct span size, const struct span *parts, size_t n, struct span end,
+                          size_t total)
 {
     pd_err err = queue_room(c, total + size.n + end.n);
     if (err)
@@ -361,7 +364,7 @@ void reply_end(struct request *rq)
     if (rq->over)
         return;
     if (!rq->begun || rq->raw || rq->left) {
-        reply_abort(rq);    /* shorter than announced: the client must not take it for whole */
+        reply_abort(rq); /* shorter than announced: the client must not take it for whole */
         return;
     }
     if (rq->chunked && !rq->bodyless && !rq->conn->broken && conn_queue(rq->conn, SPAN_LIT("0\r\n\r\n"))) {
@@ -399,11 +402,14 @@ void reply_simple(struct request *rq, int status, const struct header *h, size_t
         reply_abort(rq);
         return;
     }
-    rq->left = 0;    /* a broken connection took nothing, and that is not the handler's fault */
+    rq->left = 0; /* a broken connection took nothing, and that is not the handler's fault */
     reply_end(rq);
 }
 
-size_t reply_queued(const struct request *rq) { return rq->over ? 0 : buf_size(&rq->conn->out); }
+size_t reply_queued(const struct request *rq)
+{
+    return rq->over ? 0 : buf_size(&rq->conn->out);
+}
 
 void reply_flush(struct request *rq)
 {
@@ -411,7 +417,10 @@ void reply_flush(struct request *rq)
         send_now(rq->conn);
 }
 
-bool reply_begun(const struct request *rq) { return rq->begun || rq->raw; }
+bool reply_begun(const struct request *rq)
+{
+    return rq->begun || rq->raw;
+}
 
 pd_err reply_raw(struct request *rq, struct span bytes)
 {
@@ -431,12 +440,15 @@ pd_err reply_raw(struct request *rq, struct span bytes)
 pd_err server_format_refusal(struct server *s, struct buf *out, int status, const char *code, const char *message)
 {
     char body[640];
-    int n = snprintf(body, sizeof(body), "{\"error\":{\"message\":\"%s\",\"type\":\"%s\",\"code\":\"%s\",\"param\":null}}", message,
+    int n = snprintf(body, sizeof(body),
+                     "{\"error\":{\"message\":\"%s\",\"type\":\"%s\",\"code\":\"%s\",\"param\":null}}", message,
                      status == 503 ? "server_error" : "invalid_request_error", code);
     assert(n > 0 && (size_t)n < sizeof(body));
     return buf_printf(out,
-                      "HTTP/1.1 %d %s\r\n%.*sContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n%s\r\n%s",
-                      status, http1_reason(status), SPAN_FMT(server_date(s)), n, status == 503 ? "Retry-After: 1\r\n" : "", body);
+                      "HTTP/1.1 %d %s\r\n%.*sContent-Type: application/json\r\nContent-Length: %d\r\nConnection: "
+                      "close\r\n%s\r\n%s",
+                      status, http1_reason(status), SPAN_FMT(server_date(s)), n,
+                      status == 503 ? "Retry-After: 1\r\n" : "", body);
 }
 
 /* A sentence as the inside of a JSON string: ours hold no control bytes, but may quote. */
@@ -474,7 +486,7 @@ void conn_refuse(struct conn *c, int status, const char *code, const char *fmt, 
     conn_enter(c, CONN_FLUSH);
     struct request *rq = c->rq;
     c->rq = NULL;
-    if (rq) {      /* known to its handler since on_head */
+    if (rq) { /* known to its handler since on_head */
         rq->over = true;
         if (rq->handler.on_gone)
             rq->handler.on_gone(rq->ctx);

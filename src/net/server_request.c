@@ -8,7 +8,8 @@ static struct span moved(struct span s, struct span from, char *to)
     return s.p ? span_of(to + (s.p - from.p), s.n) : s;
 }
 
-struct request *request_new(struct conn *c, const struct http1_head *h, struct span head, struct span rest, size_t *ret_taken)
+struct request *request_new(struct conn *c, const struct http1_head *h, struct span head, struct span rest,
+                            size_t *ret_taken)
 {
     size_t body = 0;
     if (!h->chunked && h->content_length > 0 && (uint64_t)h->content_length <= rest.n)
@@ -55,7 +56,10 @@ void request_free(struct request *rq)
 
 /* ---- asking ---- */
 
-struct span request_method(const struct request *rq) { return rq->method; }
+struct span request_method(const struct request *rq)
+{
+    return rq->method;
+}
 
 struct span request_path(const struct request *rq)
 {
@@ -80,12 +84,30 @@ unsigned request_headers(const struct request *rq, const struct http1_field **re
     return rq->fields_count;
 }
 
-struct span request_body(const struct request *rq) { return rq->body; }
-bool request_minor_0(const struct request *rq) { return rq->minor_0; }
-uint64_t request_began_us(const struct request *rq) { return rq->began_us; }
-uint64_t request_read_us(const struct request *rq) { return rq->read_us; }
-const char *request_peer(const struct request *rq) { return rq->conn->peer; }
-bool request_peer_is_loopback(const struct request *rq) { return rq->conn->loopback; }
+struct span request_body(const struct request *rq)
+{
+    return rq->body;
+}
+bool request_minor_0(const struct request *rq)
+{
+    return rq->minor_0;
+}
+uint64_t request_began_us(const struct request *rq)
+{
+    return rq->began_us;
+}
+uint64_t request_read_us(const struct request *rq)
+{
+    return rq->read_us;
+}
+const char *request_peer(const struct request *rq)
+{
+    return rq->conn->peer;
+}
+bool request_peer_is_loopback(const struct request *rq)
+{
+    return rq->conn->loopback;
+}
 
 void request_set_handler(struct request *rq, const struct request_handler *h, void *ctx)
 {

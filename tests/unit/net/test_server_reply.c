@@ -341,6 +341,23 @@ static void without_even_the_reserve_accepting_pauses_and_resumes(void **state)
     serve_end(&t);
 }
 
+/* Not at the next try of the clock, but when a connection gives its descriptor back. */
+static void a_closed_connection_resumes_accepting(void **state)
+{
+    (void)state;
+    struct serve t;
+    struct caller p;
+    serve_rules(&t);
+    serve_begin(&t);
+    call_begin(&p, &t);
+    t.server->paused = true; /* as pause_accepting() leaves it, with a try that is far away */
+    timer_arm(t.loop, &t.server->pause, loop_now_ms(t.loop) + 1000000);
+    call_end(&p);
+    SERVE_UNTIL(&t, !t.server->paused);
+    call_check_alive(&t, "accepting was resumed");
+    serve_end(&t);
+}
+
 static void a_connection_has_as_many_requests_as_the_rules_say(void **state)
 {
     (void)state;
@@ -509,6 +526,7 @@ int main(void)
         cmocka_unit_test(connections_over_the_limit_are_told_so),
         cmocka_unit_test(running_out_of_descriptors_is_answered_and_survived),
         cmocka_unit_test(without_even_the_reserve_accepting_pauses_and_resumes),
+        cmocka_unit_test(a_closed_connection_resumes_accepting),
         cmocka_unit_test(a_connection_has_as_many_requests_as_the_rules_say),
         cmocka_unit_test(addresses_are_taken_or_refused),
         cmocka_unit_test(draining_lets_requests_end_and_closes_the_rest),

@@ -1,5 +1,6 @@
 #include "serve.h"
 
+#include <netinet/tcp.h>
 #include <sys/syscall.h>
 
 /* ---- a socket that does little at a time ----
@@ -188,6 +189,30 @@ static void IPv6_works_too(void **state)
     assert_int_equal(server_listening(t.server, fds, 1), 1);
     reply_simple(t.held[0], 200, NULL, 0, SPAN_LIT("six"));
     call_hear(&t, &p, "six");
+    call_end(&p);
+    serve_end(&t);
+}
+
+static void the_sockets_are_set_up_as_they_should(void **state)
+{
+    (void)state;
+    struct serve t;
+    struct caller p;
+    serve_rules(&t);
+    serve_begin(&t);
+    call_begin(&p, &t);
+    int fds[1], value = 0;
+    socklen_t n = sizeof(value);
+    assert_int_equal(server_listening(t.server, fds, 1), 1);
+    assert_int_equal(getsockopt(fds[0], SOL_SOCKET, SO_REUSEADDR, &value, &n), 0);
+    assert_int_not_equal(value, 0);
+    int fd = serve_conn(&t)->watch.fd;
+    assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &value, &n), 0);
+    assert_int_not_equal(value, 0);
+    assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &value, &n), 0);
+    assert_int_not_equal(value, 0);
+    assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+    assert_true(fcntl(fd, F_GETFL) & O_NONBLOCK);
     call_end(&p);
     serve_end(&t);
 }
@@ -397,6 +422,7 @@ int main(void)
         cmocka_unit_test(a_write_into_a_reset_connection_tells_later),
         cmocka_unit_test(a_last_write_that_fails_just_closes),
         cmocka_unit_test(IPv6_works_too),
+        cmocka_unit_test(the_sockets_are_set_up_as_they_should),
         cmocka_unit_test(a_body_that_starts_fast_and_then_drips_is_refused),
         cmocka_unit_test(chunk_framing_is_limited_too),
         cmocka_unit_test(lingering_ends_by_itself),

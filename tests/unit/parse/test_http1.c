@@ -94,6 +94,7 @@ static const struct shape shapes[] = {
     SHAPE("Host with a user", "GET / HTTP/1.1\r\nHost: u@a\r\n\r\n", 400),
     SHAPE("Host with a comma", "GET / HTTP/1.1\r\nHost: a,b\r\n\r\n", 400),
     SHAPE("Host with a bad port", "GET / HTTP/1.1\r\nHost: a:x\r\n\r\n", 400),
+    SHAPE("Host with a port of six digits", "GET / HTTP/1.1\r\nHost: a:100000\r\n\r\n", 400),
     SHAPE("Host with an open bracket", "GET / HTTP/1.1\r\nHost: [::1\r\n\r\n", 400),
     SHAPE("Host of brackets alone", "GET / HTTP/1.1\r\nHost: []\r\n\r\n", 400),
     SHAPE("Host with text behind the bracket", "GET / HTTP/1.1\r\nHost: [::1]x\r\n\r\n", 400),
@@ -248,6 +249,9 @@ static void a_request_is_taken_apart(void **state)
     assert_false(http1_has_token(&h, "X-LIST", ""));
     assert_false(http1_has_token(&h, "X-LIST", "d"));
     assert_int_equal(http1_request_framing(&h), HTTP1_LENGTH);
+
+    struct span more = SPAN_LIT("GET / HTTP/1.0\r\n\r\nx"); /* a head and a byte is not a head */
+    assert_int_equal(http1_request(more, &h, &status, &why), PD_SYNTAX);
 
     in = SPAN_LIT("GET http://h HTTP/1.1\r\nHost: h\r\n\r\n");
     assert_int_equal(http1_request(in, &h, &status, &why), PD_OK);
@@ -489,6 +493,18 @@ static void endless_chunk_lines_and_trailers_are_refused(void **state)
     }
 }
 
+static void each_chunk_line_has_the_limit_to_itself(void **state)
+{
+    (void)state;
+    struct http1_body b;
+    http1_body_init(&b, HTTP1_CHUNKED, -1);
+    size_t used, bytes = 0;
+    for (int i = 0; i < 3 * HTTP1_CHUNK_LINE_MAX; i++)
+        for (struct span in = SPAN_LIT("01;e\r\nx\r\n"), data; in.n; in = span_from(in, used), bytes += data.n)
+            assert_int_equal(http1_body_step(&b, in, &used, &data), PD_OK);
+    assert_int_equal(bytes, 3 * HTTP1_CHUNK_LINE_MAX);
+}
+
 static void other_framings_end_where_they_should(void **state)
 {
     (void)state;
@@ -533,6 +549,7 @@ int main(void)
         cmocka_unit_test(each_response_is_taken_with_its_framing_or_refused),
         cmocka_unit_test(chunked_bodies_are_the_same_at_every_split),
         cmocka_unit_test(endless_chunk_lines_and_trailers_are_refused),
+        cmocka_unit_test(each_chunk_line_has_the_limit_to_itself),
         cmocka_unit_test(other_framings_end_where_they_should),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
