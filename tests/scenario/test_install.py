@@ -63,6 +63,14 @@ def test_the_man_page_is_clean():
             assert word in text, word
 
 
+def test_the_installed_documents_lead_to_each_other():
+    with Installed() as to:
+        folder = to.path("share/doc/perdure")
+        text = (folder / "README.md").read_text()
+        broken = [t for t in re.findall(r"\]\(([^)#\s]+)", text) if not re.match(r"[a-z]+:", t) and not (folder / t).exists()]
+        assert not broken, broken
+
+
 def options_of_parser():
     """Per command, the options that its source takes."""
     main_c = (ROOT / "src/app/main.c").read_text()
