@@ -134,6 +134,16 @@ def test_a_provider_that_is_down_refuses_and_comes_back_on_its_port():
         assert chat(sim).status == 200
 
 
+def test_a_provider_that_goes_down_takes_its_streams_along():
+    with simulated("alpha:0,token_delay=1h", "beta:0") as sim:
+        s = stream(sim)
+        s.next()
+        assert request(sim.ports["beta"], "POST", "/sim/down?provider=alpha", "").status == 200
+        assert s.rest().cut
+        state = request(sim.ports["beta"], "GET", "/sim/wait?provider=alpha&running=0").json
+        assert state["faulted"] == 1 and state["cancelled"] == 0     # it was not the client who left
+
+
 def refused(port):
     for _ in range(2000):                       # the last event before it is the loop's next turn
         try:
