@@ -190,7 +190,7 @@ static pd_err on_event(void *ctx, const struct answer_event *ev)
     }
     if (ev->holds & ANSWER_MALFORMED)
         meter_add(r->w->meter, METER_MALFORMED, 1, LABELS(RUN_LABELS(run)));
-    if (ev->holds & ANSWER_DONE)
+    if ((ev->holds & ANSWER_DONE) && r->call.winner == run->n)
         r->done_at_ms = relay_now_ms(r);
     if ((ev->holds & ANSWER_OUTPUT) && !produced(run))
         return PD_CANCELLED;

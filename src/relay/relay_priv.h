@@ -76,8 +76,9 @@ struct relay {
     uint64_t overhead_us; /* our own time so far */
     uint64_t output_bytes;
     struct msg_usage usage;
-    uint64_t done_at_ms; /* the terminator was read at; 0: not yet */
+    uint64_t done_at_ms; /* the winner's terminator was read at; 0: not yet */
     bool shown;          /* the reply has begun */
+    bool unended;        /* what was shown last has no blank line after it */
     bool paused;         /* the client is slower than the provider */
 };
 

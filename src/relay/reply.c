@@ -87,10 +87,16 @@ bool reply_commit(struct relay *r, struct run *run)
     return fine;
 }
 
+static bool ends_event(struct span raw)
+{
+    return span_ends(raw, "\n\n") || span_ends(raw, "\n\r\n") || span_ends(raw, "\r\r");
+}
+
 bool reply_show(struct relay *r, struct span raw)
 {
     if (!r->rq)
         return false;
+    r->unended = !ends_event(raw);
     pd_err e = reply_write(r->rq, &raw, 1);
     if (e)
         return lost(r, e);
@@ -165,6 +171,20 @@ bool reply_answer(struct relay *r, struct run *run)
     return true;
 }
 
+/* A whole answer ends as clients expect it, also when its provider does without: clients wait for [DONE], and do not read an event that
+ * has no blank line after it. False: the reply is lost. */
+static bool end_mark(struct relay *r)
+{
+    struct span parts[2];
+    unsigned n = 0;
+    if (r->unended)
+        parts[n++] = SPAN_LIT("\n\n");
+    if (!r->done_at_ms)
+        parts[n++] = SPAN_LIT("data: [DONE]\n\n");
+    pd_err e = n ? reply_write(r->rq, parts, n) : PD_OK;
+    return e == PD_OK || lost(r, e);
+}
+
 void reply_finish(struct relay *r, struct run *run)
 {
     if (!r->rq || !run)
@@ -173,6 +193,8 @@ void reply_finish(struct relay *r, struct run *run)
         (void)reply_answer(r, run);
         return;
     }
+    if (!end_mark(r))
+        return;
     struct request *rq = r->rq;
     r->rq = NULL;
     reply_end(rq);
