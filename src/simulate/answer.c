@@ -316,12 +316,12 @@ static pd_err call_tools(struct answer *a, const struct script_provider *p, cons
 
 /* ---- the script ----------------------------------------------------------- */
 
-static bool turn_matches(const struct turn *t, struct span text)
+/* `line` is the same text, ended by NUL as regexec wants it. */
+static bool turn_matches(const struct turn *t, struct span text, const char *line)
 {
     if (!t->regex)
         return t->match.n == 0 || (text.n && memmem(text.p, text.n, t->match.p, t->match.n));
-    regmatch_t range = {.rm_so = 0, .rm_eo = (regoff_t)text.n};
-    return regexec(t->regex, text.p ? text.p : "", 1, &range, REG_STARTEND) == 0;
+    return regexec(t->regex, line, 0, NULL, 0) == 0;
 }
 
 static bool turn_is_for(const struct script_provider *p, const struct turn *t, bool tools)
@@ -339,25 +339,36 @@ static bool turn_is_for(const struct script_provider *p, const struct turn *t, b
     return true;
 }
 
-static const struct turn *turn_find(const struct script_provider *p, const struct ask *rq, bool tools,
-                                    bool *ret_spent)
+/* *ret is NULL when no turn applies; *ret_spent: the conversation has gone past the last step. */
+static pd_err turn_find(const struct script_provider *p, const struct ask *rq, bool tools, struct arena *mem,
+                        bool *ret_spent, const struct turn **ret)
 {
     bool steps = false;
+    *ret = NULL;
+    if (!p->turns_count)
+        return PD_OK;
+    const char *line = arena_strndup(mem, rq->last.p ? rq->last.p : "", rq->last.n);
+    if (!line)
+        return PD_NOMEM;
     for (unsigned i = 0; i < p->turns_count; i++) {
         const struct turn *t = &p->turns[i];
-        if (t->matched && turn_is_for(p, t, tools) && turn_matches(t, rq->last))
-            return t;
+        if (t->matched && turn_is_for(p, t, tools) && turn_matches(t, rq->last, line)) {
+            *ret = t;
+            return PD_OK;
+        }
     }
     for (unsigned i = 0; i < p->turns_count; i++) {
         const struct turn *t = &p->turns[i];
         if (t->matched || !turn_is_for(p, t, tools))
             continue;
-        if (t->step == rq->steps)
-            return t;
+        if (t->step == rq->steps) {
+            *ret = t;
+            return PD_OK;
+        }
         steps = true;
     }
     *ret_spent = steps;
-    return NULL;
+    return PD_OK;
 }
 
 /* ---- putting it together -------------------------------------------------- */
@@ -431,7 +442,7 @@ static void count_tokens(const struct ask *rq, const struct wish *w, struct answ
         size_t pieces = frame_pieces(a->texts[i]);
         if (rq->max_tokens >= 0 && pieces > (uint64_t)rq->max_tokens) {
             a->texts[i] = span_upto(a->texts[i], frame_pieces_size(a->texts[i], (size_t)rq->max_tokens));
-            pieces = (size_t)rq->max_tokens;
+            pieces = frame_pieces(a->texts[i]); /* bytes that are no UTF-8 may fall apart in another way */
             a->finish = "length";
         }
         a->completion_tokens += pieces;
@@ -458,9 +469,11 @@ static pd_err decide(const struct script_provider *p, uint64_t seed, const struc
     bool offered = json_path(rq->tools, "0").type != JSON_NONE, spent = false;
     bool tools = offered && !json_is(rq->tool_choice, "none");
     bool directed = w->text.p || w->tools >= 0 || w->tokens >= 0;
-    const struct turn *t = directed || !p->turns_count ? NULL : turn_find(p, rq, tools, &spent);
-    pd_err err = PD_OK;
+    const struct turn *t = NULL;
+    pd_err err = directed ? PD_OK : turn_find(p, rq, tools, mem, &spent, &t);
 
+    if (err != PD_OK)
+        return err;
     if (t) {
         text = t->text;
         if (t->reasoning.p)

@@ -255,8 +255,8 @@ static pd_err read_flapping(struct reader *r, struct script_provider *p, struct 
 static pd_err check_provider(struct reader *r, struct json v, struct script_provider *p)
 {
     if (p->style_name.p) {
-        p->style = style_find(p->style_name);
-        if (!p->style) {
+        const struct style *style = style_find(p->style_name);
+        if (!style) {
             char list[200];
             size_t n = 0;
             for (unsigned i = 0; i < styles_count && n < sizeof(list) - 20; i++)
@@ -264,6 +264,7 @@ static pd_err check_provider(struct reader *r, struct json v, struct script_prov
             return reader_fail(r, v.raw, "no style is named \"%.*s\": write one of %s",
                                SPAN_FMT(span_upto(p->style_name, 40)), list);
         }
+        p->style = style;
     }
     if (p->port > 65535)
         return reader_fail(r, v.raw, "port is %lld: write 0 (a free one) to 65535", (long long)p->port);
