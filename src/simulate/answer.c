@@ -320,7 +320,7 @@ static pd_err call_tools(struct answer *a, const struct script_provider *p, cons
 static bool turn_matches(const struct turn *t, struct span text, const char *line)
 {
     if (!t->regex)
-        return t->match.n == 0 || (text.n && memmem(text.p, text.n, t->match.p, t->match.n));
+        return t->match.n == 0 || (text.p && memmem(text.p, text.n, t->match.p, t->match.n));
     return regexec(t->regex, line, 0, NULL, 0) == 0;
 }
 
