@@ -177,7 +177,7 @@ def test_comments_are_no_life():
 
 def test_an_unstreamed_client_never_sees_a_cut():
     with running(*TWO, resilience={**QUICK, "attempts": 1, "breaker_failures": 0}) as (sim, gateway):
-        for fault in "cut reset early_end early_done error_in_stream bad_chunk".split():
+        for fault in "cut reset early_end error_in_stream bad_chunk".split():
             sim.faults("alpha", {"fault": fault, "after": 12})
             whole(sim, gateway, "beta", gateway.chat())
             assert sim.state("alpha")["by_fault"][fault] == 1, f"{fault} did not happen"

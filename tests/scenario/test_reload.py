@@ -1,0 +1,139 @@
+"""SIGHUP: all of a new configuration or nothing of it, and never at the cost of a running call."""
+import signal
+
+from perdure_test import Gateway, Providers, config, main
+
+RULES = {"ttft": 0, "backoff": "10ms", "affinity": 0}
+
+
+class Pair:
+    def __init__(self):
+        self.sim = Providers("alpha:0,tokens=40", "beta:0,tokens=40")
+        self.gateway = Gateway(self.text(["alpha/m"]))
+
+    def text(self, targets, **more):
+        table = {n: {"preset": "openai-compatible", "base_url": self.sim.url(n), "models": ["m"]} for n in ("alpha", "beta")}
+        return config(table, {"main": {"strategy": "priority", "targets": targets}, **more.get("routes", {})},
+                      {**RULES, **more.get("resilience", {})}, more.get("extra"))
+
+    def reload(self, text, result):
+        before = self.gateway.metric("perdure_config_reloads_total", result=result)
+        self.gateway.path.write_text(text)
+        self.gateway.program.process.send_signal(signal.SIGHUP)
+        self.gateway.until(f"a reload with result {result}",
+                           lambda: self.gateway.metric("perdure_config_reloads_total", result=result) == before + 1)
+
+    def __enter__(self):
+        return self, self.sim, self.gateway
+
+    def __exit__(self, *_):
+        self.gateway.program.kill()
+        self.sim.program.kill()
+
+
+def provider(gateway, **kw):
+    answer = gateway.chat(**kw)
+    assert answer.status == 200, answer.body
+    return answer.header("x-perdure-provider")
+
+
+def test_a_good_configuration_takes_over_while_a_stream_runs_on():
+    with Pair() as (pair, sim, gateway):
+        sim.faults("alpha", {"fault": "hold", "after": 5})
+        s = gateway.stream()
+        while len(s.text.split()) < 5:
+            s.next()
+        pair.reload(pair.text(["beta/m"], routes={"other": {"strategy": "priority", "targets": ["alpha/m"]}}), "ok")
+        assert provider(gateway) == "beta"
+        assert provider(gateway, model="other") == "alpha"
+        sim.release("alpha")
+        s.rest()
+        assert s.done and not s.cut and len(s.text.split()) == 40 and s.headers["x-perdure-provider"] == "alpha"
+        assert gateway.stop() == 0
+
+
+def test_a_bad_configuration_keeps_the_last_good_one_and_says_why():
+    with Pair() as (pair, _, gateway):
+        good = pair.text(["alpha/m"])
+        for bad, why in ((good[:-20], "line"), (good.replace('"strategy"', '"stratagy"'), "stratagy"),
+                         (pair.text(["nobody/m"]), "nobody"), (pair.text(["alpha/m"], resilience={"ttft": "2"}), "unit"), ("", "")):
+            pair.reload(bad, "kept_last_good")
+            assert why in gateway.log(), (why, gateway.log())
+            assert provider(gateway) == "alpha"
+        pair.reload(pair.text(["beta/m"]), "ok")
+        assert provider(gateway) == "beta"
+        assert gateway.stop() == 0
+
+
+def test_a_file_that_is_gone_is_a_bad_configuration():
+    with Pair() as (pair, _, gateway):
+        gateway.path.unlink()
+        gateway.program.process.send_signal(signal.SIGHUP)
+        gateway.until("the reload", lambda: gateway.metric("perdure_config_reloads_total", result="kept_last_good") == 1)
+        assert provider(gateway) == "alpha"
+        assert gateway.stop() == 0
+
+
+def test_what_a_route_no_longer_has_is_not_found():
+    with Pair() as (pair, _, gateway):
+        text = pair.text(["alpha/m"])
+        pair.reload(text.replace('"main"', '"renamed"'), "ok")
+        assert gateway.chat().status == 404
+        assert provider(gateway, model="renamed") == "alpha"
+        assert gateway.stop() == 0
+
+
+def test_client_keys_change_with_it():
+    with Pair() as (pair, _, gateway):
+        assert provider(gateway) == "alpha"
+        pair.reload(pair.text(["alpha/m"], extra={"keys": [{"name": "k", "key": "new-key-of-the-client"}]}), "ok")
+        assert gateway.chat().status == 401
+        assert provider(gateway, headers={"authorization": "Bearer new-key-of-the-client"}) == "alpha"
+        pair.reload(pair.text(["alpha/m"]), "ok")
+        assert provider(gateway) == "alpha"
+        assert gateway.stop() == 0
+
+
+def test_settings_change_with_it():
+    with Pair() as (pair, sim, gateway):
+        sim.faults("alpha", {"fault": "status", "status": 500, "times": 0})
+        assert gateway.chat().status == 502
+        before = sim.state("alpha")["requests"]
+        pair.reload(pair.text(["alpha/m"], resilience={"attempts": 1}), "ok")
+        assert gateway.chat().status == 502
+        assert sim.state("alpha")["requests"] == before + 1
+        assert gateway.stop() == 0
+
+
+def test_what_was_learned_of_a_target_outlives_it():
+    """An open breaker stays open: a reload is no way to hammer a provider that is down."""
+    with Pair() as (pair, sim, gateway):
+        sim.faults("alpha", {"fault": "status", "status": 500, "times": 0})
+        pair.reload(pair.text(["alpha/m"], resilience={"attempts": 1, "retry_after_max": 0}), "ok")
+        for _ in range(5):
+            assert gateway.chat().status == 502
+        assert gateway.metric("perdure_breaker_state", provider="alpha", state="open") == 1
+        pair.reload(pair.text(["alpha/m", "beta/m"]), "ok")
+        assert gateway.metric("perdure_breaker_state", provider="alpha", state="open") == 1
+        asked = sim.state("alpha")["requests"]
+        assert provider(gateway) == "beta"
+        assert sim.state("alpha")["requests"] == asked
+        assert gateway.stop() == 0
+
+
+def test_twenty_in_a_row_under_traffic_lose_nothing():
+    with Pair() as (pair, sim, gateway):
+        for n in range(20):
+            s = gateway.stream()
+            s.next()
+            gateway.path.write_text(pair.text(["beta/m" if n % 2 else "alpha/m", "alpha/m" if n % 2 else "beta/m"]))
+            gateway.program.process.send_signal(signal.SIGHUP)
+            s.rest()
+            assert s.done and len(s.text.split()) == 40
+        gateway.until("the last reload", lambda: "config.reload result=ok" in gateway.log())
+        assert sim.state("alpha")["complete"] + sim.state("beta")["complete"] == 20
+        assert gateway.stop() == 0
+
+
+if __name__ == "__main__":
+    main(globals())
