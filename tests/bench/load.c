@@ -115,16 +115,16 @@ static bool on_stream(struct conn *c)
     uint64_t now = now_ns();
     size_t size = c->tail_size + (size_t)n;
     in[size] = '\0';
-    if (c->first) {
-        firsts[firsts_count++] = now - c->sent_ns;
-        c->first = false;
-        if (memcmp(in + 9, "200", 3) != 0)
-            errors++;
-    }
+    if (c->first && c->got == 0 && memcmp(in + 9, "200", 3) != 0)
+        errors++;
+    c->got += (size_t)n;
     char *at = in, *used = in;
     while ((at = memmem(at, size - (size_t)(at - in), "\"t0", 3)) && (size_t)(at - in) + 22 <= size) {
         uint64_t sent = strtoull(at + 2, NULL, 10);
         note(now - sent);
+        if (c->first) /* the first token, not the head: that may come long before */
+            firsts[firsts_count++] = now - c->sent_ns;
+        c->first = false;
         chunks++;
         at += 22;
         used = at;
