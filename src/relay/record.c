@@ -5,6 +5,12 @@
 #include "relay/relay_priv.h"
 #include "relay/relay_view.h"
 
+/* What is said of the request may quote it, and what cannot be read is the answer: the client is told, the log is not. */
+static bool may_quote(enum failure f)
+{
+    return failure_row(f)->client_status == 0 || f == FAILURE_MALFORMED;
+}
+
 void log_attempt_end(struct relay *r, const struct run *run, const struct verdict *v, const char *how)
 {
     enum log_level level = v ? LOG_WARN : LOG_DEBUG;
@@ -16,7 +22,7 @@ void log_attempt_end(struct relay *r, const struct run *run, const struct verdic
         how, v ? failure_row(v->failure)->name : "none", run->status,
         (unsigned long long)((loop_now_us(r->w->loop) - run->started_us) / 1000),
         log_quote(span_str(run->request_id), id, sizeof(id)),
-        log_quote(span_str(v ? v->message : ""), said, sizeof(said)));
+        log_quote(span_str(v && !may_quote(v->failure) ? v->message : ""), said, sizeof(said)));
 }
 
 /* Fills a record of this call as it stands; it has room for all its attempts. Reads only what is constant by now or written under the fleet's
@@ -37,7 +43,7 @@ static void describe(const struct relay *r, uint64_t took_ms, struct call_record
             .target = route_used(r->route)->targets[a->target].target->name,
             .state = a->state,
             .failure = a->failure,
-            .status = a->status,
+            .status = a->state == ATTEMPT_DONE ? 200 : a->status, /* anything else is no success */
             .hedge = a->hedge,
             .started_ms = (uint32_t)(a->started_ms - c->began_ms),
             .output_ms = a->output_ms ? (uint32_t)(a->output_ms - c->began_ms) : 0,

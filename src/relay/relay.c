@@ -115,8 +115,18 @@ static void remember_told(struct relay *r, struct run *run, const struct verdict
     r->told = t;
 }
 
-void relay_attempt_failed(struct relay *r, struct run *run, const struct verdict *v)
+/* Some providers repeat the key that they refuse. */
+static void hide_key(const char *key, char *message)
 {
+    size_t n = key ? strlen(key) : 0;
+    for (char *at = message; n && (at = strstr(at, key)); at += n)
+        memset(at, '*', n);
+}
+
+void relay_attempt_failed(struct relay *r, struct run *run, const struct verdict *said)
+{
+    struct verdict told = *said, *v = &told;
+    hide_key(run->provider->key, told.message);
     const char *class = failure_row(v->failure)->name;
     meter_add(r->w->meter, METER_ERRORS, 1, LABELS(RUN_LABELS(run), class));
     meter_observe(r->w->meter, METER_OTEL_DURATION, (double)(loop_now_us(r->w->loop) - run->started_us) / 1e6,
