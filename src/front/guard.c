@@ -50,6 +50,13 @@ static bool refuse(struct request *rq, int status, const char *code, const char 
     return false;
 }
 
+/* A program on this machine, and not a page of another site in its browser. */
+static bool is_local(struct request *rq)
+{
+    struct span host = request_header(rq, "host"), origin = request_header(rq, "origin");
+    return request_peer_is_loopback(rq) && (!host.n || local_name(host)) && (!origin.n || local_origin(origin));
+}
+
 /* Without keys only this machine is served, and of it no page of another site. */
 static bool guard_open(struct request *rq, enum access access)
 {
@@ -80,11 +87,11 @@ bool guard(struct worker *w, struct request *rq, enum access access, const struc
     case ACCESS_ANYONE:
         return true;
     case ACCESS_FIGURES:
-        if (*ret_key || request_peer_is_loopback(rq))
+        if (*ret_key || is_local(rq))
             return true;
         break;
     case ACCESS_ADMIN:
-        if ((*ret_key && (*ret_key)->admin) || request_peer_is_loopback(rq))
+        if ((*ret_key && (*ret_key)->admin) || is_local(rq))
             return true;
         if (*ret_key)
             return refuse(rq, 403, "admin_key_needed",
