@@ -9,6 +9,8 @@
 #include <string.h>
 
 static const char check_help[] = "usage: perdure check [FILE]\n\n"
+                                 "  --config FILE  the same as FILE\n"
+                                 "  --help\n\n"
                                  "Reads a configuration (FILE, else $PERDURE_CONFIG, else ./perdure.yaml, else "
                                  "the environment alone) as `perdure serve` would,\n"
                                  "and prints what it means. Errors and warnings name the line, the reason and the "
