@@ -92,7 +92,7 @@ struct exchange_request {
     const struct span *body; /* parts; the bytes must stay until on_end or cancel, the array is copied */
     unsigned body_count;
     uint64_t connect_ms; /* name, TCP and proxy together, and again the TLS handshake; 0: the client's rules */
-    bool fresh; /* never on a kept-alive connection */
+    bool fresh;          /* never on a kept-alive connection */
 };
 
 /* PD_OK: callbacks will come, never from inside this call. PD_NOMEM; PD_INVALID: a path or field that could break the head;

@@ -99,6 +99,21 @@ void relay_attempt_complete(struct relay *r, struct run *run)
     retire(r, run);
 }
 
+/* Some providers repeat the key that they refuse. A shorter one is no secret, and would be found in any text. */
+enum { SECRET_LEAST = 8 };
+
+static void hide_key(const char *key, char *message)
+{
+    size_t n = key ? strlen(key) : 0;
+    for (char *at = message; n >= SECRET_LEAST && (at = strstr(at, key)); at += n)
+        memset(at, '*', n);
+}
+
+static bool holds_key(const char *key, struct span body)
+{
+    return key && strlen(key) >= SECRET_LEAST && span_has(body, key);
+}
+
 static void remember_told(struct relay *r, struct run *run, const struct verdict *v)
 {
     struct told *t = arena_zalloc(&r->arena, sizeof(*t));
@@ -106,21 +121,12 @@ static void remember_told(struct relay *r, struct run *run, const struct verdict
         return;
     t->attempt = run->n;
     t->verdict = *v;
-    if (run->mode == RUN_REFUSED && buf_size(&run->body)) {
-        struct json error = json_get((struct json){JSON_OBJECT, span_trim(buf_span(&run->body))}, "error");
-        if (error.type == JSON_OBJECT)
-            t->body = arena_span(&r->arena, buf_span(&run->body));
-    }
+    struct span body = run->mode == RUN_REFUSED ? span_trim(buf_span(&run->body)) : SPAN_NONE;
+    if (json_get((struct json){JSON_OBJECT, body}, "error").type == JSON_OBJECT &&
+        !holds_key(run->provider->key, body))
+        t->body = arena_span(&r->arena, body);
     t->next = r->told;
     r->told = t;
-}
-
-/* Some providers repeat the key that they refuse. */
-static void hide_key(const char *key, char *message)
-{
-    size_t n = key ? strlen(key) : 0;
-    for (char *at = message; n && (at = strstr(at, key)); at += n)
-        memset(at, '*', n);
 }
 
 void relay_attempt_failed(struct relay *r, struct run *run, const struct verdict *said)

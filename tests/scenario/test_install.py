@@ -83,7 +83,6 @@ def options_of_parser():
     return taken
 
 
-# `perdure check FILE` is how it is written; --config is taken there too, for those who come from `serve`.
 def test_every_help_names_every_option():
     for command, options in options_of_parser().items():
         done = run(PERDURE, command, "--help")
