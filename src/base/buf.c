@@ -30,6 +30,7 @@ void buf_done(struct buf *b)
 pd_err buf_reserve(struct buf *b, size_t n)
 {
     size_t held = buf_size(b);
+    assert(b->p || held == 0);
     if (n > SIZE_MAX / 4 || held > SIZE_MAX / 4)
         return PD_TOOBIG;
     size_t need = held + n;

@@ -23,7 +23,7 @@ static inline size_t buf_size(const struct buf *b)
 }
 static inline struct span buf_span(const struct buf *b)
 {
-    return (struct span){b->p ? b->p + b->head : NULL, b->tail - b->head};
+    return (struct span){b->p ? b->p + b->head : "", b->tail - b->head};
 }
 
 /* Makes room for n more bytes; after it, b->p + b->tail is writable and buf_added(b, k) takes k of them. PD_NOMEM, PD_TOOBIG. */

@@ -87,7 +87,12 @@ static void the_request_is_what_was_asked_for(void **state)
     struct http1_field fields[] = {{SPAN_LIT("Authorization"), SPAN_LIT("Bearer k")},
                                    {SPAN_LIT("X-Empty"), SPAN_LIT("")}};
     struct span body = SPAN_LIT("{}");
-    struct exchange_request rq = {"POST", SPAN_LIT("/v1/chat?a=b"), fields, 2, &body, 1, false};
+    struct exchange_request rq = {.method = "POST",
+                                  .path = SPAN_LIT("/v1/chat?a=b"),
+                                  .fields = fields,
+                                  .fields_count = 2,
+                                  .body = &body,
+                                  .body_count = 1};
     assert_int_equal(exchange_start(d.client, o, &rq, &got_handler, &g, &g.x), PD_OK);
     DRIVE_UNTIL(&d, g.ends);
     snprintf(want, sizeof(want),
