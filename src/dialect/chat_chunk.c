@@ -504,8 +504,10 @@ enum answer_end chat_end(const struct chat_reader *r)
     if (f->finish == MSG_FINISH_ERROR)
         return f->has_output ? ANSWER_CUT : ANSWER_EMPTY;
     bool finished = r->seen && (r->seen & ~r->finished) == 0;
+    /* [DONE] alone is no proof: some end every stream with it, a broken one too. With a report of what was used it is. */
+    bool accounted = f->done && f->usage_raw.n;
     if (f->has_output)
-        return finished || f->done || r->whole ? ANSWER_COMPLETE : ANSWER_CUT;
+        return finished || accounted || r->whole ? ANSWER_COMPLETE : ANSWER_CUT;
     /* No output for a reason (a filter, the limit) is an answer; "stop" without a word is none. */
     bool reasoned = finished && f->finish != MSG_FINISH_STOP && f->finish != MSG_FINISH_TOOL_CALLS;
     if (reasoned)

@@ -170,6 +170,10 @@ static pd_err show_or_hold(struct run *run, const struct answer_event *ev)
                    : PD_OK;
     if (!for_client(run, ev))
         return PD_OK;
+    if (ev->holds & ANSWER_DONE) { /* an error may follow it, or the answer be no whole one */
+        run->terminator.limit_bytes = RUN_HELD_MAX;
+        return buf_add(&run->terminator, ev->raw);
+    }
     if (r->call.winner == run->n && r->shown)
         return reply_show(r, ev->raw) ? PD_OK : PD_CANCELLED;
     if (ev->holds & ANSWER_KEEPALIVE)
@@ -564,6 +568,7 @@ struct run *run_free(struct run *run)
     collector_free(run->collector);
     buf_done(&run->body);
     buf_done(&run->held);
+    buf_done(&run->terminator);
     mem_free(run);
     return NULL;
 }

@@ -150,10 +150,7 @@ void relay_attempt_failed(struct relay *r, struct run *run, const struct verdict
 static void on_gone(void *ctx)
 {
     struct relay *r = ctx;
-    struct run *winner = relay_run(r, r->call.winner);
     r->rq = NULL;
-    if (winner && r->shown && r->done_at_ms)
-        run_end_now(winner); /* it has the terminator, and SDKs leave then: that is no loss */
 #define DECIDE(a) call_gone(&r->call, relay_now_ms(r), (a))
     STEP(r, DECIDE);
 #undef DECIDE

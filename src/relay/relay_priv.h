@@ -39,6 +39,7 @@ struct run {
     struct collector *collector; /* RUN_STREAM for a client that does not stream */
     struct buf body;             /* RUN_WHOLE, RUN_REFUSED, RUN_SNIFFING; RUN_STREAM: its beginning */
     struct buf held;             /* events for the client that wait for the first output */
+    struct buf terminator;       /* the end mark as it came: shown when the answer is known to be whole */
     const struct http1_head *
         head; /* RUN_REFUSED: the head, which belongs to its body; from the call's arena, NULL when out of memory */
     uint64_t started_us, head_us, output_us;

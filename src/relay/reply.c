@@ -173,15 +173,17 @@ bool reply_answer(struct relay *r, struct run *run)
 
 /* A whole answer ends as clients expect it, also when its provider does without: clients wait for [DONE], and do not read an event that
  * has no blank line after it. False: the reply is lost. */
-static bool end_mark(struct relay *r)
+static bool end_mark(struct relay *r, struct run *run)
 {
-    struct span parts[2];
+    struct span parts[3];
     unsigned n = 0;
+    struct span came = buf_span(&run->terminator);
     if (r->unended)
         parts[n++] = SPAN_LIT("\n\n");
-    if (!r->done_at_ms)
-        parts[n++] = SPAN_LIT("data: [DONE]\n\n");
-    pd_err e = n ? reply_write(r->rq, parts, n) : PD_OK;
+    parts[n++] = came.n ? came : SPAN_LIT("data: [DONE]\n\n");
+    if (came.n && !ends_event(came))
+        parts[n++] = SPAN_LIT("\n\n");
+    pd_err e = reply_write(r->rq, parts, n);
     return e == PD_OK || lost(r, e);
 }
 
@@ -193,7 +195,7 @@ void reply_finish(struct relay *r, struct run *run)
         (void)reply_answer(r, run);
         return;
     }
-    if (!end_mark(r))
+    if (!end_mark(r, run))
         return;
     struct request *rq = r->rq;
     r->rq = NULL;

@@ -437,7 +437,7 @@ static pd_err put_reasoning(const struct script_provider *p, uint64_t seed, cons
 static void count_tokens(const struct ask *rq, const struct wish *w, struct answer *a)
 {
     a->reasoning_tokens = frame_pieces(a->reasoning);
-    a->completion_tokens = a->reasoning_tokens;
+    a->completion_tokens = a->reasoning_tokens * a->choices; /* each choice thinks aloud */
     for (unsigned i = 0; i < a->choices; i++) {
         size_t pieces = frame_pieces(a->texts[i]);
         if (rq->max_tokens >= 0 && pieces > (uint64_t)rq->max_tokens) {

@@ -150,6 +150,8 @@ def refused(port):
             socket.create_connection(("127.0.0.1", port)).close()
         except ConnectionRefusedError:
             return True
+        except ConnectionResetError:            # it was in the queue of a socket that was just closed
+            continue
     return False
 
 
