@@ -92,7 +92,7 @@ struct answer_facts {
 };
 
 /* How an answer stands when its bytes are over.
- * COMPLETE: every choice has its finish reason, or there was output and [DONE]. No output is complete only when a reason other
+ * COMPLETE: every choice has its finish reason, or there was output, a report of usage and [DONE]. No output is complete only when a reason other
  *   than "stop" says why (a filter, the limit).
  * CUT: something came and its end did not, or the provider gave up in place of a reason (MSG_FINISH_ERROR).
  * EMPTY: no event at all, or an end without output. FAILED: there was an error object. */
