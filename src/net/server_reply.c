@@ -1,4 +1,5 @@
 #include "base/mem.h"
+#include "base/text.h"
 #include "net/server_priv.h"
 
 #include <assert.h>
@@ -178,11 +179,15 @@ static void put_status_line(struct buf *b, int status)
 static void put_framing(struct buf *b, const struct request *rq, int64_t content_length)
 {
     char line[48];
-    if (rq->chunked)
+    if (rq->chunked) {
         put(b, SPAN_LIT("Transfer-Encoding: chunked\r\n"));
-    else if (rq->has_length)
-        put(b, span_of(line, (size_t)snprintf(line, sizeof(line), "Content-Length: %lld\r\n",
-                                              (long long)content_length)));
+    } else if (rq->has_length) {
+        struct text t = text_in(line, sizeof(line));
+        text_str(&t, "Content-Length: ");
+        text_u64(&t, (uint64_t)content_length);
+        text_str(&t, "\r\n");
+        put(b, span_of(t.p, t.n));
+    }
 
     if (rq->conn->close_after)
         put(b, SPAN_LIT("Connection: close\r\n"));
