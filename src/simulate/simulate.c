@@ -63,10 +63,10 @@ static pd_err read_file(const char *path, struct buf *ret, char *why)
     }
     buf_init(ret, SCRIPT_BYTES_MAX);
     pd_err err = PD_OK;
-    for (size_t n = 1; n > 0 && err == PD_OK;) {
+    while (err == PD_OK && !feof(f) && !ferror(f)) {
         err = buf_reserve(ret, 4096);
-        n = err == PD_OK ? fread(ret->p + ret->tail, 1, 4096, f) : 0;
-        buf_added(ret, n);
+        if (err == PD_OK)
+            buf_added(ret, fread(ret->p + ret->tail, 1, 4096, f));
     }
     if (err == PD_OK && ferror(f))
         err = PD_IO;
