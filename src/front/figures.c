@@ -95,7 +95,7 @@ void front_measure(struct worker *w)
 
 pd_err front_metrics(struct worker *w, struct buf *out)
 {
-    struct meter *meters[64];
+    struct meter *meters[64] = {NULL};
     unsigned n = 0;
     front_measure(w);
     measure_process(w, w->gateway->workers[0]->meter); /* once, since the workers' figures are added up */
