@@ -263,10 +263,16 @@ static void sniff(struct run *run)
         return;
     }
     pd_err e = begin_stream(run);
+    struct buf early = run->body; /* apart, since the first output gives up run->body while these bytes are read */
+    run->body = (struct buf){0};
     if (!e)
-        e = answer_feed(run->answer, buf_span(&run->body));
+        e = answer_feed(run->answer, buf_span(&early));
     if (e && !run->over)
         fail_ours(run, e);
+    if (run->produced || run->over)
+        buf_done(&early);
+    else
+        run->body = early;
 }
 
 static void keep(struct run *run, struct span bytes, size_t limit)

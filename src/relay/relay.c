@@ -51,13 +51,6 @@ void relay_attempt_moved(struct relay *r, struct run *run)
     call_moved(&r->call, run->n, relay_now_ms(r));
 }
 
-/* The run's place is given up before the call decides: nothing more can come from it. */
-static void retire(struct relay *r, struct run *run)
-{
-    run_cancel(run);
-    (void)r;
-}
-
 static void measure_complete(struct relay *r, struct run *run)
 {
     struct meter *m = r->w->meter;
@@ -96,7 +89,7 @@ void relay_attempt_complete(struct relay *r, struct run *run)
 #define DECIDE(a) call_complete(&r->call, run->n, relay_now_ms(r), (a))
     STEP(r, DECIDE);
 #undef DECIDE
-    retire(r, run);
+    run_cancel(run);
 }
 
 /* Some providers repeat the key that they refuse. A shorter one is no secret, and would be found in any text. */
@@ -141,7 +134,7 @@ void relay_attempt_failed(struct relay *r, struct run *run, const struct verdict
     remember_told(r, run, v);
     if (r->call.winner == run->n)
         r->done_at_ms = 0;
-    retire(r, run);
+    run_cancel(run); /* its place is given up before the call decides: nothing more can come from it */
 #define DECIDE(a) call_failed(&r->call, run->n, v, relay_now_ms(r), (a))
     STEP(r, DECIDE);
 #undef DECIDE
