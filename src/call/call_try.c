@@ -76,12 +76,14 @@ static uint32_t closed_set(const struct call *c)
     return set;
 }
 
-static int pick(struct call *c, uint32_t not_these, uint64_t now)
+/* `group`: whose regions come first; 0: none's. */
+static int pick(struct call *c, uint32_t not_these, unsigned group, uint64_t now)
 {
     struct pick_ask ask = {.route = c->want.route,
                            .session = c->want.begins ? 0 : c->want.session,
                            .not_these = not_these,
-                           .now_ms = now};
+                           .now_ms = now,
+                           .group = group};
     struct pick got;
     fleet_pick(c->fleet, &ask, &got);
     return got.index;
@@ -175,7 +177,7 @@ void call_advance(struct call *c, uint64_t now, struct call_actions *ret)
         return;
     }
     uint32_t tried = tried_set(c);
-    int fresh = pick(c, c->used_up | tried, now);
+    int fresh = pick(c, c->used_up | tried, c->group, now);
     if (fresh >= 0) {
         call_start(c, (unsigned)fresh, false, now, ret);
         return;
@@ -184,7 +186,7 @@ void call_advance(struct call *c, uint64_t now, struct call_actions *ret)
     for (unsigned i = 0; i < c->want.route->count; i++)
         if (c->not_before_ms[i] > now)
             not_yet |= bit(i);
-    int again = c->broke && !c->paid ? -1 : pick(c, not_yet, now);
+    int again = c->broke && !c->paid ? -1 : pick(c, not_yet, 0, now);
     if (again >= 0 && pay_for_retry(c)) {
         start_again(c, (unsigned)again, now, ret);
         return;
@@ -218,6 +220,12 @@ static uint64_t backoff(struct call *c, const struct settings *s, unsigned tries
     return ms < s->backoff_max ? ms : s->backoff_max;
 }
 
+/* The account is at fault, and it is the same in every region of the provider. */
+static bool of_the_account(enum failure f)
+{
+    return f == FAILURE_AUTH || f == FAILURE_BILLING;
+}
+
 /* Notes what the failure means for its target in this call. */
 static void note(struct call *c, int attempt, const struct verdict *v, uint64_t now)
 {
@@ -225,6 +233,7 @@ static void note(struct call *c, int attempt, const struct verdict *v, uint64_t 
     bool told = v->has_retry_after && v->retry_after_ms > 0;
     if (v->failure != FAILURE_OURS || c->worst < 0)
         c->worst = attempt;
+    c->group = of_the_account(v->failure) ? 0 : call_target_of(c, a)->group;
     if (failure_row(v->failure)->same == SAME_NEVER || v->provider_says_stop)
         c->used_up |= bit(a->target);
     c->not_before_ms[a->target] =
@@ -298,7 +307,7 @@ void call_after_failure(struct call *c, int attempt, const struct verdict *v, ui
 
 static bool hedge_one(struct call *c, struct attempt *late, uint64_t now, struct call_actions *ret)
 {
-    int target = pick(c, c->used_up | tried_set(c), now);
+    int target = pick(c, c->used_up | tried_set(c), call_target_of(c, late)->group, now);
     if (target < 0)
         return false;
     if (c->want.route->settings.hedge_budget == 0 || !budget_spend(fleet_hedge_budget(c->fleet))) {

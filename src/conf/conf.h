@@ -53,10 +53,26 @@ struct conf_header {
     const char *name, *value;
 };
 
+/* How a provider of AWS or Google is signed in to, beside its key. What is NULL comes from the surroundings: variables, files, the machine. */
+struct conf_cloud {
+    const char *profile;                           /* AWS: of ~/.aws/config and credentials */
+    const char *access_key_id, *secret_access_key; /* AWS: both or none; the second is secret */
+    const char *session_token;                     /* AWS: secret */
+    const char *credentials_file;                  /* Google: a service account's or a user's */
+    const char *project;                           /* Google: its requests are this project's */
+};
+
+/* A provider in several regions is several of these, one behind the other, which differ in name, region and base_url:
+ * "bedrock@us-east-1", "bedrock@us-west-2", both of the group "bedrock". */
 struct conf_provider {
-    const char *name; /* what targets are called by: "local/qwen3" */
+    const char *name;  /* what targets are called by: "local/qwen3" */
+    const char *group; /* the name in the file; that of the provider itself when it has one region or none */
     const struct preset *preset;
-    const char *base_url;   /* without a trailing '/' */
+    const char *const
+        *wires;           /* the wire formats it is spoken to in, as in struct preset: its own or the preset's */
+    const char *base_url; /* without a trailing '/' */
+    const char *region;   /* AWS region or Google location; NULL: none */
+    struct conf_cloud cloud;
     const char *key;        /* secret; NULL: none */
     const char *key_source; /* "OPENAI_API_KEY", or "the config file" */
     struct conf_header *headers;
@@ -75,7 +91,8 @@ struct conf_provider {
 };
 
 struct conf_target {
-    unsigned provider; /* index */
+    unsigned provider; /* index: of the first of a group's regions */
+    unsigned regions;  /* so many providers from there on: 1, or all of the group */
     const char *model;
     uint64_t weight; /* 0: only when the others are down */
 };
@@ -102,13 +119,15 @@ struct conf_key {
     bool admin; /* may use /api/... from off loopback */
 };
 
+enum { CONF_PROVIDERS_MAX = 200, CONF_REGIONS_MAX = 16 };
+
 struct conf {
     const char **listen; /* default "127.0.0.1:8080" */
     unsigned listen_count;
     const char *state; /* folder */
     enum log_level log_level;
     bool log_json;
-    struct conf_provider *providers; /* in order of preference */
+    struct conf_provider *providers; /* in order of preference; at most CONF_PROVIDERS_MAX */
     unsigned providers_count;
     struct conf_route *routes;
     unsigned routes_count;
@@ -146,6 +165,9 @@ struct conf *conf_free(struct conf *c);
 /* What `perdure check` prints: listen addresses, providers with the source of their key (never the key), routes, and the settings
  * that differ from their defaults. */
 pd_err conf_describe(const struct conf *c, struct buf *out) PD_CHECKED;
+
+/* How the target's provider is called: the group's name when it stands for all its regions. */
+const char *conf_target_provider(const struct conf *c, const struct conf_target *t);
 
 /* A listen address that other machines can reach. */
 bool conf_is_loopback(const char *address);

@@ -51,18 +51,43 @@ static pd_err write_head(const struct conf *c, struct buf *out)
     return e ? e : write_keys(c, out);
 }
 
-static const char *key_words(const struct conf_provider *p)
+/* How requests are signed, and where what signs them comes from. */
+static pd_err write_credentials(const struct conf_provider *p, struct buf *out)
 {
-    if (!p->key)
-        return "no key";
-    return p->key_source ? "key from " : "key given";
+    const struct conf_cloud *cloud = &p->cloud;
+    if (p->key)
+        return buf_printf(out, p->key_source ? "key from %s" : "key given", p->key_source);
+    if (p->preset->auth == AUTH_SIGV4) {
+        if (cloud->access_key_id)
+            return buf_puts(out, "AWS keys from the config file");
+        return cloud->profile ? buf_printf(out, "AWS profile %s", cloud->profile)
+                              : buf_puts(out, "AWS credentials of the environment");
+    }
+    if (p->preset->auth == AUTH_GOOGLE)
+        return cloud->credentials_file
+                   ? buf_printf(out, "Google credentials from %s, project %s", cloud->credentials_file,
+                                cloud->project)
+                   : buf_printf(out, "Google credentials of the environment, project %s", cloud->project);
+    return buf_puts(out, "no key");
+}
+
+static pd_err write_wires(const struct conf_provider *p, struct buf *out)
+{
+    pd_err e = PD_OK;
+    for (unsigned i = 0; p->wires[i] && !e; i++)
+        e = buf_printf(out, "%s%s", i ? " " : ", speaks ", p->wires[i]);
+    return e;
 }
 
 static pd_err write_provider(const struct conf_provider *p, int name_width, int preset_width, int url_width,
                              struct buf *out)
 {
-    pd_err e = buf_printf(out, "  %-*s  %-*s  %-*s  %s%s", name_width, p->name, preset_width, p->preset->name,
-                          url_width, p->base_url, key_words(p), p->key && p->key_source ? p->key_source : "");
+    pd_err e = buf_printf(out, "  %-*s  %-*s  %-*s  ", name_width, p->name, preset_width, p->preset->name,
+                          url_width, p->base_url);
+    if (!e)
+        e = write_credentials(p, out);
+    if (!e && p->wires != p->preset->wires)
+        e = write_wires(p, out);
     if (!e && p->weight != 1)
         e = buf_printf(out, ", weight %llu", (unsigned long long)p->weight);
     if (!e && p->stream >= 0)
@@ -103,9 +128,8 @@ static pd_err write_routes(const struct conf *c, struct buf *out)
         e = buf_printf(out, "  %s: %s\n", route->name, conf_strategy_name(route->strategy));
         for (unsigned j = 0; j < route->targets_count && !e; j++) {
             const struct conf_target *t = &route->targets[j];
-            e = buf_printf(out, "    %7llu  %s/%s%s\n", (unsigned long long)t->weight,
-                           c->providers[t->provider].name, t->model,
-                           t->weight ? "" : "  (only when the others are down)");
+            e = buf_printf(out, "    %7llu  %s/%s%s\n", (unsigned long long)t->weight, conf_target_provider(c, t),
+                           t->model, t->weight ? "" : "  (only when the others are down)");
         }
     }
     return e;

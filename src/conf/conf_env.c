@@ -65,7 +65,9 @@ static void read_order(struct conf_reader *r, struct order *ret)
 static const char *missing(struct conf_reader *r, const struct preset *p)
 {
     bool url = p->url_env && *conf_env(r, p->url_env);
-    bool key = p->key_env && *conf_env(r, p->key_env);
+    bool key = (p->key_env && *conf_env(r, p->key_env)) || (p->key_env_too && *conf_env(r, p->key_env_too));
+    if (p->auth == AUTH_SIGV4 || p->auth == AUTH_GOOGLE)
+        return conf_cloud_missing(r, p);
     if (p->local)
         return url ? NULL : p->url_env ? p->url_env : "base_url in a config file";
     if (!key)
@@ -97,7 +99,6 @@ static void say_none(struct conf_reader *r)
 
 void conf_env_providers(struct conf_reader *r)
 {
-    static const struct conf_value nothing = {{NULL, 0}, NULL};
     struct conf *c = r->c;
     struct order order;
     read_order(r, &order);
@@ -112,7 +113,7 @@ void conf_env_providers(struct conf_reader *r)
         struct conf_provider *p = &c->providers[c->providers_count++];
         *p = (struct conf_provider){
             .name = preset->name, .preset = preset, .stream = -1, .weight = 1, .settings = c->settings};
-        conf_provider_finish(r, p, &nothing, &nothing);
+        conf_provider_finish(r, &(struct provider_draft){.p = p}); /* one: the environment names one region */
     }
     if (c->providers_count == 0 && r->report->errors == 0 && !r->nomem)
         say_none(r);

@@ -18,6 +18,7 @@ enum {
     CONF_NAME_MAX = 100,     /* bytes of a name: provider, route, key, model's is CONF_MODEL_MAX */
     CONF_MODEL_MAX = 200,
     CONF_MEMORY_MAX = 64 << 20, /* of one config */
+    CONF_REGION_MAX = 40,       /* bytes of a region */
     CONF_PATH_MAX = 160,        /* "providers.openai.key" in messages; longer ones are cut */
 };
 
@@ -131,10 +132,34 @@ void conf_read_keys(struct conf_reader *r, const struct node *n);
 void conf_env_providers(struct conf_reader *r);
 void conf_env_all(struct conf_reader *r);
 
-/* Key and address of a provider, from the file, the environment or its preset; checks both. `key` and `url`: what the
- * file gives, an empty text: nothing; NULL: it was said what is wrong with it. */
-void conf_provider_finish(struct conf_reader *r, struct conf_provider *p, const struct conf_value *key,
-                          const struct conf_value *url);
+/* A provider as far as it was read. */
+struct provider_draft {
+    struct conf_provider *p;
+    struct conf_value key, url; /* an empty text: not given */
+    bool key_said, url_said;    /* what is wrong with it was said: do not go on to miss it */
+    const char *preset;         /* its name; NULL: the provider's own */
+    const char **regions;       /* or locations */
+    unsigned regions_count;
+    bool regions_said;
+    const char *regions_what, *aws_what, *google_what; /* path of a key that was given; NULL: none of this kind */
+    struct conf_scope scope;
+};
+/* Key, address and regions of a provider, from the file, the environment or its preset; checks them. One of N regions becomes N
+ * providers from d->p on, where there has to be room for them. Returns how many it became. */
+unsigned conf_provider_finish(struct conf_reader *r, struct provider_draft *d);
+
+/* conf_cloud.c: keys of a provider; `into` is a struct provider_draft. */
+void conf_cloud_regions(struct conf_reader *r, void *into, const struct node *n, const char *what);
+void conf_cloud_profile(struct conf_reader *r, void *into, const struct node *n, const char *what);
+void conf_cloud_access_key_id(struct conf_reader *r, void *into, const struct node *n, const char *what);
+void conf_cloud_secret_access_key(struct conf_reader *r, void *into, const struct node *n, const char *what);
+void conf_cloud_session_token(struct conf_reader *r, void *into, const struct node *n, const char *what);
+void conf_cloud_project(struct conf_reader *r, void *into, const struct node *n, const char *what);
+void conf_cloud_credentials_file(struct conf_reader *r, void *into, const struct node *n, const char *what);
+/* Fills in what the file leaves out and checks that all of it belongs to the preset. */
+void conf_cloud_finish(struct conf_reader *r, struct provider_draft *d);
+/* Whether the environment has what a provider of AWS or Google needs: NULL, or the variable that is missing. */
+const char *conf_cloud_missing(struct conf_reader *r, const struct preset *p);
 /* Adds a client key: the key itself or "sha256:HEX". */
 void conf_key_fill(struct conf_reader *r, unsigned line, const char *what, struct span text, struct conf_key *ret);
 /* A listen address in the form the server takes; NULL: *ret_why says why not. */

@@ -5,26 +5,18 @@
 #include <stdio.h>
 #include <unistd.h>
 
-enum { WEIGHT_MAX = 1000000, PROVIDERS_MAX = 200, HEADERS_MAX = 50 };
-
-struct draft {
-    struct conf_provider *p;
-    struct conf_value key, url;
-    const char *preset;
-    bool key_said, url_said; /* what is wrong with it was said: do not go on to miss it */
-    struct conf_scope scope;
-};
+enum { WEIGHT_MAX = 1000000, HEADERS_MAX = 50, PRESETS_MAX = 128 };
 
 static void read_preset(struct conf_reader *r, void *into, const struct node *n, const char *what)
 {
-    struct draft *d = into;
+    struct provider_draft *d = into;
     if (!conf_word(r, n, what, &d->preset))
         d->preset = ""; /* it was said: do not go on to ask for a preset */
 }
 
 static void read_key(struct conf_reader *r, void *into, const struct node *n, const char *what)
 {
-    struct draft *d = into;
+    struct provider_draft *d = into;
     d->key_said = !conf_text(r, n, what, &d->key);
     if (d->key_said || d->key.text.n == 0)
         return;
@@ -37,7 +29,7 @@ static void read_key(struct conf_reader *r, void *into, const struct node *n, co
 
 static void read_base_url(struct conf_reader *r, void *into, const struct node *n, const char *what)
 {
-    struct draft *d = into;
+    struct provider_draft *d = into;
     d->url_said = !conf_text(r, n, what, &d->url);
     if (d->url_said || d->url.text.n)
         return;
@@ -47,7 +39,7 @@ static void read_base_url(struct conf_reader *r, void *into, const struct node *
 
 static void read_models(struct conf_reader *r, void *into, const struct node *n, const char *what)
 {
-    struct conf_provider *p = ((struct draft *)into)->p;
+    struct conf_provider *p = ((struct provider_draft *)into)->p;
     if (!conf_words(r, n, what, &p->models, &p->models_count))
         return;
     for (unsigned i = 0; i < p->models_count; i++)
@@ -109,7 +101,7 @@ static bool read_header(struct conf_reader *r, const struct entry *e, const char
 
 static void read_headers(struct conf_reader *r, void *into, const struct node *n, const char *what)
 {
-    struct conf_provider *p = ((struct draft *)into)->p;
+    struct conf_provider *p = ((struct provider_draft *)into)->p;
     if (n->kind == NODE_NULL || !conf_is_kind(r, n, NODE_MAP, what))
         return;
     if (n->entries > HEADERS_MAX) {
@@ -132,7 +124,7 @@ static void read_headers(struct conf_reader *r, void *into, const struct node *n
 
 static void read_proxy(struct conf_reader *r, void *into, const struct node *n, const char *what)
 {
-    struct conf_provider *p = ((struct draft *)into)->p;
+    struct conf_provider *p = ((struct provider_draft *)into)->p;
     struct conf_value v;
     struct url url;
     const char *why = "a proxy is spoken to over http://";
@@ -151,7 +143,7 @@ static void read_proxy(struct conf_reader *r, void *into, const struct node *n, 
 
 static void read_ca_file(struct conf_reader *r, void *into, const struct node *n, const char *what)
 {
-    struct conf_provider *p = ((struct draft *)into)->p;
+    struct conf_provider *p = ((struct provider_draft *)into)->p;
     if (conf_word(r, n, what, &p->ca_file) && access(p->ca_file, R_OK) != 0)
         conf_error(r, n->line, "%s: %s cannot be read: name a PEM file with the certificates to trust", what,
                    p->ca_file);
@@ -162,7 +154,7 @@ static void read_tls_verify(struct conf_reader *r, void *into, const struct node
     bool verify;
     if (!conf_bool(r, n, what, &verify))
         return;
-    ((struct draft *)into)->p->tls_insecure = !verify;
+    ((struct provider_draft *)into)->p->tls_insecure = !verify;
     if (!verify)
         conf_warn(r, n->line,
                   "%s is false: anyone on the way can read the key and the prompts; better name their ca_file",
@@ -175,19 +167,19 @@ static void read_stream(struct conf_reader *r, void *into, const struct node *n,
     if (n->kind == NODE_SCALAR && span_iis(n->text, "auto"))
         return;
     if (conf_bool(r, n, what, &stream))
-        ((struct draft *)into)->p->stream = stream;
+        ((struct provider_draft *)into)->p->stream = stream;
 }
 
 static void read_weight(struct conf_reader *r, void *into, const struct node *n, const char *what)
 {
-    struct conf_provider *p = ((struct draft *)into)->p;
+    struct conf_provider *p = ((struct provider_draft *)into)->p;
     if (!conf_count(r, n, what, WEIGHT_MAX, &p->weight))
         p->weight = 1;
 }
 
 static void read_query(struct conf_reader *r, void *into, const struct node *n, const char *what)
 {
-    struct conf_provider *p = ((struct draft *)into)->p;
+    struct conf_provider *p = ((struct provider_draft *)into)->p;
     struct conf_value v;
     if (!conf_text(r, n, what, &v))
         return;
@@ -203,18 +195,85 @@ static void read_query(struct conf_reader *r, void *into, const struct node *n, 
         p->query = v.text.n ? conf_copy(r, v.text) : NULL;
 }
 
+static void say_unknown_wire(struct conf_reader *r, unsigned line, const char *what, struct span wire)
+{
+    char known[400] = "", hint[CONF_NAME_MAX + 40];
+    size_t n = 0;
+    for (unsigned i = 0; i < preset_wire_names_count && n < sizeof(known); i++)
+        n += (size_t)snprintf(known + n, sizeof(known) - n, "%s%s", i ? ", " : "", preset_wire_names[i]);
+    conf_hint(wire, preset_wire_names, preset_wire_names_count, hint, sizeof(hint));
+    conf_error(r, line, "%s: \"%.*s\" is no wire format%s; known are %s", what,
+               SPAN_FMT(span_upto(wire, CONF_NAME_MAX)), hint, known);
+}
+
+/* "NAME" or "NAME@/prefix". */
+static bool wire_fine(struct conf_reader *r, unsigned line, const char *what, const char *entry)
+{
+    struct span prefix = span_str(entry);
+    struct span name = span_cut(&prefix, '@');
+    bool known = false;
+    for (unsigned i = 0; i < preset_wire_names_count && !known; i++)
+        known = span_is(name, preset_wire_names[i]);
+    if (!known)
+        say_unknown_wire(r, line, what, name);
+    for (size_t i = 0; i < prefix.n && known; i++)
+        if (prefix.p[i] <= ' ' || prefix.p[i] > '~' || strchr("?#\\\"", prefix.p[i]))
+            known = false;
+    if (prefix.p && (prefix.n < 2 || prefix.p[0] != '/' || prefix.p[prefix.n - 1] == '/'))
+        known = false;
+    if (!known && prefix.p)
+        conf_error(r, line, "%s: after '@' comes a path, as in \"openai-chat@/v1\"", what);
+    return known;
+}
+
+static void read_wires(struct conf_reader *r, void *into, const struct node *n, const char *what)
+{
+    struct conf_provider *p = ((struct provider_draft *)into)->p;
+    const char **words;
+    unsigned count;
+    if (!conf_words(r, n, what, &words, &count))
+        return;
+    if (count == 0 || count >= PRESET_WIRES_MAX) {
+        conf_error(r, n->line, "%s: write 1 to %d wire formats, the preferred first", what, PRESET_WIRES_MAX - 1);
+        return;
+    }
+    const char **wires = conf_take(r, count + 1, sizeof(*wires));
+    for (unsigned i = 0; i < count && wires; i++) {
+        wires[i] = words[i];
+        wire_fine(r, n->line, what, words[i]);
+    }
+    p->wires = wires;
+}
+
 static void read_resilience(struct conf_reader *r, void *into, const struct node *n, const char *what)
 {
-    conf_map(r, n, what, NULL, 0, &((struct draft *)into)->scope, NULL);
+    conf_map(r, n, what, NULL, 0, &((struct provider_draft *)into)->scope, NULL);
 }
 
 static const struct conf_field fields[] = {
-    {"preset", read_preset},     {"key", read_key},
-    {"base_url", read_base_url}, {"models", read_models},
-    {"headers", read_headers},   {"proxy", read_proxy},
-    {"ca_file", read_ca_file},   {"tls_verify", read_tls_verify},
-    {"stream", read_stream},     {"weight", read_weight},
-    {"query", read_query},       {"resilience", read_resilience},
+    {"preset", read_preset},
+    {"key", read_key},
+    {"base_url", read_base_url},
+    {"models", read_models},
+    {"headers", read_headers},
+    {"proxy", read_proxy},
+    {"ca_file", read_ca_file},
+    {"tls_verify", read_tls_verify},
+    {"stream", read_stream},
+    {"weight", read_weight},
+    {"query", read_query},
+    {"resilience", read_resilience},
+    {"wires", read_wires},
+    {"region", conf_cloud_regions},
+    {"regions", conf_cloud_regions},
+    {"location", conf_cloud_regions},
+    {"locations", conf_cloud_regions},
+    {"project", conf_cloud_project},
+    {"profile", conf_cloud_profile},
+    {"access_key_id", conf_cloud_access_key_id},
+    {"secret_access_key", conf_cloud_secret_access_key},
+    {"session_token", conf_cloud_session_token},
+    {"credentials_file", conf_cloud_credentials_file},
 };
 
 /* ---- key and address ------------------------------------------------------------ */
@@ -227,6 +286,22 @@ static bool key_fine(struct span key)
     return true;
 }
 
+static bool needs_key(const struct preset *p)
+{
+    switch (p->auth) {
+    case AUTH_BEARER:
+    case AUTH_API_KEY:
+    case AUTH_X_API_KEY:
+    case AUTH_GOOG_KEY:
+        return !p->local;
+    case AUTH_OPTIONAL_BEARER:
+    case AUTH_GOOGLE:
+    case AUTH_SIGV4:
+        return false;
+    }
+    return true;
+}
+
 static void find_key(struct conf_reader *r, struct conf_provider *p, const struct conf_value *given)
 {
     const char *variable = p->preset->key_env;
@@ -235,6 +310,10 @@ static void find_key(struct conf_reader *r, struct conf_provider *p, const struc
         p->key_source = given->variable ? conf_copy(r, span_str(given->variable)) : "the config file";
     else if (variable) {
         key = span_str(conf_env(r, variable));
+        if (key.n == 0 && p->preset->key_env_too) {
+            variable = p->preset->key_env_too;
+            key = span_str(conf_env(r, variable));
+        }
         p->key_source = key.n ? variable : NULL;
     }
     if (!key_fine(key))
@@ -244,11 +323,12 @@ static void find_key(struct conf_reader *r, struct conf_provider *p, const struc
                    p->name, p->key_source);
     else if (key.n)
         p->key = conf_copy(r, key);
-    else if (!p->preset->local && p->preset->auth != AUTH_OPTIONAL_BEARER)
+    else if (needs_key(p->preset))
         conf_error(r, p->line,
-                   variable ? "%s has no key: set the environment variable %s, or write key: \"${MY_KEY}\""
-                            : "%s has no key: write key: \"${%s}\" and set that variable",
-                   p->name, variable ? variable : "MY_KEY");
+                   p->preset->key_env
+                       ? "%s has no key: set the environment variable %s, or write key: \"${MY_KEY}\""
+                       : "%s has no key: write key: \"${%s}\" and set that variable",
+                   p->name, p->preset->key_env ? p->preset->key_env : "MY_KEY");
 }
 
 static bool loopback_host(const struct url *url)
@@ -264,6 +344,8 @@ static void check_url(struct conf_reader *r, struct conf_provider *p, struct spa
     const char *why;
     while (text.n && text.p[text.n - 1] == '/')
         text.n--;
+    if (p->preset->url_drop && p->wires == p->preset->wires && span_ends(text, p->preset->url_drop))
+        text.n -= strlen(p->preset->url_drop);
     if (url_parse(text, &url, &why)) {
         conf_error(r, p->line, "the %s of %s is no URL: %s", what, p->name, why);
         return;
@@ -276,9 +358,21 @@ static void check_url(struct conf_reader *r, struct conf_provider *p, struct spa
         p->base_url = conf_copy(r, text);
     if (p->key && !url.tls && !loopback_host(&url))
         conf_warn(r, p->line, "%s is called over plain http: its key can be read on the way; use https", p->name);
-    if (url.path.n == 0 && span_starts(span_str(p->preset->dialect), "openai"))
+    if (url.path.n == 0 && strcmp(p->wires[0], "openai-chat") == 0)
         conf_warn(r, p->line, "the %s of %s ends at the host: servers of this kind are mostly found under /v1",
                   what, p->name);
+}
+
+/* The address of the provider's own region, where it has one. */
+static struct span placed(struct conf_reader *r, struct conf_provider *p, struct span url)
+{
+    char room[1000];
+    if (!p->region || !memchr(url.p, '{', url.n))
+        return url;
+    const char *whole = conf_copy(r, url);
+    const char *there = whole ? preset_place_url(whole, p->region, room, sizeof(room)) : NULL;
+    const char *kept = there ? conf_copy(r, span_str(there)) : NULL;
+    return kept ? span_str(kept) : url;
 }
 
 static void find_url(struct conf_reader *r, struct conf_provider *p, const struct conf_value *given)
@@ -287,7 +381,7 @@ static void find_url(struct conf_reader *r, struct conf_provider *p, const struc
     const char *from_env = preset->url_env ? conf_env(r, preset->url_env) : "";
     char room[1000];
     if (given->text.n)
-        check_url(r, p, given->text, "base_url");
+        check_url(r, p, placed(r, p, given->text), "base_url");
     else if (*from_env) {
         const char *url = preset_base_url(preset, from_env, room, sizeof(room));
         if (url)
@@ -295,7 +389,7 @@ static void find_url(struct conf_reader *r, struct conf_provider *p, const struc
         else
             conf_error(r, p->line, "%s is no URL: write it as in \"http://127.0.0.1:8000/v1\"", preset->url_env);
     } else if (preset->base_url)
-        p->base_url = preset->base_url;
+        p->base_url = placed(r, p, span_str(preset->base_url)).p;
     else if (preset->url_env)
         conf_error(r, p->line, "%s has no base_url: write one, as in \"http://127.0.0.1:8000/v1\", or set %s",
                    p->name, preset->url_env);
@@ -303,28 +397,51 @@ static void find_url(struct conf_reader *r, struct conf_provider *p, const struc
         conf_error(r, p->line, "%s has no base_url: write one, as in \"http://127.0.0.1:8000/v1\"", p->name);
 }
 
-void conf_provider_finish(struct conf_reader *r, struct conf_provider *p, const struct conf_value *key,
-                          const struct conf_value *url)
+/* One provider for each region, from the first on. */
+static unsigned spread_over_regions(struct conf_reader *r, const struct provider_draft *d)
 {
-    if (key)
-        find_key(r, p, key);
-    if (url)
-        find_url(r, p, url);
+    struct conf_provider *p = d->p;
+    unsigned count = d->regions_said ? 0 : d->regions_count;
+    for (unsigned i = 1; i < count; i++)
+        p[i] = p[0];
+    for (unsigned i = 0; i < count; i++) {
+        char name[CONF_NAME_MAX + CONF_REGION_MAX + 2];
+        p[i].region = d->regions[i];
+        snprintf(name, sizeof(name), "%s@%s", p[i].group, d->regions[i]);
+        if (count > 1)
+            p[i].name = conf_copy(r, span_str(name));
+    }
+    return count ? count : 1;
+}
+
+unsigned conf_provider_finish(struct conf_reader *r, struct provider_draft *d)
+{
+    struct conf_provider *p = d->p;
+    p->group = p->name;
+    if (!p->wires)
+        p->wires = p->preset->wires;
     if (!p->query)
         p->query = p->preset->query;
+    if (!d->key_said)
+        find_key(r, p, &d->key);
+    conf_cloud_finish(r, d);
+    unsigned count = spread_over_regions(r, d);
+    for (unsigned i = 0; i < count && !d->url_said && !d->regions_said && !r->nomem; i++)
+        find_url(r, &p[i], &d->url);
+    return count;
 }
 
 /* ---- the section ----------------------------------------------------------------- */
 
-static void find_preset(struct conf_reader *r, struct draft *d, unsigned line)
+static void find_preset(struct conf_reader *r, struct provider_draft *d, unsigned line)
 {
     const char *name = d->preset ? d->preset : d->p->name;
     d->p->preset = preset_find(r->presets, name);
     if (d->p->preset || !*name)
         return;
-    const char *words[PROVIDERS_MAX];
+    const char *words[PRESETS_MAX];
     unsigned count = 0;
-    for (; count < r->presets->count && count < PROVIDERS_MAX; count++)
+    for (; count < r->presets->count && count < PRESETS_MAX; count++)
         words[count] = r->presets->rows[count].name;
     char known[400] = "", hint[CONF_NAME_MAX + 40];
     size_t n = 0;
@@ -341,12 +458,15 @@ static void find_preset(struct conf_reader *r, struct draft *d, unsigned line)
             d->p->name, *hint ? hint : ".", known);
 }
 
-static void read_provider(struct conf_reader *r, const struct entry *e, const char *what, struct conf_provider *p)
+/* Fills in p, or one from p on for each region; returns how many. */
+static unsigned read_provider(struct conf_reader *r, const struct entry *e, const char *what,
+                              struct conf_provider *p)
 {
-    struct draft d = {.p = p, .scope = {&p->settings, 0, SETTING_RESILIENCE}};
+    struct provider_draft d = {.p = p, .scope = {&p->settings, 0, SETTING_RESILIENCE}};
     p->name = conf_copy(r, e->key->text);
     if (!p->name)
-        return;
+        return 0;
+    p->group = p->name;
     p->line = e->key->line;
     p->stream = -1;
     p->weight = 1;
@@ -354,24 +474,38 @@ static void read_provider(struct conf_reader *r, const struct entry *e, const ch
     conf_map(r, e->value, what, fields, sizeof(fields) / sizeof(fields[0]), &d.scope, &d);
     conf_check_sense(r, &d.scope, p->line, what);
     find_preset(r, &d, p->line);
-    if (p->preset)
-        conf_provider_finish(r, p, d.key_said ? NULL : &d.key, d.url_said ? NULL : &d.url);
+    return p->preset ? conf_provider_finish(r, &d) : 1;
+}
+
+/* How many providers an entry can become: one for each region that it lists. */
+static unsigned room_of(const struct node *n)
+{
+    unsigned most = 1;
+    for (const struct entry *e = n->kind == NODE_MAP ? n->first : NULL; e; e = e->next)
+        if ((span_is(e->key->text, "regions") || span_is(e->key->text, "region") ||
+             span_is(e->key->text, "location") || span_is(e->key->text, "locations")) &&
+            e->value->kind == NODE_LIST && e->value->entries > most)
+            most = e->value->entries;
+    return most;
 }
 
 void conf_read_providers(struct conf_reader *r, const struct node *n)
 {
     if (!conf_is_kind(r, n, NODE_MAP, "providers"))
         return;
-    if (n->entries > PROVIDERS_MAX) {
-        conf_error(r, n->line, "providers: more than %d", PROVIDERS_MAX);
+    unsigned room = 0;
+    for (const struct entry *e = n->first; e; e = e->next)
+        room += room_of(e->value);
+    if (room > CONF_PROVIDERS_MAX) {
+        conf_error(r, n->line, "providers: more than %d, each region counted", CONF_PROVIDERS_MAX);
         return;
     }
     struct conf *c = r->c;
-    c->providers = conf_take(r, n->entries, sizeof(*c->providers));
+    c->providers = conf_take(r, room, sizeof(*c->providers));
     for (const struct entry *e = n->first; e && c->providers && !r->nomem; e = e->next) {
         char path[CONF_PATH_MAX];
         snprintf(path, sizeof(path), "providers.%.*s", SPAN_FMT(span_upto(e->key->text, CONF_NAME_MAX)));
         if (!conf_repeated(r, n, e, path) && conf_name_fine(r, e->key->line, "providers: the name", e->key->text))
-            read_provider(r, e, path, &c->providers[c->providers_count++]);
+            c->providers_count += read_provider(r, e, path, &c->providers[c->providers_count]);
     }
 }

@@ -20,6 +20,12 @@ const char *conf_strategy_name(enum conf_strategy s)
     return "?";
 }
 
+const char *conf_target_provider(const struct conf *c, const struct conf_target *t)
+{
+    const struct conf_provider *p = &c->providers[t->provider];
+    return t->regions > 1 ? p->group : p->name;
+}
+
 /* ---- targets ---------------------------------------------------------------------- */
 
 static void say_unknown_provider(struct conf_reader *r, unsigned line, const char *what, struct span model,
@@ -28,7 +34,7 @@ static void say_unknown_provider(struct conf_reader *r, unsigned line, const cha
     const char *words[NAMES_MAX];
     unsigned count = 0;
     for (; count < r->c->providers_count && count < NAMES_MAX; count++)
-        words[count] = r->c->providers[count].name;
+        words[count] = r->c->providers[count].group;
     char hint[CONF_NAME_MAX + 40];
     conf_hint(provider, words, count, hint, sizeof(hint));
     conf_error(r, line, "%s: \"%.*s\" names the provider \"%.*s\", which is not among providers%s", what,
@@ -48,6 +54,15 @@ static void check_listed(struct conf_reader *r, unsigned line, const char *what,
     conf_warn(r, line, "%s: \"%s\" is not among the models of %s%s", what, model, p->name, hint);
 }
 
+/* The providers of one group stand together. */
+static unsigned regions_from(const struct conf *c, unsigned first)
+{
+    unsigned n = 1;
+    while (first + n < c->providers_count && strcmp(c->providers[first + n].group, c->providers[first].group) == 0)
+        n++;
+    return n;
+}
+
 /* "provider/model": the model may have slashes of its own. */
 static bool read_model(struct conf_reader *r, const struct node *n, const char *what, struct conf_target *t)
 {
@@ -63,9 +78,11 @@ static bool read_model(struct conf_reader *r, const struct node *n, const char *
     }
     for (unsigned i = 0; i < r->c->providers_count; i++) {
         const struct conf_provider *p = &r->c->providers[i];
-        if (!span_is(provider, p->name))
+        bool all = span_is(provider, p->group);
+        if (!all && !span_is(provider, p->name))
             continue;
         t->provider = i;
+        t->regions = all ? regions_from(r->c, i) : 1;
         t->model = conf_copy(r, model);
         if (t->model)
             check_listed(r, n->line, what, p, t->model);
@@ -113,10 +130,13 @@ static bool read_target(struct conf_reader *r, const struct node *n, const char 
 static void check_target_is_new(struct conf_reader *r, const struct conf_route *route, const struct conf_target *t,
                                 unsigned line, const char *what)
 {
-    for (unsigned i = 0; i < route->targets_count; i++)
-        if (route->targets[i].provider == t->provider && strcmp(route->targets[i].model, t->model) == 0)
-            conf_error(r, line, "%s has %s/%s twice: remove one", what, r->c->providers[t->provider].name,
-                       t->model);
+    for (unsigned i = 0; i < route->targets_count; i++) {
+        const struct conf_target *other = &route->targets[i];
+        bool apart =
+            t->provider + t->regions <= other->provider || other->provider + other->regions <= t->provider;
+        if (!apart && strcmp(other->model, t->model) == 0)
+            conf_error(r, line, "%s has %s/%s twice: remove one", what, conf_target_provider(r->c, t), t->model);
+    }
 }
 
 /* ---- routes ------------------------------------------------------------------------ */

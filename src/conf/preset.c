@@ -1,8 +1,33 @@
 #include "conf/preset.h"
 
-#include "base/span.h"
-
 #include <stdio.h>
+#include <string.h>
+
+const char *const preset_wire_names[] = {
+#define X(name) name,
+    PRESET_WIRES(X)
+#undef X
+};
+const unsigned preset_wire_names_count = sizeof(preset_wire_names) / sizeof(preset_wire_names[0]);
+
+struct span preset_wire_name(const char *entry)
+{
+    struct span rest = span_str(entry);
+    return span_cut(&rest, '@');
+}
+
+bool preset_wire_find(const char *const *wires, const char *name, struct span *ret_prefix)
+{
+    for (; *wires; wires++) {
+        struct span rest = span_str(*wires);
+        if (!span_is(span_cut(&rest, '@'), name))
+            continue;
+        *ret_prefix = rest.p ? rest : SPAN_LIT("");
+        return true;
+    }
+    *ret_prefix = SPAN_LIT("");
+    return false;
+}
 
 const struct preset *preset_find(const struct preset_table *t, const char *name)
 {
@@ -55,5 +80,58 @@ const char *preset_base_url(const struct preset *p, const char *given, char *out
 
     int n = snprintf(out, out_bytes, "%.*s%.*s%.*s%s%.*s%.*s", SPAN_FMT(scheme), SPAN_FMT(host), SPAN_FMT(port),
                      has_path ? "/" : "", SPAN_FMT(rest), SPAN_FMT(path));
+    return n > 0 && (size_t)n < out_bytes ? out : NULL;
+}
+
+/* ---- regions ---------------------------------------------------------------------- */
+
+static const char *place_of(const char *url, size_t *ret_bytes)
+{
+    static const char *const words[] = {"{region}", "{location}"};
+    for (unsigned i = 0; i < 2; i++) {
+        const char *at = strstr(url, words[i]);
+        *ret_bytes = strlen(words[i]);
+        if (at)
+            return at;
+    }
+    return NULL;
+}
+
+bool preset_url_has_place(const char *url)
+{
+    size_t n;
+    return place_of(url, &n) != NULL;
+}
+
+/* Google's places that are not one location have hosts of their own; NULL: the rule holds. */
+static const char *google_host(const char *place)
+{
+    static const struct {
+        const char *place, *host;
+    } hosts[] = {
+        {"global", "https://aiplatform.googleapis.com"},
+        {"us", "https://aiplatform.us.rep.googleapis.com"},
+        {"eu", "https://aiplatform.eu.rep.googleapis.com"},
+    };
+    for (size_t i = 0; i < sizeof(hosts) / sizeof(hosts[0]); i++)
+        if (strcmp(place, hosts[i].place) == 0)
+            return hosts[i].host;
+    return NULL;
+}
+
+const char *preset_place_url(const char *url, const char *place, char *out, size_t out_bytes)
+{
+    static const char google[] = "https://{location}-aiplatform.googleapis.com";
+    size_t word;
+    const char *at = place_of(url, &word);
+    const char *host = strcmp(url, google) == 0 ? google_host(place) : NULL;
+    int n;
+    if (!at || host) {
+        n = snprintf(out, out_bytes, "%s", host ? host : url);
+    } else {
+        const char *rest = at + word;
+        bool china = strncmp(place, "cn-", 3) == 0 && span_ends(span_str(rest), ".amazonaws.com");
+        n = snprintf(out, out_bytes, "%.*s%s%s%s", (int)(at - url), url, place, rest, china ? ".cn" : "");
+    }
     return n > 0 && (size_t)n < out_bytes ? out : NULL;
 }

@@ -61,6 +61,10 @@ void serve_providers(struct worker *w, struct request *rq, const struct endpoint
         put_json(&p, span_str(cp->preset->name));
         put_text(&p, ",\"base_url\":");
         put_json(&p, span_str(cp->base_url));
+        if (cp->region) {
+            put_text(&p, ",\"region\":");
+            put_json(&p, span_str(cp->region));
+        }
         put_printf(&p, ",\"models\":%u,\"targets\":[",
                    cp->models_count ? cp->models_count
                    : known          ? known->count

@@ -55,14 +55,16 @@ static void list_models(struct worker *w, struct listing *l)
     for (int prefixed = 0; prefixed < 2; prefixed++)
         for (unsigned i = 0; i < c->providers_count; i++) {
             const struct conf_provider *p = &c->providers[i];
+            if (i && strcmp(p->group, c->providers[i - 1].group) == 0)
+                continue; /* another region of the same */
             const struct catalog_provider *known = catalog_find(&w->gateway->catalog, p->name);
             unsigned count = p->models_count ? p->models_count : known ? known->count : 0;
             for (unsigned k = 0; k < count; k++) {
                 const char *model = p->models_count ? p->models[k] : known->models[k];
                 if (prefixed)
-                    put_model(l, p->name, p->name, model);
+                    put_model(l, p->group, p->group, model);
                 else if (!lists_plain(w, c, i, model))
-                    put_model(l, p->name, "", model);
+                    put_model(l, p->group, "", model);
             }
         }
     fleet_unlock(w->gateway->fleet);

@@ -515,7 +515,7 @@ pd_err run_start(struct relay *r, int attempt)
     struct fields fields;
     pd_err e = r->what.codec->edit_request(&r->facts, &edit, &r->arena, parts, &parts_count);
     if (!e)
-        e = routing_path(p, r->what.codec->path, &r->arena, &path);
+        e = routing_path(p, r->what.codec->name, r->what.codec->path, &r->arena, &path);
     if (!e)
         e = build_fields(r, p, stream, &fields);
     struct run *run = e ? NULL : mem_zalloc(sizeof(*run));

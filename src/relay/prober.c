@@ -110,8 +110,9 @@ static void probe(struct prober *of, struct target *t)
                         : ",\"messages\":[{\"role\":\"user\",\"content\":\"ping\"}],\"max_tokens\":1}");
     pd_err e = p.err;
     if (!e)
-        e = small_start(w, w->routing, provider, embeds ? codec->path : codec_openai_chat.path, buf_span(&body),
-                        PROBE_ANSWER_MAX, PROBE_TIMEOUT_MS, on_probe, one, &one->small);
+        e = small_start(w, w->routing, provider, embeds ? codec->name : codec_openai_chat.name,
+                        embeds ? codec->path : codec_openai_chat.path, buf_span(&body), PROBE_ANSWER_MAX,
+                        PROBE_TIMEOUT_MS, on_probe, one, &one->small);
     buf_done(&body);
     if (e) {
         probe_free(one);
@@ -214,8 +215,8 @@ static void read_list(struct prober *p, const struct conf_provider *provider)
     if (!one)
         return;
     one->provider = mem_strdup(provider->name);
-    pd_err e = one->provider ? small_start(p->w, p->w->routing, provider, "/models", SPAN_NONE, LIST_ANSWER_MAX,
-                                           LIST_TIMEOUT_MS, on_list, one, &one->small)
+    pd_err e = one->provider ? small_start(p->w, p->w->routing, provider, NULL, provider->preset->models_path,
+                                           SPAN_NONE, LIST_ANSWER_MAX, LIST_TIMEOUT_MS, on_list, one, &one->small)
                              : PD_NOMEM;
     if (e)
         probe_free(one);
@@ -226,7 +227,7 @@ static void read_lists(struct prober *p)
     const struct conf *c = routing_conf(p->w->routing);
     timer_arm(p->w->loop, &p->lists, loop_now_ms(p->w->loop) + c->settings.models_refresh);
     for (unsigned i = 0; i < c->providers_count; i++)
-        if (c->providers[i].models_count == 0 && c->providers[i].preset->lists_models)
+        if (c->providers[i].models_count == 0 && c->providers[i].preset->models_path)
             read_list(p, &c->providers[i]);
 }
 

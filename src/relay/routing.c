@@ -10,6 +10,8 @@ struct route_use {
     unsigned refs;       /* calls, plus one while the snapshot keeps it */
     uint64_t generation; /* of the catalog it was made from; 0: from the config */
     char *name;
+    const struct conf_provider
+        *last; /* while it is made: the provider of the target added last; NULL: start afresh */
     struct route route;
 };
 
@@ -65,7 +67,7 @@ const char *route_label(const struct route_use *u)
     return u->generation ? "model" : u->name;
 }
 
-/* Adds provider/model with its weight; the fleet is locked. */
+/* Adds provider/model with its weight; the fleet is locked. Regions of one provider that are added in a row are a group. */
 static pd_err add_target(struct worker *w, struct route_use *u, const struct conf_provider *p, const char *model,
                          uint64_t weight, const struct settings *settings)
 {
@@ -78,6 +80,14 @@ static pd_err add_target(struct worker *w, struct route_use *u, const struct con
         return e;
     rt->weight = weight;
     rt->settings = *settings;
+    rt->group = 0;
+    struct route_target *before = u->last ? rt - 1 : NULL;
+    if (before && strcmp(u->last->group, p->group) == 0 && strcmp(before->target->model, model) == 0) {
+        if (!before->group)
+            before->group = route->count; /* its place, from 1 */
+        rt->group = before->group;
+    }
+    u->last = p;
     route->count++;
     return PD_OK;
 }
@@ -92,12 +102,15 @@ static pd_err configured_route(struct worker *w, const struct conf *c, const str
     u->route.settings = from->settings;
     for (unsigned i = 0; i < from->targets_count; i++) {
         const struct conf_target *t = &from->targets[i];
-        const struct conf_provider *p = &c->providers[t->provider];
-        struct settings settings;
-        settings_overlay(from, p, &settings);
-        pd_err e = add_target(w, u, p, t->model, t->weight, &settings);
-        if (e)
-            return e;
+        u->last = NULL; /* what stands apart in the config has a weight of its own */
+        for (unsigned k = 0; k < t->regions; k++) {
+            const struct conf_provider *p = &c->providers[t->provider + k];
+            struct settings settings;
+            settings_overlay(from, p, &settings);
+            pd_err e = add_target(w, u, p, t->model, t->weight, &settings);
+            if (e)
+                return e;
+        }
     }
     *ret = PD_TAKE(u);
     return PD_OK;
@@ -194,13 +207,19 @@ struct origin *routing_origin(const struct routing *r, const struct conf_provide
     return r->origins[p - r->conf->providers];
 }
 
-pd_err routing_path(const struct conf_provider *p, const char *below, struct arena *a, struct span *ret)
+pd_err routing_path(const struct conf_provider *p, const char *wire, const char *below, struct arena *a,
+                    struct span *ret)
 {
     /* base_url is checked by conf: scheme://authority[/path], no query */
     const char *authority = strstr(p->base_url, "://");
     const char *path = authority ? strchr(authority + 3, '/') : NULL;
     const char *query = p->query;
-    char *s = arena_printf(a, "%s%s%s%s", path ? path : "", below, query ? "?" : "", query ? query : "");
+    struct span prefix = SPAN_LIT("");
+    if (wire)
+        preset_wire_find(p->wires, wire, &prefix);
+    const char *joint = !query ? "" : strchr(below, '?') ? "&" : "?";
+    char *s =
+        arena_printf(a, "%s%.*s%s%s%s", path ? path : "", SPAN_FMT(prefix), below, joint, query ? query : "");
     if (!s)
         return PD_NOMEM;
     *ret = span_str(s);
@@ -237,14 +256,24 @@ static const char *first_model(const struct worker *w, const struct conf_provide
     return known && known->count ? known->models[0] : NULL;
 }
 
-/* provider/model: the one target that was asked for. */
-static pd_err exact_target(struct worker *w, const struct conf *c, struct span name, struct route_use *u)
+/* The model's part of "provider/model" when it names this provider; NULL: it does not. */
+static const char *model_below(const char *name, const char *provider)
+{
+    size_t n = strlen(provider);
+    return strncmp(name, provider, n) == 0 && name[n] == '/' && name[n + 1] ? name + n + 1 : NULL;
+}
+
+/* provider/model: the one target that was asked for, in all regions that the provider has. */
+static pd_err exact_target(struct worker *w, const struct conf *c, struct route_use *u)
 {
     for (unsigned i = 0; i < c->providers_count; i++) {
         const struct conf_provider *p = &c->providers[i];
-        size_t n = strlen(p->name);
-        if (name.n > n + 1 && memcmp(name.p, p->name, n) == 0 && name.p[n] == '/')
-            return add_target(w, u, p, u->name + n + 1, 1, &p->settings);
+        const char *model = model_below(u->name, p->group);
+        if (!model)
+            model = model_below(u->name, p->name);
+        pd_err e = model ? add_target(w, u, p, model, 1, &p->settings) : PD_OK;
+        if (e)
+            return e;
     }
     return PD_OK;
 }
@@ -324,7 +353,7 @@ static pd_err make_route(struct routing *r, struct worker *w, struct span name, 
     u->generation = generation;
     u->route.strategy = STRATEGY_PRIORITY;
     u->route.settings = r->conf->settings;
-    pd_err e = name.n == 0 ? any_model(w, r->conf, u) : exact_target(w, r->conf, name, u);
+    pd_err e = name.n == 0 ? any_model(w, r->conf, u) : exact_target(w, r->conf, u);
     if (!e && name.n && u->route.count == 0)
         e = every_lister(w, r->conf, name, u);
     if (e)

@@ -30,8 +30,9 @@ enum { MODEL_NAME_MAX = 300 };
 /* Of a target of this snapshot: its provider's config and origin. */
 const struct conf_provider *routing_provider(const struct routing *r, const struct target *t);
 struct origin *routing_origin(const struct routing *r, const struct conf_provider *p);
-/* The path of base_url with `below` added, and the preset's query: "/v1/chat/completions?api-version=x". Bytes from the arena. */
-pd_err routing_path(const struct conf_provider *p, const char *below, struct arena *a,
+/* The path of base_url, the prefix that the provider has for this wire format (NULL: none), `below`, and the provider's query:
+ * "/v1/chat/completions?api-version=x". Bytes from the arena. */
+pd_err routing_path(const struct conf_provider *p, const char *wire, const char *below, struct arena *a,
                     struct span *ret) PD_CHECKED;
 
 #endif

@@ -73,13 +73,33 @@ static void on_timeout(void *ctx)
     finish(ctx, PD_TIMEOUT, "no answer in time");
 }
 
-static pd_err begin(struct small *s, const struct conf_provider *p, const char *below, struct span body)
+/* The header that the provider's key goes into. */
+static const char *key_header(enum preset_auth auth)
+{
+    switch (auth) {
+    case AUTH_API_KEY:
+        return "api-key";
+    case AUTH_X_API_KEY:
+        return "x-api-key";
+    case AUTH_GOOG_KEY:
+        return "x-goog-api-key";
+    case AUTH_BEARER:
+    case AUTH_OPTIONAL_BEARER:
+    case AUTH_GOOGLE:
+    case AUTH_SIGV4:
+        return "Authorization";
+    }
+    return "Authorization";
+}
+
+static pd_err begin(struct small *s, const struct conf_provider *p, const char *wire, const char *below,
+                    struct span body)
 {
     static const struct exchange_handler handler = {NULL, on_head, on_body, NULL, on_end};
-    struct http1_field fields[3 + 32];
+    struct http1_field fields[4 + 32];
     unsigned n = 0;
     struct span path;
-    pd_err e = routing_path(p, below, &s->arena, &path);
+    pd_err e = routing_path(p, wire, below, &s->arena, &path);
     if (e)
         return e;
     if (body.p) {
@@ -90,13 +110,14 @@ static pd_err begin(struct small *s, const struct conf_provider *p, const char *
     }
     fields[n++] = (struct http1_field){SPAN_LIT("Accept-Encoding"), SPAN_LIT("identity")};
     if (p->key) {
-        bool bearer = p->preset->auth != AUTH_API_KEY;
-        char *value = arena_printf(&s->arena, "%s%s", bearer ? "Bearer " : "", p->key);
+        const char *name = key_header(p->preset->auth);
+        char *value = arena_printf(&s->arena, "%s%s", strcmp(name, "Authorization") == 0 ? "Bearer " : "", p->key);
         if (!value)
             return PD_NOMEM;
-        fields[n++] =
-            (struct http1_field){bearer ? SPAN_LIT("Authorization") : SPAN_LIT("api-key"), span_str(value)};
+        fields[n++] = (struct http1_field){span_str(name), span_str(value)};
     }
+    if (p->preset->auth == AUTH_X_API_KEY)
+        fields[n++] = (struct http1_field){SPAN_LIT("anthropic-version"), SPAN_LIT("2023-06-01")};
     for (unsigned i = 0; i < p->headers_count && i < 32; i++)
         fields[n++] = (struct http1_field){span_str(p->headers[i].name), span_str(p->headers[i].value)};
     struct exchange_request rq = {.method = body.p ? "POST" : "GET",
@@ -108,9 +129,9 @@ static pd_err begin(struct small *s, const struct conf_provider *p, const char *
     return exchange_start(s->w->client, routing_origin(s->routing, p), &rq, &handler, s, &s->exchange);
 }
 
-pd_err small_start(struct worker *w, struct routing *routing, const struct conf_provider *p, const char *below,
-                   struct span body, size_t answer_max, uint64_t timeout_ms, small_fn *fn, void *ctx,
-                   struct small **ret)
+pd_err small_start(struct worker *w, struct routing *routing, const struct conf_provider *p, const char *wire,
+                   const char *below, struct span body, size_t answer_max, uint64_t timeout_ms, small_fn *fn,
+                   void *ctx, struct small **ret)
 {
     struct small *s = mem_zalloc(sizeof(*s));
     if (!s)
@@ -123,7 +144,7 @@ pd_err small_start(struct worker *w, struct routing *routing, const struct conf_
     buf_init(&s->body, answer_max);
     timer_init(&s->timer, on_timeout, s);
     later_init(&s->reaper, on_reap, s);
-    pd_err e = begin(s, p, below, body);
+    pd_err e = begin(s, p, wire, below, body);
     if (e) {
         on_reap(s);
         return e;

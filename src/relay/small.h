@@ -14,10 +14,11 @@ struct small_answer {
 };
 typedef void small_fn(void *ctx, const struct small_answer *a);
 
-/* POST with a body, or GET when body.p is NULL. The body is copied. Callbacks never come from inside this call. */
-pd_err small_start(struct worker *w, struct routing *routing, const struct conf_provider *p, const char *below,
-                   struct span body, size_t answer_max, uint64_t timeout_ms, small_fn *fn, void *ctx,
-                   struct small **ret) PD_CHECKED;
+/* POST with a body, or GET when body.p is NULL. `wire` and `below` as for routing_path(). The body is copied. Callbacks never come from
+ * inside this call. */
+pd_err small_start(struct worker *w, struct routing *routing, const struct conf_provider *p, const char *wire,
+                   const char *below, struct span body, size_t answer_max, uint64_t timeout_ms, small_fn *fn,
+                   void *ctx, struct small **ret) PD_CHECKED;
 void small_cancel(struct small *s);
 
 #endif

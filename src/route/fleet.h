@@ -46,7 +46,9 @@ struct target {
 /* ---- a route: plain values, made by whoever has the config; must outlive the calls that use it ---- */
 struct route_target {
     struct target *target;
-    uint64_t weight;          /* 0: only when the others are down */
+    uint64_t weight; /* 0: only when the others are down */
+    unsigned
+        group; /* 0: it stands alone; else the number of its group: one provider's regions, in order, of one weight together */
     struct settings settings; /* nearest-wins overlay for this route and this provider */
 };
 struct route {
@@ -84,6 +86,7 @@ struct pick_ask {
     uint64_t session;   /* 0: none */
     uint32_t not_these; /* bit per route target: tried, or running now */
     uint64_t now_ms;
+    unsigned group; /* one of its regions has failed the call: the others come before any other target; 0: none */
 };
 struct pick {
     int index; /* into route->targets; -1: none can be used now */
@@ -91,7 +94,7 @@ struct pick {
         ready_at_ms; /* when none: the earliest moment at which one of those not excluded may be usable; CLOCK_NEVER: unknown or never */
 };
 /* The strategy among usable targets (breaker allows, not resting, not parked), targets with weight before those without; a session's own
- * target first while it is usable. */
+ * target first while it is usable, then the regions of ask->group. By weight a group is one choice: its first usable region. */
 void fleet_pick(struct fleet *f, const struct pick_ask *ask, struct pick *ret);
 /* `*ret_ready_at_ms`: now, or the earliest moment at which asking again makes sense. Where a probe or others' trial calls decide, that
  * is a guess of TARGET_SOON_MS. */

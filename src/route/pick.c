@@ -46,8 +46,28 @@ static int any_of(struct rnd *rnd, uint32_t set)
     return first_of(set);
 }
 
+static uint32_t of_group(const struct route *r, unsigned group, uint32_t set)
+{
+    uint32_t members = 0;
+    for (unsigned i = 0; group && i < r->count; i++)
+        if (set >> i & 1 && r->targets[i].group == group)
+            members |= 1u << i;
+    return members;
+}
+
+/* A group's weight is that of the first of its regions that can be used: the later ones carry none. */
+static uint32_t without_later_regions(const struct route *r, uint32_t set)
+{
+    uint32_t heads = set;
+    for (unsigned i = 0; i < r->count; i++)
+        if (heads >> i & 1 && r->targets[i].group)
+            heads &= ~of_group(r, r->targets[i].group, set) | 1u << i;
+    return heads;
+}
+
 static int by_weight(struct rnd *rnd, const struct route *r, uint32_t set)
 {
+    set = without_later_regions(r, set);
     uint64_t total = 0;
     for (unsigned i = 0; i < r->count; i++)
         if (set >> i & 1)
@@ -114,8 +134,11 @@ void fleet_pick(struct fleet *f, const struct pick_ask *ask, struct pick *ret)
     uint32_t set = usable_set(ask, &ret->ready_at_ms);
     if (!set)
         return;
+    uint32_t regions = of_group(ask->route, ask->group, set);
     set = without_standbys(ask->route, set);
     ret->index = of_session(f, ask, set);
+    if (ret->index < 0 && regions)
+        ret->index = first_of(regions);
     if (ret->index >= 0)
         return;
     switch (ask->route->strategy) {

@@ -238,6 +238,111 @@ static void what_is_left_out_has_a_default(void **state)
     conf_free(c);
 }
 
+static void regions_become_providers_of_one_group(void **state)
+{
+    (void)state;
+    struct conf *c =
+        helper_conf("providers:\n"
+                    "  bedrock: {regions: [us-east-1, us-west-2], profile: work, weight: 2, models: [a, b]}\n"
+                    "  eu: {preset: bedrock, region: eu-west-1, access_key_id: AK, secret_access_key: \"${K}\"}\n"
+                    "  vertex: {locations: [us-east5, global], project: p}\n"
+                    "  own: {preset: vllm, regions: [a, b], base_url: \"http://127.0.0.1:1/{region}/v1/\"}\n"
+                    "routes:\n"
+                    "  r: {targets: [{model: bedrock/a, weight: 3}, \"bedrock@us-west-2/b\", eu/a]}\n",
+                    ENV("K=secret", "AWS_REGION=us-east-2", "GOOGLE_CLOUD_PROJECT=other"));
+    static const struct {
+        const char *name, *group, *region, *base_url;
+    } want[] = {
+        {"bedrock@us-east-1", "bedrock", "us-east-1", "https://bedrock-runtime.us-east-1.amazonaws.com"},
+        {"bedrock@us-west-2", "bedrock", "us-west-2", "https://bedrock-runtime.us-west-2.amazonaws.com"},
+        {"eu", "eu", "eu-west-1", "https://bedrock-runtime.eu-west-1.amazonaws.com"},
+        {"vertex@us-east5", "vertex", "us-east5", "https://us-east5-aiplatform.googleapis.com"},
+        {"vertex@global", "vertex", "global", "https://aiplatform.googleapis.com"},
+        {"own@a", "own", "a", "http://127.0.0.1:1/a/v1"},
+        {"own@b", "own", "b", "http://127.0.0.1:1/b/v1"},
+    };
+    assert_int_equal(c->providers_count, sizeof want / sizeof want[0]);
+    for (unsigned i = 0; i < c->providers_count; i++) {
+        const struct conf_provider *p = &c->providers[i];
+        assert_string_equal(p->name, want[i].name);
+        assert_string_equal(p->group, want[i].group);
+        assert_string_equal(p->region, want[i].region);
+        assert_string_equal(p->base_url, want[i].base_url);
+        assert_ptr_equal(p->wires, p->preset->wires);
+    }
+    assert_string_equal(c->providers[1].cloud.profile, "work");
+    assert_int_equal(c->providers[1].weight, 2);
+    assert_int_equal(c->providers[1].models_count, 2);
+    assert_string_equal(c->providers[2].cloud.secret_access_key, "secret");
+    assert_string_equal(c->providers[4].cloud.project, "p");
+
+    const struct conf_target *t = c->routes[0].targets;
+    assert_int_equal(c->routes[0].targets_count, 3);
+    assert_int_equal(t[0].provider, 0);
+    assert_int_equal(t[0].regions, 2);
+    assert_int_equal(t[1].provider, 1);
+    assert_int_equal(t[1].regions, 1);
+    assert_int_equal(t[2].provider, 2);
+    assert_string_equal(conf_target_provider(c, &t[0]), "bedrock");
+    assert_string_equal(conf_target_provider(c, &t[1]), "bedrock@us-west-2");
+    conf_free(c);
+}
+
+static void a_cloud_is_found_in_the_environment(void **state)
+{
+    (void)state;
+    const struct {
+        const char **env;
+        const char *names, *url; /* of the first provider */
+    } rows[] = {
+        {ENV("AWS_ACCESS_KEY_ID=a", "AWS_REGION=us-east-1"), "bedrock",
+         "https://bedrock-runtime.us-east-1.amazonaws.com"},
+        {ENV("AWS_PROFILE=a", "AWS_DEFAULT_REGION=us-east-1"), "bedrock",
+         "https://bedrock-runtime.us-east-1.amazonaws.com"},
+        {ENV("AWS_BEARER_TOKEN_BEDROCK=k", "AWS_REGION=eu-west-1", "AWS_DEFAULT_REGION=x"), "bedrock",
+         "https://bedrock-runtime.eu-west-1.amazonaws.com"},
+        {ENV("AWS_CONTAINER_CREDENTIALS_FULL_URI=u", "AWS_REGION=r"), "bedrock",
+         "https://bedrock-runtime.r.amazonaws.com"},
+        {ENV("AWS_ACCESS_KEY_ID=a", "GEMINI_API_KEY=g"), "gemini", "https://gemini.example"},
+        {ENV("AWS_REGION=us-east-1", "GOOGLE_API_KEY=g"), "gemini", "https://gemini.example"},
+        {ENV("GOOGLE_APPLICATION_CREDENTIALS=f", "GOOGLE_CLOUD_PROJECT=p"), "vertex",
+         "https://aiplatform.googleapis.com"},
+        {ENV("GOOGLE_APPLICATION_CREDENTIALS=f", "GOOGLE_CLOUD_PROJECT=p", "GOOGLE_CLOUD_LOCATION=us-east5"),
+         "vertex", "https://us-east5-aiplatform.googleapis.com"},
+        {ENV("GOOGLE_APPLICATION_CREDENTIALS=f", "OPENAI_API_KEY=o"), "openai", "https://api.openai.com/v1"},
+        {ENV("GOOGLE_CLOUD_PROJECT=p", "HOME=/nonexistent", "OPENAI_API_KEY=o"), "openai",
+         "https://api.openai.com/v1"},
+        {ENV("OLLAMA_HOST=http://box/v1"), "ollama", "http://box"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct conf_report report;
+        struct conf *c = NULL;
+        pd_err e = conf_load(NULL, &helper_presets, helper_env, (void *)rows[i].env, &report, &c);
+        if (e || c->providers_count != 1 || strcmp(c->providers[0].name, rows[i].names) != 0 ||
+            strcmp(c->providers[0].base_url, rows[i].url) != 0)
+            fail_msg("row %zu: %s %s %s", i, e ? helper_remarks(&report) : c->providers[0].name,
+                     e ? "" : c->providers[0].base_url, e ? pd_err_name(e) : "");
+        conf_free(c);
+    }
+}
+
+static void wires_can_be_chosen(void **state)
+{
+    (void)state;
+    struct conf *c = helper_conf("providers:\n"
+                                 "  vllm: {wires: [anthropic-messages, openai-chat@/x]}\n"
+                                 "  ollama: {base_url: \"http://box/v1/\"}\n"
+                                 "  proxy: {preset: ollama, base_url: \"http://box/v1\", wires: openai-chat}\n",
+                                 NULL);
+    assert_string_equal(c->providers[0].wires[0], "anthropic-messages");
+    assert_string_equal(c->providers[0].wires[1], "openai-chat@/x");
+    assert_null(c->providers[0].wires[2]);
+    assert_string_equal(c->providers[1].base_url, "http://box"); /* the prefix of its wires is not doubled */
+    assert_string_equal(c->providers[2].base_url, "http://box/v1");
+    assert_string_equal(c->providers[2].wires[0], "openai-chat");
+    conf_free(c);
+}
+
 static void with_a_client_key_it_may_listen_anywhere(void **state)
 {
     (void)state;
@@ -481,6 +586,9 @@ int main(void)
         cmocka_unit_test(what_a_variable_holds_is_not_read_again),
         cmocka_unit_test(aliases_repeat_a_value),
         cmocka_unit_test(what_is_left_out_has_a_default),
+        cmocka_unit_test(regions_become_providers_of_one_group),
+        cmocka_unit_test(a_cloud_is_found_in_the_environment),
+        cmocka_unit_test(wires_can_be_chosen),
         cmocka_unit_test(with_a_client_key_it_may_listen_anywhere),
         cmocka_unit_test(only_this_machine_is_loopback),
         cmocka_unit_test(every_key_in_the_environment_is_a_provider),

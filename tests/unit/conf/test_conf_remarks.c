@@ -51,6 +51,37 @@ static const struct row {
     {"a provider twice", P "  openai: {}\n", 3, "providers.openai stands here a second time, first on line 2"},
     {"not here yet", P "database: postgres://x\n", 3, "database is not yet supported"},
 
+    /* clouds and wires */
+    {"an unknown wire", "providers:\n  vllm: {wires: [openai-chat, gemeni]}\n", 2,
+     "\"gemeni\" is no wire format: did you mean \"gemini\"?; known are openai-chat, openai-responses"},
+    {"no wire", "providers:\n  vllm: {wires: []}\n", 2, "write 1 to 5 wire formats"},
+    {"a prefix that is none", "providers:\n  vllm: {wires: [openai-chat@v1]}\n", 2, "after '@' comes a path"},
+    {"no region", "providers:\n  bedrock: {}\n", 2,
+     "bedrock has no region: write one, as in region: us-east-1, or set"},
+    {"no project", "providers:\n  vertex: {}\n", 2,
+     "vertex has no project: write project:, or set GOOGLE_CLOUD_PROJECT"},
+    {"regions of one that has none", "providers:\n  openai: {key: \"${K}\", regions: [a]}\n", 2,
+     "providers.openai.regions: openai has no regions"},
+    {"one address for two regions", "providers:\n  bedrock: {regions: [a, b], base_url: \"http://127.0.0.1:1\"}\n",
+     2, "write {region} where it stands in the URL"},
+    {"a region that is none", "providers:\n  bedrock: {region: \"a.b/c\"}\n", 2,
+     "a region is written in small letters"},
+    {"regions under two keys", "providers:\n  bedrock: {region: a, regions: [b]}\n", 2,
+     "the regions stand under another key already"},
+    {"AWS keys elsewhere", "providers:\n  openai: {key: \"${K}\", profile: p}\n", 2,
+     "providers.openai.profile is for Amazon's providers, and openai is none"},
+    {"a project elsewhere", "providers:\n  bedrock: {region: a, project: p}\n", 2,
+     "providers.bedrock.project is for Google's Vertex"},
+    {"half of AWS keys", "providers:\n  bedrock: {region: a, access_key_id: a}\n", 2,
+     "bedrock has one of access_key_id and secret_access_key"},
+    {"credentials that are not there", "providers:\n  vertex: {project: p, credentials_file: /nonexistent}\n", 2,
+     "/nonexistent cannot be read: name a JSON file"},
+    {"a region in a URL alone", "providers:\n  vllm: {base_url: \"http://127.0.0.1/{region}/v1\"}\n", 2,
+     "vllm has {region} in its base_url: write region:, too"},
+    {"a group and one of its regions",
+     "providers:\n  bedrock: {regions: [a, b]}\nroutes:\n  r: {targets: [bedrock/m, bedrock@b/m]}\n", 4,
+     "has bedrock@b/m twice"},
+
     /* values */
     {"a duration without a unit", P "resilience: {ttft: 2}\n", 3,
      "resilience.ttft is \"2\": write a unit, as in \"2s\""},
@@ -99,13 +130,13 @@ static const struct row {
     {"no key", "providers:\n  openai: {}\n", 2, "openai has no key: set the environment variable OPENAI_API_KEY"},
     {"an empty key", "providers:\n  openai: {key: \"${EMPTY}\"}\n", 2, "openai has no key"},
     {"a key with a blank", "providers:\n  openai: {key: \"Bearer ${K}\"}\n", 2, "without \"Bearer\""},
-    {"a list for a key", "providers:\n  openai: {key: [sk-secret]}\n", 2, "providers.openai.key is a list"},
+    {"a list for a key", "providers:\n  openai: {key: [sk-hush]}\n", 2, "providers.openai.key is a list"},
     {"no base_url", "providers:\n  x: {preset: openai-compatible}\n", 2, "x has no base_url"},
     {"no URL", "providers:\n  vllm: {base_url: \"127.0.0.1:8000/v1\"}\n", 2, "the base_url of vllm is no URL"},
     {"an empty URL", "providers:\n  vllm: {base_url: \"\"}\n", 2, "base_url is empty"},
-    {"a password in the URL", "providers:\n  vllm: {base_url: \"http://u:secret@h/v1\"}\n", 2,
+    {"a password in the URL", "providers:\n  vllm: {base_url: \"http://u:hush@h/v1\"}\n", 2,
      "has a user or password"},
-    {"a query in the URL", "providers:\n  vllm: {base_url: \"http://h/v1?a=secret\"}\n", 2, "write it as query:"},
+    {"a query in the URL", "providers:\n  vllm: {base_url: \"http://h/v1?a=hush\"}\n", 2, "write it as query:"},
     {"perdure itself", "providers:\n  llamacpp: {}\n", 2, "where perdure itself listens"},
     {"a header of ours", "providers:\n  vllm: {headers: {Host: a}}\n", 2, "written by perdure itself"},
     {"no header's name", "providers:\n  vllm: {headers: {\"a b\": c}}\n", 2, "no header name"},
@@ -180,7 +211,7 @@ static void each_mistake_is_named_with_its_line_and_remedy(void **state)
         /* One mistake is one error: no follow-up complaints. */
         if (report.errors != 1)
             fail_msg("%s: %u errors\n%s", rows[i].name, report.errors, helper_remarks(&report));
-        assert_null(strstr(helper_remarks(&report), "secret"));
+        assert_null(strstr(helper_remarks(&report), "hush"));
         assert_null(strstr(helper_remarks(&report), "sk-from-env"));
     }
 }

@@ -10,28 +10,55 @@
 #include "test.h"
 
 static const struct {
-    const char *name, *base_url, *key_env, *url_env;
+    const char *name, *base_url, *key_env, *url_env, *wires;
 } rows[] = {
-    {"openai", "https://api.openai.com/v1", "OPENAI_API_KEY", NULL},
-    {"deepseek", "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY", NULL},
-    {"siliconflow", "https://api.siliconflow.cn/v1", "SILICONFLOW_API_KEY", "SILICONFLOW_BASE_URL"},
-    {"chutes", "https://llm.chutes.ai/v1", "CHUTES_API_KEY", NULL},
-    {"nvidia", "https://integrate.api.nvidia.com/v1", "NVIDIA_API_KEY", NULL},
-    {"mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY", NULL},
-    {"groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY", NULL},
-    {"openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", NULL},
-    {"together", "https://api.together.ai/v1", "TOGETHER_API_KEY", NULL},
-    {"fireworks", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY", NULL},
-    {"azure-openai", NULL, "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT"},
-    {"vllm", "http://127.0.0.1:8000/v1", "VLLM_API_KEY", "VLLM_BASE_URL"},
-    {"llamacpp", NULL, "LLAMACPP_API_KEY", "LLAMACPP_BASE_URL"},
-    {"ollama", "http://127.0.0.1:11434/v1", "OLLAMA_API_KEY", "OLLAMA_HOST"},
-    {"openai-compatible", NULL, "OPENAI_COMPATIBLE_API_KEY", "OPENAI_COMPATIBLE_BASE_URL"},
+    {"openai", "https://api.openai.com/v1", "OPENAI_API_KEY", NULL,
+     "openai-chat openai-responses openai-embeddings"},
+    {"anthropic", "https://api.anthropic.com", "ANTHROPIC_API_KEY", NULL, "anthropic-messages"},
+    {"gemini", "https://generativelanguage.googleapis.com", "GEMINI_API_KEY", NULL, "gemini"},
+    {"vertex", "https://{location}-aiplatform.googleapis.com", NULL, NULL, "vertex-gemini vertex-anthropic"},
+    {"bedrock", "https://bedrock-runtime.{region}.amazonaws.com", "AWS_BEARER_TOKEN_BEDROCK", NULL,
+     "bedrock-converse bedrock-invoke"},
+    {"deepseek", "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY", NULL, "openai-chat openai-responses"},
+    {"siliconflow", "https://api.siliconflow.cn/v1", "SILICONFLOW_API_KEY", "SILICONFLOW_BASE_URL",
+     "openai-chat openai-embeddings"},
+    {"chutes", "https://llm.chutes.ai/v1", "CHUTES_API_KEY", NULL, "openai-chat openai-embeddings"},
+    {"nvidia", "https://integrate.api.nvidia.com/v1", "NVIDIA_API_KEY", NULL, "openai-chat openai-embeddings"},
+    {"mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY", NULL, "openai-chat openai-embeddings"},
+    {"groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY", NULL, "openai-chat openai-responses"},
+    {"xai", "https://api.x.ai/v1", "XAI_API_KEY", NULL, "openai-chat openai-responses"},
+    {"openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", NULL,
+     "openai-chat openai-responses openai-embeddings"},
+    {"together", "https://api.together.ai/v1", "TOGETHER_API_KEY", NULL, "openai-chat openai-embeddings"},
+    {"fireworks", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY", NULL,
+     "openai-chat openai-embeddings"},
+    {"azure-openai", NULL, "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT",
+     "openai-chat openai-responses openai-embeddings"},
+    {"vllm", "http://127.0.0.1:8000/v1", "VLLM_API_KEY", "VLLM_BASE_URL",
+     "openai-chat openai-responses openai-embeddings"},
+    {"llamacpp", NULL, "LLAMACPP_API_KEY", "LLAMACPP_BASE_URL", "openai-chat openai-embeddings"},
+    {"ollama", "http://127.0.0.1:11434", "OLLAMA_API_KEY", "OLLAMA_HOST",
+     "ollama openai-chat@/v1 openai-responses@/v1 openai-embeddings@/v1"},
+    {"openai-compatible", NULL, "OPENAI_COMPATIBLE_API_KEY", "OPENAI_COMPATIBLE_BASE_URL",
+     "openai-chat openai-embeddings"},
+    {"anthropic-compatible", NULL, "ANTHROPIC_COMPATIBLE_API_KEY", "ANTHROPIC_COMPATIBLE_BASE_URL",
+     "anthropic-messages"},
 };
 
 static bool same(const char *a, const char *b)
 {
     return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+/* "a b c" of the list. */
+static const char *joined(const char *const *wires)
+{
+    static char out[200];
+    size_t n = 0;
+    out[0] = '\0';
+    for (; *wires; wires++)
+        n += (size_t)snprintf(out + n, sizeof out - n, "%s%s", n ? " " : "", *wires);
+    return out;
 }
 
 static void each_provider_is_where_its_sdk_goes(void **state)
@@ -42,7 +69,7 @@ static void each_provider_is_where_its_sdk_goes(void **state)
         const struct preset *p = preset_find(&presets, rows[i].name);
         assert_non_null(p);
         if (!same(p->base_url, rows[i].base_url) || !same(p->key_env, rows[i].key_env) ||
-            !same(p->url_env, rows[i].url_env))
+            !same(p->url_env, rows[i].url_env) || !same(joined(p->wires), rows[i].wires))
             fail_msg("%s", rows[i].name);
     }
 }
@@ -57,18 +84,29 @@ static void every_row_is_whole(void **state)
         assert_non_null(p->name);
         assert_non_null(p->title);
         assert_non_null(p->otel_name);
-        assert_string_equal(p->dialect, "openai-chat");
-        /* Found without a config: by its key, or by its address. */
-        assert_true(p->key_env || p->url_env);
+        assert_non_null(p->wires[0]);
+        assert_null(p->wires[PRESET_WIRES_MAX - 1]);
+        for (unsigned w = 0; p->wires[w]; w++) {
+            struct span prefix, name = preset_wire_name(p->wires[w]);
+            bool known = false;
+            for (unsigned k = 0; k < preset_wire_names_count; k++)
+                known = known || span_is(name, preset_wire_names[k]);
+            assert_true(known);
+            assert_true(preset_wire_find(p->wires, preset_wire_names[0], &prefix) || prefix.n == 0);
+        }
+        /* Found without a config: by its key, by its address, or by credentials. */
+        assert_true(p->key_env || p->url_env || p->auth == AUTH_GOOGLE);
         assert_true(p->base_url || p->url_env);
-        if (p->auth != AUTH_OPTIONAL_BEARER)
+        if (p->auth != AUTH_OPTIONAL_BEARER && p->auth != AUTH_GOOGLE)
             assert_non_null(p->key_env);
-        if (p->local)
-            assert_int_equal(p->auth, AUTH_OPTIONAL_BEARER);
         if (p->base_url) {
-            assert_int_equal(url_parse(span_str(p->base_url), &u, &why), PD_OK);
+            char there[200];
+            const char *url = preset_place_url(p->base_url, "us-east-1", there, sizeof there);
+            assert_non_null(url);
+            assert_int_equal(url_parse(span_str(url), &u, &why), PD_OK);
             assert_true(u.tls == !p->local);
-            assert_true(span_ends(span_str(p->base_url), "/v1"));
+            /* The paths of OpenAI's wires go on from /v1, those of the others have a version of their own. */
+            assert_true(span_ends(span_str(p->base_url), "/v1") == span_is(span_str(p->wires[0]), "openai-chat"));
         }
         for (size_t k = 0; k < i; k++)
             assert_string_not_equal(p->name, presets.rows[k].name);
@@ -90,13 +128,13 @@ static const struct {
     {"azure-openai", "https://res.openai.azure.com", "https://res.openai.azure.com/openai/v1"},
     {"azure-openai", "https://res.openai.azure.com/", "https://res.openai.azure.com/openai/v1"},
     {"azure-openai", "https://res.openai.azure.com/openai/v1/", "https://res.openai.azure.com/openai/v1"},
-    {"ollama", "127.0.0.1:11434", "http://127.0.0.1:11434/v1"},
-    {"ollama", "0.0.0.0", "http://0.0.0.0:11434/v1"},
-    {"ollama", "box.lan:80", "http://box.lan:80/v1"},
-    {"ollama", "https://ollama.com", "https://ollama.com/v1"},
+    {"ollama", "127.0.0.1:11434", "http://127.0.0.1:11434"},
+    {"ollama", "0.0.0.0", "http://0.0.0.0:11434"},
+    {"ollama", "box.lan:80", "http://box.lan:80"},
+    {"ollama", "https://ollama.com", "https://ollama.com"},
     {"ollama", "http://box/v1", "http://box/v1"},
-    {"ollama", "[::1]", "http://[::1]:11434/v1"},
-    {"ollama", "[::1]:5", "http://[::1]:5/v1"},
+    {"ollama", "[::1]", "http://[::1]:11434"},
+    {"ollama", "[::1]:5", "http://[::1]:5"},
     {"vllm", "http://gpu:8000", "http://gpu:8000/v1"},
     {"vllm", "http://gpu:8000/v1//", "http://gpu:8000/v1"},
     {"vllm", "http://proxy/models/a/v1", "http://proxy/models/a/v1"},
@@ -124,11 +162,53 @@ static void a_url_that_does_not_fit_is_refused(void **state)
 {
     (void)state;
     const struct preset *p = preset_find(&presets, "ollama");
-    const char whole[] = "http://127.0.0.1:11434/v1";
+    const char whole[] = "http://127.0.0.1:11434";
     char out[sizeof whole];
     assert_non_null(preset_base_url(p, "127.0.0.1", out, sizeof whole));
     for (size_t room = 1; room < sizeof whole; room++)
         assert_null(preset_base_url(p, "127.0.0.1", out, room));
+}
+
+static const struct {
+    const char *url, *place, *there;
+} places[] = {
+    {"https://bedrock-runtime.{region}.amazonaws.com", "us-east-1",
+     "https://bedrock-runtime.us-east-1.amazonaws.com"},
+    {"https://bedrock-runtime.{region}.amazonaws.com", "cn-north-1",
+     "https://bedrock-runtime.cn-north-1.amazonaws.com.cn"},
+    {"https://{location}-aiplatform.googleapis.com", "us-east5", "https://us-east5-aiplatform.googleapis.com"},
+    {"https://{location}-aiplatform.googleapis.com", "global", "https://aiplatform.googleapis.com"},
+    {"https://{location}-aiplatform.googleapis.com", "eu", "https://aiplatform.eu.rep.googleapis.com"},
+    {"http://127.0.0.1:9000/{region}/x", "global", "http://127.0.0.1:9000/global/x"},
+    {"http://127.0.0.1:9000/x", "us-east-1", "http://127.0.0.1:9000/x"},
+};
+
+static void a_region_has_its_own_host(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        char out[100];
+        size_t whole = strlen(places[i].there) + 1;
+        const char *got = preset_place_url(places[i].url, places[i].place, out, sizeof out);
+        if (!same(got, places[i].there))
+            fail_msg("%s in %s: %s", places[i].url, places[i].place, got ? got : "nothing");
+        for (size_t room = 1; room < whole; room++)
+            assert_null(preset_place_url(places[i].url, places[i].place, out, room));
+    }
+}
+
+static void a_wire_is_found_with_its_prefix(void **state)
+{
+    (void)state;
+    const char *const wires[] = {"ollama", "openai-chat@/v1", NULL};
+    struct span prefix;
+    assert_true(preset_wire_find(wires, "ollama", &prefix));
+    assert_int_equal(prefix.n, 0);
+    assert_true(preset_wire_find(wires, "openai-chat", &prefix));
+    assert_true(span_is(prefix, "/v1"));
+    assert_false(preset_wire_find(wires, "openai", &prefix));
+    assert_int_equal(prefix.n, 0);
+    assert_true(span_is(preset_wire_name(wires[1]), "openai-chat"));
 }
 
 /* The row of a preset in docs/providers.md. */
@@ -144,13 +224,19 @@ static void the_page_shows_every_preset_as_it_is(void **state)
     fclose(f);
     for (size_t i = 0; i < presets.count; i++) {
         const struct preset *p = &presets.rows[i];
-        char row[400], url[120] = "must be given", variable[80] = "";
+        char row[600], key[160] = "Google credentials", url[120] = "must be given", variable[80] = "";
         if (p->base_url)
             snprintf(url, sizeof url, "`%s`", p->base_url);
         if (p->url_env)
             snprintf(variable, sizeof variable, "`%s`", p->url_env);
-        snprintf(row, sizeof row, "| `%s` | %s | `%s`%s | %s | %s |\n", p->name, p->title, p->key_env,
-                 p->auth == AUTH_OPTIONAL_BEARER ? ", optional" : "", url, variable);
+        if (p->key_env)
+            snprintf(key, sizeof key, "`%s`%s%s%s%s", p->key_env, p->key_env_too ? ", `" : "",
+                     p->key_env_too ? p->key_env_too : "", p->key_env_too ? "`" : "",
+                     p->auth == AUTH_SIGV4                         ? ", or AWS credentials"
+                     : p->local || p->auth == AUTH_OPTIONAL_BEARER ? ", optional"
+                                                                   : "");
+        snprintf(row, sizeof row, "| `%s` | %s | %s | %s | %s | %s |\n", p->name, p->title, key, url, variable,
+                 joined(p->wires));
         if (!strstr(page, row))
             fail_msg("docs/providers.md lacks: %s", row);
     }
@@ -164,6 +250,8 @@ int main(void)
         cmocka_unit_test(a_name_is_found_in_any_case_and_no_other_is),
         cmocka_unit_test(what_a_variable_holds_becomes_a_base_url),
         cmocka_unit_test(a_url_that_does_not_fit_is_refused),
+        cmocka_unit_test(a_region_has_its_own_host),
+        cmocka_unit_test(a_wire_is_found_with_its_prefix),
         cmocka_unit_test(the_page_shows_every_preset_as_it_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -30,10 +30,17 @@ static void begin(struct fixture *f, enum conf_strategy strategy, unsigned n, co
     }
 }
 
+static struct pick ask_after(struct fixture *f, uint32_t not_these, unsigned group)
+{
+    struct pick got;
+    fleet_pick(f->fleet, &(struct pick_ask){&f->route, 0, not_these, NOW, group}, &got);
+    return got;
+}
+
 static struct pick ask(struct fixture *f, uint64_t session, uint32_t not_these, uint64_t now)
 {
     struct pick got;
-    fleet_pick(f->fleet, &(struct pick_ask){&f->route, session, not_these, now}, &got);
+    fleet_pick(f->fleet, &(struct pick_ask){&f->route, session, not_these, now, 0}, &got);
     return got;
 }
 
@@ -204,6 +211,59 @@ static void a_flood_of_sessions_pushes_out_the_oldest(void **state)
     fleet_free(f.fleet);
 }
 
+/* Targets 1 to 3 are the regions of one provider. */
+static void begin_regions(struct fixture *f, enum conf_strategy strategy, const uint64_t *weights)
+{
+    begin(f, strategy, 5, weights);
+    for (unsigned i = 1; i <= 3; i++)
+        f->route.targets[i].group = 2;
+}
+
+static void a_group_has_one_weight_and_its_first_region_carries_it(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin_regions(&f, STRATEGY_WEIGHTED, (const uint64_t[]){1, 2, 2, 2, 1});
+    assert_in_range(times(&f, 1, 4000), 1850, 2150);
+    assert_int_equal(times(&f, 2, 1000) + times(&f, 3, 1000), 0);
+    rest(&f, 1, NOW + S);
+    assert_in_range(times(&f, 2, 4000), 1850, 2150);
+    assert_int_equal(times(&f, 1, 1000) + times(&f, 3, 1000), 0);
+    rest(&f, 2, NOW + S);
+    rest(&f, 3, NOW + S);
+    assert_in_range(times(&f, 0, 4000), 1850, 2150);
+    fleet_free(f.fleet);
+}
+
+static void after_a_region_failed_the_others_of_its_group_come_first(void **state)
+{
+    (void)state;
+    for (int strategy = 0; strategy < 3; strategy++) {
+        struct fixture f;
+        begin_regions(&f, (enum conf_strategy)strategy, (const uint64_t[]){9, 1, 1, 1, 9});
+        for (int again = 0; again < 50; again++) {
+            assert_int_equal(ask_after(&f, 1 << 1, 2).index, 2);
+            assert_int_equal(ask_after(&f, 1 << 1 | 1 << 2, 2).index, 3);
+            int other = ask_after(&f, 1 << 1 | 1 << 2 | 1 << 3, 2).index;
+            assert_true(other == 0 || other == 4);
+        }
+        rest(&f, 2, NOW + S);
+        assert_int_equal(ask_after(&f, 1 << 1, 2).index, 3);
+        fleet_free(f.fleet);
+    }
+}
+
+static void standby_regions_come_first_too_when_one_of_them_has_failed(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin_regions(&f, STRATEGY_WEIGHTED, (const uint64_t[]){1, 0, 0, 0, 1});
+    assert_int_equal(ask_after(&f, 1 << 1, 2).index, 2);
+    int other = ask_after(&f, 1 << 1, 0).index;
+    assert_true(other == 0 || other == 4);
+    fleet_free(f.fleet);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -214,6 +274,9 @@ int main(void)
         cmocka_unit_test(latency_finds_out_about_unknown_targets_with_one_call),
         cmocka_unit_test(a_session_keeps_its_target_while_that_is_usable),
         cmocka_unit_test(a_session_leaves_a_standby_when_the_others_are_back),
+        cmocka_unit_test(a_group_has_one_weight_and_its_first_region_carries_it),
+        cmocka_unit_test(after_a_region_failed_the_others_of_its_group_come_first),
+        cmocka_unit_test(standby_regions_come_first_too_when_one_of_them_has_failed),
         cmocka_unit_test(a_flood_of_sessions_pushes_out_the_oldest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
