@@ -148,11 +148,14 @@ struct names {
     char **list;
     unsigned count, room;
     pd_err err;
+    bool resources; /* Gemini's: "models/NAME" */
 };
 
 static pd_err on_name(void *ctx, struct span id)
 {
     struct names *n = ctx;
+    if (n->resources && span_starts(id, "models/"))
+        id = span_from(id, strlen("models/"));
     if (n->count == CATALOG_MODELS_MAX)
         return PD_OK;
     if (n->count == n->room) {
@@ -177,7 +180,7 @@ static void on_list(void *ctx, const struct small_answer *a)
     struct probe *one = ctx;
     struct prober *p = one->prober;
     struct worker *w = p->w;
-    struct names names = {0};
+    struct names names = {.resources = one->preset->auth == AUTH_GOOG_KEY};
     pd_err e = a->err;
     if (!e && a->status != 200)
         e = PD_NOTFOUND;
@@ -214,6 +217,7 @@ static void read_list(struct prober *p, const struct conf_provider *provider)
     struct probe *one = reading(p, provider->name) ? NULL : probe_new(p);
     if (!one)
         return;
+    one->preset = provider->preset;
     one->provider = mem_strdup(provider->name);
     pd_err e = one->provider ? small_start(p->w, p->w->routing, provider, NULL, provider->preset->models_path,
                                            SPAN_NONE, LIST_ANSWER_MAX, LIST_TIMEOUT_MS, on_list, one, &one->small)

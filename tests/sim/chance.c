@@ -36,6 +36,19 @@ void random_settings(struct rnd *r, struct settings *s)
         s->call_timeout = 2 * s->first_token_timeout;
 }
 
+/* A few targets that stand together become the regions of one provider. */
+static void random_group(struct rnd *r, struct route *route)
+{
+    if (route->count < 2 || rnd_below(r, 2))
+        return;
+    unsigned first = (unsigned)rnd_below(r, route->count - 1);
+    unsigned end = first + 2 + (unsigned)rnd_below(r, route->count - first - 1);
+    for (unsigned i = first; i < end; i++) {
+        route->targets[i].group = first + 1;
+        route->targets[i].weight = route->targets[first].weight;
+    }
+}
+
 void random_route(struct world *w, struct route *route)
 {
     struct rnd *r = &w->rnd;
@@ -47,4 +60,5 @@ void random_route(struct world *w, struct route *route)
         route->targets[route->count++] = (struct route_target){
             .target = w->targets[i].target, .weight = ONE_OF(r, 0, 1, 30, 70), .settings = w->settings};
     }
+    random_group(r, route);
 }

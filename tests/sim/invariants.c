@@ -204,6 +204,58 @@ static bool no_fallback_stays_on_one_target(const struct moment *m)
     return !m->c->want.no_fallback || m->c->starts_on[m->t->target->id] == m->c->starts;
 }
 
+static unsigned group_of(const struct moment *m, int attempt)
+{
+    return m->c->want.route->targets[m->c->call.attempts[attempt].target].group;
+}
+
+/* The target is a region of a provider of which another region was tried before. */
+static bool follows_a_region(const struct moment *m)
+{
+    unsigned group = group_of(m, m->attempt);
+    for (int i = 0; i < m->attempt && group; i++)
+        if (group_of(m, i) == group)
+            return true;
+    return false;
+}
+
+static bool regions_come_before_other_providers(const struct moment *m)
+{
+    const struct sim_call *c = m->c;
+    const struct route *r = c->want.route;
+    int before = m->attempt - 1;
+    if (before < 0 || c->call.hedges || m->same_target || c->call.attempts[before].state != ATTEMPT_FAILED ||
+        c->call.attempts[before].failure == FAILURE_AUTH || c->call.attempts[before].failure == FAILURE_BILLING)
+        return true;
+    unsigned group = group_of(m, before);
+    bool own = c->want.session && m->w->sessions[c->want.session - 1].target == (int)m->t->target->id;
+    if (!group || group == group_of(m, m->attempt) || own)
+        return true;
+    for (unsigned i = 0; i < r->count; i++) {
+        uint64_t at;
+        if (r->targets[i].group == group && c->starts_on[r->targets[i].target->id] == 0 &&
+            target_usable(r->targets[i].target, m->w->now, &at))
+            return false;
+    }
+    return true;
+}
+
+static bool a_group_is_used_in_its_order(const struct moment *m)
+{
+    const struct route *r = m->c->want.route;
+    unsigned group = group_of(m, m->attempt);
+    bool own = m->c->want.session && m->w->sessions[m->c->want.session - 1].target == (int)m->t->target->id;
+    if (!group || r->strategy == STRATEGY_LATENCY || m->same_target || own)
+        return true;
+    for (unsigned i = 0; i < attempt_of(m)->target; i++) {
+        uint64_t at;
+        if (r->targets[i].group == group && m->c->starts_on[r->targets[i].target->id] == 0 &&
+            target_usable(r->targets[i].target, m->w->now, &at))
+            return false;
+    }
+    return true;
+}
+
 static bool standby_only_when_others_are_down(const struct moment *m)
 {
     const struct route *r = m->c->want.route;
@@ -213,7 +265,7 @@ static bool standby_only_when_others_are_down(const struct moment *m)
         uint64_t at;
         struct target *t = r->targets[i].target;
         if (r->targets[i].weight > 0 && m->c->starts_on[t->id] == 0 && target_usable(t, m->w->now, &at))
-            return m->c->starts_on[m->t->target->id] > 1; /* a retry stays where it is */
+            return m->c->starts_on[m->t->target->id] > 1 || follows_a_region(m); /* a retry stays where it is */
     }
     return true;
 }
@@ -506,6 +558,9 @@ static struct invariant {
     {"a call that wants no fallback stays on its target", AT_START, no_fallback_stays_on_one_target, 0, 0},
     {"a target of weight 0 is used only when the others cannot be", AT_START, standby_only_when_others_are_down, 0,
      0},
+    {"a call that failed in one region goes to the next before it goes to another provider", AT_START,
+     regions_come_before_other_providers, 0, 0},
+    {"the regions of a provider are used in their order", AT_START, a_group_is_used_in_its_order, 0, 0},
     {"a session stays on its target while that is usable", AT_START, session_keeps_its_target, 0, 0},
     {"an open breaker gets no call", AT_START, open_breaker_gets_nothing, 0, 0},
     {"only a few trial calls run before they have shown output", AT_START, few_trials_at_once, 0, 0},
