@@ -1,7 +1,11 @@
 /* codec.h - a wire format as a const table of functions.
  *
- * Requests are read for facts and sent on as the original bytes with a few spans
- * replaced. Answers are read alongside while their bytes are relayed. */
+ * Same format on both sides: requests are read for facts and sent on as the
+ * original bytes with a few spans replaced; answers are read alongside while their
+ * bytes are relayed.
+ * Different formats: the request is read into the neutral form (msg.h) and written
+ * anew; the answer's reader tells deltas, which an encoder (encoder.h) writes in the
+ * client's format. N codecs make N x N translations. */
 #ifndef PERDURE_DIALECT_CODEC_H
 #define PERDURE_DIALECT_CODEC_H
 
@@ -16,7 +20,15 @@
 /* What routing needs to know of a request, and where its changing spans stand. Spans point into the body or the arena. */
 enum { PREFIX_MAX = 64 * 1024 };
 
+/* What the path of a request says where the body does not: Gemini's and Bedrock's model and whether to stream. */
+struct request_line {
+    struct span model; /* text; p NULL: the body says it */
+    bool stream;
+    bool array; /* Gemini without alt=sse: the stream is to be one JSON array */
+};
+
 struct request_facts {
+    struct request_line line;
     struct span body;
     struct span model;     /* text; empty when absent */
     bool stream;           /* the client wants a stream */
@@ -42,7 +54,13 @@ struct request_facts {
 };
 
 struct request_edit {
-    struct span model; /* new model name, text; p NULL: unchanged */
+    struct span model; /* new model name, text; p NULL: unchanged. Nothing where the path has it */
+    bool
+        drop_model; /* take "model" and "stream" out of the body: the path says them (Anthropic at Vertex and Bedrock) */
+    const char *version; /* and put "anthropic_version" with this value in; NULL: leave as it is */
+    bool
+        strip_foreign; /* take out what perdure itself put into earlier answers for want of a maker's own: reasoning that
+                           this format's makers would not accept (encoder.h) */
     bool force_stream; /* set "stream": true whatever it said */
     bool
         forbid_stream; /* set it to false: a provider that cannot; stream_options go with it. Not with force_stream */
@@ -69,7 +87,8 @@ enum {
 };
 
 struct answer_event {
-    unsigned holds; /* ANSWER_* */
+    unsigned holds;   /* ANSWER_* */
+    struct span type; /* the event's type where the framing has one: "event:" of SSE, :event-type of AWS */
     struct span
         raw; /* ready for the client as it stands: the source bytes, or re-framed where the source was no SSE */
     struct json json; /* the event's object; JSON_NONE for none */
@@ -81,11 +100,12 @@ typedef pd_err answer_fn(void *ctx, const struct answer_event *ev);
 /* Kept by a reader; valid at any time. Spans live as long as the reader. */
 struct answer_facts {
     struct msg_usage usage;
-    struct span usage_raw;  /* the last usage object, as it came */
-    enum msg_finish finish; /* of the first choice, normalised by content (tool calls count) */
-    struct span finish_raw; /* its own word, text (in a stream its first 64 bytes, escaped) */
-    struct span id, model;  /* text */
-    unsigned events;        /* with data, the terminator not counted */
+    struct span usage_raw;     /* the last usage object, as it came */
+    enum msg_finish finish;    /* of the first choice, normalised by content (tool calls count) */
+    struct span finish_raw;    /* its own word, text (in a stream its first 64 bytes, escaped) */
+    struct span id, model;     /* text */
+    struct span stop_sequence; /* escaped: the one that was met, where the provider tells */
+    unsigned events;           /* with data, the terminator not counted */
     unsigned comments, malformed;
     uint64_t output_bytes; /* of text, reasoning, refusals and arguments, escaped */
     bool has_output, has_tool_calls, done, error;
@@ -100,25 +120,86 @@ enum answer_end { ANSWER_COMPLETE, ANSWER_CUT, ANSWER_EMPTY, ANSWER_FAILED };
 
 struct answer; /* reads one answer */
 
+enum codec_kind { CODEC_CHAT, CODEC_EMBED, CODEC_COUNT };
+
+/* How bytes of a streamed answer are cut into events. */
+enum framing {
+    FRAMING_LINES,       /* server-sent events, JSON lines, and what is mixed into them */
+    FRAMING_ARRAY,       /* one JSON array, piece by piece (Gemini without alt=sse) */
+    FRAMING_EVENTSTREAM, /* AWS event streams, the event's type in its head */
+    FRAMING_CHUNKS, /* AWS event streams of {"bytes": base64} around the events of another format (InvokeModel) */
+};
+
+struct write_want {
+    struct span model;   /* text: the target's name for it */
+    bool stream;         /* ask for a stream */
+    bool ask_usage;      /* and for usage in it (OpenAI chat) */
+    bool drop_model;     /* as request_edit */
+    const char *version; /* as request_edit */
+    bool reasoning_back; /* assistant reasoning goes back as reasoning_content (chat) */
+    bool mistral;        /* chat: tool call ids of 9 letters and digits, "any" for required, no unknown members */
+};
+
+struct client_error;
+struct reader_ops;
+struct collector_ops;
+struct encoder_ops;
+struct embed_ops;
+struct count_ops;
+
 struct codec {
     const char *name; /* "openai-chat" */
+    enum codec_kind kind;
+    enum msg_maker maker; /* whose signatures its answers carry */
     /* PD_SYNTAX or PD_INVALID with *ret_why a sentence for the client; PD_NOMEM. The body is scanned once and not validated inside. */
-    pd_err (*read_request)(struct span body, struct arena *a, struct request_facts *ret, const char **ret_why);
+    pd_err (*read_request)(struct span body, const struct request_line *line, struct arena *a,
+                           struct request_facts *ret, const char **ret_why);
     /* The body in parts: untouched ranges of the original and replacements from the arena. PD_NOMEM. */
     pd_err (*edit_request)(const struct request_facts *f, const struct request_edit *e, struct arena *a,
                            struct span parts[REQUEST_PARTS_MAX], unsigned *ret_count);
-    const char *path; /* below base_url: "/chat/completions" */
-    bool streams;     /* answers can be streamed */
-    bool has_reader;
+
+    /* ---- translation (CODEC_CHAT and CODEC_COUNT) ---- */
+    /* The whole body into the neutral form. `body` was taken by read_request(). Members that the neutral form has no place for are noted
+     * with msg_drop_span(); content that cannot be carried at all (an unknown kind of part in a message) is PD_UNSUPPORTED with a
+     * sentence. PD_SYNTAX and PD_INVALID with a sentence; PD_NOMEM. */
+    pd_err (*parse_request)(const struct request_facts *f, struct arena *a, struct msg_request *ret,
+                            const char **ret_why);
+    /* The neutral form as a body. carry_fit() has run: everything that is left can be carried. Scratch from `a`. PD_NOMEM, PD_TOOBIG. */
+    pd_err (*write_request)(const struct msg_request *m, const struct write_want *want, struct arena *a,
+                            struct buf *out);
+
+    /* ---- answers ---- */
+    bool streams;                    /* answers can be streamed */
+    const struct reader_ops *reader; /* reader_priv.h; NULL: embeddings */
+    const struct collector_ops
+        *collector; /* NULL: collected by way of the encoder, which keeps what the neutral form has */
+    const struct encoder_ops *encoder; /* encoder_priv.h; NULL: nobody translates into it */
+    const struct embed_ops *embed;     /* embed.h: CODEC_EMBED */
+    const struct count_ops *count;     /* CODEC_COUNT */
+
+    /* ---- to the client ---- */
+    const char *stream_type;       /* content type of a streamed answer */
+    const char *terminator;        /* bytes that end a whole stream ("data: [DONE]\n\n"); NULL: none */
+    const char *request_id_header; /* what this format's clients look for beside x-request-id; NULL: nothing */
+    const char *error_type_header; /* a header with the error's type, as AWS clients need it; NULL: none */
+    const char *(*error_type)(
+        int status); /* the format's own word for errors of this status, for body and header */
+    pd_err (*put_error)(const struct client_error *e, struct buf *out); /* a body */
+    pd_err (*put_error_event)(
+        const struct client_error *e,
+        struct buf *out); /* an event, framed, after which a stream ends without its end mark */
 };
 
-extern const struct codec codec_openai_chat;
-extern const struct codec codec_openai_embeddings;
+extern const struct codec codec_openai_chat, codec_openai_responses, codec_openai_embeddings;
+extern const struct codec codec_anthropic, codec_anthropic_count;
+extern const struct codec codec_gemini, codec_gemini_count, codec_gemini_embeddings;
+extern const struct codec codec_bedrock_converse, codec_bedrock_invoke, codec_bedrock_embeddings;
+extern const struct codec codec_ollama, codec_ollama_generate, codec_ollama_embeddings;
 const struct codec *codec_by_name(struct span name); /* NULL when unknown */
 
-/* ---- reading a streamed answer (SSE, JSON lines, and what is mixed into them) ---- */
+/* ---- reading a streamed answer ---- */
 enum { ANSWER_EVENT_MAX = 16 << 20 }; /* one event at most; images in base64 are large */
-struct answer *answer_new(const struct codec *c, answer_fn *on_event, void *ctx) PD_CHECKED;
+struct answer *answer_new(const struct codec *c, enum framing framing, answer_fn *on_event, void *ctx) PD_CHECKED;
 struct answer *answer_free(struct answer *an);
 void answer_on_delta(struct answer *an, msg_delta_fn *fn, void *ctx); /* optional: the neutral form too */
 /* PD_NOMEM, PD_TOOBIG, or what on_event returned; the reader is then spent. */
@@ -140,23 +221,20 @@ struct
 /* NULL: out of memory. The limit is of all that is kept, its overhead included: a few times the answer's own size. */
 struct collector *collector_new(const struct codec *c, size_t limit_bytes) PD_CHECKED;
 struct collector *collector_free(struct collector *k);
-/* `chunk`: the json of an answer_event. PD_NOMEM, PD_TOOBIG. */
-pd_err collector_add(struct collector *k, struct json chunk) PD_CHECKED;
+/* `type` and `chunk`: of an answer_event. PD_NOMEM, PD_TOOBIG. */
+pd_err collector_add(struct collector *k, struct span type, struct json chunk) PD_CHECKED;
 pd_err collector_write(struct collector *k, struct buf *out) PD_CHECKED;
 
-/* An unstreamed answer as the stream the client asked for: chunk events and the terminator. PD_SYNTAX, PD_INVALID (no choices in it),
- * PD_NOMEM, PD_TOOBIG; nothing is added then. */
+/* An unstreamed OpenAI chat answer as the stream the client asked for: chunk events and the terminator. PD_SYNTAX, PD_INVALID (no
+ * choices in it), PD_NOMEM, PD_TOOBIG; nothing is added then. Other formats are expanded by their encoder. */
 pd_err answer_expand(const struct codec *c, struct span body, bool include_usage, struct buf *out) PD_CHECKED;
 
 /* ---- errors to clients ---- */
 struct client_error {
-    const char *type, *code; /* as the inbound dialect names them */
+    int status;              /* HTTP */
+    const char *type, *code; /* OpenAI's words; other formats choose theirs by the status */
     struct span message;
     struct span param;         /* p NULL: null */
     struct span attempts_json; /* an array, or p NULL */
 };
-/* The error object as a body, and as an event of a stream (which then ends without [DONE]). */
-pd_err codec_put_error(const struct codec *c, const struct client_error *e, struct buf *out) PD_CHECKED;
-pd_err codec_put_error_event(const struct codec *c, const struct client_error *e, struct buf *out) PD_CHECKED;
-
 #endif

@@ -1,0 +1,57 @@
+/* embed.h - embeddings in neutral form: texts in, vectors out.
+ *
+ * Ownership: spans point into the body or the arena. */
+#ifndef PERDURE_DIALECT_EMBED_H
+#define PERDURE_DIALECT_EMBED_H
+
+#include "dialect/codec.h"
+
+struct embed_input {
+    struct embed_input *next;
+    struct span text;   /* escaped */
+    struct span tokens; /* raw array of numbers, in place of a text; only OpenAI's kind takes them */
+};
+struct embed_request {
+    struct span model; /* text */
+    struct embed_input *first, *last;
+    unsigned count;
+    bool list;          /* the client sent a list: it gets one back, of one item too */
+    int64_t dimensions; /* -1: not said */
+    bool base64;        /* vectors are wanted as base64 of little-endian float32 */
+    struct span
+        task; /* escaped: Gemini's taskType words ("RETRIEVAL_QUERY"), others' mapped to them; empty: not said */
+    struct span title; /* escaped */
+    struct span user;  /* escaped */
+    const char *dropped[MSG_DROPPED_MAX];
+    unsigned dropped_count;
+};
+struct embed_vector {
+    struct embed_vector *next;
+    struct span numbers; /* raw array of numbers; p NULL: `base64` has it */
+    struct span base64;
+};
+struct embed_answer {
+    struct embed_vector *first, *last;
+    unsigned count;
+    struct msg_usage usage; /* input_total */
+    struct span model, id;  /* text */
+};
+
+struct embed_ops {
+    /* PD_SYNTAX, PD_INVALID with a sentence; PD_NOMEM. */
+    pd_err (*parse)(const struct request_facts *f, struct arena *a, struct embed_request *ret,
+                    const char **ret_why);
+    /* Several inputs where the format takes one at a time: PD_UNSUPPORTED. */
+    pd_err (*write)(const struct embed_request *m, const struct write_want *want, struct arena *a,
+                    struct buf *out);
+    pd_err (*read)(struct span body, struct arena *a, struct embed_answer *ret, enum answer_end *ret_end);
+    pd_err (*put)(const struct embed_answer *an, const struct embed_request *asked, struct buf *out);
+};
+
+/* CODEC_COUNT: how many tokens a request would be. */
+struct count_ops {
+    bool (*read)(struct json obj, int64_t *ret_tokens);
+    pd_err (*put)(int64_t tokens, struct buf *out);
+};
+
+#endif

@@ -1,0 +1,84 @@
+/* encoder_priv.h - the encoders' driver, and what a format adds to it.
+ *
+ * The driver (encoder.c) turns the flow of deltas into blocks that are opened, added to and
+ * closed one after the other in each choice, keeps their text where that is needed, makes up ids that are
+ * missing, and ends what is open. A format writes the bytes of these steps into en->out. */
+#ifndef PERDURE_DIALECT_ENCODER_PRIV_H
+#define PERDURE_DIALECT_ENCODER_PRIV_H
+
+#include "dialect/encoder.h"
+#include "parse/put.h"
+
+enum block_kind { BLOCK_TEXT, BLOCK_REASONING, BLOCK_REFUSAL, BLOCK_TOOL, BLOCK_SEALED, BLOCK_MEDIA };
+
+struct block_citation {
+    struct block_citation *next;
+    struct span url, title, cited; /* escaped, the encoder's arena */
+};
+
+struct block {
+    struct block *next; /* in the order in which they were told */
+    enum block_kind kind;
+    int choice;
+    int tool;       /* BLOCK_TOOL: its number in the choice */
+    unsigned index; /* among all blocks of its choice, from 0 */
+    struct span id,
+        name; /* escaped; BLOCK_TOOL: the id is never empty. BLOCK_SEALED: the maker's id; BLOCK_MEDIA: name is the media type */
+    struct buf
+        text; /* escaped: what was told. Kept to the end when the answer is whole or ops->gathers; else only a
+                               tool's arguments, until the block is closed. SEALED, MEDIA: their data */
+    struct span signature; /* escaped */
+    enum msg_maker maker;  /* of signature and sealed data */
+    struct block_citation *citations, *last_citation;
+    bool legacy_function;
+    bool opened, closed; /* as the format was told */
+    bool complete;       /* BLOCK_TOOL: its arguments are a whole JSON value */
+};
+
+struct encoder {
+    const struct codec *to;
+    const struct encoder_ops *ops;
+    struct encode_want want;
+    struct arena arena; /* blocks, ids, words: what lives as long as the answer */
+    struct buf out;     /* bytes for the client */
+    struct put put;     /* into out */
+    size_t limit_bytes, gathered_bytes;
+    pd_err err;
+    bool started, ended;
+    struct block *first, *last;
+    unsigned block_count;
+    struct buf
+        logprobs; /* items of OpenAI's logprobs.content told since the last block_add; raw, joined by commas. Formats that have
+                            them write and clear it; choice 0 only */
+    const char *dropped[8];
+    unsigned dropped_count;
+    unsigned long sequence; /* the format's own counter (Responses) */
+    uint64_t state[4];      /* the format's own small state */
+};
+
+struct encoder_ops {
+    bool gathers; /* all text is kept until the end: the format repeats it */
+    bool choices; /* the format has n > 1; else choices above 0 are dropped */
+    /* Streamed; each writes into en->put (its err is looked at by the driver). NULL: nothing to write. */
+    void (*start)(struct encoder *en, const struct answer_facts *f); /* before anything else; f may be NULL */
+    void (*open)(struct encoder *en, struct block *b);
+    void (*add)(struct encoder *en, struct block *b,
+                struct span piece); /* a piece of its text, escaped; not for SEALED and MEDIA */
+    void (*close)(
+        struct encoder *en,
+        struct block *b); /* b->text: all of a tool's arguments (never empty: "{}"), and of the others when
+                                                           gathers; SEALED, MEDIA: their data. b->signature, citations: if any came */
+    void (*end)(struct encoder *en, const struct answer_facts *f);
+    /* Whole: blocks from en->first, all closed. */
+    void (*whole)(struct encoder *en, const struct answer_facts *f, struct put *out);
+};
+
+/* ---- for the formats ---- */
+/* Escaped JSON text (a tool's arguments) with its escapes undone, as it stands in JSON: an object. What is no JSON object is
+ * written as {"input": "..."}; empty as {}. */
+void encoder_put_arguments(struct put *p, struct encoder *en, struct span escaped);
+void encoder_drop(struct encoder *en, const char *name); /* a literal */
+/* Counts of `u`, those that are unknown as 0. */
+uint64_t encoder_count(int64_t n);
+
+#endif
