@@ -2,7 +2,8 @@
  *
  * Most of what comes is SSE and goes on as it is. What some servers do instead is put right here: JSON lines without
  * "data:", several objects in one event because a blank line is missing, an error as a bare line at the end. */
-#include "dialect/codec_priv.h"
+#include "dialect/embed.h"
+#include "dialect/reader_priv.h"
 
 #include "base/mem.h"
 #include "parse/sse.h"
@@ -10,9 +11,11 @@
 #include <assert.h>
 
 struct answer {
-    struct sse *sse;
+    const struct codec *codec;
+    enum framing framing;
+    struct sse *sse; /* FRAMING_LINES */
     struct arena arena;
-    struct chat_reader reader;
+    struct reader *reader;
     answer_fn *on_event;
     void *ctx;
     struct buf frame; /* an event that had to be framed anew */
@@ -20,22 +23,34 @@ struct answer {
 
 static pd_err on_sse(void *ctx, const struct sse_event *ev);
 
-struct answer *answer_new(const struct codec *c, answer_fn *on_event, void *ctx)
+static bool open_framing(struct answer *an)
+{
+    switch (an->framing) {
+    case FRAMING_LINES:
+        an->sse = sse_new(ANSWER_EVENT_MAX, on_sse, an);
+        return an->sse != NULL;
+    case FRAMING_ARRAY:
+    case FRAMING_EVENTSTREAM:
+    case FRAMING_CHUNKS:
+        break;
+    }
+    return false;
+}
+
+struct answer *answer_new(const struct codec *c, enum framing framing, answer_fn *on_event, void *ctx)
 {
     assert(c->streams);
     struct answer *an = mem_zalloc(sizeof(*an));
     if (!an)
         return NULL;
+    an->codec = c;
+    an->framing = framing;
     an->on_event = on_event;
     an->ctx = ctx;
-    an->sse = sse_new(ANSWER_EVENT_MAX, on_sse, an);
-    if (!an->sse) {
-        mem_free(an);
-        return NULL;
-    }
     arena_init(&an->arena, 512, 0);
     buf_init(&an->frame, 0); /* as large as an event at most */
-    chat_reader_init(&an->reader, &an->arena, false);
+    if (!open_framing(an) || reader_new(c, &an->arena, false, &an->reader))
+        return answer_free(an);
     return an;
 }
 
@@ -44,7 +59,7 @@ struct answer *answer_free(struct answer *an)
     if (!an)
         return NULL;
     sse_free(an->sse);
-    chat_reader_done(&an->reader);
+    reader_free(an->reader);
     buf_done(&an->frame);
     arena_done(&an->arena);
     mem_free(an);
@@ -53,19 +68,19 @@ struct answer *answer_free(struct answer *an)
 
 void answer_on_delta(struct answer *an, msg_delta_fn *fn, void *ctx)
 {
-    an->reader.on_delta = fn;
-    an->reader.ctx = ctx;
+    an->reader->on_delta = fn;
+    an->reader->ctx = ctx;
 }
 
 const struct answer_facts *answer_facts(const struct answer *an)
 {
-    return &an->reader.facts;
+    return &an->reader->facts;
 }
 
 /* ---- one event ---------------------------------------------------------------- */
 
 /* How an object stood in the source, and so whether it can go on as it is. */
-enum framing {
+enum standing {
     FRAMED, /* an event of its own */
     JOINED, /* one of several in an event */
     BARE,   /* a line without "data:" */
@@ -96,41 +111,43 @@ static pd_err give(struct answer *an, unsigned holds, struct span raw)
 
 static pd_err give_malformed(struct answer *an, struct span raw)
 {
-    an->reader.facts.malformed++;
+    an->reader->facts.malformed++;
     return give(an, ANSWER_MALFORMED, raw);
 }
 
-static pd_err give_done(struct answer *an, struct span raw, enum framing framing)
+static pd_err give_done(struct answer *an, struct span raw, enum standing standing)
 {
-    pd_err e = framing == FRAMED ? PD_OK : frame(an, SPAN_LIT("[DONE]"), &raw);
-    an->reader.facts.done = true;
+    pd_err e = standing == FRAMED ? PD_OK : frame(an, SPAN_LIT("[DONE]"), &raw);
+    an->reader->facts.done = true;
     return e ? e : give(an, ANSWER_DONE, raw);
 }
 
 /* A chunk before any output: nothing in it ties the client to this answer yet. */
 static bool is_start(const struct answer *an, unsigned holds)
 {
-    return !an->reader.facts.has_output && !(holds & (ANSWER_FINISH | ANSWER_ONLY_USAGE | ANSWER_ERROR));
+    return !an->reader->facts.has_output && !(holds & (ANSWER_FINISH | ANSWER_ONLY_USAGE | ANSWER_ERROR));
 }
 
-/* `says_error`: the event's type was "error", whatever the object looks like. */
-static pd_err give_object(struct answer *an, struct json obj, struct span raw, enum framing framing,
-                          bool says_error)
+/* An event of the type "error" is one, whatever the object looks like. */
+static pd_err give_object(struct answer *an, struct span type, struct json obj, struct span raw,
+                          enum standing standing)
 {
-    struct answer_event ev = {.raw = raw, .json = obj};
-    pd_err e = chat_read(&an->reader, obj, &ev.holds, &ev.error);
+    struct answer_event ev = {.type = type, .raw = raw, .json = obj};
+    bool says_error = span_is(type, "error");
+    pd_err e = an->codec->reader->read(an->reader, type, obj, &ev.holds, &ev.error);
     if (e)
         return e;
     if (says_error && !(ev.holds & ANSWER_ERROR)) {
         ev.error = obj;
         ev.holds |= ANSWER_ERROR;
-        an->reader.facts.error = true;
+        an->reader->facts.error = true;
     }
     if (is_start(an, ev.holds))
         ev.holds |= ANSWER_START;
-    if (!(framing == BARE && (ev.holds & ANSWER_ERROR))) /* an error in place of an event is none */
-        an->reader.facts.events++;
-    if (framing != FRAMED)
+    if (!(standing == BARE && an->codec->terminator &&
+          (ev.holds & ANSWER_ERROR))) /* an error in place of an event is none */
+        an->reader->facts.events++;
+    if (standing != FRAMED)
         e = frame(an, obj.raw, &ev.raw);
     return e ? e : an->on_event(an->ctx, &ev);
 }
@@ -146,7 +163,7 @@ static pd_err give_error_text(struct answer *an, struct span text)
     if (!e)
         e = buf_puts(&b, "}");
     if (!e)
-        e = give_object(an, (struct json){JSON_OBJECT, buf_span(&b)}, SPAN_NONE, JOINED, true);
+        e = give_object(an, SPAN_LIT("error"), (struct json){JSON_OBJECT, buf_span(&b)}, SPAN_NONE, JOINED);
     buf_done(&b);
     return e;
 }
@@ -193,7 +210,7 @@ static pd_err take_pieces(struct answer *an, struct span data)
         if (is_done(piece))
             e = give_done(an, SPAN_NONE, JOINED);
         else if (whole_object(piece, &obj))
-            e = give_object(an, obj, SPAN_NONE, JOINED, false);
+            e = give_object(an, SPAN_NONE, obj, SPAN_NONE, JOINED);
         else {
             e = give_malformed(an, piece);
             faults++;
@@ -223,7 +240,7 @@ static pd_err take_event(struct answer *an, const struct sse_event *ev)
     if (is_done(data))
         return give_done(an, ev->raw, FRAMED);
     if (whole_object(data, &obj))
-        return give_object(an, obj, ev->raw, FRAMED, says_error);
+        return give_object(an, ev->type, obj, ev->raw, FRAMED);
     if (says_error)
         return give_error_text(an, data);
     return several(data) ? take_pieces(an, data) : give_malformed(an, ev->raw);
@@ -239,10 +256,10 @@ static pd_err take_bare(struct answer *an, const struct sse_event *ev)
         return give_done(an, ev->raw, BARE);
     if (!whole_object(line, &obj))
         return give_malformed(an, ev->raw);
-    bool chunk = json_get(obj, "choices").type == JSON_ARRAY || json_get(obj, "usage").type == JSON_OBJECT;
+    bool chunk = an->codec->reader->is_event && an->codec->reader->is_event(obj);
     if (!chunk && answer_error_in(obj).type == JSON_NONE)
         return give_malformed(an, ev->raw);
-    return give_object(an, obj, ev->raw, BARE, false);
+    return give_object(an, SPAN_NONE, obj, ev->raw, an->codec->lines ? FRAMED : BARE);
 }
 
 static pd_err on_sse(void *ctx, const struct sse_event *ev)
@@ -250,7 +267,7 @@ static pd_err on_sse(void *ctx, const struct sse_event *ev)
     struct answer *an = ctx;
     switch (ev->kind) {
     case SSE_COMMENT:
-        an->reader.facts.comments++;
+        an->reader->facts.comments++;
         return give(an, ANSWER_KEEPALIVE, ev->raw);
     case SSE_BARE:
         return take_bare(an, ev);
@@ -271,30 +288,67 @@ pd_err answer_finish(struct answer *an, enum answer_end *ret)
 {
     pd_err e = sse_finish(an->sse);
     if (!e)
-        *ret = chat_end(&an->reader);
+        *ret = an->codec->reader->end(an->reader);
     return e;
 }
 
 /* ---- a whole answer --------------------------------------------------------------- */
 
+static pd_err read_chat(const struct codec *c, struct json obj, struct arena *a, struct answer_facts *ret,
+                        enum answer_end *ret_end, msg_delta_fn *on_delta, void *ctx)
+{
+    struct reader *r;
+    struct json error = {0};
+    unsigned holds = 0;
+    pd_err e = reader_new(c, a, true, &r);
+    if (e)
+        return e;
+    r->on_delta = on_delta;
+    r->ctx = ctx;
+    e = c->reader->read(r, SPAN_NONE, obj, &holds, &error);
+    if (!e) {
+        *ret = r->facts;
+        *ret_end = c->reader->end(r);
+    }
+    reader_free(r);
+    return e;
+}
+
+static pd_err read_vectors(const struct codec *c, struct json obj, struct arena *a, struct answer_facts *ret,
+                           enum answer_end *ret_end)
+{
+    struct embed_answer an;
+    pd_err e = c->embed->read(obj.raw, a, &an, ret_end);
+    if (e)
+        return e;
+    ret->usage = an.usage;
+    ret->model = an.model;
+    ret->id = an.id;
+    ret->has_output = an.count > 0;
+    ret->error = *ret_end == ANSWER_FAILED;
+    return PD_OK;
+}
+
+static void read_count(const struct codec *c, struct json obj, struct answer_facts *ret, enum answer_end *ret_end)
+{
+    ret->has_output = c->count->read(obj, &ret->usage.input_total);
+    ret->error = !ret->has_output && answer_error_in(obj).type != JSON_NONE;
+    *ret_end = ret->has_output ? ANSWER_COMPLETE : ret->error ? ANSWER_FAILED : ANSWER_EMPTY;
+}
+
 static pd_err read_object(const struct codec *c, struct json obj, struct arena *a, struct answer_facts *ret,
                           enum answer_end *ret_end, msg_delta_fn *on_delta, void *ctx)
 {
-    if (c == &codec_openai_embeddings)
-        return embeddings_read(obj, a, ret, ret_end);
-    struct chat_reader r;
-    struct json error;
-    unsigned holds;
-    chat_reader_init(&r, a, true);
-    r.on_delta = on_delta;
-    r.ctx = ctx;
-    pd_err e = chat_read(&r, obj, &holds, &error);
-    if (!e) {
-        *ret = r.facts;
-        *ret_end = chat_end(&r);
+    switch (c->kind) {
+    case CODEC_EMBED:
+        return read_vectors(c, obj, a, ret, ret_end);
+    case CODEC_COUNT:
+        read_count(c, obj, ret, ret_end);
+        return PD_OK;
+    case CODEC_CHAT:
+        break;
     }
-    chat_reader_done(&r);
-    return e;
+    return read_chat(c, obj, a, ret, ret_end, on_delta, ctx);
 }
 
 pd_err answer_read_whole(const struct codec *c, struct span body, struct arena *a, struct answer_facts *ret,

@@ -1,38 +1,20 @@
-/* The table of wire formats, and errors in their shape. */
-#include "dialect/codec.h"
+/* The table of wire formats, and what they do by their tables. */
+#include "dialect/reader_priv.h"
+
+#include "base/mem.h"
+
+#include <assert.h>
 
 const struct codec *codec_by_name(struct span name)
 {
-    static const struct codec *const codecs[] = {&codec_openai_chat, &codec_openai_embeddings};
+    static const struct codec *const codecs[] = {
+        &codec_openai_chat,
+        &codec_openai_embeddings,
+    };
     for (size_t i = 0; i < sizeof(codecs) / sizeof(codecs[0]); i++)
         if (span_is(name, codecs[i]->name))
             return codecs[i];
     return NULL;
-}
-
-static pd_err put_member(struct buf *out, const char *name, struct span text)
-{
-    pd_err e = buf_puts(out, name);
-    if (e)
-        return e;
-    return text.p ? json_put_str(out, text) : buf_puts(out, "null");
-}
-
-static pd_err put_error(const struct client_error *e, struct buf *out)
-{
-    struct span message = e->message.p ? e->message : SPAN_LIT("");
-    pd_err err = put_member(out, "{\"error\":{\"message\":", message);
-    if (!err)
-        err = put_member(out, ",\"type\":", span_str(e->type));
-    if (!err)
-        err = put_member(out, ",\"param\":", e->param);
-    if (!err)
-        err = put_member(out, ",\"code\":", span_str(e->code));
-    if (!err && e->attempts_json.p)
-        err = buf_puts(out, ",\"attempts\":");
-    if (!err && e->attempts_json.p)
-        err = buf_add(out, e->attempts_json);
-    return err ? err : buf_puts(out, "}}");
 }
 
 /* All or nothing: half an error object is worse than none. */
@@ -45,19 +27,43 @@ static pd_err undo(struct buf *out, size_t before, pd_err err)
 
 pd_err codec_put_error(const struct codec *c, const struct client_error *e, struct buf *out)
 {
-    (void)c; /* the OpenAI dialects have one shape */
     size_t before = buf_size(out);
-    return undo(out, before, put_error(e, out));
+    return undo(out, before, c->put_error(e, out));
 }
 
 pd_err codec_put_error_event(const struct codec *c, const struct client_error *e, struct buf *out)
 {
-    (void)c;
     size_t before = buf_size(out);
-    pd_err err = buf_puts(out, "data: ");
-    if (!err)
-        err = put_error(e, out);
-    if (!err)
-        err = buf_puts(out, "\n\n");
-    return undo(out, before, err);
+    return undo(out, before, c->put_error_event(e, out));
+}
+
+/* ---- collectors ---- */
+
+struct collector *collector_new(const struct codec *c, size_t limit_bytes)
+{
+    assert(c->collector);
+    struct collector *k = mem_zalloc(c->collector->bytes);
+    if (!k)
+        return NULL;
+    k->ops = c->collector;
+    return k->ops->init(k, limit_bytes) ? collector_free(k) : k;
+}
+
+struct collector *collector_free(struct collector *k)
+{
+    if (!k)
+        return NULL;
+    k->ops->done(k);
+    mem_free(k);
+    return NULL;
+}
+
+pd_err collector_add(struct collector *k, struct span type, struct json chunk)
+{
+    return k->ops->add(k, type, chunk);
+}
+
+pd_err collector_write(struct collector *k, struct buf *out)
+{
+    return k->ops->write(k, out);
 }

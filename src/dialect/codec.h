@@ -169,7 +169,8 @@ struct codec {
                             struct buf *out);
 
     /* ---- answers ---- */
-    bool streams;                    /* answers can be streamed */
+    bool lines;   /* its streams are JSON lines: a bare line is an event as it should be (Ollama) */
+    bool streams; /* answers can be streamed */
     const struct reader_ops *reader; /* reader_priv.h; NULL: embeddings */
     const struct collector_ops
         *collector; /* NULL: collected by way of the encoder, which keeps what the neutral form has */
@@ -237,4 +238,8 @@ struct client_error {
     struct span param;         /* p NULL: null */
     struct span attempts_json; /* an array, or p NULL */
 };
+/* The error object as a body, and as an event of a stream (which then ends without its end mark). All or nothing. */
+pd_err codec_put_error(const struct codec *c, const struct client_error *e, struct buf *out) PD_CHECKED;
+pd_err codec_put_error_event(const struct codec *c, const struct client_error *e, struct buf *out) PD_CHECKED;
+
 #endif

@@ -214,7 +214,9 @@ struct msg_tool *msg_tool_add(struct msg_request *m, struct arena *a, enum msg_t
 void msg_drop(struct msg_request *m, const char *name);
 /* The same for a name that stands in the source (cut to 64 bytes, made fit for a header). PD_NOMEM. */
 pd_err msg_drop_span(struct msg_request *m, struct arena *a, struct span name) PD_CHECKED;
-/* Gives each tool result the name of its call, and ids to calls and results that have none ("call_N", by order and name). PD_NOMEM. */
+/* Gives each tool result the name of its call, and ids to calls and results that have none (MSG_MADE_ID and a number, by order and name;
+ * a format that needs no ids leaves these out). PD_NOMEM. */
+#define MSG_MADE_ID "call_made_"
 pd_err msg_link(struct msg_request *m, struct arena *a) PD_CHECKED;
 /* Are there any parts of that kind? */
 bool msg_has(const struct msg_request *m, enum msg_part_kind kind);

@@ -1,5 +1,5 @@
 /* OpenAI Chat Completions: what requests say, and the words of answers. */
-#include "dialect/codec_priv.h"
+#include "dialect/openai_chat_priv.h"
 #include "dialect/request_priv.h"
 
 #include "base/hash.h"
@@ -114,8 +114,10 @@ static pd_err take_hint(struct request_facts *f, const struct members *m, struct
     return PD_OK;
 }
 
-static pd_err read_request(struct span body, struct arena *a, struct request_facts *ret, const char **ret_why)
+static pd_err read_request(struct span body, const struct request_line *line, struct arena *a,
+                           struct request_facts *ret, const char **ret_why)
 {
+    (void)line;
     struct members m = {0};
     struct request_facts f;
     int64_t n;
@@ -139,15 +141,6 @@ static pd_err read_request(struct span body, struct arena *a, struct request_fac
     *ret = f;
     return PD_OK;
 }
-
-const struct codec codec_openai_chat = {
-    .name = "openai-chat",
-    .read_request = read_request,
-    .edit_request = request_edit,
-    .path = "/chat/completions",
-    .streams = true,
-    .has_reader = true,
-};
 
 /* ---- words of answers -------------------------------------------------------- */
 
@@ -180,16 +173,6 @@ enum msg_finish finish_of_word(struct json word)
         if (json_is(word, rows[i].word))
             return rows[i].finish;
     return MSG_FINISH_OTHER;
-}
-
-const char *msg_finish_name(enum msg_finish f)
-{
-    static const char *const names[] = {
-#define X(code, name, what) name,
-        MSG_FINISHES(X)
-#undef X
-    };
-    return f < MSG_FINISH_COUNT ? names[f] : "other";
 }
 
 /* ---- errors in answers ------------------------------------------------------- */
@@ -230,3 +213,71 @@ struct json answer_error_in(struct json obj)
         return groq;
     return flat_error(obj) ? obj : none;
 }
+
+/* ---- errors to clients ------------------------------------------------------- */
+
+static pd_err put_member(struct buf *out, const char *name, struct span text)
+{
+    pd_err e = buf_puts(out, name);
+    if (e)
+        return e;
+    return text.p ? json_put_str(out, text) : buf_puts(out, "null");
+}
+
+pd_err openai_put_error(const struct client_error *e, struct buf *out)
+{
+    struct span message = e->message.p ? e->message : SPAN_LIT("");
+    pd_err err = put_member(out, "{\"error\":{\"message\":", message);
+    if (!err)
+        err = put_member(out, ",\"type\":", span_str(e->type));
+    if (!err)
+        err = put_member(out, ",\"param\":", e->param);
+    if (!err)
+        err = put_member(out, ",\"code\":", span_str(e->code));
+    if (!err && e->attempts_json.p)
+        err = buf_puts(out, ",\"attempts\":");
+    if (!err && e->attempts_json.p)
+        err = buf_add(out, e->attempts_json);
+    return err ? err : buf_puts(out, "}}");
+}
+
+pd_err openai_put_error_event(const struct client_error *e, struct buf *out)
+{
+    pd_err err = buf_puts(out, "data: ");
+    if (!err)
+        err = openai_put_error(e, out);
+    return err ? err : buf_puts(out, "\n\n");
+}
+
+/* The SDKs choose their error class by the status alone; the word is for people. */
+const char *openai_error_type(int status)
+{
+    switch (status) {
+    case 401:
+        return "authentication_error";
+    case 403:
+        return "permission_error";
+    case 429:
+        return "rate_limit_error";
+    default:
+        return status >= 500 ? "api_error" : "invalid_request_error";
+    }
+}
+
+const struct codec codec_openai_chat = {
+    .name = "openai-chat",
+    .kind = CODEC_CHAT,
+    .read_request = read_request,
+    .edit_request = request_edit,
+    .parse_request = chat_parse_request,
+    .write_request = chat_write_request,
+    .streams = true,
+    .reader = &chat_reader,
+    .collector = &chat_collector,
+    .encoder = &chat_encoder,
+    .stream_type = "text/event-stream; charset=utf-8",
+    .terminator = "data: [DONE]\n\n",
+    .error_type = openai_error_type,
+    .put_error = openai_put_error,
+    .put_error_event = openai_put_error_event,
+};

@@ -1,5 +1,6 @@
 /* OpenAI embeddings: never streamed, one model name to replace, a list of vectors back. */
-#include "dialect/codec_priv.h"
+#include "dialect/embed.h"
+#include "dialect/openai_chat_priv.h"
 #include "dialect/request_priv.h"
 
 static void embeddings_member(void *ctx, struct span key, struct json v)
@@ -9,8 +10,10 @@ static void embeddings_member(void *ctx, struct span key, struct json v)
         *user = v;
 }
 
-static pd_err read_request(struct span body, struct arena *a, struct request_facts *ret, const char **ret_why)
+static pd_err read_request(struct span body, const struct request_line *line, struct arena *a,
+                           struct request_facts *ret, const char **ret_why)
 {
+    (void)line;
     struct json user = {0};
     struct request_facts f;
     pd_err e = request_read(body, a, embeddings_member, &user, &f, ret_why);
@@ -24,35 +27,60 @@ static pd_err read_request(struct span body, struct arena *a, struct request_fac
     return PD_OK;
 }
 
-const struct codec codec_openai_embeddings = {
-    .name = "openai-embeddings",
-    .read_request = read_request,
-    .edit_request = request_edit,
-    .path = "/embeddings",
-    .streams = false,
-    .has_reader = true,
-};
-
 static pd_err word_of(struct json v, struct arena *a, struct span *ret)
 {
     pd_err e = json_text(v, a, ret);
     return e == PD_NOMEM ? e : PD_OK;
 }
 
-pd_err embeddings_read(struct json obj, struct arena *a, struct answer_facts *ret, enum answer_end *ret_end)
+static pd_err add_vector(struct embed_answer *an, struct arena *a, struct json v)
 {
-    struct answer_facts f = {.usage = MSG_USAGE_NONE};
-    pd_err e = word_of(json_get(obj, "model"), a, &f.model);
-    if (!e)
-        e = word_of(json_get(obj, "id"), a, &f.id);
-    if (e)
-        return e;
-    struct json usage = json_get(obj, "usage");
-    if (usage_read(usage, &f.usage))
-        f.usage_raw = usage.raw;
-    f.error = answer_error_in(obj).type != JSON_NONE;
-    f.has_output = json_path(obj, "data.0.embedding").type > JSON_NUMBER;
-    *ret = f;
-    *ret_end = f.error ? ANSWER_FAILED : f.has_output ? ANSWER_COMPLETE : ANSWER_EMPTY;
+    if (v.type != JSON_ARRAY && v.type != JSON_STRING)
+        return PD_OK;
+    struct embed_vector *x = arena_zalloc(a, sizeof(*x));
+    if (!x)
+        return PD_NOMEM;
+    if (v.type == JSON_ARRAY)
+        x->numbers = v.raw;
+    else
+        x->base64 = json_inner(v);
+    if (an->last)
+        an->last->next = x;
+    else
+        an->first = x;
+    an->last = x;
+    an->count++;
     return PD_OK;
 }
+
+static pd_err read_answer(struct span body, struct arena *a, struct embed_answer *ret, enum answer_end *ret_end)
+{
+    struct embed_answer an = {.usage = MSG_USAGE_NONE};
+    struct json obj = {JSON_OBJECT, body}, item;
+    struct json_walk w;
+    pd_err e = word_of(json_get(obj, "model"), a, &an.model);
+    if (!e)
+        e = word_of(json_get(obj, "id"), a, &an.id);
+    (void)usage_read(json_get(obj, "usage"), &an.usage);
+    json_walk_init(&w, json_get(obj, "data"));
+    while (!e && json_walk_next(&w, NULL, &item))
+        e = add_vector(&an, a, json_get(item, "embedding"));
+    if (e)
+        return e;
+    *ret = an;
+    *ret_end = answer_error_in(obj).type != JSON_NONE ? ANSWER_FAILED : an.count ? ANSWER_COMPLETE : ANSWER_EMPTY;
+    return PD_OK;
+}
+
+static const struct embed_ops embed_ops = {.read = read_answer};
+
+const struct codec codec_openai_embeddings = {
+    .name = "openai-embeddings",
+    .kind = CODEC_EMBED,
+    .read_request = read_request,
+    .edit_request = request_edit,
+    .embed = &embed_ops,
+    .error_type = openai_error_type,
+    .put_error = openai_put_error,
+    .put_error_event = openai_put_error_event,
+};

@@ -51,6 +51,8 @@ void reader_emit(struct reader *r, const struct msg_delta *d);
 void reader_emit_text(struct reader *r, enum msg_delta_kind kind, int choice, struct json v);
 void reader_emit_tool(struct reader *r, int choice, int tool, struct json id, struct json name);
 /* Arguments: a string with a piece of JSON text, or the object itself, which becomes its text. PD_NOMEM. */
+pd_err reader_arguments(struct reader *r, struct json v,
+                        struct span *ret) PD_CHECKED; /* that text, in r->scratch */
 pd_err reader_emit_arguments(struct reader *r, int choice, int tool, struct json v) PD_CHECKED;
 /* The first text that is not empty stays. */
 pd_err reader_keep_word(struct reader *r, struct span *kept, struct json v) PD_CHECKED;

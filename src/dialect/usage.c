@@ -1,5 +1,5 @@
 /* Token counts under the names that providers use for them. */
-#include "dialect/codec_priv.h"
+#include "dialect/openai_chat_priv.h"
 
 /* The first of the paths that holds a number; a path is "key" or "key.key". */
 static bool count_at(struct json usage, const char *const *paths, int64_t *ret)

@@ -10,6 +10,7 @@
 struct wire_place {
     struct span model; /* text */
     bool stream;
+    bool batch;                     /* embeddings: several inputs (Gemini has a verb of its own for these) */
     const char *project, *location; /* Vertex; NULL elsewhere */
 };
 
@@ -27,7 +28,6 @@ struct wire {
 };
 
 const struct wire *wire_by_name(struct span name); /* NULL: unknown */
-const char *const *wire_names(void);               /* NULL ends */
 const struct codec *wire_codec(const struct wire *w, enum codec_kind kind);
 
 #endif

@@ -166,7 +166,7 @@ static pd_err show_or_hold(struct run *run, const struct answer_event *ev)
     struct relay *r = run->relay;
     if (run->collector) /* usage too: a whole answer always has it */
         return ev->json.type == JSON_OBJECT && !(ev->holds & ANSWER_MALFORMED)
-                   ? collector_add(run->collector, ev->json)
+                   ? collector_add(run->collector, ev->type, ev->json)
                    : PD_OK;
     if (!for_client(run, ev))
         return PD_OK;
@@ -209,7 +209,7 @@ static pd_err begin_stream(struct run *run)
 {
     struct relay *r = run->relay;
     run->mode = RUN_STREAM;
-    run->answer = answer_new(r->what.codec, on_event, run);
+    run->answer = answer_new(r->what.codec, FRAMING_LINES, on_event, run);
     if (!run->answer)
         return PD_NOMEM;
     if (!r->facts.stream) {
@@ -515,7 +515,9 @@ pd_err run_start(struct relay *r, int attempt)
     struct fields fields;
     pd_err e = r->what.codec->edit_request(&r->facts, &edit, &r->arena, parts, &parts_count);
     if (!e)
-        e = routing_path(p, r->what.codec->name, r->what.codec->path, &r->arena, &path);
+        e = routing_path(p, r->what.codec->name,
+                         r->what.codec == &codec_openai_chat ? "/chat/completions" : "/embeddings", &r->arena,
+                         &path);
     if (!e)
         e = build_fields(r, p, stream, &fields);
     struct run *run = e ? NULL : mem_zalloc(sizeof(*run));

@@ -111,7 +111,7 @@ static void probe(struct prober *of, struct target *t)
     pd_err e = p.err;
     if (!e)
         e = small_start(w, w->routing, provider, embeds ? codec->name : codec_openai_chat.name,
-                        embeds ? codec->path : codec_openai_chat.path, buf_span(&body), PROBE_ANSWER_MAX,
+                        embeds ? "/embeddings" : "/chat/completions", buf_span(&body), PROBE_ANSWER_MAX,
                         PROBE_TIMEOUT_MS, on_probe, one, &one->small);
     buf_done(&body);
     if (e) {

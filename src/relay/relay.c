@@ -475,7 +475,7 @@ void relay_start(struct worker *w, struct request *rq, const struct relay_reques
     }
     const char *why = "";
     struct call_want want = {0};
-    pd_err e = what->codec->read_request(request_body(rq), &r->arena, &r->facts, &why);
+    pd_err e = what->codec->read_request(request_body(rq), &(struct request_line){0}, &r->arena, &r->facts, &why);
     if (e) {
         if (e == PD_NOMEM)
             relay_refuse(rq, what->codec, 503, "out_of_memory", "perdure is out of memory; try again", 1000);

@@ -50,7 +50,7 @@ static pd_err on_event(void *ctx, const struct answer_event *ev)
     MUST(ev->json.type == JSON_NONE || json_check(ev->json.raw) == PD_OK);
     pd_err e = PD_OK;
     if (seen->collector && ev->json.type == JSON_OBJECT)
-        e = collector_add(seen->collector, ev->json);
+        e = collector_add(seen->collector, ev->type, ev->json);
     MUST(e == PD_OK || e == PD_TOOBIG);
     return e;
 }
@@ -68,7 +68,7 @@ static void feed(struct answer *an, struct span s, pd_err *e)
 
 static pd_err run(struct span in, size_t first, size_t step, struct seen *seen)
 {
-    struct answer *an = answer_new(chat, on_event, seen);
+    struct answer *an = answer_new(chat, FRAMING_LINES, on_event, seen);
     enum answer_end end = ANSWER_EMPTY;
     pd_err e = PD_OK;
     MUST(an);
@@ -167,7 +167,7 @@ static void check_edit(const struct request_facts *f, const struct request_edit 
     MUST(chat->edit_request(f, ed, a, parts, &count) == PD_OK && count <= REQUEST_PARTS_MAX);
     for (unsigned i = 0; i < count; i++)
         MUST(buf_add(&out, parts[i]) == PD_OK);
-    MUST(chat->read_request(buf_span(&out), a, &again, &why) == PD_OK);
+    MUST(chat->read_request(buf_span(&out), &(struct request_line){0}, a, &again, &why) == PD_OK);
     same_others(f->body, buf_span(&out));
     MUST(json_check(f->body) != PD_OK || json_check(buf_span(&out)) == PD_OK);
     MUST(again.stream == (ed->force_stream || (f->stream && !ed->forbid_stream)));
@@ -184,7 +184,7 @@ static void requests(struct span in, unsigned choice)
     struct request_facts f;
     const char *why = NULL;
     arena_init(&a, 0, 0);
-    pd_err e = chat->read_request(in, &a, &f, &why);
+    pd_err e = chat->read_request(in, &(struct request_line){0}, &a, &f, &why);
     MUST(e == PD_OK || ((e == PD_SYNTAX || e == PD_INVALID) && why));
     MUST(e == PD_OK || e == PD_INVALID || json_check(in) != PD_OK || !in.n || span_trim(in).p[0] != '{');
     struct request_edit ed = {.model = choice & 2 ? SPAN_LIT("new\"") : SPAN_NONE,

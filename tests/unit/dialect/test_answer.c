@@ -87,7 +87,7 @@ static const struct {
 
 static pd_err read_in(struct span a, struct span b, struct reading *r)
 {
-    pd_err e = reading_init(r, &codec_openai_chat, false);
+    pd_err e = reading_init(r, &codec_openai_chat, FRAMING_LINES, false);
     if (!e)
         e = reading_feed(r, a);
     if (!e)
@@ -120,7 +120,7 @@ static void facts_are_valid_between_events(void **state)
 {
     (void)state;
     struct reading r;
-    assert_int_equal(reading_init(&r, &codec_openai_chat, false), PD_OK);
+    assert_int_equal(reading_init(&r, &codec_openai_chat, FRAMING_LINES, false), PD_OK);
     const struct answer_facts *f = answer_facts(r.an);
     assert_int_equal(f->usage.input_total, -1);
     assert_int_equal(reading_feed(&r, SPAN_LIT(D(ROLE))), PD_OK);
@@ -184,7 +184,7 @@ static void what_the_callback_returns_ends_the_reading(void **state)
 {
     (void)state;
     unsigned events = 0;
-    struct answer *an = answer_new(&codec_openai_chat, stop_at_output, &events);
+    struct answer *an = answer_new(&codec_openai_chat, FRAMING_LINES, stop_at_output, &events);
     assert_non_null(an);
     assert_int_equal(answer_feed(an, SPAN_LIT(D(ROLE) D(HI) D(HI))), PD_CANCELLED);
     assert_int_equal(events, 2);
@@ -202,7 +202,7 @@ static pd_err no_event(void *ctx, const struct answer_event *ev)
 static void an_event_without_an_end_is_refused(void **state)
 {
     (void)state;
-    struct answer *an = answer_new(&codec_openai_chat, no_event, NULL);
+    struct answer *an = answer_new(&codec_openai_chat, FRAMING_LINES, no_event, NULL);
     static char block[1 << 20];
     memset(block, 'x', sizeof(block));
     pd_err e = answer_feed(an, SPAN_LIT("data: "));
@@ -215,7 +215,7 @@ static void an_event_without_an_end_is_refused(void **state)
 static void tool_calls_without_end_are_refused(void **state)
 {
     (void)state;
-    struct answer *an = answer_new(&codec_openai_chat, no_event, NULL);
+    struct answer *an = answer_new(&codec_openai_chat, FRAMING_LINES, no_event, NULL);
     pd_err e = PD_OK;
     int i;
     for (i = 0; !e && i < 10000; i++) {
@@ -233,7 +233,7 @@ static void tool_calls_without_end_are_refused(void **state)
 static void a_long_stream_keeps_nothing_of_it(void **state)
 {
     (void)state;
-    struct answer *an = answer_new(&codec_openai_chat, no_event, NULL);
+    struct answer *an = answer_new(&codec_openai_chat, FRAMING_LINES, no_event, NULL);
     size_t blocks = 0;
     for (int i = 0; i < 20000; i++) {
         char in[512];
@@ -263,7 +263,7 @@ static void a_chunk_takes_no_memory(void **state)
                                 "chunk\",\"created\":1700000000,\"model\":\"toy\","
                                 "\"system_fingerprint\":null,\"choices\":[{\"index\":0,\"delta\":{\"content\":\" "
                                 "word\"},\"logprobs\":null,\"finish_reason\":null}]}\n\n";
-    struct answer *an = answer_new(&codec_openai_chat, no_event, NULL);
+    struct answer *an = answer_new(&codec_openai_chat, FRAMING_LINES, no_event, NULL);
     for (int i = 0; i < 3; i++)
         assert_int_equal(answer_feed(an, span_str(chunk)), PD_OK);
     uint64_t taken = mem_count();
@@ -291,7 +291,7 @@ static pd_err read_everything(void *ctx)
 {
     (void)ctx;
     enum answer_end end;
-    struct answer *an = answer_new(&codec_openai_chat, no_event, NULL);
+    struct answer *an = answer_new(&codec_openai_chat, FRAMING_LINES, no_event, NULL);
     if (!an)
         return PD_NOMEM;
     pd_err e = PD_OK;

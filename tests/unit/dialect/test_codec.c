@@ -69,7 +69,7 @@ static void an_error_event_is_read_as_an_error(void **state)
     struct buf out;
     buf_init(&out, 0);
     assert_int_equal(codec_put_error_event(&codec_openai_chat, &errors[2].error, &out), PD_OK);
-    assert_int_equal(reading_init(&r, &codec_openai_chat, false), PD_OK);
+    assert_int_equal(reading_init(&r, &codec_openai_chat, FRAMING_LINES, false), PD_OK);
     assert_int_equal(reading_feed(&r, buf_span(&out)), PD_OK);
     assert_int_equal(answer_finish(r.an, &r.end), PD_OK);
     assert_int_equal(r.end, ANSWER_FAILED);

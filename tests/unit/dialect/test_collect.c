@@ -147,7 +147,7 @@ static pd_err add_lines(struct collector *k, struct span in)
     while (!e && in.n) {
         struct span line = span_cut(&in, '\n');
         assert_int_equal(json_check(line), PD_OK);
-        e = collector_add(k, (struct json){JSON_OBJECT, line});
+        e = collector_add(k, SPAN_NONE, (struct json){JSON_OBJECT, line});
     }
     return e;
 }
@@ -198,7 +198,7 @@ static pd_err fill(const char *format, size_t limit, unsigned most)
                    (char[]){(char)('0' + i % 10), (char)('a' + i / 10 % 26), (char)('a' + i / 260 % 26),
                             (char)('a' + i / 6760 % 26)},
                    4);
-        e = collector_add(k, (struct json){JSON_OBJECT, span_str(in)});
+        e = collector_add(k, SPAN_NONE, (struct json){JSON_OBJECT, span_str(in)});
     }
     collector_free(k);
     return e;
@@ -239,7 +239,7 @@ static void a_value_that_grows_is_not_kept_at_every_size(void **state)
     for (int i = 1; i < 4000; i++) {
         buf_clear(&chunk);
         assert_int_equal(buf_printf(&chunk, "{\"x\":\"%0*d\"}", i, 0), PD_OK);
-        assert_int_equal(collector_add(k, (struct json){JSON_OBJECT, buf_span(&chunk)}), PD_OK);
+        assert_int_equal(collector_add(k, SPAN_NONE, (struct json){JSON_OBJECT, buf_span(&chunk)}), PD_OK);
     }
     buf_done(&chunk);
     collector_free(k);

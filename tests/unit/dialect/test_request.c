@@ -21,7 +21,7 @@ static pd_err edited(const struct codec *c, struct span body, const struct reque
     struct span parts[REQUEST_PARTS_MAX];
     unsigned count;
     const char *why;
-    pd_err e = c->read_request(body, a, &f, &why);
+    pd_err e = c->read_request(body, &(struct request_line){0}, a, &f, &why);
     if (!e)
         e = c->edit_request(&f, ed, a, parts, &count);
     for (unsigned i = 0; !e && i < count; i++)
@@ -36,7 +36,7 @@ static struct span facts_of(struct span body, struct arena *a)
 {
     struct request_facts f;
     const char *why = NULL;
-    pd_err e = chat->read_request(body, a, &f, &why);
+    pd_err e = chat->read_request(body, &(struct request_line){0}, a, &f, &why);
     char *text =
         e ? arena_printf(a, "%s: %s", pd_err_name(e), why)
           : arena_printf(a, "model(%.*s) max(%lld) user(%.*s)%s%s%s%s%s%s", SPAN_FMT(f.model),
@@ -131,7 +131,7 @@ static void a_body_cut_anywhere_is_refused(void **state)
         struct request_facts f;
         const char *why = NULL;
         arena_init(&a, 0, 0);
-        assert_int_equal(chat->read_request(span_of(body, n), &a, &f, &why), PD_SYNTAX);
+        assert_int_equal(chat->read_request(span_of(body, n), &(struct request_line){0}, &a, &f, &why), PD_SYNTAX);
         assert_non_null(why);
         arena_done(&a);
     }
@@ -143,7 +143,7 @@ static uint64_t prefix_of(const char *body)
     struct request_facts f;
     const char *why;
     arena_init(&a, 0, 0);
-    assert_int_equal(chat->read_request(span_str(body), &a, &f, &why), PD_OK);
+    assert_int_equal(chat->read_request(span_str(body), &(struct request_line){0}, &a, &f, &why), PD_OK);
     arena_done(&a);
     return f.prefix_hash;
 }
@@ -177,7 +177,7 @@ static void a_long_beginning_is_known_by_its_first_bytes(void **state)
             assert_int_equal(buf_puts(&body, "long... "), PD_OK);
         assert_int_equal(buf_puts(&body, later ? "\"},{\"role\":\"assistant\"}]}" : "\"}]}"), PD_OK);
         arena_init(&a, 0, 0);
-        assert_int_equal(chat->read_request(buf_span(&body), &a, &f, &why), PD_OK);
+        assert_int_equal(chat->read_request(buf_span(&body), &(struct request_line){0}, &a, &f, &why), PD_OK);
         assert_true(f.continues);
         hash[later] = f.prefix_hash;
         arena_done(&a);
@@ -384,7 +384,9 @@ static void embeddings_are_read_and_edited(void **state)
         struct request_facts f;
         const char *why;
         arena_init(&a, 0, 0);
-        assert_int_equal(codec_openai_embeddings.read_request(span_str(rows[i]), &a, &f, &why), PD_OK);
+        assert_int_equal(
+            codec_openai_embeddings.read_request(span_str(rows[i]), &(struct request_line){0}, &a, &f, &why),
+            PD_OK);
         assert_true(f.prefix_hash == 0 && !f.stream);
         assert_true(span_is(f.model, "m"));
         arena_done(&a);
@@ -434,7 +436,7 @@ static void a_fault_is_told_without_memory_too(void **state)
     const char *why = NULL;
     arena_init(&a, 0, 0);
     mem_fail_at(1);
-    pd_err e = chat->read_request(SPAN_LIT("{\"a\":"), &a, &f, &why);
+    pd_err e = chat->read_request(SPAN_LIT("{\"a\":"), &(struct request_line){0}, &a, &f, &why);
     mem_fail_at(0);
     assert_int_equal(e, PD_SYNTAX);
     assert_string_equal(why, "the JSON object ends before it is closed");

@@ -24,6 +24,8 @@ struct told_tool {
 
 struct told_choice {
     struct buf text, reasoning, refusal;
+    struct buf
+        others; /* signatures, sealed reasoning, media, citations, log probabilities: each "<kind tool maker text|id|type>" */
     unsigned tool_count;
     struct told_tool tools[TOLD_TOOLS];
 };
@@ -39,6 +41,7 @@ static inline void told_free(struct told *t)
         buf_done(&c->text);
         buf_done(&c->reasoning);
         buf_done(&c->refusal);
+        buf_done(&c->others);
         for (unsigned i = 0; i < c->tool_count; i++) {
             buf_done(&c->tools[i].id);
             buf_done(&c->tools[i].name);
@@ -65,6 +68,16 @@ static inline void told_start(struct told *t, struct told_choice *c, const struc
     t->err = t->err ? t->err : buf_add(&tool->id, d->id);
 }
 
+static inline void told_other(struct told *t, struct told_choice *c, const struct msg_delta *d)
+{
+    static const char *const names[] = {"text",      "reasoning", "refusal", "tool",     "arguments",
+                                        "signature", "sealed",    "media",   "citation", "logprobs"};
+    struct buf *o = &c->others;
+    t->err = t->err ? t->err : buf_printf(o, "<%s %d %s ", names[d->kind], d->tool, msg_maker_name(d->maker));
+    t->err = t->err ? t->err : buf_add(o, d->text);
+    t->err = t->err ? t->err : buf_printf(o, "|%.*s|%.*s>", SPAN_FMT(d->id), SPAN_FMT(d->type));
+}
+
 static inline void told_on_delta(void *ctx, const struct msg_delta *d)
 {
     struct told *t = ctx;
@@ -89,6 +102,13 @@ static inline void told_on_delta(void *ctx, const struct msg_delta *d)
         assert_true(d->tool >= 0 && (unsigned)d->tool < c->tool_count);
         to = &c->tools[d->tool].arguments;
         break;
+    case MSG_SIGNATURE:
+    case MSG_SEALED:
+    case MSG_MEDIA:
+    case MSG_CITATION:
+    case MSG_LOGPROBS:
+        told_other(t, c, d);
+        return;
     }
     t->err = t->err ? t->err : buf_add(to, d->text);
 }
@@ -105,6 +125,8 @@ static inline pd_err told_put(const struct told *t, struct buf *out)
             e = buf_printf(out, " tool(%.*s %.*s %.*s%s)", SPAN_FMT(buf_span(&c->tools[i].id)),
                            SPAN_FMT(buf_span(&c->tools[i].name)), SPAN_FMT(buf_span(&c->tools[i].arguments)),
                            c->tools[i].legacy ? " legacy" : "");
+        if (!e && buf_size(&c->others))
+            e = buf_printf(out, " others(%.*s)", SPAN_FMT(buf_span(&c->others)));
         if (!e)
             e = buf_puts(out, "\n");
     }
@@ -166,14 +188,14 @@ static inline pd_err reading_on_event(void *ctx, const struct answer_event *ev)
         e = buf_add(&r->raw, ev->raw);
     assert_true(((ev->holds & ANSWER_ERROR) != 0) == (ev->error.type != JSON_NONE));
     if (!e && r->collector && ev->json.type == JSON_OBJECT && !(ev->holds & ANSWER_ERROR))
-        e = collector_add(r->collector, ev->json);
+        e = collector_add(r->collector, ev->type, ev->json);
     return e;
 }
 
-static inline pd_err reading_init(struct reading *r, const struct codec *c, bool collect)
+static inline pd_err reading_init(struct reading *r, const struct codec *c, enum framing framing, bool collect)
 {
     *r = (struct reading){0};
-    r->an = answer_new(c, reading_on_event, r);
+    r->an = answer_new(c, framing, reading_on_event, r);
     if (!r->an)
         return PD_NOMEM;
     if (collect) {

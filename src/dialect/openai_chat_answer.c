@@ -1,76 +1,54 @@
 /* One object of a chat answer: a chunk with deltas, or a whole answer with messages. Both have the same fields. */
-#include "dialect/codec_priv.h"
+#include "dialect/openai_chat_priv.h"
 
 #include "base/hash.h"
 #include "base/mem.h"
 
-void chat_reader_init(struct chat_reader *r, struct arena *a, bool whole)
+/* A tool call as far as it has come. */
+struct chat_tool {
+    int64_t choice, index; /* the provider's own; index CHAT_LEGACY: a function_call of old */
+    int number;            /* ours, from 0 in each choice */
+    uint64_t id_hash;      /* of the id; 0: none yet */
+    struct span id;        /* waits for the name */
+    bool started;          /* its start was handed on */
+};
+enum { CHAT_LEGACY = -1 };
+
+/* What reading an answer's objects remembers between them. Used for chunks and for whole answers. */
+struct chat_reader {
+    struct reader base;
+    struct chat_tool *tools;
+    unsigned tool_count, tool_room;
+    uint64_t seen, finished; /* choices by index */
+    int64_t first_choice;    /* -1: none yet */
+    bool first_has_tools;
+    enum msg_finish first_word; /* what its own word says, before the content is looked at */
+};
+
+static void init(struct reader *base)
 {
-    *r = (struct chat_reader){.arena = a, .whole = whole, .first_choice = -1, .facts.usage = MSG_USAGE_NONE};
-    buf_init(&r->usage, ANSWER_USAGE_MAX);
-    buf_init(&r->scratch, 0); /* as large as an event at most, and six times that when all of it is escaped */
+    ((struct chat_reader *)base)->first_choice = -1;
 }
 
-void chat_reader_done(struct chat_reader *r)
+static void done(struct reader *base)
 {
-    buf_done(&r->usage);
-    buf_done(&r->scratch);
-    mem_free(r->tools);
-    r->tools = NULL;
-}
-
-/* ---- what is kept ------------------------------------------------------------ */
-
-/* The first text that is not empty stays: later chunks repeat it. */
-static pd_err keep_word(struct chat_reader *r, struct span *kept, struct json v)
-{
-    struct span inner = json_inner(v), text;
-    if (kept->n || inner.n == 0 || inner.n > ANSWER_WORD_MAX)
-        return PD_OK;
-    pd_err e = json_text(v, r->arena, &text);
-    if (e)
-        return e == PD_NOMEM ? e : PD_OK;
-    if (text.p == inner.p && !r->whole) {
-        text = arena_span(r->arena, text);
-        if (!text.p)
-            return PD_NOMEM;
-    }
-    *kept = text;
-    return PD_OK;
+    mem_free(((struct chat_reader *)base)->tools);
 }
 
 static pd_err take_usage(struct chat_reader *r, struct json usage, unsigned *holds)
 {
-    if (!usage_read(usage, &r->facts.usage))
+    struct msg_usage u;
+    if (!usage_read(usage, &u))
         return PD_OK;
-    *holds |= ANSWER_USAGE;
-    r->facts.usage_raw = usage.raw;
-    if (r->whole)
-        return PD_OK;
-    buf_clear(&r->usage);
-    pd_err e = buf_add(&r->usage, usage.raw);
-    if (e == PD_NOMEM)
-        return e;
-    r->facts.usage_raw = e ? SPAN_NONE : buf_span(&r->usage);
-    return PD_OK;
+    r->base.facts.usage = MSG_USAGE_NONE; /* reports replace each other, whole */
+    return reader_keep_usage(&r->base, usage, &u, holds);
 }
 
 /* ---- deltas ------------------------------------------------------------------ */
 
-static void emit(struct chat_reader *r, struct msg_delta d)
-{
-    r->facts.has_output = true;
-    if (d.kind != MSG_TOOL_START)
-        r->facts.output_bytes += d.text.n;
-    if (r->on_delta)
-        r->on_delta(r->ctx, &d);
-}
-
 static void emit_text(struct chat_reader *r, enum msg_delta_kind kind, int64_t choice, struct json v)
 {
-    struct span text = json_inner(v);
-    if (text.n)
-        emit(r, (struct msg_delta){.kind = kind, .choice = (int)choice, .tool = -1, .text = text});
+    reader_emit_text(&r->base, kind, (int)choice, v);
 }
 
 /* "thinking": a text, or a list of {"type":"text","text":...}. */
@@ -99,7 +77,7 @@ static void read_parts(struct chat_reader *r, int64_t choice, struct json list)
         else if (text.type == JSON_STRING)
             emit_text(r, MSG_TEXT, choice, text);
         else
-            r->facts.has_output = true;
+            r->base.facts.has_output = true;
     }
 }
 
@@ -115,7 +93,7 @@ static void read_details(struct chat_reader *r, int64_t choice, struct json list
             if (!silent)
                 emit_text(r, MSG_REASONING, choice, json_get(item, texts[i]));
             if (json_inner(json_get(item, opaque[i])).n)
-                r->facts.has_output = true;
+                r->base.facts.has_output = true;
         }
     }
 }
@@ -198,11 +176,11 @@ static pd_err tool_find(struct chat_reader *r, int64_t choice, const struct tool
     bool named = json_inner(p->name).n > 0;
     int64_t index = INT64_MIN;
     struct chat_tool *t = NULL;
-    if (!r->whole && json_i64(p->index, &index) && index >= 0) {
+    if (!r->base.whole && json_i64(p->index, &index) && index >= 0) {
         t = tool_at(r, choice, index);
         if (t && named && p->id_hash && t->id_hash && t->id_hash != p->id_hash)
             t = NULL;
-    } else if (!r->whole) {
+    } else if (!r->base.whole) {
         index = INT64_MIN;
         t = p->id_hash ? tool_by_id(r, choice, p->id_hash) : NULL;
         if (!t && !named)
@@ -217,51 +195,38 @@ static pd_err tool_find(struct chat_reader *r, int64_t choice, const struct tool
 static void start_tool(struct chat_reader *r, struct chat_tool *t, struct span name, struct span id)
 {
     t->started = true;
-    emit(r, (struct msg_delta){.kind = MSG_TOOL_START,
-                               .choice = (int)t->choice,
-                               .tool = t->number,
-                               .text = name,
-                               .id = id,
-                               .legacy_function = t->index == CHAT_LEGACY});
-}
-
-/* Arguments are a string; some servers send the object itself. */
-static pd_err argument_text(struct chat_reader *r, struct json v, struct span *ret)
-{
-    *ret = json_inner(v);
-    if (v.type != JSON_OBJECT && v.type != JSON_ARRAY)
-        return PD_OK;
-    buf_clear(&r->scratch);
-    pd_err e = json_put_str(&r->scratch, v.raw);
-    if (!e)
-        *ret = span_of(buf_span(&r->scratch).p + 1, buf_size(&r->scratch) - 2);
-    return e;
+    reader_emit(&r->base, &(struct msg_delta){.kind = MSG_TOOL_START,
+                                              .choice = (int)t->choice,
+                                              .tool = t->number,
+                                              .text = name,
+                                              .id = id,
+                                              .legacy_function = t->index == CHAT_LEGACY});
 }
 
 static pd_err tool_take(struct chat_reader *r, struct chat_tool *t, const struct tool_piece *p)
 {
     struct span name = json_inner(p->name), id = json_inner(p->id), arguments;
-    pd_err e = argument_text(r, p->arguments, &arguments);
+    pd_err e = reader_arguments(&r->base, p->arguments, &arguments);
     if (e)
         return e;
-    r->facts.has_tool_calls = r->facts.has_output = true;
+    r->base.facts.has_tool_calls = r->base.facts.has_output = true;
     if (t->choice == r->first_choice)
         r->first_has_tools = true;
     if (p->id_hash && !t->id_hash)
         t->id_hash = p->id_hash;
-    if (!t->started && (name.n || arguments.n || r->whole)) {
+    if (!t->started && (name.n || arguments.n || r->base.whole)) {
         start_tool(r, t, name, id.n ? id : t->id);
     } else if (!t->started && id.n && id.n <= ANSWER_WORD_MAX && !t->id.n) {
-        t->id = arena_span(r->arena, id);
+        t->id = arena_span(r->base.arena, id);
         if (!t->id.p)
             return PD_NOMEM;
     }
     if (arguments.n)
-        emit(r, (struct msg_delta){.kind = MSG_TOOL_ARGUMENTS,
-                                   .choice = (int)t->choice,
-                                   .tool = t->number,
-                                   .text = arguments,
-                                   .legacy_function = t->index == CHAT_LEGACY});
+        reader_emit(&r->base, &(struct msg_delta){.kind = MSG_TOOL_ARGUMENTS,
+                                                  .choice = (int)t->choice,
+                                                  .tool = t->number,
+                                                  .text = arguments,
+                                                  .legacy_function = t->index == CHAT_LEGACY});
     return PD_OK;
 }
 
@@ -336,7 +301,7 @@ static pd_err read_delta(struct chat_reader *r, int64_t choice, struct json v)
         else if (json_key_is(key, "function_call"))
             d.function = m;
         else if (m.type == JSON_ARRAY || json_key_is(key, "audio")) /* images, audio, tools the server ran */
-            r->facts.has_output |= has_items(m);
+            r->base.facts.has_output |= has_items(m);
     }
     /* Several names for the same text at once: the first that has any is taken. */
     struct json reasoning = json_inner(d.reasoning_content).n ? d.reasoning_content
@@ -358,19 +323,8 @@ static pd_err take_finish(struct chat_reader *r, int64_t choice, struct json wor
         r->finished |= (uint64_t)1 << choice;
     if (choice != r->first_choice)
         return PD_OK;
-    struct span inner = json_inner(word), text;
     r->first_word = finish_of_word(word);
-    if (r->whole) {
-        pd_err e = json_text(word, r->arena, &text);
-        if (e == PD_NOMEM)
-            return e;
-        r->facts.finish_raw = e ? inner : text;
-        return PD_OK;
-    }
-    text = span_upto(inner, ANSWER_FINISH_MAX);
-    memcpy(r->finish_word, text.p, text.n);
-    r->facts.finish_raw = span_of(r->finish_word, text.n);
-    return PD_OK;
+    return reader_keep_finish(&r->base, word);
 }
 
 /* The first choice is number 0, or, until that is seen, the one that came first. */
@@ -382,7 +336,7 @@ static void see_choice(struct chat_reader *r, int64_t choice)
         r->first_choice = choice;
         r->first_has_tools = false;
         r->first_word = MSG_FINISH_NONE;
-        r->facts.finish_raw = SPAN_NONE;
+        r->base.facts.finish_raw = SPAN_NONE;
     }
 }
 
@@ -440,8 +394,11 @@ static pd_err read_choices(struct chat_reader *r, struct json list, unsigned *ho
 
 /* ---- the object ---------------------------------------------------------------- */
 
-pd_err chat_read(struct chat_reader *r, struct json obj, unsigned *ret_holds, struct json *ret_error)
+static pd_err read_object(struct reader *base, struct span type, struct json obj, unsigned *ret_holds,
+                          struct json *ret_error)
 {
+    struct chat_reader *r = (struct chat_reader *)base;
+    (void)type;
     struct json id = {0}, model = {0}, choices = {0}, usage = {0}, groq = {0}, error = {0}, m;
     struct json_walk w;
     struct span key;
@@ -465,16 +422,16 @@ pd_err chat_read(struct chat_reader *r, struct json obj, unsigned *ret_holds, st
     if (suspect || groq.type == JSON_OBJECT || choices.type == JSON_NONE)
         error = answer_error_in(obj);
 
-    bool had_output = r->facts.has_output;
-    r->facts.has_output = false; /* for a moment: is there any in this object? */
-    pd_err e = keep_word(r, &r->facts.id, id);
+    bool had_output = r->base.facts.has_output;
+    r->base.facts.has_output = false; /* for a moment: is there any in this object? */
+    pd_err e = reader_keep_word(&r->base, &r->base.facts.id, id);
     if (!e)
-        e = keep_word(r, &r->facts.model, model);
+        e = reader_keep_word(&r->base, &r->base.facts.model, model);
     if (!e)
         e = read_choices(r, choices, &holds, &error, &any);
-    if (r->facts.has_output)
+    if (r->base.facts.has_output)
         holds |= ANSWER_OUTPUT;
-    r->facts.has_output |= had_output;
+    r->base.facts.has_output |= had_output;
     if (!e)
         e = take_usage(r, json_get(groq, "usage"), &holds);
     if (!e)
@@ -484,20 +441,21 @@ pd_err chat_read(struct chat_reader *r, struct json obj, unsigned *ret_holds, st
 
     if (error.type != JSON_NONE) {
         holds |= ANSWER_ERROR;
-        r->facts.error = true;
+        r->base.facts.error = true;
     } else if ((holds & ANSWER_USAGE) && !any) {
         holds |= ANSWER_ONLY_USAGE;
     }
-    r->facts.finish =
+    r->base.facts.finish =
         r->first_word == MSG_FINISH_STOP && r->first_has_tools ? MSG_FINISH_TOOL_CALLS : r->first_word;
     *ret_holds = holds;
     *ret_error = error;
     return PD_OK;
 }
 
-enum answer_end chat_end(const struct chat_reader *r)
+static enum answer_end end(const struct reader *base)
 {
-    const struct answer_facts *f = &r->facts;
+    const struct chat_reader *r = (const struct chat_reader *)base;
+    const struct answer_facts *f = &base->facts;
     if (f->error)
         return ANSWER_FAILED;
     /* A provider that gave up said so in place of a reason: what came is not the whole. */
@@ -507,10 +465,17 @@ enum answer_end chat_end(const struct chat_reader *r)
     /* [DONE] alone is no proof: some end every stream with it, a broken one too. With a report of what was used it is. */
     bool accounted = f->done && f->usage_raw.n;
     if (f->has_output)
-        return finished || accounted || r->whole ? ANSWER_COMPLETE : ANSWER_CUT;
+        return finished || accounted || r->base.whole ? ANSWER_COMPLETE : ANSWER_CUT;
     /* No output for a reason (a filter, the limit) is an answer; "stop" without a word is none. */
     bool reasoned = finished && f->finish != MSG_FINISH_STOP && f->finish != MSG_FINISH_TOOL_CALLS;
     if (reasoned)
         return ANSWER_COMPLETE;
-    return finished || f->done || r->whole || f->events == 0 ? ANSWER_EMPTY : ANSWER_CUT;
+    return finished || f->done || r->base.whole || f->events == 0 ? ANSWER_EMPTY : ANSWER_CUT;
 }
+
+static bool is_event(struct json obj)
+{
+    return json_get(obj, "choices").type == JSON_ARRAY || json_get(obj, "usage").type == JSON_OBJECT;
+}
+
+const struct reader_ops chat_reader = {sizeof(struct chat_reader), init, done, read_object, end, is_event};

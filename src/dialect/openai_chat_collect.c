@@ -1,10 +1,6 @@
 /* A stream of chunks, collected into the chat.completion that an unstreamed request would have had. */
-#include "dialect/codec_priv.h"
 #include "dialect/merge_priv.h"
-
-#include "base/mem.h"
-
-#include <assert.h>
+#include "dialect/openai_chat_priv.h"
 
 struct choice {
     struct choice *next; /* in order of index */
@@ -14,37 +10,31 @@ struct choice {
 
 enum { COLLECT_CHOICES_MAX = 1024 };
 
-struct collector {
+struct chat_collector {
+    struct collector base;
     struct merge merge;
     struct merge_node *top, *usage;
     struct choice *choices;
     unsigned choice_count;
 };
 
-struct collector *collector_new(const struct codec *c, size_t limit_bytes)
+static pd_err init(struct collector *base, size_t limit_bytes)
 {
-    assert(c->streams);
-    struct collector *k = mem_zalloc(sizeof(*k));
-    if (!k)
-        return NULL;
+    struct chat_collector *k = (struct chat_collector *)base;
     merge_init(&k->merge, limit_bytes);
     k->top = merge_node(&k->merge, MERGE_OBJECT);
     k->usage = k->top ? merge_node(&k->merge, MERGE_NONE) : NULL;
-    return k->usage ? k : collector_free(k);
+    return k->usage ? PD_OK : PD_NOMEM;
 }
 
-struct collector *collector_free(struct collector *k)
+static void done(struct collector *base)
 {
-    if (!k)
-        return NULL;
-    merge_done(&k->merge);
-    mem_free(k);
-    return NULL;
+    merge_done(&((struct chat_collector *)base)->merge);
 }
 
 /* ---- choices ---------------------------------------------------------------------- */
 
-static struct choice *choice_new(struct collector *k, int64_t index)
+static struct choice *choice_new(struct chat_collector *k, int64_t index)
 {
     static const enum merge_kind kinds[] = {MERGE_OBJECT, MERGE_NONE, MERGE_NONE, MERGE_OBJECT};
     struct choice *c = merge_take(&k->merge, sizeof(*c));
@@ -61,7 +51,7 @@ static struct choice *choice_new(struct collector *k, int64_t index)
 }
 
 /* NULL: too many, no memory, or over the limit. */
-static struct choice *choice_at(struct collector *k, int64_t index)
+static struct choice *choice_at(struct chat_collector *k, int64_t index)
 {
     struct choice **at = &k->choices;
     while (*at && (*at)->index < index)
@@ -78,7 +68,7 @@ static struct choice *choice_at(struct collector *k, int64_t index)
     return c;
 }
 
-static pd_err add_choice_member(struct collector *k, struct choice *c, struct span key, struct json v)
+static pd_err add_choice_member(struct chat_collector *k, struct choice *c, struct span key, struct json v)
 {
     if (json_key_is(key, "index"))
         return PD_OK;
@@ -93,7 +83,7 @@ static pd_err add_choice_member(struct collector *k, struct choice *c, struct sp
     return merge_member(&k->merge, c->others, key, v, text ? MERGE_PART : tokens ? MERGE_APPEND : MERGE_PLAIN);
 }
 
-static pd_err add_choice(struct collector *k, struct json v)
+static pd_err add_choice(struct chat_collector *k, struct json v)
 {
     int64_t index;
     struct json_walk w;
@@ -113,7 +103,7 @@ static pd_err add_choice(struct collector *k, struct json v)
     return e;
 }
 
-static pd_err add_choices(struct collector *k, struct json list)
+static pd_err add_choices(struct chat_collector *k, struct json list)
 {
     struct json_walk w;
     struct json item;
@@ -125,7 +115,7 @@ static pd_err add_choices(struct collector *k, struct json list)
 }
 
 /* What names the answer is said once: the first that is not empty stays, whatever later chunks call it. */
-static bool named_already(const struct collector *k, struct span key)
+static bool named_already(const struct chat_collector *k, struct span key)
 {
     static const char *const names[] = {"id", "created", "model"};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
@@ -134,7 +124,7 @@ static bool named_already(const struct collector *k, struct span key)
     return false;
 }
 
-static pd_err add_member(struct collector *k, struct span key, struct json v)
+static pd_err add_member(struct chat_collector *k, struct span key, struct json v)
 {
     if (named_already(k, key))
         return PD_OK;
@@ -149,8 +139,10 @@ static pd_err add_member(struct collector *k, struct span key, struct json v)
     return merge_member(&k->merge, k->top, key, v, MERGE_PLAIN);
 }
 
-pd_err collector_add(struct collector *k, struct json chunk)
+static pd_err add(struct collector *base, struct span type, struct json chunk)
 {
+    struct chat_collector *k = (struct chat_collector *)base;
+    (void)type;
     struct json_walk w;
     struct span key;
     struct json v;
@@ -211,7 +203,7 @@ static pd_err write_choice(const struct choice *c, struct buf *out)
     return e ? e : buf_puts(out, "}");
 }
 
-static pd_err write_choices(const struct collector *k, struct buf *out)
+static pd_err write_choices(const struct chat_collector *k, struct buf *out)
 {
     pd_err e = buf_puts(out, "[");
     for (const struct choice *c = k->choices; !e && c; c = c->next) {
@@ -222,8 +214,9 @@ static pd_err write_choices(const struct collector *k, struct buf *out)
     return e ? e : buf_puts(out, "]");
 }
 
-pd_err collector_write(struct collector *k, struct buf *out)
+static pd_err write_all(struct collector *base, struct buf *out)
 {
+    const struct chat_collector *k = (const struct chat_collector *)base;
     bool first = true;
     pd_err e = buf_puts(out, "{");
     for (const struct merge_node *n = k->top->first; !e && n; n = n->next)
@@ -240,3 +233,5 @@ pd_err collector_write(struct collector *k, struct buf *out)
     }
     return e ? e : buf_puts(out, "}");
 }
+
+const struct collector_ops chat_collector = {sizeof(struct chat_collector), init, done, add, write_all};

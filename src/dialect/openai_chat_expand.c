@@ -1,5 +1,5 @@
 /* A chat.completion as the stream that a client asked for: for each choice its message, then its finish reason. */
-#include "dialect/codec_priv.h"
+#include "dialect/openai_chat_priv.h"
 
 /* The body taken apart. */
 struct answer_parts {

@@ -1,0 +1,553 @@
+/* The encoders' driver: deltas into blocks, one open at a time in each choice. */
+#include "dialect/encoder_priv.h"
+
+#include "base/mem.h"
+
+#include <assert.h>
+
+struct encoder *encoder_new(const struct codec *to, const struct encode_want *want, size_t limit_bytes)
+{
+    assert(to->encoder);
+    struct encoder *en = mem_zalloc(sizeof(*en));
+    if (!en)
+        return NULL;
+    en->to = to;
+    en->ops = to->encoder;
+    en->want = *want;
+    en->limit_bytes = limit_bytes;
+    arena_init(&en->arena, 1024, limit_bytes);
+    buf_init(&en->out, limit_bytes);
+    buf_init(&en->logprobs, limit_bytes);
+    en->put = put_into(&en->out);
+    return en;
+}
+
+struct encoder *encoder_free(struct encoder *en)
+{
+    if (!en)
+        return NULL;
+    for (struct block *b = en->first; b; b = b->next)
+        buf_done(&b->text);
+    buf_done(&en->out);
+    buf_done(&en->logprobs);
+    arena_done(&en->arena);
+    mem_free(en);
+    return NULL;
+}
+
+static void failed(struct encoder *en, pd_err e)
+{
+    if (!en->err)
+        en->err = e;
+}
+
+void encoder_drop(struct encoder *en, const char *name)
+{
+    enum { MOST = sizeof(en->dropped) / sizeof(en->dropped[0]) - 1 };
+    for (unsigned i = 0; i < en->dropped_count; i++)
+        if (strcmp(en->dropped[i], name) == 0)
+            return;
+    if (en->dropped_count < MOST)
+        en->dropped[en->dropped_count++] = name;
+}
+
+const char *const *encoder_dropped(const struct encoder *en)
+{
+    return en->dropped; /* one place is always left NULL */
+}
+
+uint64_t encoder_count(int64_t n)
+{
+    return n > 0 ? (uint64_t)n : 0;
+}
+
+/* ---- arguments ------------------------------------------------------------------ */
+
+/* A tool's arguments with their escapes undone; *ret_object: they are one JSON object. */
+static pd_err plain_arguments(struct encoder *en, struct span escaped, struct span *ret, bool *ret_object)
+{
+    *ret = escaped;
+    if (memchr(escaped.p, '\\', escaped.n)) {
+        struct buf quoted;
+        buf_init(&quoted, 0);
+        pd_err e = buf_puts(&quoted, "\"");
+        if (!e)
+            e = buf_add(&quoted, escaped);
+        if (!e)
+            e = buf_puts(&quoted, "\"");
+        struct span text;
+        if (!e)
+            e = json_text((struct json){JSON_STRING, buf_span(&quoted)}, &en->arena, &text);
+        if (!e) {
+            *ret = arena_span(&en->arena, text);
+            e = ret->p || !text.n ? PD_OK : PD_NOMEM;
+        }
+        buf_done(&quoted);
+        if (e == PD_NOMEM || e == PD_TOOBIG)
+            return e;
+        if (e) {
+            *ret_object = false;
+            return PD_OK;
+        }
+    }
+    struct span trimmed = span_trim(*ret);
+    *ret_object = trimmed.n && trimmed.p[0] == '{' && json_check(trimmed) == PD_OK;
+    return PD_OK;
+}
+
+void encoder_put_arguments(struct put *p, struct encoder *en, struct span escaped)
+{
+    struct span plain;
+    bool object;
+    if (span_trim(escaped).n == 0) {
+        put_text(p, "{}");
+        return;
+    }
+    pd_err e = plain_arguments(en, escaped, &plain, &object);
+    if (e) {
+        failed(en, e);
+    } else if (object) {
+        put_span(p, span_trim(plain));
+    } else {
+        put_text(p, "{\"input\":\"");
+        put_span(p, escaped);
+        put_text(p, "\"}");
+    }
+}
+
+/* ---- blocks --------------------------------------------------------------------- */
+
+static struct span kept(struct encoder *en, struct span s)
+{
+    struct span copy = s.n ? arena_span(&en->arena, s) : SPAN_LIT("");
+    if (s.n && !copy.p)
+        failed(en, PD_NOMEM);
+    return s.n && !copy.p ? SPAN_LIT("") : copy;
+}
+
+static struct block *last_of(const struct encoder *en, int choice)
+{
+    struct block *found = NULL;
+    if (en->last && en->last->choice == choice)
+        return en->last;
+    for (struct block *b = en->first; b; b = b->next)
+        if (b->choice == choice)
+            found = b;
+    return found;
+}
+
+static struct block *tool_of(const struct encoder *en, int choice, int tool)
+{
+    for (struct block *b = en->first; b; b = b->next)
+        if (b->kind == BLOCK_TOOL && b->choice == choice && b->tool == tool)
+            return b;
+    return NULL;
+}
+
+static bool keeps_text(const struct encoder *en, const struct block *b)
+{
+    return !en->want.stream || en->ops->gathers || b->kind == BLOCK_TOOL || b->kind == BLOCK_SEALED ||
+           b->kind == BLOCK_MEDIA || b->kind == BLOCK_REASONING || !b->opened;
+}
+
+static void gather(struct encoder *en, struct block *b, struct span piece)
+{
+    en->gathered_bytes += piece.n;
+    if (en->gathered_bytes > en->limit_bytes) {
+        failed(en, PD_TOOBIG);
+        return;
+    }
+    pd_err e = buf_add(&b->text, piece);
+    if (e)
+        failed(en, e);
+}
+
+static void open_block(struct encoder *en, struct block *b)
+{
+    b->opened = true;
+    if (en->ops->open)
+        en->ops->open(en, b);
+    bool streams = b->kind != BLOCK_SEALED && b->kind != BLOCK_MEDIA;
+    if (streams && buf_size(&b->text) && en->ops->add)
+        en->ops->add(en, b, buf_span(&b->text)); /* what had to wait */
+}
+
+static void close_block(struct encoder *en, struct block *b)
+{
+    if (b->kind == BLOCK_TOOL && buf_size(&b->text) == 0) {
+        gather(en, b, SPAN_LIT("{}"));
+        if (en->ops->add && en->want.stream)
+            en->ops->add(en, b, SPAN_LIT("{}"));
+    }
+    if (en->want.stream && en->ops->close)
+        en->ops->close(en, b);
+    b->closed = true;
+    /* Reasoning is kept: its maker may want it back with a call (keep.h). */
+    if (en->want.stream && !en->ops->gathers && b->kind != BLOCK_REASONING && b->kind != BLOCK_SEALED) {
+        en->gathered_bytes -= buf_size(&b->text);
+        buf_done(&b->text);
+    }
+}
+
+/* May the format be told that nothing more comes for it? A tool's arguments may come in turn with those of another: only a whole
+ * value is their end. */
+static bool may_close(struct encoder *en, struct block *b)
+{
+    struct span plain;
+    if (b->kind != BLOCK_TOOL || b->complete)
+        return true;
+    if (buf_size(&b->text) == 0)
+        return false;
+    pd_err e = plain_arguments(en, buf_span(&b->text), &plain, &b->complete);
+    if (e)
+        failed(en, e);
+    return b->complete;
+}
+
+/* Closes what is over and opens what comes next. `all`: the answer is over. */
+static void advance(struct encoder *en, int choice, bool all)
+{
+    struct block *last = last_of(en, choice);
+    for (struct block *b = en->first; b && !en->err; b = b->next) {
+        if (b->choice != choice || b->closed)
+            continue;
+        if (!b->opened && en->want.stream)
+            open_block(en, b);
+        if (!all && (b == last || !may_close(en, b)))
+            return;
+        close_block(en, b);
+    }
+}
+
+static struct block *add_block(struct encoder *en, enum block_kind kind, int choice)
+{
+    struct block *before = last_of(en, choice), *b = arena_zalloc(&en->arena, sizeof(*b));
+    if (!b) {
+        failed(en, PD_NOMEM);
+        return NULL;
+    }
+    b->kind = kind;
+    b->choice = choice;
+    b->tool = -1;
+    b->index = before ? before->index + 1 : 0;
+    buf_init(&b->text, en->limit_bytes);
+    if (en->last)
+        en->last->next = b;
+    else
+        en->first = b;
+    en->last = b;
+    en->block_count++;
+    return b;
+}
+
+static void add_text(struct encoder *en, struct block *b, struct span piece)
+{
+    if (keeps_text(en, b))
+        gather(en, b, piece);
+    if (!en->err && en->want.stream && b->opened && en->ops->add)
+        en->ops->add(en, b, piece);
+}
+
+static void take_text(struct encoder *en, enum block_kind kind, const struct msg_delta *d)
+{
+    struct block *b = last_of(en, d->choice);
+    bool signed_already = b && b->kind == BLOCK_REASONING && b->signature.n;
+    if (!b || b->kind != kind || signed_already) {
+        b = add_block(en, kind, d->choice);
+        if (!b)
+            return;
+        advance(en, d->choice, false);
+    }
+    add_text(en, b, d->text);
+}
+
+/* ---- tools ---------------------------------------------------------------------- */
+
+static void start_tool(struct encoder *en, const struct msg_delta *d)
+{
+    struct block *b = add_block(en, BLOCK_TOOL, d->choice);
+    if (!b)
+        return;
+    b->tool = d->tool;
+    b->name = kept(en, d->text);
+    b->legacy_function = d->legacy_function;
+    if (d->id.n) {
+        b->id = kept(en, d->id);
+    } else {
+        char *id = arena_printf(&en->arena, MSG_MADE_ID "%.*s_%u", SPAN_FMT(en->want.id), en->block_count);
+        if (!id)
+            failed(en, PD_NOMEM);
+        b->id = id ? span_str(id) : SPAN_LIT("");
+    }
+    advance(en, d->choice, false);
+}
+
+static bool only_space(struct span s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if (s.p[i] != ' ' && s.p[i] != '\n' && s.p[i] != '\t' && s.p[i] != '\r')
+            return false;
+    return true;
+}
+
+static void add_arguments(struct encoder *en, const struct msg_delta *d)
+{
+    struct block *b = tool_of(en, d->choice, d->tool);
+    if (!b || d->text.n == 0)
+        return;
+    if (b->closed) {
+        if (!only_space(d->text))
+            failed(en, PD_SYNTAX); /* more behind a whole value */
+        return;
+    }
+    b->complete = false;
+    add_text(en, b, d->text);
+}
+
+/* ---- what belongs to a block ------------------------------------------------------ */
+
+static void sign(struct encoder *en, const struct msg_delta *d)
+{
+    struct block *b = d->tool >= 0 ? tool_of(en, d->choice, d->tool) : last_of(en, d->choice);
+    bool on_text = b && b->kind == BLOCK_TEXT && d->maker == MSG_MAKER_GEMINI;
+    bool on_reasoning = b && b->kind == BLOCK_REASONING && !b->signature.n;
+    if (d->tool < 0 && !on_text && !on_reasoning) { /* reasoning of which nothing but the signature is shown */
+        b = add_block(en, BLOCK_REASONING, d->choice);
+        if (b)
+            advance(en, d->choice, false);
+    }
+    if (!b)
+        return;
+    b->signature = kept(en, d->text);
+    b->maker = d->maker;
+}
+
+static void take_whole(struct encoder *en, enum block_kind kind, const struct msg_delta *d)
+{
+    struct block *b = add_block(en, kind, d->choice);
+    if (!b)
+        return;
+    b->id = kept(en, d->id);
+    b->name = kept(en, d->type);
+    b->maker = d->maker;
+    gather(en, b, d->text);
+    advance(en, d->choice, false);
+}
+
+static void cite(struct encoder *en, const struct msg_delta *d)
+{
+    struct block *b = last_of(en, d->choice);
+    struct block_citation *c = b && b->kind == BLOCK_TEXT ? arena_zalloc(&en->arena, sizeof(*c)) : NULL;
+    if (!c) {
+        if (b && b->kind == BLOCK_TEXT)
+            failed(en, PD_NOMEM);
+        else
+            encoder_drop(en, "citations");
+        return;
+    }
+    c->url = kept(en, d->text);
+    c->title = kept(en, d->id);
+    c->cited = kept(en, d->type);
+    if (b->last_citation)
+        b->last_citation->next = c;
+    else
+        b->citations = c;
+    b->last_citation = c;
+}
+
+static void take_logprobs(struct encoder *en, const struct msg_delta *d)
+{
+    struct span items = span_trim(d->text);
+    if (d->choice != 0 || items.n < 2)
+        return;
+    items = span_trim(span_of(items.p + 1, items.n - 2)); /* without the brackets */
+    pd_err e = items.n && buf_size(&en->logprobs) ? buf_puts(&en->logprobs, ",") : PD_OK;
+    if (!e)
+        e = buf_add(&en->logprobs, items);
+    if (e)
+        failed(en, e);
+}
+
+void encoder_delta(void *ctx, const struct msg_delta *d)
+{
+    struct encoder *en = ctx;
+    if (en->err || en->ended)
+        return;
+    if (d->choice != 0 && !en->ops->choices) {
+        encoder_drop(en, "choices");
+        return;
+    }
+    if (en->want.stream && !en->started) {
+        en->started = true;
+        if (en->ops->start)
+            en->ops->start(en, NULL);
+    }
+    switch (d->kind) {
+    case MSG_TEXT:
+        take_text(en, BLOCK_TEXT, d);
+        break;
+    case MSG_REASONING:
+        take_text(en, BLOCK_REASONING, d);
+        break;
+    case MSG_REFUSAL:
+        take_text(en, BLOCK_REFUSAL, d);
+        break;
+    case MSG_TOOL_START:
+        start_tool(en, d);
+        break;
+    case MSG_TOOL_ARGUMENTS:
+        add_arguments(en, d);
+        break;
+    case MSG_SIGNATURE:
+        sign(en, d);
+        break;
+    case MSG_SEALED:
+        take_whole(en, BLOCK_SEALED, d);
+        break;
+    case MSG_MEDIA:
+        take_whole(en, BLOCK_MEDIA, d);
+        break;
+    case MSG_CITATION:
+        cite(en, d);
+        break;
+    case MSG_LOGPROBS:
+        take_logprobs(en, d);
+        break;
+    }
+    if (en->put.err)
+        failed(en, en->put.err);
+}
+
+pd_err encoder_bytes(const struct encoder *en, struct span *ret)
+{
+    if (en->err)
+        return en->err;
+    *ret = buf_span(&en->out);
+    return PD_OK;
+}
+
+void encoder_clear(struct encoder *en)
+{
+    buf_clear(&en->out);
+}
+
+/* ---- the end ---------------------------------------------------------------------- */
+
+static void close_all(struct encoder *en)
+{
+    int highest = 0;
+    for (const struct block *b = en->first; b; b = b->next)
+        if (b->choice > highest)
+            highest = b->choice;
+    for (int choice = 0; choice <= highest; choice++)
+        advance(en, choice, true);
+}
+
+pd_err encoder_end(struct encoder *en, const struct answer_facts *f)
+{
+    if (en->err || en->ended)
+        return en->err;
+    if (!en->started && en->ops->start)
+        en->ops->start(en, f);
+    en->started = true;
+    close_all(en);
+    if (!en->err && en->ops->end)
+        en->ops->end(en, f);
+    en->ended = true;
+    if (en->put.err)
+        failed(en, en->put.err);
+    return en->err;
+}
+
+pd_err encoder_whole(struct encoder *en, const struct answer_facts *f, struct buf *out)
+{
+    if (en->err)
+        return en->err;
+    close_all(en);
+    struct put p = put_into(out);
+    if (!en->err)
+        en->ops->whole(en, f, &p);
+    en->ended = true;
+    return en->err ? en->err : p.err;
+}
+
+/* ---- what makers want back ---------------------------------------------------------- */
+
+static void put_member(struct put *p, bool *first, const char *name, struct span escaped)
+{
+    put_text(p, *first ? "" : ",");
+    *first = false;
+    put_text(p, "\"");
+    put_text(p, name);
+    put_text(p, "\":\"");
+    put_span(p, escaped);
+    put_text(p, "\"");
+}
+
+static bool wanted_back(const struct block *b)
+{
+    return b->kind == BLOCK_SEALED || (b->kind == BLOCK_REASONING && b->signature.n);
+}
+
+/* The reasoning from `from` up to the call. */
+static void put_reasoning(struct put *p, const struct block *from, const struct block *call)
+{
+    bool any = false;
+    for (const struct block *b = from; b != call; b = b->next) {
+        bool first = true;
+        if (b->choice != call->choice || !wanted_back(b))
+            continue;
+        put_text(p, any ? ",{" : "\"reasoning\":[{");
+        any = true;
+        if (b->kind == BLOCK_SEALED) {
+            put_member(p, &first, "sealed", buf_span(&b->text));
+            put_member(p, &first, "id", b->id);
+        } else {
+            put_member(p, &first, "text", buf_span(&b->text));
+            put_member(p, &first, "signature", b->signature);
+        }
+        put_text(p, "}");
+    }
+    if (any)
+        put_text(p, "]");
+}
+
+static enum msg_maker maker_of(const struct block *from, const struct block *call)
+{
+    if (call->signature.n)
+        return call->maker;
+    for (const struct block *b = from; b != call; b = b->next)
+        if (b->choice == call->choice && wanted_back(b))
+            return b->maker;
+    return MSG_MAKER_NONE;
+}
+
+pd_err encoder_each_kept(const struct encoder *en, encoder_keep_fn *fn, void *ctx)
+{
+    struct buf blob;
+    const struct block *from = en->first;
+    pd_err e = PD_OK;
+    buf_init(&blob, 0);
+    for (const struct block *b = en->first; b && !e; b = b->next) {
+        if (b->kind != BLOCK_TOOL || b->choice != 0)
+            continue;
+        enum msg_maker maker = maker_of(from, b);
+        if (maker != MSG_MAKER_NONE) {
+            buf_clear(&blob);
+            struct put p = put_into(&blob);
+            put_text(&p, "{");
+            put_reasoning(&p, from, b);
+            if (b->signature.n) {
+                bool first = buf_size(&blob) == 1;
+                put_member(&p, &first, "signature", b->signature);
+            }
+            put_text(&p, "}");
+            e = p.err;
+            if (!e)
+                fn(ctx, b->id, maker, buf_span(&blob));
+        }
+        from = b->next;
+    }
+    buf_done(&blob);
+    return e;
+}
