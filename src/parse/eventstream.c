@@ -331,8 +331,9 @@ static void put_string_header(struct buf *out, struct span name, struct span val
     put_bytes(out, value);
 }
 
-pd_err eventstream_put(struct buf *out, const char *message_type, struct span type, struct span content_type,
-                       struct span payload)
+/* Room for the prelude and the headers behind it; the prelude is written when the payload's size is known. */
+pd_err eventstream_begin(struct buf *out, const char *message_type, struct span type, struct span content_type,
+                         size_t *ret_at)
 {
     bool exception = strcmp(message_type, "exception") == 0;
     assert(exception || strcmp(message_type, "event") == 0);
@@ -344,27 +345,64 @@ pd_err eventstream_put(struct buf *out, const char *message_type, struct span ty
         {SPAN_LIT(":content-type"), content_type},
         {SPAN_LIT(":message-type"), span_str(message_type)},
     };
-    if (type.n > VALUE_MOST_BYTES || content_type.n > VALUE_MOST_BYTES || payload.n > EVENTSTREAM_MAX_MESSAGE)
+    if (type.n > VALUE_MOST_BYTES || content_type.n > VALUE_MOST_BYTES)
         return PD_TOOBIG;
     size_t headers_n = 0;
     for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); i++)
         if (headers[i].value.n)
             headers_n += string_header_bytes(headers[i].name, headers[i].value);
-    size_t total = EVENTSTREAM_OVERHEAD + headers_n + payload.n;
-    if (total > EVENTSTREAM_MAX_MESSAGE)
-        return PD_TOOBIG;
-    pd_err e = buf_reserve(out, total);
+    pd_err e = buf_reserve(out, EVENTSTREAM_OVERHEAD + headers_n);
     if (e)
         return e;
 
-    const char *start = out->p + out->tail;
-    put_be(out, total, 4);
+    *ret_at = buf_size(out);
+    put_be(out, 0, 4); /* the total: eventstream_end() knows it */
     put_be(out, headers_n, 4);
-    put_be(out, crc_of(start, PRELUDE_BYTES - CRC_BYTES), CRC_BYTES);
+    put_be(out, 0, CRC_BYTES);
     for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); i++)
         if (headers[i].value.n)
             put_string_header(out, headers[i].name, headers[i].value);
-    put_bytes(out, payload);
+    return PD_OK;
+}
+
+static void drop_from(struct buf *out, size_t at)
+{
+    out->tail = out->head + at;
+}
+
+pd_err eventstream_end(struct buf *out, size_t at)
+{
+    size_t total = buf_size(out) - at + CRC_BYTES;
+    pd_err e = total > EVENTSTREAM_MAX_MESSAGE ? PD_TOOBIG : buf_reserve(out, CRC_BYTES);
+    if (e) {
+        drop_from(out, at);
+        return e;
+    }
+    size_t end = out->tail;
+    char *start = out->p + out->head + at;
+    out->tail = out->head + at;
+    put_be(out, total, 4);
+    out->tail += 4; /* the headers' length stands there */
+    put_be(out, crc_of(start, PRELUDE_BYTES - CRC_BYTES), CRC_BYTES);
+    out->tail = end;
     put_be(out, crc_of(start, total - CRC_BYTES), CRC_BYTES);
     return PD_OK;
+}
+
+pd_err eventstream_put(struct buf *out, const char *message_type, struct span type, struct span content_type,
+                       struct span payload)
+{
+    size_t at, before = buf_size(out);
+    if (payload.n > EVENTSTREAM_MAX_MESSAGE)
+        return PD_TOOBIG;
+    pd_err e = eventstream_begin(out, message_type, type, content_type, &at);
+    if (e)
+        return e;
+    e = buf_reserve(out, payload.n + CRC_BYTES);
+    if (e) {
+        drop_from(out, before);
+        return e;
+    }
+    put_bytes(out, payload);
+    return eventstream_end(out, at);
 }

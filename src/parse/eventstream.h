@@ -108,4 +108,10 @@ bool eventstream_header_next(struct span *headers, struct eventstream_header *re
 pd_err eventstream_put(struct buf *out, const char *message_type, struct span type, struct span content_type,
                        struct span payload) PD_CHECKED;
 
+/* The same where the payload is written into `out` piece by piece, without a copy: begin, the payload, end with what begin told.
+ * When end fails the whole message is taken back; who gives up in between puts the buffer's size back himself. */
+pd_err eventstream_begin(struct buf *out, const char *message_type, struct span type, struct span content_type,
+                         size_t *ret_at) PD_CHECKED;
+pd_err eventstream_end(struct buf *out, size_t at) PD_CHECKED;
+
 #endif

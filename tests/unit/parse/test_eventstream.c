@@ -488,6 +488,34 @@ static void what_does_not_fit_is_not_begun(void **state)
     mem_free(large);
 }
 
+static void a_payload_may_be_written_in_pieces(void **state)
+{
+    (void)state;
+    struct buf whole, pieces;
+    size_t at;
+    buf_init(&whole, 0);
+    buf_init(&pieces, 0);
+    for (unsigned i = 0; i < 3; i++) { /* behind others, and behind bytes that left already */
+        assert_int_equal(eventstream_put(&whole, "event", SPAN_LIT("x"), SPAN_LIT("a/b"), SPAN_LIT("{\"n\":1}")),
+                         PD_OK);
+        assert_int_equal(eventstream_begin(&pieces, "event", SPAN_LIT("x"), SPAN_LIT("a/b"), &at), PD_OK);
+        assert_int_equal(buf_puts(&pieces, "{\"n\":"), PD_OK);
+        assert_int_equal(buf_puts(&pieces, "1}"), PD_OK);
+        assert_int_equal(eventstream_end(&pieces, at), PD_OK);
+        assert_true(span_eq(buf_span(&whole), buf_span(&pieces)));
+        buf_take(&whole, 7);
+        buf_take(&pieces, 7);
+    }
+    size_t before = buf_size(&pieces);
+    assert_int_equal(eventstream_begin(&pieces, "event", SPAN_LIT("x"), SPAN_NONE, &at), PD_OK);
+    assert_int_equal(buf_reserve(&pieces, EVENTSTREAM_MAX_MESSAGE), PD_OK);
+    buf_added(&pieces, EVENTSTREAM_MAX_MESSAGE);
+    assert_int_equal(eventstream_end(&pieces, at), PD_TOOBIG);
+    assert_int_equal(buf_size(&pieces), before);
+    buf_done(&whole);
+    buf_done(&pieces);
+}
+
 /* ---- the larger collection -------------------------------------------------------------- */
 
 static bool read_file(const char *path, struct buf *out)
@@ -586,6 +614,7 @@ int main(void)
         cmocka_unit_test(survives_every_failed_allocation),
         cmocka_unit_test(what_is_written_is_what_another_writer_wrote),
         cmocka_unit_test(what_does_not_fit_is_not_begun),
+        cmocka_unit_test(a_payload_may_be_written_in_pieces),
         cmocka_unit_test(recorded_streams_read_as_expected),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
