@@ -135,7 +135,7 @@ static enum failure failure_of_success(const struct answer_signs *a)
 static const struct sign *sign_of(const struct answer_signs *a)
 {
     const struct envelope *e = a->said;
-    const struct span exact[] = {e->inner_code, e->code, e->type};
+    const struct span exact[] = {e->reason, e->inner_code, e->code, e->type};
     const struct sign *s = NULL;
     size_t n = sizeof exact / sizeof exact[0];
     for (size_t i = 0; !s && i < n; i++)
@@ -182,8 +182,8 @@ static enum limit_kind decide_limit(const struct answer_signs *a, enum failure f
     enum limit_kind k = limit_of_words(a->words);
     if (k == LIMIT_UNKNOWN && e->limit_source.n > 0)
         k = limit_of_words(e->limit_source);
-    if (k == LIMIT_UNKNOWN && a->at == AT_429) /* Google's quotaId is deep in the details */
-        k = span_ihas(a->body, "PerDay") ? LIMIT_DAILY : k;
+    if (a->at == AT_429 && span_ihas(a->body, "PerDay")) /* Google's quotaId is deep in the details */
+        k = LIMIT_DAILY;
     if (k != LIMIT_UNKNOWN)
         return k;
     if (a->at == AT_402)
@@ -195,6 +195,8 @@ static enum limit_kind decide_limit(const struct answer_signs *a, enum failure f
     if (is_preset(a, "deepseek"))
         return LIMIT_CONCURRENCY; /* the only limit that it has */
 
+    if (rate_day_is_over(a->head))
+        return LIMIT_DAILY;
     rate_read(a->head, 0, &facts);
     if (facts.requests_left == 0)
         return is_preset(a, "groq") ? LIMIT_DAILY : LIMIT_REQUESTS; /* Groq counts requests by the day */
@@ -250,6 +252,14 @@ static void take_message(const struct answer_signs *a, struct verdict *ret)
     }
 }
 
+/* The provider's code; where it has none, what says more than the type does. */
+static struct span code_of(const struct envelope *e)
+{
+    if (e->code.n > 0)
+        return e->code;
+    return e->inner_code.n > 0 && !span_eq(e->inner_code, e->type) ? e->inner_code : e->reason;
+}
+
 static void judge(struct answer_signs *a, uint64_t wall_ms, struct verdict *ret)
 {
     const struct envelope *e = a->said;
@@ -261,8 +271,10 @@ static void judge(struct answer_signs *a, uint64_t wall_ms, struct verdict *ret)
         ret->status = 400;
 
     redact_copy(e->type, ret->type, sizeof ret->type);
-    redact_copy(e->code.n > 0 ? e->code : e->inner_code, ret->code, sizeof ret->code);
+    redact_copy(code_of(e), ret->code, sizeof ret->code);
     take_headers(a->head, ret);
+    if (!ret->request_id[0])
+        redact_copy(e->request_id, ret->request_id, sizeof ret->request_id);
     take_message(a, ret);
     /* The headers of a 200 were written before it failed. */
     const struct http1_head *hints = a->http >= 400 ? a->head : NULL;
@@ -280,6 +292,8 @@ void classify_answer(const struct preset *p, const struct http1_head *head, int 
     body = span_upto(body, CLASSIFY_BODY_MAX);
     arena_init(&arena, 1024, ARENA_MAX);
     envelope_read(body, &arena, &said);
+    if (said.type.n == 0 && head)
+        said.type = envelope_aws_type(http1_get(head, "x-amzn-errortype"));
 
     struct answer_signs a = {.preset = p, .head = head, .said = &said, .body = body, .http = status};
     a.words = lower_words(&said, words);

@@ -13,7 +13,9 @@ struct preset;
 enum { CLASSIFY_BODY_MAX = 64 * 1024 }; /* of an error body, as much as is read */
 
 /* A complete answer that is no success: any status, or a 200 whose body is an error. `head` may be NULL (an event in a stream).
- * Recognises every envelope of protocols: error{}, error string, flat message, detail string/object/list, title, array, HTML, bare text.
+ * Recognises every envelope of protocols: error{}, error string, flat message, detail string/object/list, title, array, response.error, HTML,
+ * bare text. What is no JSON of its own is handed in as such: an exception of an AWS event stream as {"__type": ":exception-type",
+ * members of the payload...}, an error message of one as {"__type": ":error-code", "message": ":error-message"}.
  * The preset may be NULL: it sharpens the kind of a limit, never the class. Cannot fail; without memory escapes stay in the texts.
  *
  * verdict.status is the answer's; for an error inside a 200 it is the one that its body names, or 400 where the class hands the provider's

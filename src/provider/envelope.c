@@ -130,15 +130,67 @@ static void set_once(struct span *field, struct span value)
         *field = value;
 }
 
+/* Google: a list of typed objects, one of which has the reason. Anthropic: an object with a code. */
+static struct span reason_of(struct json obj, struct arena *a)
+{
+    struct json details = json_get(obj, "details"), item;
+    struct json_walk w;
+    if (details.type == JSON_OBJECT)
+        return get_text(details, "error_code", a);
+    if (details.type != JSON_ARRAY)
+        return SPAN_NONE;
+    json_walk_init(&w, details);
+    for (unsigned i = 0; i < ITEMS_MAX && json_walk_next(&w, NULL, &item); i++) {
+        struct json reason = json_get(item, "reason");
+        if (reason.type == JSON_STRING)
+            return text_of(reason, a);
+    }
+    return SPAN_NONE;
+}
+
+/* AWS: "com.amazonaws.bedrock#ThrottlingException", "ThrottlingException:http://...". */
+struct span envelope_aws_type(struct span type)
+{
+    struct span name = span_cut(&type, ':'), rest = name;
+    span_cut(&rest, '#');
+    return rest.p ? rest : name;
+}
+
+/* What an event of a stream is called says nothing of the error in it. */
+static bool names_event(struct span type)
+{
+    return span_is(type, "error") || span_starts(type, "response.");
+}
+
+/* google.rpc.Code: "RESOURCE_EXHAUSTED". */
+static bool is_google_status(struct span s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if (!(s.p[i] >= 'A' && s.p[i] <= 'Z') && s.p[i] != '_')
+            return false;
+    return s.n > 0;
+}
+
+static void read_type(struct json obj, struct arena *a, struct envelope *ret)
+{
+    struct span type = get_text(obj, "type", a), status = get_text(obj, "status", a);
+    if (!names_event(type))
+        set_once(&ret->type, type);
+    set_once(&ret->type, envelope_aws_type(get_text(obj, "__type", a)));
+    if (is_google_status(status))
+        set_once(&ret->type, status);
+}
+
 /* code, type and relatives, wherever they stand; the innermost object comes first and wins. */
 static void read_facts(struct json obj, struct arena *a, struct envelope *ret)
 {
-    static const char *const statuses[] = {"status_code", "raw_status_code", "status",
-                                           "statusCode",  "http_status",     "code"};
+    static const char *const statuses[] = {
+        "originalStatusCode", "status_code", "raw_status_code", "status", "statusCode", "http_status", "code"};
     for (size_t i = 0; ret->status == 0 && i < sizeof statuses / sizeof statuses[0]; i++)
         ret->status = status_of(json_get(obj, statuses[i]));
-    set_once(&ret->type, get_text(obj, "type", a));
-    set_once(&ret->type, get_text(obj, "__type", a));
+    read_type(obj, a, ret);
+    set_once(&ret->reason, reason_of(obj, a));
+    set_once(&ret->request_id, get_text(obj, "request_id", a));
     set_once(&ret->code, get_text(obj, "code", a));
     set_once(&ret->code, get_text(obj, "error_code", a));
     set_once(&ret->param, get_text(obj, "param", a));
@@ -150,6 +202,7 @@ static void read_facts(struct json obj, struct arena *a, struct envelope *ret)
 
     struct json metadata = json_get(obj, "metadata");
     set_once(&ret->more, json_inner(json_get(metadata, "raw")));
+    set_once(&ret->more, json_inner(json_get(obj, "originalMessage")));
     set_once(&ret->limit_source, get_text(metadata, "limit_source", a));
     if (json_get(metadata, "flagged_input").type != JSON_NONE || json_get(metadata, "reasons").type == JSON_ARRAY)
         ret->flagged = true;
@@ -193,9 +246,13 @@ static void read_choices(struct json obj, struct arena *a, unsigned depth, struc
 
 static void read_object(struct json obj, struct arena *a, unsigned depth, struct envelope *ret)
 {
+    struct json of_response = json_path(obj, "response.error");
     if (says_error(obj))
         ret->error = true;
-    else
+    else if (of_response.type == JSON_OBJECT) {
+        ret->error = true;
+        read_value(of_response, a, depth + 1, ret);
+    } else
         read_choices(obj, a, depth, ret);
     for (size_t i = 0; i < sizeof message_keys / sizeof message_keys[0]; i++) {
         struct json v = json_get(obj, message_keys[i]);

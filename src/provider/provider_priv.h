@@ -12,8 +12,12 @@ uint64_t hint_cap(double ms);                                     /* rounded up,
 bool hint_seconds(struct span s, uint64_t *ret_ms);               /* "2", "0.5"; a negative one is 0 */
 bool hint_date(struct span s, uint64_t now_ms, uint64_t *ret_ms); /* RFC 9110 dates, as milliseconds since 1970 */
 
+bool hint_rfc3339(struct span s, uint64_t *ret_ms); /* "2024-06-05T16:29:54Z", as milliseconds since 1970 */
+/* A header says that nothing is left of a limit that counts by the day or the month. */
+bool rate_day_is_over(const struct http1_head *head);
+
 int64_t rate_count(struct span s); /* "1000"; -1: none */
 int64_t rate_reset(struct span s,
-                   uint64_t wall_ms); /* "6m0s", "12", seconds or milliseconds since 1970; -1: none */
+                   uint64_t wall_ms); /* "6m0s", "12", RFC 3339, seconds or milliseconds since 1970; -1: none */
 
 #endif

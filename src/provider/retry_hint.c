@@ -217,6 +217,41 @@ bool hint_date(struct span s, uint64_t now_ms, uint64_t *ret_ms)
     return date_to_ms(&d, ret_ms);
 }
 
+/* RFC 3339, 5.6: "2024-06-05T16:29:54Z", with a fraction, with an offset in place of Z. A leap second counts as the next one. */
+bool hint_rfc3339(struct span s, uint64_t *ret_ms)
+{
+    struct date d = {0};
+    int hours, minutes;
+    s = span_trim(s);
+    if (!take_digits(&s, 4, &d.year) || !take(&s, "-") || !take_digits(&s, 2, &d.month) || !take(&s, "-") ||
+        !take_digits(&s, 2, &d.day) || (!take(&s, "T") && !take(&s, "t") && !take(&s, " ")) || !take_time(&s, &d))
+        return false;
+    uint64_t fraction_ms = 0;
+    double v;
+    if (s.n > 1 && s.p[0] == '.' && is_digit(s.p[1])) {
+        double scale = 1;
+        size_t i = 1;
+        for (v = 0; i < s.n && is_digit(s.p[i]); i++)
+            v += (s.p[i] - '0') * (scale /= 10);
+        fraction_ms = (uint64_t)(v * 1000);
+        s = span_from(s, i);
+    }
+    if (!date_to_ms(&d, ret_ms))
+        return false;
+    *ret_ms += fraction_ms;
+    if (span_is(s, "Z") || span_is(s, "z"))
+        return true;
+    bool east = take(&s, "+");
+    if ((!east && !take(&s, "-")) || !take_digits(&s, 2, &hours) || !take(&s, ":") ||
+        !take_digits(&s, 2, &minutes) || s.n > 0 || hours > 23 || minutes > 59)
+        return false;
+    uint64_t offset_ms = (uint64_t)(hours * 60 + minutes) * 60000;
+    if (east && offset_ms > *ret_ms)
+        return false;
+    *ret_ms = east ? *ret_ms - offset_ms : *ret_ms + offset_ms;
+    return true;
+}
+
 /* ---- headers ------------------------------------------------------------------- */
 
 /* A moment as a wait. The provider's own Date is the better clock: ours may be off, and both of its figures come from it. */
@@ -313,6 +348,58 @@ static bool from_retry_info(struct json error, uint64_t *ret_ms)
     return false;
 }
 
+/* The day of the month of the n-th Sunday. `first`: weekday of the month's first day, Sunday is 0. */
+static int nth_sunday(int first, int n)
+{
+    return 1 + (7 - first) % 7 + 7 * (n - 1);
+}
+
+static int weekday_of(int64_t days) /* since 1970-01-01, a Thursday; Sunday is 0 */
+{
+    return (int)(((days + 4) % 7 + 7) % 7);
+}
+
+/* Hours between Pacific time and UTC: 7 from 2 o'clock on the second Sunday of March to 2 o'clock on the first of November, else 8. */
+static int64_t pacific_offset_h(int64_t utc_s)
+{
+    int year = 1970 + (int)(utc_s / 31556952);
+    int64_t march = days_from_civil(year, 3, 1), november = days_from_civil(year, 11, 1);
+    int64_t begins_s = (march + nth_sunday(weekday_of(march), 2) - 1) * 86400 + 10 * 3600;    /* 2 h at -8 */
+    int64_t ends_s = (november + nth_sunday(weekday_of(november), 1) - 1) * 86400 + 9 * 3600; /* 2 h at -7 */
+    return utc_s >= begins_s && utc_s < ends_s ? 7 : 8;
+}
+
+/* Google's daily quotas begin anew at midnight Pacific time. */
+static uint64_t until_pacific_midnight(uint64_t wall_ms)
+{
+    int64_t now_s = (int64_t)(wall_ms / 1000);
+    int64_t local_s = now_s - pacific_offset_h(now_s) * 3600;
+    int64_t midnight_s = (local_s / 86400 + 1) * 86400; /* as local time */
+    int64_t at_s = midnight_s + pacific_offset_h(midnight_s + 8 * 3600) * 3600;
+    return hint_cap((double)(at_s - now_s) * 1e3);
+}
+
+/* google.rpc.QuotaFailure: error.details[].violations[].quotaId "GenerateRequestsPerDayPerProjectPerModel-FreeTier". The RetryInfo beside
+ * it is of seconds: it is about the next minute, not about the quota. */
+static bool from_daily_quota(struct json error, uint64_t wall_ms, uint64_t *ret_ms)
+{
+    struct json_walk w, v;
+    struct json item, violation;
+    json_walk_init(&w, json_get(error, "details"));
+    while (json_walk_next(&w, NULL, &item)) {
+        bool daily = span_ihas(json_inner(json_get(item, "quotaId")), "PerDay") ||
+                     span_ihas(json_inner(json_path(item, "metadata.quota_limit")), "PerDay");
+        json_walk_init(&v, json_get(item, "violations"));
+        while (!daily && json_walk_next(&v, NULL, &violation))
+            daily = span_ihas(json_inner(json_get(violation, "quotaId")), "PerDay");
+        if (daily) {
+            *ret_ms = until_pacific_midnight(wall_ms);
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Members that say it outright: at the top, or in the error object. */
 static bool from_members(struct json obj, uint64_t *ret_ms)
 {
@@ -347,7 +434,8 @@ static bool from_body(struct span body, uint64_t wall_ms, uint64_t *ret_ms)
     struct json error = json_get(doc, "error");
     if (error.type != JSON_OBJECT)
         error = (struct json){.type = JSON_NONE};
-    return from_retry_info(error, ret_ms) || from_members(error, ret_ms) || from_members(doc, ret_ms) ||
+    return from_daily_quota(error, wall_ms, ret_ms) || from_retry_info(error, ret_ms) ||
+           from_members(error, ret_ms) || from_members(doc, ret_ms) ||
            from_members(json_get(doc, "detail"), ret_ms) || from_metadata(error, wall_ms, ret_ms);
 }
 
@@ -397,9 +485,31 @@ static bool from_sentence(struct span text, uint64_t *ret_ms)
     return false;
 }
 
+/* Anthropic: "You will regain access on 2027-01-01 at 00:00 UTC." */
+static bool from_date_in_sentence(struct span text, uint64_t wall_ms, uint64_t *ret_ms)
+{
+    static const char lead[] = "regain access on ";
+    struct date d = {0};
+    uint64_t at_ms;
+    const char *at = text.n ? memmem(text.p, text.n, lead, sizeof(lead) - 1) : NULL;
+    if (!at)
+        return false;
+    struct span s = span_from(text, (size_t)(at - text.p) + sizeof(lead) - 1);
+    if (!take_digits(&s, 4, &d.year) || !take(&s, "-") || !take_digits(&s, 2, &d.month) || !take(&s, "-") ||
+        !take_digits(&s, 2, &d.day))
+        return false;
+    if (take(&s, " at ") && (!take_digits(&s, 2, &d.hour) || !take(&s, ":") || !take_digits(&s, 2, &d.minute)))
+        return false;
+    if (!date_to_ms(&d, &at_ms))
+        return false;
+    *ret_ms = at_ms > wall_ms ? hint_cap((double)(at_ms - wall_ms)) : 0;
+    return true;
+}
+
 bool retry_hint(const struct http1_head *head, struct span body, struct span message, uint64_t wall_ms,
                 uint64_t *ret_ms)
 {
     return (head && from_header(head, wall_ms, ret_ms)) || from_body(body, wall_ms, ret_ms) ||
-           from_sentence(message, ret_ms) || (head && from_rate_headers(head, wall_ms, ret_ms));
+           from_sentence(message, ret_ms) || from_date_in_sentence(message, wall_ms, ret_ms) ||
+           (head && from_rate_headers(head, wall_ms, ret_ms));
 }

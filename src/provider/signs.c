@@ -50,6 +50,7 @@ static const struct code_sign codes[] = {
     {"enforcedspendlimitreached",       {AT_ANY, FAILURE_QUOTA}},
     {"spendlimitreached",               {AT_ANY, FAILURE_QUOTA}},
     {"spendlimitexceeded",              {AT_ANY, FAILURE_QUOTA}},
+    {"servicequotaexceededexception",   {AT_ANY, FAILURE_QUOTA}},       /* AWS, with 400 */
     {"usagelimitreached",               {AT_ANY, FAILURE_QUOTA}},
     {"quotaexceeded",                   {AT_400 | AT_402 | AT_403 | AT_429 | AT_OK, FAILURE_QUOTA}},
 
@@ -77,6 +78,7 @@ static const struct code_sign codes[] = {
     {"moderationblocked",               {AT_ANY, FAILURE_FILTER}},
     {"datainspectionfailed",            {AT_ANY, FAILURE_FILTER}},
     {"sensitivecontentdetected",        {AT_ANY, FAILURE_FILTER}},
+    {"imagecontentpolicyviolation",     {AT_ANY, FAILURE_FILTER}},
 
     {"toolusefailed",                   {AT_ANY, FAILURE_TOOL}},
     {"jsonvalidatefailed",              {AT_ANY, FAILURE_TOOL}},      /* Groq: the model's JSON did not fit; like a bad tool call */
@@ -90,10 +92,20 @@ static const struct code_sign codes[] = {
     {"invalidauthenticationerror",      {AT_400 | AT_401 | AT_403 | AT_OK, FAILURE_AUTH}},
     {"accountdeactivated",              {AT_400 | AT_401 | AT_403 | AT_OK, FAILURE_AUTH}},
     {"tokenexpired",                    {AT_400 | AT_401 | AT_403 | AT_OK, FAILURE_AUTH}},
+    {"unrecognizedclientexception",     {AT_ANY, FAILURE_AUTH}},        /* AWS: 403, with permission's status */
+    {"expiredtokenexception",           {AT_ANY, FAILURE_AUTH}},
+    {"invalidsignatureexception",       {AT_ANY, FAILURE_AUTH}},
+    {"incompletesignatureexception",    {AT_ANY, FAILURE_AUTH}},
+    {"missingauthenticationtokenexception", {AT_ANY, FAILURE_AUTH}},
+    {"accesstokenexpired",              {AT_ANY, FAILURE_AUTH}},        /* Google, as the reason */
+    {"accesstokentypeunsupported",      {AT_ANY, FAILURE_AUTH}},
+    {"credentialsmissing",              {AT_ANY, FAILURE_AUTH}},
 
     {"unsupportedcountryregionterritory", {AT_ANY, FAILURE_PERMISSION}},
     {"insufficientpermissions",         {AT_400 | AT_401 | AT_403 | AT_OK, FAILURE_PERMISSION}},
     {"modeltermsrequired",              {AT_ANY, FAILURE_PERMISSION}},
+    {"servicedisabled",                 {AT_ANY, FAILURE_PERMISSION}},  /* Google: the API is not switched on */
+    {"billingdisabled",                 {AT_ANY, FAILURE_BILLING}},
 
     {"modelnotfound",                   {AT_400 | AT_401 | AT_403 | AT_404 | AT_OK, FAILURE_NOT_FOUND}},
     {"modelnotfounderror",              {AT_400 | AT_401 | AT_403 | AT_404 | AT_OK, FAILURE_NOT_FOUND}},
@@ -107,6 +119,11 @@ static const struct code_sign codes[] = {
     {"unsupportedmodel",                {AT_400 | AT_404 | AT_OK, FAILURE_NOT_FOUND}},
     {"deploymentnotfound",              {AT_ANY, FAILURE_NOT_FOUND}},
     {"20012",                           {AT_400, FAILURE_NOT_FOUND}},   /* SiliconFlow */
+
+    {"throttlingexception",             {AT_ANY, FAILURE_RATE}},        /* AWS: its words are used for prompts that are too long as well */
+    {"modelnotreadyexception",          {AT_ANY, FAILURE_RATE}},
+    {"modeltimeoutexception",           {AT_ANY, FAILURE_TIMEOUT}},
+    {"vectorstoretimeout",              {AT_ANY, FAILURE_TIMEOUT}},
 
     {"serverisoverloaded",              {AT_ANY, FAILURE_OVERLOAD}},
     {"overloadederror",                 {AT_ANY, FAILURE_OVERLOAD}},
@@ -129,11 +146,11 @@ static const struct code_sign weak_codes[] = {
     {"ratelimitreached",                {AT_400 | AT_403 | AT_429 | AT_500 | AT_OK, FAILURE_RATE}},
     {"ratelimitreachederror",           {AT_400 | AT_403 | AT_429 | AT_500 | AT_OK, FAILURE_RATE}},
     {"toomanyrequests",                 {AT_400 | AT_403 | AT_429 | AT_500 | AT_OK, FAILURE_RATE}},
-    {"throttlingexception",             {AT_400 | AT_403 | AT_429 | AT_500 | AT_OK, FAILURE_RATE}},
     {"resourceexhausted",               {AT_429 | AT_500 | AT_503 | AT_OK, FAILURE_RATE}},
 
     {"overloaded",                      {AT_429 | AT_500 | AT_503 | AT_OK, FAILURE_OVERLOAD}},
     {"serviceunavailable",              {AT_500 | AT_503 | AT_OK, FAILURE_OVERLOAD}},
+    {"serviceunavailableexception",     {AT_500 | AT_503 | AT_OK, FAILURE_OVERLOAD}},
     {"serviceunavailableerror",         {AT_500 | AT_503 | AT_OK, FAILURE_OVERLOAD}},
     {"unavailable",                     {AT_500 | AT_503 | AT_OK, FAILURE_OVERLOAD}},
     {"unavailableerror",                {AT_500 | AT_503 | AT_OK, FAILURE_OVERLOAD}},
@@ -143,6 +160,7 @@ static const struct code_sign weak_codes[] = {
     {"unauthorized",                    {AT_400 | AT_401 | AT_403 | AT_OK, FAILURE_AUTH}},
     {"permissionerror",                 {AT_400 | AT_401 | AT_403 | AT_OK, FAILURE_PERMISSION}},
     {"permissiondenied",                {AT_400 | AT_401 | AT_403 | AT_OK, FAILURE_PERMISSION}},
+    {"accessdeniedexception",           {AT_400 | AT_401 | AT_403 | AT_OK, FAILURE_PERMISSION}},
     {"accessdenied",                    {AT_400 | AT_401 | AT_403 | AT_OK, FAILURE_PERMISSION}},
     {"forbidden",                       {AT_403 | AT_OK, FAILURE_PERMISSION}},
 
@@ -157,13 +175,34 @@ static const struct code_sign weak_codes[] = {
     {"internalerror",                   {AT_OK, FAILURE_SERVER}},
     {"internal",                        {AT_OK, FAILURE_SERVER}},
     {"apierror",                        {AT_OK, FAILURE_SERVER}},
+    {"internalserverexception",         {AT_OK, FAILURE_SERVER}},
+    {"modelerrorexception",             {AT_OK, FAILURE_SERVER}},
+    {"modelstreamerrorexception",       {AT_OK, FAILURE_SERVER}},
     {"notfounderror",                   {AT_OK, FAILURE_NOT_FOUND}},
     {"notfound",                        {AT_OK, FAILURE_NOT_FOUND}},
+    {"resourcenotfoundexception",       {AT_OK, FAILURE_NOT_FOUND}},
     {"invalidrequesterror",             {AT_OK, FAILURE_BAD}},
     {"badrequesterror",                 {AT_OK, FAILURE_BAD}},
     {"badrequest",                      {AT_OK, FAILURE_BAD}},
     {"invalidargument",                 {AT_OK, FAILURE_BAD}},
     {"validationerror",                 {AT_OK, FAILURE_BAD}},
+    {"validationexception",             {AT_OK, FAILURE_BAD}},
+    {"failedprecondition",              {AT_OK, FAILURE_BAD}},
+    {"requesttoolarge",                 {AT_OK, FAILURE_BAD}},
+    {"invalidprompt",                   {AT_OK, FAILURE_BAD}},
+    {"invalidimage",                    {AT_OK, FAILURE_BAD}},          /* and its relatives, of a Response that failed */
+    {"invalidimageformat",              {AT_OK, FAILURE_BAD}},
+    {"invalidimagemode",                {AT_OK, FAILURE_BAD}},
+    {"invalidimageurl",                 {AT_OK, FAILURE_BAD}},
+    {"invalidbase64image",              {AT_OK, FAILURE_BAD}},
+    {"imagetoolarge",                   {AT_OK, FAILURE_BAD}},
+    {"imagetoosmall",                   {AT_OK, FAILURE_BAD}},
+    {"imageparseerror",                 {AT_OK, FAILURE_BAD}},
+    {"imagefiletoolarge",               {AT_OK, FAILURE_BAD}},
+    {"imagefilenotfound",               {AT_OK, FAILURE_BAD}},
+    {"emptyimagefile",                  {AT_OK, FAILURE_BAD}},
+    {"unsupportedimagemediatype",       {AT_OK, FAILURE_BAD}},
+    {"failedtodownloadimage",           {AT_OK, FAILURE_BAD}},
     {"unprocessableentity",             {AT_OK, FAILURE_BAD}},
 };
 /* clang-format on */
@@ -234,6 +273,7 @@ static const struct word_sign words[] = {
     {"context_length_exceeded", NULL,                 {AT_LONG, FAILURE_CONTEXT}},
     {"exceed", "context window",                      {AT_LONG, FAILURE_CONTEXT}},
     {"exceed", "context limit",                       {AT_LONG, FAILURE_CONTEXT}},
+    {"exceeds the context length", NULL,              {AT_LONG, FAILURE_CONTEXT}},
     {"available context size", NULL,                  {AT_LONG, FAILURE_CONTEXT}},
     {"longer than the model's context length", NULL,  {AT_LONG, FAILURE_CONTEXT}},
     {"longer than the maximum model length", NULL,    {AT_LONG, FAILURE_CONTEXT}},
@@ -286,6 +326,8 @@ static const struct word_sign words[] = {
 
     {"missing scopes", NULL,                          {AT_400 | AT_401 | AT_403 | AT_OK, FAILURE_PERMISSION}},
     {"insufficient permissions", NULL,                {AT_400 | AT_401 | AT_403 | AT_OK, FAILURE_PERMISSION}},
+    {"user location is not supported", NULL,          {AT_400 | AT_403 | AT_OK, FAILURE_PERMISSION}},
+    {"don't have access to the model", NULL,          {AT_400 | AT_403 | AT_404 | AT_OK, FAILURE_PERMISSION}},
     {"country, region, or territory", NULL,           {AT_400 | AT_401 | AT_403 | AT_OK, FAILURE_PERMISSION}},
     {"must be verified to use", NULL,                 {AT_400 | AT_401 | AT_403 | AT_404 | AT_OK, FAILURE_PERMISSION}},
 

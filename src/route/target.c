@@ -2,6 +2,8 @@
 
 /* How long a target rests after a rate limit that named no time: the first rest, doubled by each that follows at once. */
 enum { REST_FIRST_MS = 1000, REST_MOST_MS = 60 * 1000 };
+/* The same for a limit by the day: nobody knows when its day ends, and asking each minute until then is of no use. */
+enum { REST_DAY_FIRST_MS = 10 * 60 * 1000, REST_DAY_MOST_MS = 60 * 60 * 1000 };
 /* How long a target stays parked, by what parked it; doubled by each failing probe. */
 enum {
     PARK_QUOTA_MS = 10 * 60 * 1000,
@@ -71,7 +73,9 @@ void target_rest(struct target *t, const struct verdict *v, uint64_t now)
     }
     if (t->rest_until_ms > now)
         return; /* an attempt from before the rest: ten refused at once are one event, not ten doublings */
-    uint64_t ms = doubled(REST_FIRST_MS, t->rest_steps, REST_MOST_MS);
+    bool day = v->limit == LIMIT_DAILY;
+    uint64_t ms =
+        doubled(day ? REST_DAY_FIRST_MS : REST_FIRST_MS, t->rest_steps, day ? REST_DAY_MOST_MS : REST_MOST_MS);
     t->rest_until_ms = now + (uint64_t)((double)ms * (0.8 + 0.4 * rnd_unit(&t->fleet->rnd)));
     t->rest_for_place = v->limit == LIMIT_CONCURRENCY;
     t->rest_steps++;

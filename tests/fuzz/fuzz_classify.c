@@ -20,9 +20,22 @@
 static const int statuses[] = {0,   200, 202, 204, 301, 400, 401, 402, 403, 404, 405, 407,
                                408, 409, 410, 413, 422, 424, 425, 429, 431, 451, 498, 499,
                                500, 501, 502, 503, 504, 520, 522, 524, 529, 530, 599};
-static const char *const names[] = {
-    "retry-after",       "retry-after-ms", "x-ratelimit-reset-tokens", "x-ratelimit-remaining-tokens",
-    "x-ratelimit-reset", "date",           "x-should-retry",           "x-request-id"};
+static const char *const names[] = {"retry-after",
+                                    "retry-after-ms",
+                                    "x-ratelimit-reset-tokens",
+                                    "x-ratelimit-remaining-tokens",
+                                    "x-ratelimit-reset",
+                                    "date",
+                                    "x-should-retry",
+                                    "x-request-id",
+                                    "anthropic-ratelimit-tokens-reset",
+                                    "anthropic-ratelimit-tokens-remaining",
+                                    "x-amzn-errortype",
+                                    "x-ratelimit-remaining-tokens-month",
+                                    "ratelimitbysize-reset",
+                                    "x-ratelimit-remaining-req-minute",
+                                    "anthropic-ratelimit-requests-reset",
+                                    "x-amzn-requestid"};
 
 static void check_text(const char *text, size_t room)
 {

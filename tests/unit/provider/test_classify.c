@@ -51,7 +51,7 @@ static const struct row rows[] = {
     {"errors list", NULL, 500, "", "{\"success\":false,\"errors\":[{\"code\":10000,\"message\":\"it broke\"}]}", FAILURE_SERVER, 0,
      "it broke", "", "10000", -1},
     {"wrapped in an array", NULL, 500, "", "[{\"error\":{\"code\":500,\"message\":\"it broke\",\"status\":\"INTERNAL\"}}]", FAILURE_SERVER, 0,
-     "it broke", "", "500", -1},
+     "it broke", "INTERNAL", "500", -1},
     {"bare string", NULL, 500, "", "\"it broke\"", FAILURE_SERVER, 0, "it broke", "", "", -1},
     {"an SSE frame", NULL, 500, "content-type: text/event-stream", "event: error\ndata: {\"error\":{\"message\":\"it broke\"}}\n\n",
      FAILURE_SERVER, 0, "it broke", "", "", -1},
@@ -169,7 +169,7 @@ static const struct row rows[] = {
     {"Google's quota by the day", NULL, 429, "",
      "[{\"error\":{\"code\":429,\"message\":\"You exceeded your current quota. Quota exceeded for metric: generativelanguage.googleapis.com/"
      "requests\",\"status\":\"RESOURCE_EXHAUSTED\",\"details\":[{\"quotaId\":\"GenerateRequestsPerDayPerProject\"}]}}]",
-     FAILURE_RATE, LIMIT_DAILY, NULL, NULL, NULL, -1},
+     FAILURE_RATE, LIMIT_DAILY, NULL, NULL, NULL, 35200000}, /* 14:13 in California */
     {"DeepSeek has only one limit", "deepseek", 429, "", OPENAI("Rate limit reached", "rate_limit_reached_error", "rate_limit_exceeded"), FAILURE_RATE,
      LIMIT_CONCURRENCY, NULL, NULL, NULL, -1},
     {"concurrency in words", NULL, 429, "", SAYS("Too many concurrent requests for this model"), FAILURE_RATE, LIMIT_CONCURRENCY, NULL, NULL, NULL, -1},
@@ -335,6 +335,101 @@ static const struct row rows[] = {
     {"200, words", NULL, 200, "", "{\"error\":\"Unhandled exception during response stream: infra_overload\"}", FAILURE_OVERLOAD, 0, NULL, NULL, NULL, -1},
     {"200, an error and no more", NULL, 200, "", "{\"error\":\"boom\"}", FAILURE_SERVER, 0, "boom", NULL, NULL, -1},
     {"200, out of money", NULL, 200, "", OPENAI("x", "insufficient_quota", ""), FAILURE_QUOTA, 0, NULL, NULL, NULL, -1},
+
+    /* ---- Anthropic */
+    {"Anthropic, a key", "anthropic", 401, "x-should-retry: false", "{\"type\":\"error\",\"error\":{\"type\":\"authentication_error\",\"message\":\"invalid x-api-key\"}}",
+     FAILURE_AUTH, 0, "invalid x-api-key", "authentication_error", "", -1},
+    {"Anthropic, overloaded", "anthropic", 529, "x-should-retry: true", "{\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"Overloaded\"}}",
+     FAILURE_OVERLOAD, 0, "Overloaded", "overloaded_error", "", -1},
+    {"529 with a page", "anthropic", 529, "", "<html><title>529</title>", FAILURE_OVERLOAD, 0, NULL, NULL, NULL, -1},
+    {"Anthropic, overloaded in a stream", "anthropic", 200, "", "event: error\ndata: {\"type\":\"error\",\"error\":{\"details\":null,\"type\":\"overloaded_error\",\"message\":\"Overloaded\"},\"request_id\":\"req_1\"}\n\n",
+     FAILURE_OVERLOAD, 0, "Overloaded", "overloaded_error", "", -1},
+    {"Anthropic, requests by the minute", "anthropic", 429,
+     "anthropic-ratelimit-requests-remaining: 0\nanthropic-ratelimit-requests-reset: 2023-11-14T22:13:32Z\nanthropic-ratelimit-tokens-remaining: 99",
+     "{\"type\":\"error\",\"error\":{\"type\":\"rate_limit_error\",\"message\":\"Slower\"}}", FAILURE_RATE, LIMIT_REQUESTS, NULL, NULL, NULL, 12000},
+    {"Anthropic, output tokens by the minute", "anthropic", 429,
+     "anthropic-ratelimit-output-tokens-remaining: 0\nanthropic-ratelimit-output-tokens-reset: 2023-11-14T22:13:32Z",
+     "{\"type\":\"error\",\"error\":{\"type\":\"rate_limit_error\",\"message\":\"Slower\"}}", FAILURE_RATE, LIMIT_TOKENS, NULL, NULL, NULL, 12000},
+    {"Anthropic, a rise that is too fast", "anthropic", 429, "", "{\"error\":{\"type\":\"rate_limit_error\",\"message\":\"exceeded your organization's acceleration limit\"}}",
+     FAILURE_RATE, LIMIT_RAMP, NULL, NULL, NULL, -1},
+    {"Anthropic, a spend limit", "anthropic", 429, "", "{\"type\":\"error\",\"error\":{\"type\":\"rate_limit_error\",\"message\":\"No more. You will regain access on "
+     "2023-11-15 at 00:00 UTC.\",\"details\":{\"error_code\":\"enforced_spend_limit_reached\"}}}",
+     FAILURE_QUOTA, 0, NULL, "rate_limit_error", "enforced_spend_limit_reached", 6400000},
+    {"Anthropic, an empty account", "anthropic", 400, "", "{\"error\":{\"type\":\"invalid_request_error\",\"message\":\"Your credit balance is too low to access the Anthropic API.\"}}",
+     FAILURE_BILLING, 0, NULL, NULL, NULL, -1},
+    {"Anthropic, prompt and answer together", "anthropic", 400, "",
+     "{\"error\":{\"type\":\"invalid_request_error\",\"message\":\"input length and `max_tokens` exceed context limit: 188240 + 21333 > 200000\"}}",
+     FAILURE_CONTEXT, 0, NULL, NULL, NULL, -1},
+
+    /* ---- Bedrock: the type stands in a header, in the body, or in an exception's name */
+    {"Bedrock, throttled", "bedrock", 429, "x-amzn-errortype: ThrottlingException:http://internal.amazon.com/coral/com.amazon.bedrock/",
+     "{\"message\":\"Too many requests, please wait before trying again.\"}", FAILURE_RATE, LIMIT_REQUESTS, NULL, "ThrottlingException", "", -1},
+    {"Bedrock, the tokens of a minute", "bedrock", 429, "x-amzn-errortype: ThrottlingException", "{\"message\":\"Too many tokens, please wait before trying again.\"}",
+     FAILURE_RATE, LIMIT_TOKENS, NULL, NULL, NULL, -1},
+    {"Bedrock, the tokens of a day", "bedrock", 429, "x-amzn-errortype: ThrottlingException", "{\"message\":\"Too many tokens per day, please wait before trying again.\"}",
+     FAILURE_RATE, LIMIT_DAILY, NULL, NULL, NULL, -1},
+    {"Bedrock, not ready", "bedrock", 429, "x-amzn-errortype: ModelNotReadyException", "{\"message\":\"Model is not ready for inference.\"}", FAILURE_RATE, 0, NULL, NULL, NULL, -1},
+    {"Bedrock, a quota", "bedrock", 400, "x-amzn-errortype: ServiceQuotaExceededException", "{\"message\":\"Your request exceeds the service quota for your account.\"}",
+     FAILURE_QUOTA, 0, NULL, NULL, NULL, -1},
+    {"Bedrock, a token that is invalid", "bedrock", 403, "x-amzn-errortype: UnrecognizedClientException:http://x", "{\"message\":\"The security token included in the request is invalid.\"}",
+     FAILURE_AUTH, 0, NULL, "UnrecognizedClientException", NULL, -1},
+    {"Bedrock, a token that expired", "bedrock", 403, "", "{\"__type\":\"com.amazon.coral.service#ExpiredTokenException\",\"Message\":\"The security token is expired\"}",
+     FAILURE_AUTH, 0, "The security token is expired", "ExpiredTokenException", NULL, -1},
+    {"Bedrock, no access", "bedrock", 403, "x-amzn-errortype: AccessDeniedException", "{\"message\":\"You don't have access to the model with the specified model ID.\"}",
+     FAILURE_PERMISSION, 0, NULL, NULL, NULL, -1},
+    {"Bedrock, an unknown model", "bedrock", 400, "x-amzn-errortype: ValidationException", "{\"message\":\"The provided model identifier is invalid.\"}", FAILURE_NOT_FOUND, 0, NULL, NULL, NULL, -1},
+    {"Bedrock, exception: throttled", "bedrock", 200, "", "{\"__type\":\"throttlingException\",\"message\":\"Too many tokens, please wait before trying again.\"}",
+     FAILURE_RATE, LIMIT_TOKENS, NULL, "throttlingException", NULL, -1},
+    {"Bedrock, exception: internal", "bedrock", 200, "", "{\"__type\":\"internalServerException\",\"message\":\"x\"}", FAILURE_SERVER, 0, NULL, NULL, NULL, -1},
+    {"Bedrock, exception: unavailable", "bedrock", 200, "", "{\"__type\":\"serviceUnavailableException\",\"message\":\"x\"}", FAILURE_OVERLOAD, 0, NULL, NULL, NULL, -1},
+    {"Bedrock, exception: validation", "bedrock", 200, "", "{\"__type\":\"validationException\",\"message\":\"x\"}", FAILURE_BAD, 0, NULL, NULL, NULL, -1},
+    {"Bedrock, exception: timeout", "bedrock", 200, "", "{\"__type\":\"modelTimeoutException\",\"message\":\"x\"}", FAILURE_TIMEOUT, 0, NULL, NULL, NULL, -1},
+    {"Bedrock, exception: the model's stream", "bedrock", 200, "", "{\"__type\":\"modelStreamErrorException\",\"message\":\"x\"}", FAILURE_SERVER, 0, NULL, NULL, NULL, -1},
+    {"Bedrock, exception: what was behind it", "bedrock", 200, "", "{\"__type\":\"modelStreamErrorException\",\"message\":\"x\",\"originalMessage\":\"busy\",\"originalStatusCode\":529}",
+     FAILURE_OVERLOAD, 0, NULL, NULL, NULL, -1},
+    {"Bedrock, an exception that nobody knows", "bedrock", 200, "", "{\"__type\":\"newException\",\"message\":\"x\"}", FAILURE_SERVER, 0, "x", "newException", NULL, -1},
+    {"Bedrock, an error message of the stream", "bedrock", 200, "", "{\"__type\":\"InternalFailure\",\"message\":\"\"}", FAILURE_SERVER, 0, NULL, "InternalFailure", NULL, -1},
+
+    /* ---- Gemini and Vertex */
+    {"Gemini, a key", "gemini", 400, "", "{\"error\":{\"code\":400,\"message\":\"No.\",\"status\":\"INVALID_ARGUMENT\",\"details\":[{\"@type\":\"a\"},{\"reason\":\"API_KEY_INVALID\"}]}}",
+     FAILURE_AUTH, 0, "No.", "INVALID_ARGUMENT", "400", -1},
+    {"Gemini, requests of a minute", "gemini", 429, "", "{\"error\":{\"code\":429,\"message\":\"You exceeded your current quota, generativelanguage.googleapis.com/x\",\"status\":"
+     "\"RESOURCE_EXHAUSTED\",\"details\":[{\"violations\":[{\"quotaId\":\"GenerateRequestsPerMinutePerProject\"}]},{\"retryDelay\":\"34.4s\"}]}}",
+     FAILURE_RATE, LIMIT_UNKNOWN, NULL, NULL, NULL, 34400},
+    {"Gemini, requests of a day: the delay beside it is not believed", "gemini", 429, "", "{\"error\":{\"code\":429,\"message\":\"You exceeded your current quota, "
+     "generativelanguage.googleapis.com/x. Please retry in 48.9s.\",\"status\":\"RESOURCE_EXHAUSTED\",\"details\":[{\"retryDelay\":\"48s\"},{\"violations\":[{\"quotaId\":"
+     "\"GenerateRequestsPerDayPerProjectPerModel-FreeTier\"}]}]}}",
+     FAILURE_RATE, LIMIT_DAILY, NULL, NULL, NULL, 35200000},
+    {"Vertex, a shared quota", "vertex", 429, "", "[{\"error\":{\"code\":429,\"message\":\"Resource exhausted. Please try again later.\",\"status\":\"RESOURCE_EXHAUSTED\"}}]",
+     FAILURE_RATE, 0, NULL, NULL, NULL, -1},
+    {"Gemini, prepaid credit", "gemini", 402, "", "{\"error\":{\"code\":402,\"message\":\"x\",\"status\":\"RESOURCE_EXHAUSTED\"}}", FAILURE_BILLING, 0, NULL, NULL, NULL, -1},
+    {"Gemini, a country", "gemini", 400, "", "{\"error\":{\"code\":400,\"message\":\"User location is not supported for the API use.\",\"status\":\"FAILED_PRECONDITION\"}}",
+     FAILURE_PERMISSION, 0, NULL, NULL, NULL, -1},
+    {"Gemini, cancelled in a stream", "gemini", 200, "", "{\"error\":{\"code\":499,\"message\":\"The operation was cancelled.\",\"status\":\"CANCELLED\"}}", FAILURE_SERVER, 0, NULL, "CANCELLED", "499", -1},
+    {"Gemini, overloaded in a stream", "gemini", 200, "", "{\"error\":{\"code\":503,\"message\":\"The model is overloaded.\",\"status\":\"UNAVAILABLE\"}}", FAILURE_OVERLOAD, 0, NULL, NULL, NULL, -1},
+    {"Vertex, a token that expired", "vertex", 401, "", "{\"error\":{\"code\":401,\"message\":\"x\",\"status\":\"UNAUTHENTICATED\",\"details\":[{\"reason\":\"ACCESS_TOKEN_EXPIRED\"}]}}", FAILURE_AUTH, 0, NULL, NULL, NULL, -1},
+
+    /* ---- Responses */
+    {"Responses, an error event", "openai", 200, "", "{\"type\":\"error\",\"sequence_number\":2,\"error\":{\"type\":\"insufficient_quota\",\"code\":\"insufficient_quota\",\"message\":\"x\",\"param\":null}}",
+     FAILURE_QUOTA, 0, "x", "insufficient_quota", "insufficient_quota", -1},
+    {"Responses, a flat error event", "openai", 200, "", "{\"type\":\"error\",\"code\":\"server_error\",\"message\":\"x\",\"param\":null,\"sequence_number\":7}", FAILURE_SERVER, 0, "x", "", "server_error", -1},
+    {"Responses, failed", "openai", 200, "", "{\"type\":\"response.failed\",\"response\":{\"id\":\"r\",\"status\":\"failed\",\"error\":{\"code\":\"rate_limit_exceeded\",\"message\":\"Slower\"}}}",
+     FAILURE_RATE, 0, "Slower", "", "rate_limit_exceeded", -1},
+    {"Responses, failed, whole", "openai", 200, "", "{\"id\":\"r\",\"object\":\"response\",\"status\":\"failed\",\"error\":{\"code\":\"server_error\",\"message\":\"x\"}}", FAILURE_SERVER, 0, "x", NULL, "server_error", -1},
+    {"Responses, a prompt", "openai", 200, "", "{\"type\":\"response.failed\",\"response\":{\"error\":{\"code\":\"invalid_prompt\",\"message\":\"x\"}}}", FAILURE_BAD, 0, NULL, NULL, NULL, -1},
+    {"Responses, a policy", "openai", 200, "", "{\"type\":\"response.failed\",\"response\":{\"error\":{\"code\":\"invalid_prompt\",\"message\":\"Your prompt was flagged as potentially violating our usage policy.\"}}}",
+     FAILURE_FILTER, 0, NULL, NULL, NULL, -1},
+    {"Responses, an image", "openai", 200, "", "{\"type\":\"response.failed\",\"response\":{\"error\":{\"code\":\"invalid_image_url\",\"message\":\"x\"}}}", FAILURE_BAD, 0, NULL, NULL, NULL, -1},
+    {"xAI, a key", "xai", 400, "", "{\"code\":\"invalid-argument\",\"error\":\"Incorrect API key provided. You can obtain an API key from https://console.x.ai.\"}", FAILURE_AUTH, 0, NULL, NULL, "invalid-argument", -1},
+
+    /* ---- Ollama, and what counts by the day */
+    {"Ollama, in a stream", "ollama", 200, "", "{\"error\":\"an error was encountered while running the model\"}", FAILURE_SERVER, 0, "an error was encountered while running the model", "", "", -1},
+    {"Ollama, an unknown model", "ollama", 404, "", "{\"error\":\"model 'llama9' not found\"}", FAILURE_NOT_FOUND, 0, "model 'llama9' not found", NULL, NULL, -1},
+    {"Ollama, busy", "ollama", 503, "", "{\"error\":\"server busy, please try again.  maximum pending requests exceeded\"}", FAILURE_OVERLOAD, 0, NULL, NULL, NULL, -1},
+    {"Ollama, too long to embed", "ollama", 400, "", "{\"error\":\"the input length exceeds the context length\"}", FAILURE_CONTEXT, 0, NULL, NULL, NULL, -1},
+    {"Mistral, the tokens of a month", "mistral", 429, "x-ratelimit-remaining-tokens-month: 0\nx-ratelimit-remaining-tokens-minute: 5000", "{\"message\":\"Requests rate limit exceeded\",\"type\":\"rate_limited\",\"code\":\"1300\"}",
+     FAILURE_RATE, LIMIT_DAILY, NULL, NULL, NULL, -1},
+
     {"200, empty", NULL, 200, "", " \r\n", FAILURE_EMPTY, 0, "the answer says success and nothing else", NULL, NULL, -1},
     {"204", NULL, 204, "", "", FAILURE_EMPTY, 0, NULL, NULL, NULL, -1},
     {"200, a login page", NULL, 200, "", "<html><title>Sign in</title>", FAILURE_MALFORMED, 0, "an HTML page: Sign in", NULL, NULL, -1},
@@ -504,6 +599,19 @@ static void what_is_copied_is_cut_and_holds_no_key(void **state)
     assert_int_equal(strncmp(v.message, "*** *** 000", 11), 0);
     assert_int_equal(strlen(v.type), sizeof v.type - 1);
     assert_int_equal(strlen(v.code), sizeof v.code - 1);
+}
+
+static void a_request_id_comes_from_the_head_or_else_from_the_body(void **state)
+{
+    (void)state;
+    static const char body[] =
+        "{\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":\"x\"},\"request_id\":\"req_body\"}";
+    struct http1_head head;
+    struct verdict v;
+    classify_answer(NULL, head_of(500, "request-id: req_head", &head), 500, span_str(body), NOW_MS, &v);
+    assert_string_equal(v.request_id, "req_head");
+    classify_answer(NULL, NULL, 200, span_str(body), NOW_MS, &v);
+    assert_string_equal(v.request_id, "req_body");
 }
 
 /* The client's own text comes back in some validation errors: it is not copied, and decides nothing. */
@@ -705,6 +813,7 @@ int main(void)
         cmocka_unit_test(the_provider_can_say_retry_or_stop),
         cmocka_unit_test(a_kept_head_decides_like_the_head_itself),
         cmocka_unit_test(a_head_that_cannot_be_kept_is_null),
+        cmocka_unit_test(a_request_id_comes_from_the_head_or_else_from_the_body),
         cmocka_unit_test(what_is_copied_is_cut_and_holds_no_key),
         cmocka_unit_test(what_the_client_sent_is_not_repeated),
         cmocka_unit_test(only_the_beginning_of_a_huge_body_is_read),

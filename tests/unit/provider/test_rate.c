@@ -43,6 +43,22 @@ static const struct {
     {"the IETF draft", "ratelimit-limit: 10\nratelimit-remaining: 3\nratelimit-reset: 7", {10, 3, 7000, -1, -1, -1}},
     {"the named limit is preferred", "x-ratelimit-limit: 20\nx-ratelimit-limit-requests: 500", {500, -1, -1, -1, -1, -1}},
     {"a float is a number", "x-ratelimit-limit-tokens: 8000.0", {-1, -1, -1, 8000, -1, -1}},
+    {"Anthropic",
+     "anthropic-ratelimit-requests-limit: 4000\nanthropic-ratelimit-requests-remaining: 3999\nanthropic-ratelimit-requests-reset: 2023-11-14T22:13:21Z\n"
+     "anthropic-ratelimit-input-tokens-limit: 400000\nanthropic-ratelimit-input-tokens-remaining: 399000\n"
+     "anthropic-ratelimit-output-tokens-limit: 80000\nanthropic-ratelimit-output-tokens-remaining: 79000\n"
+     "anthropic-ratelimit-tokens-limit: 480000\nanthropic-ratelimit-tokens-remaining: 478000\nanthropic-ratelimit-tokens-reset: 2023-11-14T22:14:20+00:00",
+     {4000, 3999, 1000, 480000, 478000, 60000}},
+    {"Anthropic, output tokens used up",
+     "anthropic-ratelimit-input-tokens-limit: 400000\nanthropic-ratelimit-input-tokens-remaining: 399000\n"
+     "anthropic-ratelimit-output-tokens-limit: 80000\nanthropic-ratelimit-output-tokens-remaining: 0\nanthropic-ratelimit-output-tokens-reset: 2023-11-14T22:13:30Z",
+     {-1, -1, -1, 80000, 0, 10000}},
+    {"what is used up counts before what is left", "x-ratelimit-remaining-req-minute: 58\nx-ratelimit-limit-req-10-second: 5\nx-ratelimit-remaining-req-10-second: 0",
+     {5, 0, -1, -1, -1, -1}},
+    {"Fireworks", "x-ratelimit-limit-tokens-prompt: 60000\nx-ratelimit-remaining-tokens-prompt: 59990", {-1, -1, -1, 60000, 59990, -1}},
+    {"OpenAI, the project's tokens", "x-ratelimit-remaining-tokens: 5\nx-ratelimit-reset-tokens: 1s\nx-ratelimit-limit-project-tokens: 100\n"
+     "x-ratelimit-remaining-project-tokens: 0\nx-ratelimit-reset-project-tokens: 7s", {-1, -1, -1, 100, 0, 7000}},
+    {"the first of two fields of one name", "x-ratelimit-remaining-tokens: 5\nx-ratelimit-remaining-tokens: 0", {-1, -1, -1, -1, 5, -1}},
     {"no numbers", "x-ratelimit-limit-requests: many\nx-ratelimit-remaining-requests: -5\nx-ratelimit-reset-requests: soon\n"
      "x-ratelimit-limit-tokens: 99999999999999999999\nx-ratelimit-remaining-tokens:",
      {-1, -1, -1, -1, -1, -1}},
@@ -76,10 +92,16 @@ static void no_head_says_nothing(void **state)
 static void the_request_id_is_found_under_each_name(void **state)
 {
     (void)state;
-    static const char *const names[] = {"x-request-id",    "Request-Id",
-                                        "apim-request-id", "mistral-correlation-id",
-                                        "x-ds-trace-id",   "X-Chutes-InvocationID",
-                                        "NVCF-REQID",      "x-generation-id",
+    static const char *const names[] = {"x-request-id",
+                                        "Request-Id",
+                                        "apim-request-id",
+                                        "mistral-correlation-id",
+                                        "x-ds-trace-id",
+                                        "X-Chutes-InvocationID",
+                                        "NVCF-REQID",
+                                        "x-generation-id",
+                                        "x-amzn-RequestId",
+                                        "inference-id",
                                         "cf-ray"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         struct http1_head head;

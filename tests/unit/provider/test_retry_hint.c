@@ -70,6 +70,19 @@ static const struct {
     {"RetryInfo in an array", "", "[{\"error\":{\"details\":[{\"retryDelay\":\"3s\"}]}}]", "", 3000},
     {"the header beats RetryInfo", "retry-after: 1", "{\"error\":{\"details\":[{\"retryDelay\":\"48s\"}]}}", "", 1000},
     {"RetryInfo beats the sentence", "", "{\"error\":{\"details\":[{\"retryDelay\":\"48s\"}]}}", "retry in 50s", 48000},
+    {"a day's quota is out until midnight in California", "", "{\"error\":{\"details\":[{\"retryDelay\":\"3s\"},{\"violations\":[{\"quotaId\":\"aPerMinute\"},{\"quotaId\":"
+     "\"GenerateRequestsPerDayPerProject\"}]}]}}", "", 83424000},
+    {"a date in the sentence", "", "", "You will regain access on 1994-11-06 at 09:00 UTC.", 624000},
+    {"a date without a time", "", "", "You will regain access on 1994-11-07.", 54624000},
+    {"a date that is over", "", "", "You will regain access on 1994-11-06.", 0},
+    {"a month that is none", "", "", "You will regain access on 1994-13-06.", NONE},
+    {"Anthropic's reset", "anthropic-ratelimit-tokens-remaining: 0\nanthropic-ratelimit-tokens-reset: 1994-11-06T08:49:46.5Z", "", "", 10500},
+    {"with an offset", "anthropic-ratelimit-tokens-remaining: 0\nanthropic-ratelimit-tokens-reset: 1994-11-06T09:50:36+01:00", "", "", 60000},
+    {"with another", "anthropic-ratelimit-tokens-remaining: 0\nanthropic-ratelimit-tokens-reset: 1994-11-06t03:50:36-05:00", "", "", 60000},
+    {"without a zone", "anthropic-ratelimit-tokens-remaining: 0\nanthropic-ratelimit-tokens-reset: 1994-11-06T08:49:46", "", "", NONE},
+    {"with more behind it", "anthropic-ratelimit-tokens-remaining: 0\nanthropic-ratelimit-tokens-reset: 1994-11-06T08:49:46Zz", "", "", NONE},
+    {"an offset that is none", "anthropic-ratelimit-tokens-remaining: 0\nanthropic-ratelimit-tokens-reset: 1994-11-06T08:49:46+24:00", "", "", NONE},
+    {"a reset of which some is left", "anthropic-ratelimit-tokens-remaining: 1\nanthropic-ratelimit-tokens-reset: 1994-11-06T08:49:46Z", "", "", NONE},
     {"a member", "", "{\"error\":{\"retry_after\":12}}", "", 12000},
     {"a member in ms", "", "{\"retry_after_ms\":120}", "", 120},
     {"a model's loading time", "", "{\"error\":\"Model x is currently loading\",\"estimated_time\":20.5}", "", 20500},
@@ -117,6 +130,31 @@ static void each_hint_gives_its_wait(void **state)
     }
 }
 
+static void a_day_in_california_ends_at_its_midnight(void **state)
+{
+    (void)state;
+    static const char body[] = "{\"error\":{\"details\":[{\"quotaId\":\"xPerDay\"}]}}";
+    static const struct {
+        const char *name;
+        uint64_t now_ms, wait_ms;
+    } nights[] = {
+        {"in summer", 1719835200000ull, 68400000},
+        {"in winter", 1705320000000ull, 72000000},
+        {"the night that loses an hour", 1710061200000ull, 79200000},
+        {"the night that gains one", 1730620800000ull, 86400000},
+        {"after the change in spring", 1710068400000ull, 72000000},
+        {"at midnight", 1719903600000ull, 86400000},
+        {"the last second", 1735631999000ull, 1000},
+        {"new year's eve in Greenwich", 1735689600000ull, 28800000},
+    };
+    for (size_t i = 0; i < sizeof nights / sizeof nights[0]; i++) {
+        uint64_t ms = 77;
+        assert_true(retry_hint(NULL, span_str(body), SPAN_NONE, nights[i].now_ms, &ms));
+        if (ms != nights[i].wait_ms)
+            fail_msg("%s: %llu s", nights[i].name, (unsigned long long)ms / 1000);
+    }
+}
+
 /* Two digits mean the year within fifty years of now. */
 static void a_short_year_is_the_nearest(void **state)
 {
@@ -142,6 +180,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_go_duration_is_read_exactly),
         cmocka_unit_test(each_hint_gives_its_wait),
+        cmocka_unit_test(a_day_in_california_ends_at_its_midnight),
         cmocka_unit_test(a_short_year_is_the_nearest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

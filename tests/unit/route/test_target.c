@@ -130,6 +130,27 @@ static void rests_double_while_limits_repeat_and_start_small_after_a_success(voi
     end(&f);
 }
 
+static void a_limit_by_the_day_rests_for_minutes_and_a_told_time_is_kept(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    uint64_t now = NOW;
+    struct verdict day = {.failure = FAILURE_RATE, .limit = LIMIT_DAILY};
+    for (int i = 0; i < 5; i++) {
+        target_end(f.t, &day, false, target_start(f.t, now), now);
+        uint64_t rest = f.t->rest_until_ms - now, want = 10 * MIN << i;
+        want = want > 60 * MIN ? 60 * MIN : want;
+        assert_in_range(rest, want * 8 / 10, want * 12 / 10);
+        now += rest;
+    }
+    day.has_retry_after = true;
+    day.retry_after_ms = 9 * 60 * MIN;
+    target_end(f.t, &day, false, target_start(f.t, now), now);
+    assert_int_equal(f.t->rest_until_ms, now + 9 * 60 * MIN);
+    end(&f);
+}
+
 static void ten_refused_at_once_are_one_rest(void **state)
 {
     (void)state;
@@ -295,6 +316,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_failure_keeps_the_target_away_as_long_as_it_says),
         cmocka_unit_test(rests_double_while_limits_repeat_and_start_small_after_a_success),
+        cmocka_unit_test(a_limit_by_the_day_rests_for_minutes_and_a_told_time_is_kept),
         cmocka_unit_test(ten_refused_at_once_are_one_rest),
         cmocka_unit_test(a_longer_retry_after_wins_and_a_running_success_does_not_end_it),
         cmocka_unit_test(a_free_place_ends_a_rest_for_want_of_places),
