@@ -10,6 +10,8 @@ const struct codec *codec_by_name(struct span name)
     static const struct codec *const codecs[] = {
         &codec_openai_chat,
         &codec_openai_embeddings,
+        &codec_anthropic,
+        &codec_anthropic_count,
     };
     for (size_t i = 0; i < sizeof(codecs) / sizeof(codecs[0]); i++)
         if (span_is(name, codecs[i]->name))

@@ -1,6 +1,8 @@
 /* The body as it came, with a few spans replaced, removed or inserted: all other bytes stay as they are. */
 #include "dialect/request_priv.h"
 
+#include "parse/put.h"
+
 #include <assert.h>
 
 /* One change: n bytes at `at` give way to `text`. */
@@ -9,7 +11,7 @@ struct edit {
     struct span text;
 };
 
-/* Every site of every kind and the insertion are 25. */
+/* Every site of every kind, the insertion and a format's own changes are 29. */
 enum { EDITS_MAX = (REQUEST_PARTS_MAX - 1) / 2 };
 
 struct edits {
@@ -76,11 +78,28 @@ static size_t remove_member(struct edits *es, struct span site, size_t from)
     return end;
 }
 
-static void remove_options(struct edits *es)
+/* Values whose members go, in order of place. */
+struct removals {
+    struct span sites[EDITS_MAX];
+    unsigned count;
+};
+
+static void add_removals(struct removals *r, const struct span *sites, unsigned count)
+{
+    for (unsigned k = 0; k < count; k++) {
+        assert(r->count < EDITS_MAX);
+        unsigned i = r->count++;
+        for (; i > 0 && r->sites[i - 1].p > sites[k].p; i--)
+            r->sites[i] = r->sites[i - 1];
+        r->sites[i] = sites[k];
+    }
+}
+
+static void remove_all(struct edits *es, const struct removals *r)
 {
     size_t from = 0;
-    for (unsigned i = 0; i < es->f->options_count; i++)
-        from = remove_member(es, es->f->options[i], from);
+    for (unsigned i = 0; i < r->count; i++)
+        from = remove_member(es, r->sites[i], from);
 }
 
 static const struct span include_usage_object = {"{\"include_usage\":true}",
@@ -148,17 +167,45 @@ static pd_err model_member(struct arena *a, struct span model, struct span *ret)
 }
 
 /* What goes behind the '{': members that are not there yet. */
-static pd_err insert_front(struct edits *es, struct arena *a, struct span model, bool stream, bool options)
+struct front {
+    struct span model;   /* the whole member; empty: it is there */
+    const char *version; /* NULL: nothing */
+    bool stream, options;
+};
+
+static pd_err insert_front(struct edits *es, struct arena *a, const struct front *in)
 {
-    if (!model.n && !stream && !options)
+    if (!in->model.n && !in->version && !in->stream && !in->options)
         return PD_OK;
-    bool more = members_left(es);
-    char *text = arena_printf(a, "%.*s%s%s%s%s%s", SPAN_FMT(model), model.n && (stream || options) ? "," : "",
-                              stream ? "\"stream\":true" : "", stream && options ? "," : "",
-                              options ? "\"stream_options\":{\"include_usage\":true}" : "", more ? "," : "");
-    if (!text)
+    const char *comma = "";
+    struct buf b;
+    buf_init(&b, 0);
+    struct put p = put_into(&b);
+    if (in->model.n) {
+        put_span(&p, in->model);
+        comma = ",";
+    }
+    if (in->version) {
+        put_text(&p, comma);
+        put_text(&p, "\"anthropic_version\":");
+        put_json(&p, span_str(in->version));
+        comma = ",";
+    }
+    if (in->stream) {
+        put_text(&p, comma);
+        put_text(&p, "\"stream\":true");
+        comma = ",";
+    }
+    if (in->options) {
+        put_text(&p, comma);
+        put_text(&p, "\"stream_options\":{\"include_usage\":true}");
+    }
+    put_text(&p, members_left(es) ? "," : "");
+    struct span text = p.err ? SPAN_NONE : arena_span(a, buf_span(&b));
+    buf_done(&b);
+    if (!text.p)
         return PD_NOMEM;
-    add_edit(es, es->f->open_at, 0, span_str(text));
+    add_edit(es, es->f->open_at, 0, text);
     return PD_OK;
 }
 
@@ -184,34 +231,75 @@ static unsigned cut_parts(const struct edits *es, struct span *parts)
     return count;
 }
 
-pd_err request_edit(const struct request_facts *f, const struct request_edit *e, struct arena *a,
-                    struct span parts[REQUEST_PARTS_MAX], unsigned *ret_count)
+static void edit_stream(struct edits *es, const struct request_edit *e, struct removals *gone)
 {
-    assert(!(e->force_stream && e->forbid_stream));
-    struct edits es = {.f = f};
-    struct span model = SPAN_NONE;
-    if (e->model.p) {
-        pd_err err = model_member(a, e->model, &model);
-        if (err)
-            return err;
-        for (unsigned i = 0; i < f->models_count; i++)
-            replace(&es, f->models[i], span_from(model, strlen("\"model\":")));
-        if (f->models_count)
-            model = SPAN_NONE;
-    }
-    for (unsigned i = 0; (e->force_stream || e->forbid_stream) && i < f->streams_count; i++)
-        replace(&es, f->streams[i], e->force_stream ? SPAN_LIT("true") : SPAN_LIT("false"));
+    const struct request_facts *f = es->f;
+    if (e->drop_model)
+        add_removals(gone, f->streams, f->streams_count);
+    else
+        for (unsigned i = 0; (e->force_stream || e->forbid_stream) && i < f->streams_count; i++)
+            replace(es, f->streams[i], e->force_stream ? SPAN_LIT("true") : SPAN_LIT("false"));
+}
 
+static pd_err edit_model(struct edits *es, const struct request_edit *e, struct arena *a, struct removals *gone,
+                         struct front *in)
+{
+    const struct request_facts *f = es->f;
+    if (e->drop_model) {
+        add_removals(gone, f->models, f->models_count);
+        return PD_OK;
+    }
+    if (!e->model.p)
+        return PD_OK;
+    struct span member;
+    pd_err err = model_member(a, e->model, &member);
+    if (err)
+        return err;
+    for (unsigned i = 0; i < f->models_count; i++)
+        replace(es, f->models[i], span_from(member, strlen("\"model\":")));
+    if (!f->models_count)
+        in->model = member;
+    return PD_OK;
+}
+
+pd_err request_edit_also(const struct request_facts *f, const struct request_edit *e,
+                         const struct request_change *changes, unsigned change_count, struct arena *a,
+                         struct span parts[REQUEST_PARTS_MAX], unsigned *ret_count)
+{
+    assert(!(e->force_stream && e->forbid_stream) && change_count <= REQUEST_CHANGES_MAX);
+    struct edits es = {.f = f};
+    struct removals gone = {.count = 0};
+    struct front in = {.version = e->version};
     bool streamed = e->force_stream || (f->stream && !e->forbid_stream);
     bool ask = e->want_usage && streamed; /* providers refuse stream_options without a stream */
+
+    pd_err err = edit_model(&es, e, a, &gone, &in);
+    if (err)
+        return err;
+    edit_stream(&es, e, &gone);
     for (unsigned i = 0; ask && i < f->options_count; i++)
         ask_in(&es, f->options[i]);
     if (e->forbid_stream)
-        remove_options(&es);
+        add_removals(&gone, f->options, f->options_count);
+    for (unsigned i = 0; i < change_count; i++) {
+        if (changes[i].remove)
+            add_removals(&gone, &changes[i].site, 1);
+        else
+            replace(&es, changes[i].site, changes[i].text);
+    }
+    remove_all(&es, &gone);
 
-    pd_err err = insert_front(&es, a, model, e->force_stream && !f->streams_count, ask && !f->options_count);
+    in.stream = e->force_stream && !e->drop_model && !f->streams_count;
+    in.options = ask && !f->options_count;
+    err = insert_front(&es, a, &in);
     if (err)
         return err;
     *ret_count = cut_parts(&es, parts);
     return PD_OK;
+}
+
+pd_err request_edit(const struct request_facts *f, const struct request_edit *e, struct arena *a,
+                    struct span parts[REQUEST_PARTS_MAX], unsigned *ret_count)
+{
+    return request_edit_also(f, e, NULL, 0, a, parts, ret_count);
 }

@@ -1,4 +1,4 @@
-/* request_priv.h - reading and editing a request body, shared by the OpenAI dialects. */
+/* request_priv.h - reading and editing a request body, shared by the dialects. */
 #ifndef PERDURE_DIALECT_REQUEST_PRIV_H
 #define PERDURE_DIALECT_REQUEST_PRIV_H
 
@@ -10,7 +10,19 @@ typedef void request_member_fn(void *ctx, struct span key, struct json v);
 /* Walks the top object once. As codec.read_request(); `member` may be NULL. */
 pd_err request_read(struct span body, struct arena *a, request_member_fn *member, void *ctx,
                     struct request_facts *ret, const char **ret_why);
+/* As codec.edit_request(); strip_foreign is the format's own to do. */
 pd_err request_edit(const struct request_facts *f, const struct request_edit *e, struct arena *a,
                     struct span parts[REQUEST_PARTS_MAX], unsigned *ret_count);
+
+/* A format's own changes besides: values of members of the top object. None of them is one of the sites in the facts. */
+enum { REQUEST_CHANGES_MAX = 4 };
+struct request_change {
+    struct span site; /* the value, in the body */
+    bool remove;      /* the member goes; else `text` stands in place of the value */
+    struct span text; /* lives as long as the parts */
+};
+pd_err request_edit_also(const struct request_facts *f, const struct request_edit *e,
+                         const struct request_change *changes, unsigned change_count, struct arena *a,
+                         struct span parts[REQUEST_PARTS_MAX], unsigned *ret_count);
 
 #endif

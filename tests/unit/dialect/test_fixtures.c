@@ -80,6 +80,38 @@ static struct span plain(struct fixture *f, struct span escaped)
 
 /* ---- what was said ------------------------------------------------------------------ */
 
+/* JSON without the white space between its tokens. */
+static struct span compact(struct fixture *f, struct span json)
+{
+    char *out = arena_strndup(f->arena, json.p, json.n);
+    bool in_string = false;
+    size_t n = 0;
+    for (size_t i = 0; i < json.n; i++) {
+        char c = json.p[i];
+        if (in_string && c == '\\' && i + 1 < json.n) {
+            out[n++] = c;
+            c = json.p[++i];
+        } else if (c == '"') {
+            in_string = !in_string;
+        } else if (!in_string && strchr(" \t\r\n", c)) {
+            continue;
+        }
+        out[n++] = c;
+    }
+    return span_of(out, n);
+}
+
+/* Where arguments are no text but an object, the collection has them as its own reader spells them. No text is no arguments. */
+static void check_arguments(struct fixture *f, struct span want, struct span got)
+{
+    if (span_is(want, "{}") && got.n == 0)
+        return;
+    if (!span_eq(want, got) && json_check(want) == PD_OK && json_check(got) == PD_OK)
+        same(f, "tool arguments", compact(f, want), compact(f, got));
+    else
+        same(f, "tool arguments", want, got);
+}
+
 static void check_tools(struct fixture *f, const struct told_choice *c)
 {
     struct json_walk w;
@@ -92,8 +124,7 @@ static void check_tools(struct fixture *f, const struct told_choice *c)
         const struct told_tool *got = &c->tools[i];
         same(f, "tool id", expected_text(f, json_get(tool, "id")), plain(f, buf_span(&got->id)));
         same(f, "tool name", expected_text(f, json_get(tool, "name")), plain(f, buf_span(&got->name)));
-        same(f, "tool arguments", expected_text(f, json_get(tool, "arguments")),
-             plain(f, buf_span(&got->arguments)));
+        check_arguments(f, expected_text(f, json_get(tool, "arguments")), plain(f, buf_span(&got->arguments)));
         same_number(f, "legacy", json_is_true(json_get(tool, "legacy_function_call")), got->legacy);
     }
     same_number(f, "tool calls", i, c->tool_count);
@@ -109,6 +140,13 @@ static void check_said(struct fixture *f, const struct told *t)
     check_tools(f, c);
 }
 
+/* A part of the usage that is not reported is 0 in the collection. */
+static void same_count(struct fixture *f, const char *what, int64_t want, int64_t got)
+{
+    if (!(want == 0 && got == -1))
+        same_number(f, what, want, got);
+}
+
 static void check_facts(struct fixture *f, const struct answer_facts *facts)
 {
     struct json usage = json_get(f->expected, "usage_norm"), finish = json_get(f->expected, "finish_norm");
@@ -120,14 +158,16 @@ static void check_facts(struct fixture *f, const struct answer_facts *facts)
     same_number(f, "input_total", expected_number(json_get(usage, "input_total"), -1), facts->usage.input_total);
     /* One server says it beside the details; the larger collection's reader looks into these only. */
     int64_t beside = expected_number(json_path(f->expected, "usage.cached_tokens"), -1);
-    same_number(f, "cache_read", expected_number(json_get(usage, "cache_read"), beside), facts->usage.cache_read);
+    same_count(f, "cache_read", expected_number(json_get(usage, "cache_read"), beside), facts->usage.cache_read);
     same_number(f, "output_total", expected_number(json_get(usage, "output_total"), -1),
                 facts->usage.output_total);
-    same_number(f, "reasoning tokens", expected_number(json_get(usage, "reasoning"), -1), facts->usage.reasoning);
+    int64_t thinking = expected_number(json_path(f->expected, "usage.output_tokens_details.thinking_tokens"), -1);
+    same_number(f, "reasoning tokens", expected_number(json_get(usage, "reasoning"), thinking),
+                facts->usage.reasoning);
     /* The larger collection never says it, although some bodies do. */
     if (json_get(usage, "cache_write").type == JSON_NUMBER)
-        same_number(f, "cache_write", expected_number(json_get(usage, "cache_write"), -1),
-                    facts->usage.cache_write);
+        same_count(f, "cache_write", expected_number(json_get(usage, "cache_write"), -1),
+                   facts->usage.cache_write);
     same_number(f, "usage reported", json_get(f->expected, "usage").type == JSON_OBJECT, facts->usage_raw.n > 0);
 }
 
@@ -225,9 +265,18 @@ static void check_whole_says(struct fixture *f, const char *what, struct span bo
     told_free(told);
 }
 
+/* A call whose arguments were cut at the token limit has no place in a body whose arguments are an object. */
+static bool has_cut_arguments(const struct fixture *f)
+{
+    struct json valid = json_path(f->expected, "tool_calls.0.arguments_valid_json");
+    return valid.type == JSON_BOOL && !json_is_true(valid) && f->codec != &codec_openai_chat;
+}
+
 /* What is collected from a stream says what the stream said. */
 static void check_collected(struct fixture *f, struct reading *r)
 {
+    if (has_cut_arguments(f))
+        return;
     struct buf body, want;
     buf_init(&body, 0);
     buf_init(&want, 0);
@@ -451,6 +500,7 @@ static bool find_reader(struct fixture *f, struct span dialect)
         {"models", "", NULL, FRAMING_LINES},
         {"openai-chat", "", &codec_openai_chat, FRAMING_LINES},
         {"openai-embeddings", "", &codec_openai_embeddings, FRAMING_LINES},
+        {"anthropic-messages", "", &codec_anthropic, FRAMING_LINES},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         if (!span_is(dialect, rows[i].dialect) || !span_ends(span_str(f->file), rows[i].ending))

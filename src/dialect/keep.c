@@ -1,0 +1,276 @@
+/* A hash table of blobs whose oldest leave when the limit is met, and how a blob goes back into a request. */
+#include "dialect/keep.h"
+
+#include "base/hash.h"
+#include "base/list.h"
+#include "base/mem.h"
+#include "parse/json.h"
+
+struct entry {
+    struct list used;   /* oldest first */
+    struct entry *next; /* in its bucket */
+    uint64_t hash, scope;
+    enum msg_maker maker;
+    size_t id_n, blob_n;
+    char bytes[]; /* id, blob */
+};
+
+struct keep {
+    struct list used;
+    struct entry **buckets;
+    size_t bucket_count; /* a power of two */
+    size_t count, bytes, limit_bytes;
+};
+
+enum { BUCKETS_LEAST = 64 };
+
+struct keep *keep_new(size_t limit_bytes)
+{
+    struct keep *k = mem_zalloc(sizeof(*k));
+    if (!k)
+        return NULL;
+    list_init(&k->used);
+    k->limit_bytes = limit_bytes;
+    k->bucket_count = BUCKETS_LEAST;
+    k->buckets = mem_calloc(k->bucket_count, sizeof(struct entry *));
+    return k->buckets ? k : keep_free(k);
+}
+
+struct keep *keep_free(struct keep *k)
+{
+    if (!k)
+        return NULL;
+    LIST_EACH(it, &k->used)
+    mem_free(LIST_OF(it, struct entry, used));
+    mem_free(k->buckets);
+    mem_free(k);
+    return NULL;
+}
+
+/* ---- the table ------------------------------------------------------------------- */
+
+/* What an entry costs, with its share of the buckets. */
+static size_t size_of(size_t id_n, size_t blob_n)
+{
+    return sizeof(struct entry) + 2 * sizeof(struct entry *) + id_n + blob_n;
+}
+
+static struct span id_of(const struct entry *en)
+{
+    return span_of(en->bytes, en->id_n);
+}
+
+static struct entry **bucket_of(const struct keep *k, uint64_t hash)
+{
+    return &k->buckets[hash & (k->bucket_count - 1)];
+}
+
+/* NULL when there is none. */
+static struct entry *find(const struct keep *k, uint64_t hash, uint64_t scope, struct span id)
+{
+    struct entry *en = *bucket_of(k, hash);
+    while (en && (en->hash != hash || en->scope != scope || !span_eq(id_of(en), id)))
+        en = en->next;
+    return en;
+}
+
+static void forget(struct keep *k, struct entry *en)
+{
+    struct entry **at = bucket_of(k, en->hash);
+    while (*at && *at != en)
+        at = &(*at)->next;
+    if (*at)
+        *at = en->next;
+    list_remove(&en->used);
+    k->count--;
+    k->bytes -= size_of(en->id_n, en->blob_n);
+    mem_free(en);
+}
+
+/* Without memory the chains grow longer instead. */
+static void grow(struct keep *k)
+{
+    size_t count = k->bucket_count * 2;
+    struct entry **buckets = mem_calloc(count, sizeof(struct entry *));
+    if (!buckets)
+        return;
+    LIST_EACH(it, &k->used)
+    {
+        struct entry *en = LIST_OF(it, struct entry, used), **at = &buckets[en->hash & (count - 1)];
+        en->next = *at;
+        *at = en;
+    }
+    mem_free(k->buckets);
+    k->buckets = buckets;
+    k->bucket_count = count;
+}
+
+void keep_put(struct keep *k, uint64_t scope, struct span tool_id, enum msg_maker maker, struct span blob)
+{
+    if (tool_id.n == 0 || tool_id.n > KEEP_ID_MAX)
+        return;
+    uint64_t hash = hash_bytes(tool_id, scope);
+    struct entry *old = find(k, hash, scope, tool_id);
+    if (old)
+        forget(k, old); /* what is no longer right must not stay, even if the new one finds no room */
+    size_t bytes = size_of(tool_id.n, blob.n);
+    if (blob.n > KEEP_BLOB_MAX || bytes > k->limit_bytes)
+        return;
+    while (!list_empty(&k->used) && k->bytes + bytes > k->limit_bytes)
+        forget(k, LIST_OF(list_first(&k->used), struct entry, used));
+    struct entry *en = mem_alloc(sizeof(*en) + tool_id.n + blob.n);
+    if (!en)
+        return;
+    if (k->count >= k->bucket_count)
+        grow(k);
+    struct entry **bucket = bucket_of(k, hash);
+    *en = (struct entry){
+        .next = *bucket, .hash = hash, .scope = scope, .maker = maker, .id_n = tool_id.n, .blob_n = blob.n};
+    memcpy(en->bytes, tool_id.p, tool_id.n);
+    if (blob.n)
+        memcpy(en->bytes + tool_id.n, blob.p, blob.n);
+    *bucket = en;
+    list_push(&k->used, &en->used);
+    k->count++;
+    k->bytes += bytes;
+}
+
+static struct entry *look(struct keep *k, uint64_t scope, struct span tool_id, enum msg_maker maker)
+{
+    struct entry *en = find(k, hash_bytes(tool_id, scope), scope, tool_id);
+    if (!en || en->maker != maker)
+        return NULL;
+    list_remove(&en->used); /* a conversation that goes on keeps what it needs */
+    list_push(&k->used, &en->used);
+    return en;
+}
+
+/* PD_NOTFOUND, PD_NOMEM. */
+static pd_err get(struct keep *k, uint64_t scope, struct span tool_id, enum msg_maker maker, struct arena *a,
+                  struct span *ret)
+{
+    const struct entry *en = look(k, scope, tool_id, maker);
+    if (!en)
+        return PD_NOTFOUND;
+    char *copy = arena_strndup(a, en->bytes + en->id_n, en->blob_n);
+    if (!copy)
+        return PD_NOMEM;
+    *ret = span_of(copy, en->blob_n);
+    return PD_OK;
+}
+
+bool keep_get(struct keep *k, uint64_t scope, struct span tool_id, enum msg_maker maker, struct arena *a,
+              struct span *ret)
+{
+    return get(k, scope, tool_id, maker, a, ret) == PD_OK;
+}
+
+/* ---- back into a request ------------------------------------------------------------ */
+
+/* Assistant turns in a row: what one answer may have become at a client that cuts it into items. */
+struct run {
+    struct msg_turn *first, *behind;
+    bool has_own;              /* reasoning of the maker is there already */
+    struct msg_part *restored; /* what was put in front, in order */
+};
+
+static struct run run_of(struct msg_turn *first, enum msg_maker maker)
+{
+    struct run run = {.first = first, .behind = first};
+    for (; run.behind && run.behind->role == MSG_ASSISTANT; run.behind = run.behind->next)
+        for (const struct msg_part *p = run.behind->first; p; p = p->next)
+            run.has_own |= p->kind == MSG_PART_REASONING && p->maker == maker;
+    return run;
+}
+
+static bool same_reasoning(const struct msg_part *a, const struct msg_part *b)
+{
+    return span_eq(a->text, b->text) && span_eq(a->signature, b->signature) && span_eq(a->sealed, b->sealed) &&
+           span_eq(a->seal_id, b->seal_id);
+}
+
+static pd_err add_reasoning(struct run *run, struct json item, enum msg_maker maker, struct arena *a)
+{
+    struct msg_part part = {.kind = MSG_PART_REASONING,
+                            .text = json_inner(json_get(item, "text")),
+                            .signature = json_inner(json_get(item, "signature")),
+                            .sealed = json_inner(json_get(item, "sealed")),
+                            .seal_id = json_inner(json_get(item, "id")),
+                            .maker = maker};
+    struct msg_part **at = &run->restored;
+    for (; *at; at = &(*at)->next)
+        if (same_reasoning(*at, &part))
+            return PD_OK;
+    *at = arena_alloc(a, sizeof(part));
+    if (!*at)
+        return PD_NOMEM;
+    **at = part;
+    return PD_OK;
+}
+
+static pd_err restore_call(struct run *run, struct msg_part *call, struct span blob, enum msg_maker maker,
+                           struct arena *a)
+{
+    struct json v, item;
+    struct json_walk w;
+    pd_err e = PD_OK;
+    if (json_first(blob, &v, NULL))
+        return PD_OK;
+    json_walk_init(&w, json_get(v, "reasoning"));
+    while (!e && !run->has_own && json_walk_next(&w, NULL, &item))
+        e = add_reasoning(run, item, maker, a);
+    struct span signature = json_inner(json_get(v, "signature"));
+    if (signature.n && call->signature.n == 0) {
+        call->signature = signature;
+        call->maker = maker;
+    }
+    return e;
+}
+
+/* All of it goes in front: an answer begins with its reasoning, and Anthropic takes it nowhere else. */
+static void put_in_front(struct run *run)
+{
+    struct msg_turn *t = run->first;
+    struct msg_part *last = run->restored;
+    if (!last)
+        return;
+    while (last->next)
+        last = last->next;
+    last->next = t->first;
+    t->first = run->restored;
+    if (!t->last)
+        t->last = last;
+}
+
+static pd_err restore_run(struct keep *k, uint64_t scope, struct run *run, enum msg_maker maker, struct arena *a)
+{
+    for (struct msg_turn *t = run->first; t != run->behind; t = t->next)
+        for (struct msg_part *p = t->first; p; p = p->next) {
+            struct span blob;
+            if (p->kind != MSG_PART_TOOL_CALL || p->id.n == 0)
+                continue;
+            pd_err e = get(k, scope, p->id, maker, a, &blob);
+            if (!e)
+                e = restore_call(run, p, blob, maker, a);
+            if (e && e != PD_NOTFOUND)
+                return e;
+        }
+    put_in_front(run);
+    return PD_OK;
+}
+
+pd_err keep_restore(struct keep *k, uint64_t scope, enum msg_maker maker, struct msg_request *m, struct arena *a)
+{
+    for (struct msg_turn *t = m->first; t;) {
+        if (t->role != MSG_ASSISTANT) {
+            t = t->next;
+            continue;
+        }
+        struct run run = run_of(t, maker);
+        pd_err e = restore_run(k, scope, &run, maker, a);
+        if (e)
+            return e;
+        t = run.behind;
+    }
+    return PD_OK;
+}
