@@ -1,19 +1,26 @@
 /* A streamed answer, event by event: what it holds, and its bytes in proper framing.
  *
  * Most of what comes is SSE and goes on as it is. What some servers do instead is put right here: JSON lines without
- * "data:", several objects in one event because a blank line is missing, an error as a bare line at the end. */
+ * "data:", several objects in one event because a blank line is missing, an error as a bare line at the end. AWS's event streams go on as
+ * they are too, to clients that speak them. */
 #include "dialect/embed.h"
 #include "dialect/reader_priv.h"
 
 #include "base/mem.h"
+#include "parse/base64.h"
+#include "parse/eventstream.h"
+#include "parse/put.h"
 #include "parse/sse.h"
 
 #include <assert.h>
+#include <stdio.h>
 
 struct answer {
     const struct codec *codec;
     enum framing framing;
-    struct sse *sse; /* FRAMING_LINES */
+    struct sse *sse;            /* FRAMING_LINES */
+    struct eventstream *frames; /* FRAMING_EVENTSTREAM, FRAMING_CHUNKS */
+    struct buf inner;           /* the object that a frame was made around, or an error put together */
     struct arena arena;
     struct reader *reader;
     answer_fn *on_event;
@@ -22,6 +29,7 @@ struct answer {
 };
 
 static pd_err on_sse(void *ctx, const struct sse_event *ev);
+static pd_err on_frame(void *ctx, const struct eventstream_message *m);
 
 static bool open_framing(struct answer *an)
 {
@@ -29,9 +37,11 @@ static bool open_framing(struct answer *an)
     case FRAMING_LINES:
         an->sse = sse_new(ANSWER_EVENT_MAX, on_sse, an);
         return an->sse != NULL;
-    case FRAMING_ARRAY:
     case FRAMING_EVENTSTREAM:
     case FRAMING_CHUNKS:
+        an->frames = eventstream_new(ANSWER_EVENT_MAX, on_frame, an);
+        return an->frames != NULL;
+    case FRAMING_ARRAY:
         break;
     }
     return false;
@@ -48,7 +58,8 @@ struct answer *answer_new(const struct codec *c, enum framing framing, answer_fn
     an->on_event = on_event;
     an->ctx = ctx;
     arena_init(&an->arena, 512, 0);
-    buf_init(&an->frame, 0); /* as large as an event at most */
+    buf_init(&an->frame, 0); /* these as large as an event at most */
+    buf_init(&an->inner, 0);
     if (!open_framing(an) || reader_new(c, &an->arena, false, &an->reader))
         return answer_free(an);
     return an;
@@ -59,8 +70,10 @@ struct answer *answer_free(struct answer *an)
     if (!an)
         return NULL;
     sse_free(an->sse);
+    eventstream_free(an->frames);
     reader_free(an->reader);
     buf_done(&an->frame);
+    buf_done(&an->inner);
     arena_done(&an->arena);
     mem_free(an);
     return NULL;
@@ -277,19 +290,110 @@ static pd_err on_sse(void *ctx, const struct sse_event *ev)
     return take_event(an, ev);
 }
 
+/* ---- AWS event streams ---------------------------------------------------------- */
+
+/* A frame's object in the client's framing: as server-sent event when the format is one of these (Claude at InvokeModel). */
+static pd_err reframe(struct answer *an, struct span type, struct span data, struct span *raw)
+{
+    if (!an->codec->stream_type || !span_starts(span_str(an->codec->stream_type), "text/event-stream"))
+        return PD_OK;
+    struct span framed;
+    pd_err e = frame(an, data, &framed);
+    if (e || !type.n)
+        return e ? e : (*raw = framed, PD_OK);
+    char head[ANSWER_WORD_MAX + sizeof("event: \n")];
+    if (type.n > ANSWER_WORD_MAX)
+        return PD_OK;
+    int n = snprintf(head, sizeof(head), "event: %.*s\n", SPAN_FMT(type));
+    e = buf_reserve(&an->frame, (size_t)n);
+    if (e)
+        return e;
+    memmove(an->frame.p + an->frame.head + n, an->frame.p + an->frame.head, buf_size(&an->frame));
+    memcpy(an->frame.p + an->frame.head, head, (size_t)n);
+    buf_added(&an->frame, (size_t)n);
+    *raw = buf_span(&an->frame);
+    return PD_OK;
+}
+
+/* {"__type": NAME, "message": ...}, and what else the exception told: as an error has it that comes with a status. */
+static pd_err put_exception(struct buf *out, const struct eventstream_message *m)
+{
+    struct json payload = {0};
+    bool object = whole_object(span_trim(m->payload), &payload);
+    struct span name = m->exception_type.n ? m->exception_type : m->error_code;
+    struct put p = put_into(out);
+    put_text(&p, "{\"__type\":");
+    put_json(&p, name);
+    struct span members = object ? span_trim(span_of(payload.raw.p + 1, payload.raw.n - 2)) : SPAN_NONE;
+    if (members.n) {
+        put_text(&p, ",");
+        put_span(&p, members);
+    } else {
+        put_text(&p, ",\"message\":");
+        put_json(&p, m->error_message.n ? m->error_message : m->payload);
+    }
+    put_text(&p, "}");
+    return p.err;
+}
+
+static pd_err give_exception(struct answer *an, const struct eventstream_message *m)
+{
+    struct span name = m->exception_type.n ? m->exception_type : m->error_code;
+    buf_clear(&an->inner);
+    pd_err e = put_exception(&an->inner, m);
+    if (e)
+        return e;
+    struct json obj = {JSON_OBJECT, buf_span(&an->inner)};
+    struct answer_event ev = {.holds = ANSWER_ERROR, .type = name, .raw = m->raw, .json = obj, .error = obj};
+    an->reader->facts.error = true;
+    an->reader->facts.events++;
+    e = reframe(an, SPAN_LIT("error"), obj.raw, &ev.raw);
+    return e ? e : an->on_event(an->ctx, &ev);
+}
+
+/* {"bytes": "..."} around an event of another format. */
+static pd_err take_chunk(struct answer *an, struct json around, struct span raw)
+{
+    struct json bytes = json_get(around, "bytes"), obj;
+    buf_clear(&an->inner);
+    pd_err e = bytes.type == JSON_STRING ? base64_decode(json_inner(bytes), &an->inner) : PD_SYNTAX;
+    if (e == PD_SYNTAX || (!e && !whole_object(span_trim(buf_span(&an->inner)), &obj)))
+        return give_malformed(an, raw);
+    struct span type = e ? SPAN_NONE : json_inner(json_get(obj, "type"));
+    if (!e)
+        e = reframe(an, type, obj.raw, &raw);
+    return e ? e : give_object(an, type, obj, raw, FRAMED);
+}
+
+static pd_err on_frame(void *ctx, const struct eventstream_message *m)
+{
+    struct answer *an = ctx;
+    struct json obj;
+    if (!span_is(m->message_type, "event"))
+        return give_exception(an, m);
+    if (!whole_object(span_trim(m->payload), &obj))
+        return m->payload.n ? give_malformed(an, m->raw) : give(an, ANSWER_KEEPALIVE, m->raw);
+    if (an->framing == FRAMING_CHUNKS)
+        return take_chunk(an, obj, m->raw);
+    return give_object(an, m->event_type, obj, m->raw, FRAMED);
+}
+
 /* ---- the whole stream ----------------------------------------------------------- */
 
 pd_err answer_feed(struct answer *an, struct span bytes)
 {
-    return sse_feed(an->sse, bytes);
+    return an->frames ? eventstream_feed(an->frames, bytes) : sse_feed(an->sse, bytes);
 }
 
 pd_err answer_finish(struct answer *an, enum answer_end *ret)
 {
-    pd_err e = sse_finish(an->sse);
-    if (!e)
-        *ret = an->codec->reader->end(an->reader);
-    return e;
+    pd_err e = an->frames ? eventstream_finish(an->frames) : sse_finish(an->sse);
+    if (e && e != PD_CUT)
+        return e;
+    *ret = an->codec->reader->end(an->reader);
+    if (e == PD_CUT && *ret != ANSWER_FAILED) /* inside an event */
+        *ret = ANSWER_CUT;
+    return PD_OK;
 }
 
 /* ---- a whole answer --------------------------------------------------------------- */

@@ -203,7 +203,8 @@ enum { ANSWER_EVENT_MAX = 16 << 20 }; /* one event at most; images in base64 are
 struct answer *answer_new(const struct codec *c, enum framing framing, answer_fn *on_event, void *ctx) PD_CHECKED;
 struct answer *answer_free(struct answer *an);
 void answer_on_delta(struct answer *an, msg_delta_fn *fn, void *ctx); /* optional: the neutral form too */
-/* PD_NOMEM, PD_TOOBIG, or what on_event returned; the reader is then spent. */
+/* PD_NOMEM, PD_TOOBIG, PD_SYNTAX (bytes that cannot be cut into events: a wrong checksum), or what on_event returned; the reader
+ * is then spent. */
 pd_err answer_feed(struct answer *an, struct span bytes) PD_CHECKED;
 /* The bytes are over (`error` of the transport does not matter here). May deliver a last event. */
 pd_err answer_finish(struct answer *an, enum answer_end *ret) PD_CHECKED;

@@ -2,30 +2,9 @@
 #include "dialect/openai_chat_priv.h"
 #include "dialect/request_priv.h"
 
-#include "base/hash.h"
-
 #include <stddef.h>
 
 /* ---- requests ---------------------------------------------------------------- */
-
-/* Where the conversation's beginning ends. Only so much of it is looked at that a long prompt is not read twice; what lies beyond is taken
- * for a conversation that goes on. */
-static void take_messages(struct request_facts *f, struct json messages)
-{
-    struct json_walk w;
-    struct json message;
-    struct span prefix = span_upto(messages.raw, PREFIX_MAX);
-    f->continues = prefix.n < messages.raw.n;
-    json_walk_doc(&w, prefix);
-    while (json_walk_next(&w, NULL, &message)) {
-        if (!json_is(json_get(message, "role"), "user"))
-            continue;
-        prefix.n = (size_t)(message.raw.p + message.raw.n - prefix.p);
-        f->continues = json_walk_next(&w, NULL, &message) || w.err;
-        break;
-    }
-    f->prefix_hash = hash_bytes(prefix, 0);
-}
 
 static bool has_items(struct json list)
 {
@@ -125,7 +104,7 @@ static pd_err read_request(struct span body, const struct request_line *line, st
     if (e)
         return e;
     if (m.messages.type == JSON_ARRAY)
-        take_messages(&f, m.messages);
+        request_take_prefix(&f, (struct json){0}, m.messages);
     f.tools = has_items(m.tools) || has_items(m.functions);
     f.many = json_i64(m.n, &n) && n > 1;
     f.max_tokens = limit_of(&m);

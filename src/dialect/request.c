@@ -1,6 +1,8 @@
 /* What every OpenAI request has: one object, a model, perhaps "stream". */
 #include "dialect/request_priv.h"
 
+#include "base/hash.h"
+
 static const char *const no_memory = "out of memory while reading the request";
 
 /* A sentence for the client. Without memory it is a shorter one. */
@@ -112,4 +114,23 @@ pd_err request_read(struct span body, struct arena *a, request_member_fn *member
         return fault(a, PD_SYNTAX, ret_why, "something follows the JSON object", (size_t)(rest.p - body.p));
     *ret = f;
     return PD_OK;
+}
+
+/* Only so much of the beginning is looked at that a long prompt is not read twice; what lies beyond is taken for a conversation that goes
+ * on. */
+void request_take_prefix(struct request_facts *f, struct json system, struct json messages)
+{
+    struct json_walk w;
+    struct json message;
+    struct span prefix = span_upto(messages.raw, PREFIX_MAX);
+    f->continues = prefix.n < messages.raw.n;
+    json_walk_doc(&w, prefix);
+    while (json_walk_next(&w, NULL, &message)) {
+        if (!json_is(json_get(message, "role"), "user"))
+            continue;
+        prefix.n = (size_t)(message.raw.p + message.raw.n - prefix.p);
+        f->continues = json_walk_next(&w, NULL, &message) || w.err;
+        break;
+    }
+    f->prefix_hash = hash_bytes(prefix, system.raw.n ? hash_bytes(span_upto(system.raw, PREFIX_MAX), 0) : 0);
 }

@@ -10,6 +10,9 @@ typedef void request_member_fn(void *ctx, struct span key, struct json v);
 /* Walks the top object once. As codec.read_request(); `member` may be NULL. */
 pd_err request_read(struct span body, struct arena *a, request_member_fn *member, void *ctx,
                     struct request_facts *ret, const char **ret_why);
+/* Where the conversation's beginning ends, by messages that have a "role": prefix_hash and continues. `system` (may be none) stands
+ * before it where a format has it apart. */
+void request_take_prefix(struct request_facts *f, struct json system, struct json messages);
 /* As codec.edit_request(); strip_foreign is the format's own to do. */
 pd_err request_edit(const struct request_facts *f, const struct request_edit *e, struct arena *a,
                     struct span parts[REQUEST_PARTS_MAX], unsigned *ret_count);

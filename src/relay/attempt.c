@@ -304,7 +304,7 @@ static void on_body(void *ctx, struct span bytes)
         if (!run->over) {
             pd_err e = answer_feed(run->answer, bytes);
             if (e && !run->over)
-                fail_as(run, e == PD_TOOBIG ? FAILURE_MALFORMED : FAILURE_OURS, pd_err_text(e));
+                fail_as(run, e == PD_TOOBIG || e == PD_SYNTAX ? FAILURE_MALFORMED : FAILURE_OURS, pd_err_text(e));
         }
         break;
     case RUN_WHOLE:

@@ -499,6 +499,8 @@ static bool find_reader(struct fixture *f, struct span dialect)
     } rows[] = {
         {"models", "", NULL, FRAMING_LINES},
         {"openai-chat", "", &codec_openai_chat, FRAMING_LINES},
+        {"bedrock-converse", ".bin", &codec_bedrock_converse, FRAMING_EVENTSTREAM},
+        {"bedrock-converse", ".json", &codec_bedrock_converse, FRAMING_LINES},
         {"openai-embeddings", "", &codec_openai_embeddings, FRAMING_LINES},
         {"anthropic-messages", "", &codec_anthropic, FRAMING_LINES},
     };
