@@ -1,6 +1,6 @@
 #include "simulate/answer.h"
 
-#include "base/hash.h"
+#include "simulate/frame.h"
 #include "simulate/schema.h"
 
 #include <stdio.h>
@@ -44,139 +44,6 @@ pd_err answer_words(uint64_t seed, int64_t n, struct arena *mem, struct span *re
     return PD_OK;
 }
 
-/* ---- the request ---------------------------------------------------------- */
-
-/* The text of a message: a string, or the text parts of a list one after the other. */
-static pd_err content_text(struct json content, struct arena *mem, struct span *ret)
-{
-    *ret = SPAN_LIT("");
-    if (content.type == JSON_STRING) {
-        pd_err err = json_text(content, mem, ret);
-        return err == PD_SYNTAX ? PD_INVALID : err;
-    }
-    struct json_walk w;
-    struct json part;
-    char *joined = NULL;
-    size_t n = 0;
-    json_walk_init(&w, content);
-    while (content.type == JSON_ARRAY && json_walk_next(&w, NULL, &part)) {
-        struct span text;
-        struct json v = json_get(part, "text");
-        if (v.type != JSON_STRING)
-            continue;
-        pd_err err = json_text(v, mem, &text);
-        if (err != PD_OK)
-            return err == PD_SYNTAX ? PD_INVALID : err;
-        if (!joined && !(joined = arena_alloc(mem, content.raw.n)))
-            return PD_NOMEM;
-        if (text.n)
-            memcpy(joined + n, text.p, text.n);
-        n += text.n;
-    }
-    if (joined)
-        *ret = span_of(joined, n);
-    return PD_OK;
-}
-
-static pd_err read_messages(struct json messages, struct arena *mem, struct ask *rq, const char **ret_why)
-{
-    struct json_walk w;
-    struct json m, user = {0}, tool = {0}, assistant = {0};
-    struct span before = {messages.raw.p, 0}; /* the messages before the last */
-    bool last_assistant = false;
-    json_walk_init(&w, messages);
-    while (json_walk_next(&w, NULL, &m)) {
-        struct json role = json_get(m, "role");
-        last_assistant = json_is(role, "assistant");
-        if (last_assistant) {
-            before.n = (size_t)(m.raw.p - messages.raw.p);
-            assistant = m;
-            rq->steps++;
-        } else if (json_is(role, "user")) {
-            user = json_get(m, "content");
-            rq->tool_results = false;
-            tool = (struct json){0};
-        } else if (json_is(role, "tool") || json_is(role, "function")) {
-            tool = json_get(m, "content");
-            rq->tool_results = true;
-        } else if (role.type != JSON_STRING) {
-            *ret_why = "a message has no role";
-            return PD_INVALID;
-        }
-    }
-    if (w.err != PD_OK) {
-        *ret_why = "messages is not a list that can be read";
-        return PD_INVALID;
-    }
-    if (!last_assistant)
-        before = messages.raw;
-    while (before.n && strchr(", \t\r\n", before.p[before.n - 1]))
-        before.n--; /* with or without what follows, the same conversation */
-    if (before.n && before.p[before.n - 1] == ']' && before.n == messages.raw.n)
-        before.n--;
-    while (before.n && strchr(" \t\r\n", before.p[before.n - 1]))
-        before.n--;
-    rq->conversation = hash_bytes(before, 0);
-    *ret_why = "a message has a bad escape";
-    pd_err err = user.type == JSON_NONE ? PD_OK : content_text(user, mem, &rq->last_user);
-    if (err == PD_OK && tool.type != JSON_NONE)
-        err = content_text(tool, mem, &rq->last_tool);
-    rq->last = rq->last_tool.p ? rq->last_tool : rq->last_user;
-    if (err == PD_OK && last_assistant && json_get(assistant, "tool_calls").type == JSON_NONE) {
-        rq->steps--;
-        err = content_text(json_get(assistant, "content"), mem, &rq->prefill);
-    }
-    return err;
-}
-
-pd_err ask_read(struct span body, struct arena *mem, struct ask *ret, const char **ret_why)
-{
-    struct json_walk w;
-    struct json v;
-    struct span key;
-    struct ask rq = {.n = 1, .max_tokens = -1, .parallel = -1};
-    json_walk_doc(&w, body);
-    while (json_walk_next(&w, &key, &v)) {
-        if (json_key_is(key, "model"))
-            rq.model = json_inner(v);
-        else if (json_key_is(key, "messages"))
-            rq.messages = v;
-        else if (json_key_is(key, "stream"))
-            rq.streamed = json_is_true(v);
-        else if (json_key_is(key, "stream_options"))
-            rq.usage_asked = json_is_true(json_get(v, "include_usage"));
-        else if (json_key_is(key, "tools"))
-            rq.tools = v;
-        else if (json_key_is(key, "tool_choice"))
-            rq.tool_choice = v;
-        else if (json_key_is(key, "parallel_tool_calls"))
-            rq.parallel = json_is_true(v);
-        else if (json_key_is(key, "response_format"))
-            rq.response_format = v;
-        else if (json_key_is(key, "logprobs"))
-            rq.logprobs = json_is_true(v);
-        else if (json_key_is(key, "n"))
-            (void)json_i64(v, &rq.n);
-        else if (json_key_is(key, "max_tokens") || json_key_is(key, "max_completion_tokens"))
-            (void)json_i64(v, &rq.max_tokens);
-    }
-    if (w.err != PD_OK) {
-        *ret_why = "the body is not JSON";
-        return PD_INVALID;
-    }
-    if (!rq.model.n || rq.messages.type != JSON_ARRAY) {
-        *ret_why = rq.model.n ? "messages is missing or no list" : "model is missing";
-        return PD_INVALID;
-    }
-    if (rq.n < 1 || rq.n > ANSWER_CHOICES_MAX) {
-        *ret_why = "n is not in 1 to 16";
-        return PD_INVALID;
-    }
-    rq.prompt_tokens = rq.messages.raw.n / 4 + 1;
-    *ret = rq;
-    return read_messages(rq.messages, mem, ret, ret_why);
-}
-
 /* ---- the directive -------------------------------------------------------- */
 
 bool directive_read(struct span text, void (*fn)(void *ctx, struct span key, struct span value), void *ctx)
@@ -210,8 +77,9 @@ bool directive_read(struct span text, void (*fn)(void *ctx, struct span key, str
 }
 
 struct wish {
-    struct span text, finish, fault;
+    struct span text, finish, refusal;
     int64_t tokens, reasoning, parallel;
+    bool media, redacted;
     int tools;          /* -1: not said */
     struct buf *faults; /* the JSON of a fault, as it is written */
     bool in_fault;
@@ -243,29 +111,29 @@ static void on_directive(void *ctx, struct span key, struct span value)
         w->tools = !span_is(value, "none") && !span_is(value, "no");
     } else if (span_is(key, "finish")) {
         w->finish = value;
+    } else if (span_is(key, "refusal")) {
+        w->refusal = value.n ? value : SPAN_LIT("I cannot help with that.");
+    } else if (span_is(key, "redacted")) {
+        w->redacted = !span_is(value, "no");
+    } else if (span_is(key, "media")) {
+        w->media = !span_is(value, "no");
     }
 }
 
 /* ---- tools ---------------------------------------------------------------- */
 
-static struct json tool_at(struct json tools, struct span name, unsigned index)
+/* The tool of this name, or the one at `index`; fewer tools than calls: the first again. NULL: none. */
+static const struct ask_tool *tool_at(const struct ask *rq, struct span name, unsigned index)
 {
-    struct json_walk w;
-    struct json v, found = {0};
-    json_walk_init(&w, tools);
-    for (unsigned i = 0; json_walk_next(&w, NULL, &v); i++) {
-        struct json function = json_get(v, "function");
-        if (function.type != JSON_OBJECT)
-            continue;
-        if (name.p ? span_eq(json_inner(json_get(function, "name")), name) : i == index)
-            return function;
-        if (!name.p && found.type == JSON_NONE)
-            found = function; /* fewer tools than calls: the first again */
-    }
-    return found;
+    if (!name.p)
+        return rq->tools_count ? &rq->tools[index < rq->tools_count ? index : 0] : NULL;
+    for (unsigned i = 0; i < rq->tools_count; i++)
+        if (span_eq(rq->tools[i].name, name))
+            return &rq->tools[i];
+    return NULL;
 }
 
-static pd_err add_call(struct answer *a, const struct style *style, struct rnd *rnd, struct span name,
+static pd_err add_call(struct answer *a, enum style_call_id form, struct rnd *rnd, struct span name,
                        struct span arguments, struct arena *mem)
 {
     struct buf text;
@@ -273,11 +141,11 @@ static pd_err add_call(struct answer *a, const struct style *style, struct rnd *
         return PD_OK;
     buf_init(&text, 0);
     struct put put = put_into(&text);
-    style_put_call_id(&put, style, a->calls_count, rnd);
+    style_put_call_id(&put, form, a->calls_count, rnd);
     struct answer_call *c = &a->calls[a->calls_count];
     pd_err err = put.err;
     if (err == PD_OK) {
-        c->id = arena_span(mem, buf_span(&text));
+        c->id = buf_size(&text) ? arena_span(mem, buf_span(&text)) : SPAN_LIT("");
         c->name = name;
         c->arguments = arguments;
         err = c->id.p ? PD_OK : PD_NOMEM;
@@ -287,28 +155,25 @@ static pd_err add_call(struct answer *a, const struct style *style, struct rnd *
     return err;
 }
 
-static pd_err call_tools(struct answer *a, const struct script_provider *p, const struct ask *rq, struct rnd *rnd,
+static pd_err call_tools(struct answer *a, enum style_call_id form, const struct ask *rq, struct rnd *rnd,
                          unsigned count, struct arena *mem)
 {
-    struct span name = json_inner(json_path(rq->tool_choice, "function.name"));
     struct buf text;
     pd_err err = PD_OK;
     buf_init(&text, 0);
     for (unsigned i = 0; i < count && err == PD_OK; i++) {
-        struct json function = tool_at(rq->tools, name.n ? name : SPAN_NONE, i);
-        if (function.type == JSON_NONE)
+        const struct ask_tool *tool = tool_at(rq, rq->choice == CHOOSE_NAMED ? rq->choice_name : SPAN_NONE, i);
+        if (!tool)
             break;
         buf_clear(&text);
         struct put put = put_into(&text);
-        schema_put_example(&put, json_get(function, "parameters"));
-        struct span arguments = SPAN_NONE, called;
+        schema_put_example(&put, tool->schema);
+        struct span arguments = SPAN_NONE;
         err = put.err;
         if (err == PD_OK && !(arguments = arena_span(mem, buf_span(&text))).p)
             err = PD_NOMEM;
-        if (err == PD_OK && json_text(json_get(function, "name"), mem, &called) != PD_OK)
-            called = SPAN_LIT("nameless");
         if (err == PD_OK)
-            err = add_call(a, p->style, rnd, called, arguments, mem);
+            err = add_call(a, form, rnd, tool->name, arguments, mem);
     }
     buf_done(&text);
     return err;
@@ -375,12 +240,11 @@ static pd_err turn_find(const struct script_provider *p, const struct ask *rq, b
 
 static pd_err structured(const struct ask *rq, struct arena *mem, struct span *ret)
 {
-    struct json schema = json_path(rq->response_format, "json_schema.schema");
     struct buf text;
     buf_init(&text, 0);
     struct put put = put_into(&text);
-    if (schema.type == JSON_OBJECT)
-        schema_put_example(&put, schema);
+    if (rq->schema.type == JSON_OBJECT)
+        schema_put_example(&put, rq->schema);
     else
         put_text(&put, "{\"answer\": \"simulated\", \"ok\": true}");
     *ret = put.err == PD_OK ? arena_span(mem, buf_span(&text)) : SPAN_NONE;
@@ -404,10 +268,36 @@ static pd_err quote_result(const struct ask *rq, struct arena *mem, struct span 
     return PD_OK;
 }
 
+/* What of images and documents arrived: kind, size and hash, so that a test can tell that it was these bytes. */
+static pd_err describe_media(const struct ask *rq, struct arena *mem, struct span *ret)
+{
+    struct buf text;
+    buf_init(&text, 0);
+    struct put put = put_into(&text);
+    for (const struct said_part *p = rq->media->parts; p; p = p->next) {
+        if (p->kind != SAID_MEDIA)
+            continue;
+        put_text(&put, buf_size(&text) ? " I received " : "I received ");
+        put_span(&put, p->media_type);
+        if (p->text.p) {
+            put_text(&put, " ");
+            put_span(&put, p->text);
+            put_text(&put, ".");
+        } else {
+            put_printf(&put, ", %llu bytes, sha256 %s.", (unsigned long long)p->media_bytes, p->sha256);
+        }
+    }
+    *ret = put.err == PD_OK ? arena_span(mem, buf_span(&text)) : SPAN_NONE;
+    pd_err err = put.err != PD_OK ? put.err : ret->p ? PD_OK : PD_NOMEM;
+    buf_done(&text);
+    return err;
+}
+
 /* The texts of all choices: the first is `given`, or words; the others are words of their own. */
 static pd_err put_texts(const struct script_provider *p, uint64_t seed, const struct ask *rq, const struct wish *w,
                         struct span given, struct arena *mem, struct answer *a)
 {
+    bool continues = rq->at.dialect == SIM_CHAT ? p->style->continues : rq->at.dialect != SIM_RESPONSES;
     for (unsigned i = 0; i < a->choices; i++) {
         pd_err err = PD_OK;
         if (given.p)
@@ -418,7 +308,7 @@ static pd_err put_texts(const struct script_provider *p, uint64_t seed, const st
         if (err != PD_OK)
             return err;
         struct span prefill = rq->prefill;
-        if (p->style->continues && prefill.n && prefill.n <= a->texts[i].n &&
+        if (continues && prefill.n && prefill.n <= a->texts[i].n &&
             memcmp(prefill.p, a->texts[i].p, prefill.n) == 0)
             a->texts[i] = span_from(a->texts[i], prefill.n);
     }
@@ -430,14 +320,29 @@ static pd_err put_reasoning(const struct script_provider *p, uint64_t seed, cons
 {
     int64_t n = w->reasoning >= 0 ? w->reasoning : p->reasoning;
     if (n < 0)
-        n = span_ihas(rq->model, "reason") ? 12 : 0;
+        n = rq->thinks || span_ihas(rq->model, "reason") ? 12 : 0;
+    if (rq->thinks_never)
+        n = 0;
+    a->redacted = w->redacted && !rq->thinks_never;
     return n > 0 ? answer_words(~seed ^ rq->conversation, n, mem, &a->reasoning) : PD_OK;
 }
 
-static void count_tokens(const struct ask *rq, const struct wish *w, struct answer *a)
+/* Reasoning that is not shown is paid for all the same. */
+static void hide_reasoning(const struct ask *rq, struct answer *a)
 {
-    a->reasoning_tokens = frame_pieces(a->reasoning);
-    a->completion_tokens = a->reasoning_tokens * a->choices; /* each choice thinks aloud */
+    if (!rq->thoughts_hidden || !a->reasoning.n)
+        return;
+    a->hidden_tokens = frame_pieces(a->reasoning);
+    a->reasoning = SPAN_NONE;
+    a->sign_only = true;
+}
+
+static void count_tokens(const struct ask *rq, struct answer *a)
+{
+    uint64_t shown = frame_pieces(a->reasoning);
+    a->reasoning_tokens = shown + a->hidden_tokens;
+    a->completion_tokens = shown * a->choices; /* each choice thinks aloud */
+    a->completion_tokens += frame_pieces(a->refusal);
     for (unsigned i = 0; i < a->choices; i++) {
         size_t pieces = frame_pieces(a->texts[i]);
         if (rq->max_tokens >= 0 && pieces > (uint64_t)rq->max_tokens) {
@@ -450,7 +355,6 @@ static void count_tokens(const struct ask *rq, const struct wish *w, struct answ
             a->completion_tokens += 1 + frame_pieces(a->calls[c].arguments);
     }
     a->prompt_tokens = rq->prompt_tokens;
-    (void)w;
 }
 
 static pd_err finish_name(struct span name, struct arena *mem, struct answer *a)
@@ -461,52 +365,122 @@ static pd_err finish_name(struct span name, struct arena *mem, struct answer *a)
     return a->finish ? PD_OK : PD_NOMEM;
 }
 
+/* The earliest of the request's stop texts ends the answer before it. */
+static pd_err obey_stops(const struct ask *rq, struct arena *mem, struct answer *a)
+{
+    struct json_walk w;
+    struct json v;
+    struct span stop;
+    json_walk_init(&w, rq->stops);
+    while (json_walk_next(&w, NULL, &v)) {
+        if (v.type != JSON_STRING || json_text(v, mem, &stop) != PD_OK || !stop.n)
+            continue;
+        for (unsigned i = 0; i < a->choices; i++) {
+            struct span text = a->texts[i];
+            const char *at = text.n >= stop.n ? memmem(text.p, text.n, stop.p, stop.n) : NULL;
+            if (!at)
+                continue;
+            a->texts[i].n = (size_t)(at - text.p);
+            a->finish = "stop_sequence";
+            a->stopped_at = stop;
+        }
+    }
+    return PD_OK;
+}
+
+/* Ids are made as the dialect and the model make them. */
+static enum style_call_id id_form(const struct script_provider *p, const struct ask *rq)
+{
+    switch (rq->at.dialect) {
+    case SIM_CHAT:
+        return style_is_mistral(p->style, rq->model) ? CALL_ID_9 : p->style->call_id;
+    case SIM_RESPONSES:
+        return CALL_ID_SIGNED;
+    case SIM_MESSAGES:
+        return rq->at.platform == PLATFORM_VERTEX ? CALL_ID_TOOLU_VERTEX : CALL_ID_TOOLU;
+    case SIM_INVOKE:
+        return ask_model_is_claude(rq->model) ? CALL_ID_TOOLU_BEDROCK : CALL_ID_TOOLUSE;
+    case SIM_CONVERSE:
+        return CALL_ID_TOOLUSE;
+    case SIM_GEMINI:
+        return CALL_ID_NONE;
+    case SIM_OLLAMA:
+        return CALL_ID_8;
+    case SIM_DIALECT_COUNT:
+        break;
+    }
+    return p->style->call_id;
+}
+
+static pd_err take_turn(const struct turn *t, enum style_call_id form, const struct ask *rq, struct rnd *rnd,
+                        struct arena *mem, struct answer *a)
+{
+    pd_err err = PD_OK;
+    if (t->reasoning.p && !rq->thinks_never)
+        a->reasoning = t->reasoning;
+    a->redacted |= t->redacted && !rq->thinks_never;
+    for (unsigned i = 0; i < t->calls_count && err == PD_OK; i++)
+        err = add_call(a, form, rnd, t->calls[i].name, t->calls[i].arguments, mem);
+    a->refusal = t->refusal;
+    return err == PD_OK ? finish_name(t->finish, mem, a) : err;
+}
+
+static unsigned calls_wanted(const struct script_provider *p, const struct ask *rq, const struct wish *w)
+{
+    unsigned count = w->parallel > 0 ? (unsigned)w->parallel : (unsigned)p->parallel;
+    if (w->parallel < 0 && rq->parallel == 1 && count < 2 && rq->tools_count > 1)
+        count = 2;
+    if (rq->parallel == 0)
+        count = 1;
+    return count > ANSWER_CALLS_MAX ? ANSWER_CALLS_MAX : count;
+}
+
 static pd_err decide(const struct script_provider *p, uint64_t seed, const struct ask *rq, const struct wish *w,
                      struct arena *mem, struct answer *a)
 {
     struct rnd rnd = {seed ^ rq->conversation};
-    struct span text = w->text, format = json_inner(json_get(rq->response_format, "type"));
-    bool offered = json_path(rq->tools, "0").type != JSON_NONE, spent = false;
-    bool tools = offered && !json_is(rq->tool_choice, "none");
-    bool directed = w->text.p || w->tools >= 0 || w->tokens >= 0;
+    struct span text = w->text;
+    enum style_call_id form = id_form(p, rq);
+    bool spent = false, tools = rq->tools_count && rq->choice != CHOOSE_NONE;
+    bool directed = w->text.p || w->tools >= 0 || w->tokens >= 0 || w->refusal.p || w->media;
     const struct turn *t = NULL;
     pd_err err = directed ? PD_OK : turn_find(p, rq, tools, mem, &spent, &t);
 
     if (err != PD_OK)
         return err;
+    a->refusal = w->refusal;
     if (t) {
         text = t->text;
-        if (t->reasoning.p)
-            a->reasoning = t->reasoning;
-        for (unsigned i = 0; i < t->calls_count && err == PD_OK; i++)
-            err = add_call(a, p->style, &rnd, t->calls[i].name, t->calls[i].arguments, mem);
-        if (err == PD_OK)
-            err = finish_name(t->finish, mem, a);
+        err = take_turn(t, form, rq, &rnd, mem, a);
+    } else if (w->refusal.p) {
+        text = SPAN_NONE;
+    } else if (w->media && rq->media) {
+        err = describe_media(rq, mem, &text);
     } else if (spent && tools) {
         text = SPAN_LIT("There is nothing left to do.");
     } else if (p->scripted_tools && !tools && !directed) {
         text = SPAN_LIT("A simulated session"); /* agents ask for a title like this */
     } else if (tools && w->tools != 0 && !w->text.p && (w->tools == 1 || !rq->tool_results)) {
-        unsigned count = w->parallel > 0 ? (unsigned)w->parallel : (unsigned)p->parallel;
-        if (w->parallel < 0 && rq->parallel == 1 && count < 2 && json_path(rq->tools, "1").type != JSON_NONE)
-            count = 2;
-        err = call_tools(a, p, rq, &rnd, count > ANSWER_CALLS_MAX ? ANSWER_CALLS_MAX : count, mem);
+        err = call_tools(a, form, rq, &rnd, calls_wanted(p, rq, w), mem);
     } else if (!text.p && rq->tool_results) {
         err = quote_result(rq, mem, &text);
-    } else if (!text.p && (span_is(format, "json_schema") || span_is(format, "json_object"))) {
+    } else if (!text.p && rq->json_wanted) {
         err = structured(rq, mem, &text);
+    } else if (!text.p && rq->media && w->tokens < 0 && !p->answer.p) {
+        err = describe_media(rq, mem, &text);
     } else if (!text.p && w->tokens < 0) {
         text = p->answer;
     }
     if (err != PD_OK)
         return err;
-    if (a->calls_count) {
-        a->finish = t && t->finish.p ? a->finish : "tool_calls";
+    if (a->calls_count || a->refusal.p) {
+        a->finish = t && t->finish.p ? a->finish : a->refusal.p ? "refusal" : "tool_calls";
         for (unsigned i = 0; i < a->choices; i++)
             a->texts[i] = text.p ? text : SPAN_LIT("");
         return PD_OK;
     }
-    return put_texts(p, seed, rq, w, text, mem, a);
+    err = put_texts(p, seed, rq, w, text, mem, a);
+    return err == PD_OK ? obey_stops(rq, mem, a) : err;
 }
 
 static pd_err directive_fault(struct wish *w, struct arena *mem, struct answer *a)
@@ -533,7 +507,8 @@ pd_err answer_make(const struct script_provider *p, uint64_t seed, const struct 
     if (err == PD_OK)
         err = decide(p, seed, rq, &w, mem, ret);
     if (err == PD_OK) {
-        count_tokens(rq, &w, ret);
+        hide_reasoning(rq, ret);
+        count_tokens(rq, ret);
         err = finish_name(w.finish, mem, ret);
     }
     if (err == PD_OK && w.in_fault)

@@ -1,48 +1,33 @@
 /* answer.h - what a simulated model says to a request: pure, from the seed, the script and the conversation.
  *
- * The same seed and conversation give the same answer from every provider, so that a conversation can move between them. Deciding, in
- * this order: a directive `[[sim ...]]` in the last user message, the turns of the script, tools that were offered, structured output,
- * the provider's `answer`, words from the seed.
+ * The same seed and conversation give the same answer from every provider and in every dialect, so that a conversation can move between
+ * them. Deciding, in this order: a directive `[[sim ...]]` in the last user message, the turns of the script, tools that were offered,
+ * structured output, images and documents (which are described), the provider's `answer`, words from the seed.
  *
  * Ownership: all texts lie in the arena, the script or the request body. */
 #ifndef PERDURE_SIMULATE_ANSWER_H
 #define PERDURE_SIMULATE_ANSWER_H
 
-#include "simulate/script.h"
-
-enum { ANSWER_CHOICES_MAX = 16, ANSWER_CALLS_MAX = 32, ANSWER_TOKENS_MAX = 1000000 };
-
-struct ask {
-    struct span model; /* escapes left in */
-    struct json messages, tools, tool_choice, response_format;
-    struct span last_user, last_tool; /* texts; p NULL: none */
-    struct span last;                 /* the later of the two */
-    struct span prefill;              /* of a trailing assistant message; p NULL: none */
-    uint64_t conversation;            /* hash of the messages before it */
-    unsigned steps;                   /* assistant messages before */
-    bool tool_results;                /* after the last user message */
-    bool streamed, usage_asked, logprobs;
-    int parallel;           /* -1: not said */
-    int64_t n, max_tokens;  /* max_tokens -1: not said */
-    uint64_t prompt_tokens; /* guessed */
-};
-
-/* PD_INVALID: not a chat request, *ret_why says what is missing. */
-pd_err ask_read(struct span body, struct arena *mem, struct ask *ret, const char **ret_why) PD_CHECKED;
+#include "simulate/ask.h"
 
 struct answer_call {
-    struct span id, name, arguments;
+    struct span id, name, arguments; /* id n 0: the dialect has none */
 };
 
 struct answer {
     struct span texts[ANSWER_CHOICES_MAX];
     unsigned choices;
-    struct span reasoning;
+    struct span reasoning, refusal; /* refusal p NULL: none */
+    bool redacted;                  /* some of the reasoning is kept from the caller */
+    bool blank;                     /* nothing at all: no text, no block */
+    bool sign_only;                 /* reasoning that shows no text, only that it was */
     struct answer_call calls[ANSWER_CALLS_MAX];
     unsigned calls_count;
-    const char *finish; /* finish_reason */
+    const char *finish;     /* one of FINISHES, or a word of the script */
+    struct span stopped_at; /* the stop text that ended it; p NULL: none */
     uint64_t prompt_tokens, completion_tokens, reasoning_tokens;
-    struct json fault; /* of a directive; JSON_NONE: none */
+    uint64_t hidden_tokens; /* of reasoning that is not shown: not among completion_tokens */
+    struct json fault;      /* of a directive; JSON_NONE: none */
 };
 
 pd_err answer_make(const struct script_provider *p, uint64_t seed, const struct ask *rq, struct arena *mem,

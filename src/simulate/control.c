@@ -22,6 +22,27 @@ struct waiter {
 
 /* ---- figures -------------------------------------------------------------- */
 
+/* "messages" counts answers, "messages.count", "gemini.embed" and "chat.models" the rest. */
+static const char *const operation_words[] = {[OP_GENERATE] = "",
+                                              [OP_EMBED] = ".embed",
+                                              [OP_COUNT] = ".count",
+                                              [OP_MODELS] = ".models",
+                                              [OP_ABOUT] = ".about"};
+
+static bool dialect_figure(const struct provider *p, const char *name, uint64_t *ret)
+{
+    for (unsigned d = 0; d < SIM_DIALECT_COUNT; d++) {
+        const char *own = endpoint_dialect_name((enum sim_dialect_id)d);
+        size_t n = strlen(own);
+        for (unsigned op = OP_GENERATE; op <= OP_ABOUT; op++)
+            if (strncmp(name, own, n) == 0 && strcmp(name + n, operation_words[op]) == 0) {
+                *ret = p->by_dialect[d][op];
+                return true;
+            }
+    }
+    return false;
+}
+
 static bool figure_of(const struct provider *p, const char *name, uint64_t *ret)
 {
     *ret = p->running;
@@ -41,7 +62,7 @@ static bool figure_of(const struct provider *p, const char *name, uint64_t *ret)
         if (strcmp(name, fault_name(i)) == 0)
             return true;
     }
-    return false;
+    return dialect_figure(p, name, ret);
 }
 
 static bool figure(const struct sim *sim, const struct provider *p, const char *name, uint64_t *ret)
@@ -58,26 +79,48 @@ static bool figure(const struct sim *sim, const struct provider *p, const char *
     return true;
 }
 
-static void put_recent(struct put *out, const struct provider *p)
+static void put_request(struct put *out, const struct recent *n, bool with_body)
+{
+    put_printf(out,
+               "{\"number\":%llu,\"dialect\":\"%s%s\",\"method\":\"%s\",\"path\":", (unsigned long long)n->number,
+               endpoint_dialect_name(n->at.dialect), operation_words[n->at.op], n->method);
+    put_json(out, span_str(n->path));
+    put_text(out, ",\"query\":");
+    put_json(out, span_str(n->query));
+    put_printf(out,
+               ",\"body_bytes\":%zu,\"sha256\":\"%s\",\"streamed\":%s,\"reused\":%s,\"fault\":\"%s\",\"headers\":",
+               n->body_bytes, n->sha256, n->streamed ? "true" : "false", n->reused ? "true" : "false", n->fault);
+    put_span(out, buf_size(&n->headers) ? buf_span(&n->headers) : SPAN_LIT("{}"));
+    if (with_body) {
+        put_text(out, ",\"body\":");
+        if (json_check(buf_span(&n->body)) == PD_OK)
+            put_span(out, buf_span(&n->body));
+        else
+            put_json(out, buf_span(&n->body));
+    }
+    put_text(out, "}");
+}
+
+/* The last `most`, the oldest first. */
+static void put_requests(struct put *out, const struct provider *p, unsigned most, bool with_body)
 {
     bool first = true;
-    put_text(out, ",\"recent\":[");
+    put_text(out, "[");
     for (unsigned i = 1; i <= SIM_RECENT; i++) {
         const struct recent *n = &p->recent[(p->requests + i) % SIM_RECENT];
-        if (!n->number)
+        if (!n->number || SIM_RECENT - i >= most)
             continue;
         put_text(out, first ? "" : ",");
-        put_printf(out, "{\"number\":%llu,\"method\":\"%s\",\"path\":", (unsigned long long)n->number, n->method);
-        put_json(out, span_str(n->path));
-        put_printf(
-            out,
-            ",\"body_bytes\":%zu,\"sha256\":\"%s\",\"streamed\":%s,\"reused\":%s,\"fault\":\"%s\",\"headers\":",
-            n->body_bytes, n->sha256, n->streamed ? "true" : "false", n->reused ? "true" : "false", n->fault);
-        put_span(out, buf_size(&n->headers) ? buf_span(&n->headers) : SPAN_LIT("{}"));
-        put_text(out, "}");
+        put_request(out, n, with_body);
         first = false;
     }
     put_text(out, "]");
+}
+
+static void put_recent(struct put *out, const struct provider *p)
+{
+    put_text(out, ",\"recent\":");
+    put_requests(out, p, SIM_RECENT, false);
 }
 
 static void put_state(struct put *out, const struct provider *p)
@@ -100,6 +143,15 @@ static void put_state(struct put *out, const struct provider *p)
             put_printf(out, "%s\"%s\":%llu", first ? "" : ",", fault_name(i), (unsigned long long)p->by_fault[i]);
             first = false;
         }
+    put_text(out, "},\"by_dialect\":{");
+    first = true;
+    for (unsigned d = 0; d < SIM_DIALECT_COUNT; d++)
+        for (unsigned op = OP_GENERATE; op <= OP_ABOUT; op++)
+            if (p->by_dialect[d][op]) {
+                put_printf(out, "%s\"%s%s\":%llu", first ? "" : ",", endpoint_dialect_name((enum sim_dialect_id)d),
+                           operation_words[op], (unsigned long long)p->by_dialect[d][op]);
+                first = false;
+            }
     put_text(out, "}");
     put_recent(out, p);
     put_text(out, "}");
@@ -380,13 +432,38 @@ static void reset_request(struct sim *sim, struct provider *p, struct request *r
     reply_state(sim, p, rq, 200);
 }
 
+/* What was asked, bodies included. */
+static void requests_request(struct sim *sim, struct provider *p, struct request *rq)
+{
+    uint64_t most = SIM_RECENT;
+    struct buf text;
+    struct span last = query_get(rq, "last");
+    (void)sim;
+    if (!p || (last.p && !span_u64(last, &most))) {
+        reply_error(rq, 400,
+                    p ? "last is no number: write /sim/requests?last=1"
+                      : "which provider? Write /sim/requests?provider=NAME");
+        return;
+    }
+    buf_init(&text, 0);
+    struct put out = put_into(&text);
+    put_requests(&out, p, most > SIM_RECENT ? SIM_RECENT : (unsigned)most, true);
+    put_text(&out, "\n");
+    if (out.err == PD_OK)
+        reply_json(rq, 200, buf_span(&text));
+    else
+        reply_abort(rq);
+    buf_done(&text);
+}
+
 static const struct {
     const char *path, *method;
     void (*fn)(struct sim *sim, struct provider *p, struct request *rq);
 } orders[] = {
-    {"/sim/wait", "GET", wait_request},      {"/sim/release", "POST", release_request},
-    {"/sim/faults", "POST", faults_request}, {"/sim/reset", "POST", reset_request},
-    {"/sim/down", "POST", down_request},     {"/sim/up", "POST", up_request},
+    {"/sim/wait", "GET", wait_request},         {"/sim/release", "POST", release_request},
+    {"/sim/faults", "POST", faults_request},    {"/sim/reset", "POST", reset_request},
+    {"/sim/down", "POST", down_request},        {"/sim/up", "POST", up_request},
+    {"/sim/requests", "GET", requests_request},
 };
 
 void control_request(struct sim *sim, struct provider *p, struct request *rq)
@@ -412,10 +489,11 @@ void control_request(struct sim *sim, struct provider *p, struct request *rq)
         if (span_is(request_method(rq), orders[i].method))
             orders[i].fn(sim, p, rq);
         else
-            reply_error(rq, 405, span_is(path, "/sim/wait") ? "use GET here" : "use POST here");
+            reply_error(rq, 405, strcmp(orders[i].method, "GET") == 0 ? "use GET here" : "use POST here");
         return;
     }
     reply_error(rq, 404,
-                "use GET /sim/state, GET /sim/wait?requests=N, POST /sim/faults, /sim/release, /sim/reset, "
+                "use GET /sim/state, GET /sim/requests, GET /sim/wait?requests=N, POST /sim/faults, /sim/release, "
+                "/sim/reset, "
                 "/sim/down or /sim/up");
 }

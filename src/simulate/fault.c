@@ -20,8 +20,16 @@ static const struct key_word on_words[] = {
     {"chat", FAULT_ON_CHAT},
     {"embeddings", FAULT_ON_EMBEDDINGS},
     {"models", FAULT_ON_MODELS},
-    {"any", FAULT_ON_CHAT | FAULT_ON_EMBEDDINGS | FAULT_ON_MODELS},
+    {"count", FAULT_ON_COUNT},
+    {"any", FAULT_ON_CHAT | FAULT_ON_EMBEDDINGS | FAULT_ON_MODELS | FAULT_ON_COUNT},
     {NULL, 0},
+};
+static const struct key_word dialect_words[] = {
+    {"any", 0},
+#define X(code, name, what) {#name, 1 + SIM_##code},
+    SIM_DIALECTS(X)
+#undef X
+        {NULL, 0},
 };
 static const struct key_word when_words[] = {
     {"any", FAULT_WHEN_ANY},       {"streamed", FAULT_WHEN_STREAMED}, {"whole", FAULT_WHEN_WHOLE},
@@ -33,6 +41,7 @@ static const struct key_word shape_words[] = {
     {"html", FAULT_SHAPE_HTML},
     {"binary", FAULT_SHAPE_BINARY},
     {"text", FAULT_SHAPE_TEXT},
+    {"crc", FAULT_SHAPE_CRC},
     {"field", FAULT_SHAPE_FIELD},
     {"body", FAULT_SHAPE_BODY},
     {"no_choices", FAULT_SHAPE_NO_CHOICES},
@@ -67,7 +76,9 @@ const struct key_row fault_keys[] = {
     {"since", KEY_TIME, AT(since_us), NULL, "from this time on, since the list was set", NULL},
     {"until", KEY_TIME, AT(until_us), NULL, "up to this time", NULL},
     {"match", KEY_TEXT, AT(match), NULL, "only requests whose body contains this text", NULL},
-    {"on", KEY_WORDS, AT(on), on_words, "chat, embeddings, models or any; chat+embeddings when not given", NULL},
+    {"on", KEY_WORDS, AT(on), on_words,
+     "chat (answers, in every dialect), embeddings, models, count or any; chat+embeddings when not given", NULL},
+    {"dialect", KEY_WORD, AT(dialect), dialect_words, "only requests in this dialect; any when not given", NULL},
     {"when", KEY_WORD, AT(when), when_words, "streamed or whole answers; reused or fresh connections", NULL},
     /* speed: of any fault that answers */
     {"ttft", KEY_TIME, AT(ttft_us), NULL, "wait before the first token", NULL},
@@ -152,7 +163,8 @@ static pd_err shape_fits(struct reader *r, struct json v, const struct fault *f)
         unsigned kind, first, last;
         const char *expected;
     } rows[] = {
-        {FAULT_MALFORMED, FAULT_SHAPE_JSON, FAULT_SHAPE_FIELD, "json, truncated, html, binary, text or field"},
+        {FAULT_MALFORMED, FAULT_SHAPE_JSON, FAULT_SHAPE_FIELD,
+         "json, truncated, html, binary, text, crc or field"},
         {FAULT_EMPTY, FAULT_SHAPE_BODY, FAULT_SHAPE_NO_CONTENT, "body, no_choices or no_content"},
         {FAULT_BAD_CHUNK, FAULT_SHAPE_SIZE, FAULT_SHAPE_OVERFLOW, "size, line or overflow"},
         {FAULT_STALL, FAULT_SHAPE_NOTHING, FAULT_SHAPE_BLANK, "nothing, comments, pings or blank"},
@@ -178,7 +190,7 @@ static pd_err key_unknown(struct reader *r, struct span key, unsigned kind)
     char own[300];
     return reader_fail(r, key,
                        "\"%.*s\" is no key of the fault \"%s\": its own are %s; for all: times, rate, from, to, "
-                       "since, until, match, on, "
+                       "since, until, match, on, dialect, "
                        "when, headers, ttft, token_delay, jitter",
                        SPAN_FMT(span_upto(key, 40)), fault_name(kind),
                        key_names(fault_keys, fault_keys_count, fault_name(kind), own, sizeof(own))[0] ? own
@@ -310,6 +322,8 @@ static bool in_time(const struct fault *f, uint64_t number, int64_t age_us)
 static bool fits(const struct fault *f, const struct fault_query *ask)
 {
     if (!(f->on & ask->on) || (ask->head_only && !f->before_body))
+        return false;
+    if (f->dialect && f->dialect != 1 + (unsigned)ask->dialect)
         return false;
     switch ((enum fault_when)f->when) {
     case FAULT_WHEN_ANY:

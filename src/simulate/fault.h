@@ -8,6 +8,7 @@
 #ifndef PERDURE_SIMULATE_FAULT_H
 #define PERDURE_SIMULATE_FAULT_H
 
+#include "simulate/endpoint.h"
 #include "simulate/read.h"
 #include "simulate/style.h"
 
@@ -56,6 +57,7 @@ enum fault_shape { /* of malformed, empty, bad_chunk and stall */
                    FAULT_SHAPE_HTML,
                    FAULT_SHAPE_BINARY,
                    FAULT_SHAPE_TEXT,
+                   FAULT_SHAPE_CRC,
                    FAULT_SHAPE_FIELD,
                    FAULT_SHAPE_BODY,
                    FAULT_SHAPE_NO_CHOICES,
@@ -70,7 +72,8 @@ enum fault_shape { /* of malformed, empty, bad_chunk and stall */
                    FAULT_SHAPE_ERROR /* + enum error_shape: of error_in_stream */
 };
 
-enum { FAULT_ON_CHAT = 1, FAULT_ON_EMBEDDINGS = 2, FAULT_ON_MODELS = 4 };
+/* CHAT: answers of a model, in any dialect. */
+enum { FAULT_ON_CHAT = 1, FAULT_ON_EMBEDDINGS = 2, FAULT_ON_MODELS = 4, FAULT_ON_COUNT = 8 };
 enum fault_when { FAULT_WHEN_ANY, FAULT_WHEN_STREAMED, FAULT_WHEN_WHOLE, FAULT_WHEN_REUSED, FAULT_WHEN_FRESH };
 enum { FAULT_AFTER_DEFAULT = 10, FAULT_ROWS_MAX = 1000, FAULT_BYTES_MAX = 64 << 20 };
 
@@ -81,6 +84,7 @@ struct fault {
     double rate;                                 /* 0: every one */
     struct span match;
     unsigned on, when;
+    unsigned dialect; /* 0: any; else 1 + enum sim_dialect_id */
     /* what */
     int64_t status, after, count, bytes;                         /* -1: not given */
     int64_t for_us, every_us, ttft_us, token_delay_us, drift_us; /* -1: not given */
@@ -113,7 +117,8 @@ const char *fault_name(unsigned kind);
 
 struct fault_query {
     uint64_t seed, now_us;
-    unsigned on;    /* one of FAULT_ON_ */
+    unsigned on; /* one of FAULT_ON_ */
+    enum sim_dialect_id dialect;
     bool head_only; /* the body is not there yet: only faults with before_body apply */
     bool streamed, reused;
     struct span body;

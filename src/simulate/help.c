@@ -50,6 +50,14 @@ static void print_words(int markdown)
     }
 }
 
+static const struct {
+    const char *name, *what;
+} dialects[] = {
+#define X(code, name, what) {#name, what},
+    SIM_DIALECTS(X)
+#undef X
+};
+
 void simulate_print_reference(int markdown)
 {
     print_title(markdown, "Keys of a provider", "key");
@@ -58,6 +66,9 @@ void simulate_print_reference(int markdown)
     print_row(markdown, "faults", "(in a script) a list of faults");
     print_row(markdown, "turns", "(in a script) what it says, step by step");
     print_row(markdown, "flapping", "(in a script) {up, down, fault}");
+    print_title(markdown, "Dialects", "dialect");
+    for (size_t i = 0; i < sizeof(dialects) / sizeof(dialects[0]); i++)
+        print_row(markdown, dialects[i].name, dialects[i].what);
     print_title(markdown, "Styles", "`style`");
     for (unsigned i = 0; i < styles_count; i++)
         print_row(markdown, styles[i].name, styles[i].what);

@@ -143,11 +143,42 @@ static pd_err add_headers(struct play *r, const struct read_headers *h)
     return err;
 }
 
+static pd_err add_one(void *ctx, struct span name, struct span value)
+{
+    return play_add_header(ctx, name, value);
+}
+
+/* Those that this dialect's providers send. */
+static pd_err add_own_headers(struct play *r)
+{
+    const struct provider *p = r->provider;
+    const char *number =
+        arena_printf(&r->mem, "%.*s-%llu", SPAN_FMT(p->conf->name), (unsigned long long)r->number);
+    bool model = !r->fixed && !r->failed;
+    struct sim_headers h = {.mem = &r->mem,
+                            .rnd = &r->rnd,
+                            .conf = p->conf,
+                            .at = &r->at,
+                            .number = number,
+                            .of = model ? &r->speech : NULL,
+                            .now_s = clock_wall_ms() / 1000,
+                            .streamed = r->in.streamed,
+                            .failed = r->failed,
+                            .status = r->status,
+                            .error_type = r->error_type,
+                            .add = add_one,
+                            .ctx = r};
+    if (!number)
+        return PD_NOMEM;
+    if (r->at.dialect == SIM_CHAT) /* on embeddings too */
+        return play_add_header(r, span_str(p->conf->style->request_id_header), span_str(number));
+    return r->dialect->headers ? r->dialect->headers(&h) : PD_OK;
+}
+
 pd_err play_begin(struct play *r, int64_t length)
 {
     const struct provider *p = r->provider;
-    const char *id = arena_printf(&r->mem, "%.*s-%llu", SPAN_FMT(p->conf->name), (unsigned long long)r->number);
-    pd_err err = id ? play_add_header(r, span_str(p->conf->style->request_id_header), span_str(id)) : PD_NOMEM;
+    pd_err err = add_own_headers(r);
     if (err == PD_OK)
         err = add_headers(r, &p->conf->headers);
     if (err == PD_OK && r->fault)
@@ -165,44 +196,47 @@ static struct span content_type(const struct play *r)
     const struct span wrong = SPAN_LIT("text/plain; charset=utf-8");
     if (r->fault && r->fault->kind == FAULT_WRONG_TYPE)
         return r->fault->content_type.p ? r->fault->content_type : wrong;
-    if (!r->in.streamed)
-        return SPAN_LIT("application/json");
+    const struct sim_dialect *d = r->dialect;
+    if (!r->in.streamed || (r->at.dialect == SIM_GEMINI && !r->at.sse))
+        return span_str(d->json_type ? d->json_type : "application/json");
+    if (r->at.dialect != SIM_CHAT)
+        return span_str(d->stream_type);
     if (r->wire.framing & FRAME_JSONL)
         return SPAN_LIT("application/x-ndjson");
-    return r->wire.framing & FRAME_TEXT ? SPAN_LIT("text/plain; charset=utf-8")
-                                        : SPAN_LIT("text/event-stream; charset=utf-8");
+    return r->wire.framing & FRAME_TEXT ? SPAN_LIT("text/plain; charset=utf-8") : span_str(d->stream_type);
+}
+
+static bool is_sse(const struct play *r)
+{
+    return r->in.streamed && strncmp(r->dialect->stream_type, "text/event-stream", 17) == 0 &&
+           (r->at.dialect != SIM_GEMINI || r->at.sse);
 }
 
 static pd_err begin(struct play *r, int64_t length)
 {
     pd_err err = play_add_header(r, SPAN_LIT("content-type"), content_type(r));
-    if (err == PD_OK && r->in.streamed)
+    if (err == PD_OK && is_sse(r))
         err = play_add_header(r, SPAN_LIT("cache-control"), SPAN_LIT("no-cache"));
     if (err == PD_OK)
         err = play_begin(r, length);
-    if (err == PD_OK && r->wire.framing & FRAME_BOM && r->in.streamed)
+    if (err == PD_OK && r->wire.framing & FRAME_BOM && is_sse(r))
         err = wire_write(&r->wire, SPAN_LIT("\xef\xbb\xbf"));
     return err;
 }
 
 /* ---- events --------------------------------------------------------------- */
 
-pd_err play_event(struct play *r, struct span type, struct span json)
+pd_err play_write(struct play *r, pd_err err)
 {
-    struct buf *frame = &r->provider->sim->frame;
-    buf_clear(frame);
-    struct put out = put_into(frame);
-    if (r->wire.framing & FRAME_TEXT) { /* only what is text has a line */
-        struct json doc;
-        struct span text = SPAN_NONE;
-        if (json_first(json, &doc, NULL) == PD_OK)
-            text = json_inner(json_path(doc, "choices.0.delta.content"));
-        put_span(&out, text);
-        put_text(&out, text.n ? "\n" : "");
-    } else {
-        frame_event(&out, r->wire.framing, type, json);
-    }
-    return out.err != PD_OK ? out.err : wire_write(&r->wire, buf_span(frame));
+    return err != PD_OK ? err : wire_write(&r->wire, buf_span(&r->provider->sim->frame));
+}
+
+static enum ping_kind ping_of(const struct play *r)
+{
+    unsigned shape = r->fault ? r->fault->shape : FAULT_SHAPE_DEFAULT;
+    if (r->stage != PLAY_STALLED)
+        return r->dialect == &sim_messages ? PING_PING : PING_COMMENT;
+    return shape == FAULT_SHAPE_BLANK ? PING_BLANK : shape == FAULT_SHAPE_PINGS ? PING_PING : PING_COMMENT;
 }
 
 static pd_err put_comment(struct play *r)
@@ -210,18 +244,16 @@ static pd_err put_comment(struct play *r)
     struct buf *frame = &r->provider->sim->frame;
     buf_clear(frame);
     struct put out = put_into(frame);
-    unsigned shape = r->fault ? r->fault->shape : FAULT_SHAPE_DEFAULT;
-    bool stalled = r->stage == PLAY_STALLED;
-    struct span text = r->comment.p ? r->comment : SPAN_LIT("keep-alive");
-    if (stalled && r->fault && r->fault->text.p)
-        text = r->fault->text;
-    if (!r->in.streamed || (stalled && shape == FAULT_SHAPE_BLANK))
+    if (!r->in.streamed) {
         frame_blank(&out, r->wire.framing);
-    else if (stalled && shape == FAULT_SHAPE_PINGS)
-        frame_event(&out, r->wire.framing, SPAN_LIT("ping"), SPAN_LIT("{\"type\":\"ping\"}"));
-    else
-        frame_comment(&out, r->wire.framing, text);
-    pd_err err = out.err != PD_OK ? out.err : wire_write(&r->wire, buf_span(frame));
+    } else {
+        r->stream.out = &out;
+        r->stream.comment = r->comment.p ? r->comment : SPAN_LIT("keep-alive");
+        if (r->stage == PLAY_STALLED && r->fault && r->fault->text.p)
+            r->stream.comment = r->fault->text;
+        r->dialect->ping(&r->stream, ping_of(r));
+    }
+    pd_err err = play_write(r, out.err);
     wire_flush(&r->wire);
     return err;
 }
@@ -244,7 +276,8 @@ static void set_timing(struct play *r)
         r->jitter = f->jitter;
     if (f && f->kind == FAULT_SLOW && f->drift_us > 0)
         r->ttft_us += f->drift_us * (f->used - 1);
-    r->comment = conf->style->comment ? span_str(conf->style->comment) : SPAN_NONE;
+    bool openai = r->at.dialect == SIM_CHAT || r->at.dialect == SIM_RESPONSES;
+    r->comment = openai && conf->style->comment ? span_str(conf->style->comment) : SPAN_NONE;
     r->comment_every_us = conf->comment_every_us;
 }
 
@@ -254,8 +287,10 @@ static bool head_comes_early(const struct play *r)
     const struct script_provider *conf = r->provider->conf;
     if (r->fault && r->fault->kind == FAULT_KEEPALIVE)
         return true;
-    if (r->wire.form != WIRE_PLAIN || r->embeddings)
+    if (r->wire.form != WIRE_PLAIN || r->fixed)
         return false;
+    if (r->at.dialect != SIM_CHAT && r->at.dialect != SIM_RESPONSES)
+        return r->in.streamed && conf->head_early == 1;
     if (!r->in.streamed)
         return conf->style->blank_lines && r->ttft_us >= r->comment_every_us;
     return conf->head_early >= 0 ? conf->head_early : conf->style->head_early;
@@ -269,9 +304,9 @@ static pd_err start(struct play *r)
     if (r->fault)
         err = strike_prepare(r);
     if (err == PD_OK && r->in.streamed)
-        err = stream_init(&r->stream, &r->speech);
+        err = stream_init(&r->stream, &r->speech, r->wire.framing, &r->provider->sim->event);
     int64_t wait = jittered(r, r->ttft_us);
-    if (!r->in.streamed && !r->embeddings)
+    if (!r->in.streamed && !r->fixed)
         wait += jittered(r, r->delay_us * (int64_t)r->answer.completion_tokens);
     r->due_us = now + (uint64_t)wait;
     r->stage = PLAY_WAITING;
@@ -313,7 +348,7 @@ static pd_err begin_talking(struct play *r)
     r->stage = PLAY_TALKING;
     if (!r->in.streamed) {
         struct put out = put_into(&r->body);
-        if (!r->embeddings)
+        if (!r->fixed)
             whole_put(&r->speech, &out);
         err = out.err;
         if (err == PD_OK && r->fault)
@@ -377,17 +412,6 @@ static bool talk_whole(struct play *r, pd_err *err)
 
 /* ---- streamed ------------------------------------------------------------- */
 
-static void end_stream(struct play *r, pd_err *err)
-{
-    struct buf *frame = &r->provider->sim->frame;
-    buf_clear(frame);
-    struct put out = put_into(frame);
-    frame_done(&out, r->wire.framing);
-    *err = out.err != PD_OK ? out.err : wire_write(&r->wire, buf_span(frame));
-    if (*err == PD_OK)
-        play_ended(r, r->wire.form == WIRE_SHORT ? OUTCOME_FAULTED : OUTCOME_COMPLETE);
-}
-
 /* One piece; true: go on. */
 static bool talk(struct play *r, pd_err *err)
 {
@@ -398,14 +422,15 @@ static bool talk(struct play *r, pd_err *err)
     }
     if (strikes_inside(r) && (r->stream.tokens >= r->after || stream_said(&r->stream)))
         return !strike_inside(r);
-    buf_clear(&sim->event);
-    struct put out = put_into(&sim->event);
+    buf_clear(&sim->frame);
+    struct put out = put_into(&sim->frame);
     enum stream_piece piece = stream_next(&r->stream, &out);
+    *err = play_write(r, out.err);
     if (piece == PIECE_NONE) {
-        end_stream(r, err);
+        if (*err == PD_OK)
+            play_ended(r, r->wire.form == WIRE_SHORT || r->spoiled ? OUTCOME_FAULTED : OUTCOME_COMPLETE);
         return false;
     }
-    *err = out.err != PD_OK ? out.err : play_event(r, SPAN_NONE, buf_span(&sim->event));
     if (piece == PIECE_TOKEN) {
         count_tokens(r, r->stream.tokens);
         if (r->delay_us > 0)

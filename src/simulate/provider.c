@@ -1,3 +1,4 @@
+#include "base/clock.h"
 #include "base/hash.h"
 #include "base/mem.h"
 #include "simulate/sim.h"
@@ -27,7 +28,8 @@ static bool peer_seen(struct provider *p, const struct request *rq, bool mark)
 static bool is_secret(struct span name)
 {
     return span_iis(name, "authorization") || span_iis(name, "api-key") || span_iis(name, "x-api-key") ||
-           span_iis(name, "cookie") || span_iis(name, "proxy-authorization");
+           span_iis(name, "cookie") || span_iis(name, "proxy-authorization") || span_iis(name, "x-goog-api-key") ||
+           span_iis(name, "x-amz-security-token");
 }
 
 static void note_headers(struct recent *n, const struct request *rq)
@@ -58,7 +60,32 @@ static void copy_text(char *out, size_t out_bytes, struct span s)
     out[n] = '\0';
 }
 
-void provider_note(struct provider *p, struct request *rq, bool reused, bool streamed, const char *fault)
+/* Google's clients may have the key there. */
+static void note_query(struct recent *n, struct span query)
+{
+    char *out = n->query;
+    size_t room = sizeof(n->query);
+    out[0] = '\0';
+    while (query.p && room > 1) {
+        struct span value = span_cut(&query, '&'), key = span_cut(&value, '=');
+        int wrote = snprintf(out, room, "%s%.*s%s%.*s", out == n->query ? "" : "&", SPAN_FMT(span_upto(key, 200)),
+                             value.p ? "=" : "", SPAN_FMT(span_is(key, "key") ? SPAN_LIT("(not-shown)") : value));
+        if (wrote < 0 || (size_t)wrote >= room)
+            return;
+        out += wrote;
+        room -= (size_t)wrote;
+    }
+}
+
+static void note_body(struct recent *n, struct span body)
+{
+    buf_clear(&n->body);
+    if (body.n <= SIM_RECENT_BODY)
+        (void)(buf_add(&n->body, body) == PD_OK); /* without memory it is not shown */
+}
+
+void provider_note(struct provider *p, struct request *rq, const struct endpoint *at, bool reused, bool streamed,
+                   const char *fault)
 {
     struct recent *n = &p->recent[p->requests % SIM_RECENT];
     struct span body = request_body(rq);
@@ -67,6 +94,9 @@ void provider_note(struct provider *p, struct request *rq, bool reused, bool str
     n->reused = reused;
     n->streamed = streamed;
     n->body_bytes = body.n;
+    n->at = *at;
+    note_query(n, request_query(rq));
+    note_body(n, body);
     copy_text(n->method, sizeof(n->method), request_method(rq));
     copy_text(n->path, sizeof(n->path), request_path(rq));
     copy_text(n->fault, sizeof(n->fault), span_str(fault));
@@ -84,65 +114,186 @@ void provider_note(struct provider *p, struct request *rq, bool reused, bool str
 
 /* ---- requests ------------------------------------------------------------- */
 
-void provider_error(struct provider *p, struct request *rq, int status, const char *like, const char *message)
+struct endpoint provider_endpoint(const struct request *rq)
 {
-    struct style_fault e = {.status = status, .message = message ? span_str(message) : SPAN_NONE};
-    struct header type = {SPAN_LIT("content-type"), SPAN_LIT("application/json")};
+    struct endpoint_headers h = {.anthropic = request_header(rq, "anthropic-version").p != NULL,
+                                 .google = request_header(rq, "x-goog-api-key").p != NULL};
+    return endpoint_find(request_path(rq), request_query(rq), h);
+}
+
+static unsigned fault_on(const struct endpoint *at)
+{
+    switch (at->op) {
+    case OP_GENERATE:
+        return FAULT_ON_CHAT;
+    case OP_EMBED:
+        return FAULT_ON_EMBEDDINGS;
+    case OP_COUNT:
+        return FAULT_ON_COUNT;
+    case OP_MODELS:
+    case OP_ABOUT:
+        return FAULT_ON_MODELS;
+    case OP_NONE:
+        break;
+    }
+    return 0;
+}
+
+/* A head that is put together before there is a run. */
+struct early {
+    struct header at[WIRE_HEADERS_MAX];
+    size_t n;
+};
+
+static pd_err early_add(void *ctx, struct span name, struct span value)
+{
+    struct early *e = ctx;
+    if (e->n == WIRE_HEADERS_MAX)
+        return PD_TOOBIG;
+    e->at[e->n++] = (struct header){name, value};
+    return PD_OK;
+}
+
+static pd_err early_head(struct provider *p, const struct endpoint *at, const struct style_fault *f,
+                         struct arena *mem, struct early *e)
+{
+    const struct sim_dialect *d = sim_dialects[at->dialect];
+    struct rnd rnd = {p->requests * 77 + (uint64_t)p->sim->script->seed};
+    const char *number = arena_printf(mem, "%.*s-%llu", SPAN_FMT(p->conf->name), (unsigned long long)p->requests);
+    struct sim_headers h = {.mem = mem,
+                            .rnd = &rnd,
+                            .conf = p->conf,
+                            .at = at,
+                            .number = number,
+                            .now_s = clock_wall_ms() / 1000,
+                            .failed = f != NULL,
+                            .status = f ? f->status : 200,
+                            .error_type = f ? f->type : SPAN_NONE,
+                            .add = early_add,
+                            .ctx = e};
+    pd_err err =
+        number ? early_add(e, SPAN_LIT("content-type"), span_str(d->json_type ? d->json_type : "application/json"))
+               : PD_NOMEM;
+    if (err == PD_OK && d->headers && at->dialect != SIM_CHAT)
+        err = d->headers(&h);
+    return err;
+}
+
+void provider_refuse(struct provider *p, struct request *rq, const struct endpoint *at, const struct refusal *why)
+{
+    const struct sim_dialect *d = sim_dialects[at->dialect];
+    struct style_fault f = {why->status, why->message, why->type, why->code, why->param};
+    struct early e = {.n = 0};
+    struct arena mem;
     struct buf body;
+    arena_init(&mem, 0, 0);
     buf_init(&body, 0);
     struct put out = put_into(&body);
-    style_fault_fill(&e, span_str(like));
-    style_put_error(&out, p->conf->style, &e);
-    if (out.err == PD_OK)
-        reply_simple(rq, status, &type, 1, buf_span(&body));
+    dialect_fault_fill(d, &f, span_str(why->like));
+    if (why->body.p)
+        put_span(&out, why->body);
+    else
+        d->put_error(&out, p->conf, at, &f);
+    pd_err err = early_head(p, at, &f, &mem, &e);
+    if (err == PD_OK && out.err == PD_OK)
+        reply_simple(rq, f.status, e.at, e.n, buf_span(&body));
     else
         reply_abort(rq);
     buf_done(&body);
+    arena_done(&mem);
 }
 
-static unsigned endpoint(struct span path)
+void provider_error(struct provider *p, struct request *rq, const struct endpoint *at, int status,
+                    const char *like, const char *message)
 {
-    if (span_ends(path, "/chat/completions"))
-        return FAULT_ON_CHAT;
-    if (span_ends(path, "/embeddings"))
-        return FAULT_ON_EMBEDDINGS;
-    return span_ends(path, "/models") || span_has(path, "/models/") ? FAULT_ON_MODELS : 0;
+    struct refusal why = {.like = like, .status = status, .message = message ? span_str(message) : SPAN_NONE};
+    provider_refuse(p, rq, at, &why);
 }
 
-static void models_request(struct provider *p, struct request *rq, bool reused)
+static struct span header_of(void *ctx, const char *name)
+{
+    return request_header(ctx, name);
+}
+
+bool provider_allows(struct provider *p, struct request *rq, const struct endpoint *at, struct refusal *why)
+{
+    struct caller c = {.method = request_method(rq),
+                       .path = request_path(rq),
+                       .query = request_query(rq),
+                       .body = request_body(rq),
+                       .header = header_of,
+                       .ctx = rq};
+    return auth_check(p->conf, at, &c, clock_wall_ms() / 1000, why);
+}
+
+void models_reply(struct provider *p, struct request *rq, const struct endpoint *at)
+{
+    const struct sim_dialect *d = sim_dialects[at->dialect];
+    struct early e = {.n = 0};
+    struct ask ask = {.at = *at};
+    struct arena mem;
+    struct buf text;
+    arena_init(&mem, 0, 0);
+    buf_init(&text, 0);
+    struct refusal why = {.like = "model_not_found", .status = at->dialect == SIM_RESPONSES ? 404 : 0};
+    struct reading r = {.conf = p->conf, .body = request_body(rq), .mem = &mem, .ask = &ask, .why = &why};
+    struct put out = put_into(&text);
+    pd_err err = PD_OK;
+    if (at->op == OP_ABOUT)
+        err = d->about(&r, request_path(rq), &out);
+    else if (!d->models(p->conf, at->model.p ? at->model : SPAN_NONE, &out))
+        err = PD_INVALID;
+    if (err == PD_OK)
+        err = early_head(p, at, NULL, &mem, &e);
+    if (err == PD_INVALID)
+        provider_refuse(p, rq, at, &why);
+    else if (err != PD_OK || out.err != PD_OK)
+        reply_abort(rq);
+    else
+        reply_simple(rq, 200, e.at, e.n, buf_span(&text));
+    buf_done(&text);
+    arena_done(&mem);
+}
+
+static void models_request(struct provider *p, struct request *rq, const struct endpoint *at, bool reused)
 {
     struct fault_query ask = {.seed = (uint64_t)p->sim->script->seed,
                               .now_us = loop_now_us(p->sim->loop),
                               .on = FAULT_ON_MODELS,
+                              .dialect = at->dialect,
                               .reused = reused};
     uint64_t before = p->faults->requests;
+    bool public_list = strcmp(p->conf->style->name, "llamacpp") == 0; /* even with a key set */
+    struct refusal why;
     const struct fault *f = fault_pick(p->faults, &ask);
-    p->faults->requests = before; /* only chat and embeddings are numbered */
-    struct span path = request_path(rq), id = SPAN_NONE;
-    const char *at = memmem(path.p, path.n, "/models/", 8);
-    if (at)
-        id = span_from(path, (size_t)(at - path.p) + 8);
+    p->faults->requests = before; /* only what is asked of a model is numbered */
+    p->by_dialect[at->dialect][at->op]++;
     if (f && f->kind == FAULT_RESET) {
         p->by_fault[f->kind]++;
         reply_reset(rq);
     } else if (f && f->kind == FAULT_STATUS) {
         p->by_fault[f->kind]++;
-        strike_early(p, rq, f);
+        strike_early(p, rq, at, f);
+    } else if (!public_list && !provider_allows(p, rq, at, &why)) {
+        provider_refuse(p, rq, at, &why);
     } else {
-        models_reply(p, rq, id);
+        models_reply(p, rq, at);
     }
+    control_changed(p->sim);
 }
 
 static void on_head(void *ctx, struct request *rq)
 {
     struct door *d = ctx;
     struct provider *p = d->provider;
-    unsigned on = endpoint(request_path(rq));
-    if (!p || !(on & (FAULT_ON_CHAT | FAULT_ON_EMBEDDINGS)))
+    struct endpoint at = provider_endpoint(rq);
+    unsigned on = fault_on(&at);
+    if (!p || !(on & (FAULT_ON_CHAT | FAULT_ON_EMBEDDINGS | FAULT_ON_COUNT)))
         return;
     struct fault_query ask = {.seed = (uint64_t)p->sim->script->seed,
                               .now_us = loop_now_us(p->sim->loop),
                               .on = on,
+                              .dialect = at.dialect,
                               .head_only = true,
                               .reused = peer_seen(p, rq, false)};
     const struct fault *f = fault_pick(p->faults, &ask);
@@ -151,8 +302,9 @@ static void on_head(void *ctx, struct request *rq)
     p->requests++;
     p->faulted++;
     p->by_fault[f->kind]++;
-    provider_note(p, rq, peer_seen(p, rq, true), false, fault_name(f->kind));
-    strike_early(p, rq, f);
+    p->by_dialect[at.dialect][at.op]++;
+    provider_note(p, rq, &at, peer_seen(p, rq, true), false, fault_name(f->kind));
+    strike_early(p, rq, &at, f);
     control_changed(p->sim);
 }
 
@@ -166,18 +318,22 @@ static void on_request(void *ctx, struct request *rq)
         return;
     }
     bool reused = peer_seen(p, rq, true);
-    unsigned on = endpoint(path);
+    struct endpoint at = provider_endpoint(rq);
     bool post = span_is(request_method(rq), "POST");
-    if (!on)
+    if (span_is(path, "/"))
+        reply_simple(rq, 200, NULL, 0, SPAN_LIT("The simulation is running\n"));
+    else if (at.op == OP_NONE)
         provider_error(
-            p, rq, 404, "model_not_found",
-            "There is nothing at this path: use /v1/chat/completions, /v1/embeddings, /v1/models or /sim.");
-    else if (on == FAULT_ON_MODELS)
-        models_request(p, rq, reused);
+            p, rq, &at, 404, "model_not_found",
+            "There is nothing at this path: use /v1/chat/completions, /v1/responses, /v1/messages, "
+            "/v1beta/models/M:generateContent, /model/M/converse, /api/chat, /v1/embeddings, /v1/models or "
+            "/sim.");
+    else if (at.op == OP_MODELS || at.op == OP_ABOUT)
+        models_request(p, rq, &at, reused);
     else if (!post)
-        provider_error(p, rq, 405, "bad_request", "Use POST here.");
+        provider_error(p, rq, &at, 405, "bad_request", "Use POST here.");
     else
-        play_start(p, rq, on, reused);
+        play_start(p, rq, &at, reused);
 }
 
 /* ---- doors ---------------------------------------------------------------- */
@@ -385,6 +541,7 @@ void provider_reset(struct provider *p)
     SIM_COUNTERS(X)
 #undef X
     memset(p->by_fault, 0, sizeof(p->by_fault));
+    memset(p->by_dialect, 0, sizeof(p->by_dialect));
     p->drifted = 0;
     for (unsigned i = 0; i < SIM_RECENT; i++)
         p->recent[i].number = 0;
@@ -400,8 +557,10 @@ pd_err provider_init(struct provider *p, struct sim *sim, const struct script_pr
     timer_init(&p->flap, on_flap, p);
     timer_init(&p->up, open_again, p);
     later_init(&p->shut, shut_now, p);
-    for (unsigned i = 0; i < SIM_RECENT; i++)
+    for (unsigned i = 0; i < SIM_RECENT; i++) {
         buf_init(&p->recent[i].headers, SIM_RECENT_BYTES);
+        buf_init(&p->recent[i].body, SIM_RECENT_BODY);
+    }
     if (conf->flap_down_us > 0)
         timer_arm(sim->loop, &p->flap, loop_now_ms(sim->loop) + (uint64_t)conf->flap_up_us / 1000 + 1);
     return first_faults(p);
@@ -417,7 +576,9 @@ void provider_done(struct provider *p)
 
 void provider_free(struct provider *p)
 {
-    for (unsigned i = 0; i < SIM_RECENT; i++)
+    for (unsigned i = 0; i < SIM_RECENT; i++) {
         buf_done(&p->recent[i].headers);
+        buf_done(&p->recent[i].body);
+    }
     p->faults = fault_set_unref(p->faults);
 }

@@ -40,13 +40,19 @@ static struct json resolve(struct json root, struct span ref)
     return v;
 }
 
+/* Google writes types in capitals, as OpenAPI's "OBJECT". */
+static bool named(struct json v, const char *name)
+{
+    return v.type == JSON_STRING && span_iis(json_inner(v), name);
+}
+
 static struct json first_of(struct json list)
 {
     struct json_walk w;
     struct json v, first = {0};
     json_walk_init(&w, list);
     while (json_walk_next(&w, NULL, &v)) {
-        if (json_is(json_get(v, "type"), "null"))
+        if (named(json_get(v, "type"), "null"))
             continue; /* "or null": the other one says more */
         first = v;
         break;
@@ -83,13 +89,13 @@ static bool type_is(struct json schema, const char *name)
 {
     struct json t = json_get(schema, "type");
     if (t.type == JSON_STRING)
-        return json_is(t, name);
+        return named(t, name);
     struct json_walk w;
     struct json v;
     json_walk_init(&w, t);
     while (json_walk_next(&w, NULL, &v))
-        if (!json_is(v, "null"))
-            return json_is(v, name); /* the first that is not null counts */
+        if (!named(v, "null"))
+            return named(v, name); /* the first that is not null counts */
     return false;
 }
 
@@ -251,7 +257,7 @@ static void put_value(struct place *at, struct json schema, struct span name)
         put_number(at, schema, false);
     else if (type_is(schema, "boolean"))
         put_text(at->out, "true");
-    else if (json_is(json_get(schema, "type"), "null"))
+    else if (named(json_get(schema, "type"), "null"))
         put_text(at->out, "null");
     else
         put_string(at, schema, name);

@@ -23,8 +23,12 @@ const struct key_row provider_keys[] = {
     {"token_delay", KEY_TIME, AT(token_delay_us), NULL, "wait between tokens", NULL},
     {"jitter", KEY_RATIO, AT(jitter), NULL, "both waits vary by this share", NULL},
     {"drift", KEY_TIME, AT(drift_us), NULL, "added to ttft with every request", NULL},
-    {"key", KEY_TEXT, AT(key), NULL, "the API key it asks for; without it any or none will do", NULL},
+    {"key", KEY_TEXT, AT(key), NULL,
+     "the API key it asks for, in the header of each dialect; without it any or none will do", NULL},
+    {"aws", KEY_TEXT, AT(aws), NULL,
+     "KEYID:SECRET: Bedrock requests must be signed (SigV4) with it, not longer than 5 minutes ago", NULL},
     {"headers", KEY_HEADERS, AT(headers), NULL, "headers of every answer", NULL},
+    {"gemini_ids", KEY_BOOL, AT(gemini_ids), NULL, "function calls of the Gemini dialect have ids", NULL},
     {"head_early", KEY_BOOL, AT(head_early), NULL, "the head is sent at once, not with the first token", NULL},
     {"comment_every", KEY_TIME, AT(comment_every_us), NULL,
      "time between comments while the first token is awaited; 1s when not given", NULL},
@@ -135,6 +139,8 @@ static pd_err read_turn(struct script *s, struct reader *r, struct json v, struc
         {"text", KEY_TEXT, offsetof(struct turn, text), NULL, "", NULL},
         {"reasoning", KEY_TEXT, offsetof(struct turn, reasoning), NULL, "", NULL},
         {"finish", KEY_TEXT, offsetof(struct turn, finish), NULL, "", NULL},
+        {"refusal", KEY_TEXT, offsetof(struct turn, refusal), NULL, "", NULL},
+        {"redacted", KEY_BOOL, offsetof(struct turn, redacted), NULL, "", NULL},
         {"for", KEY_WORD, offsetof(struct turn, who), who_words, "", NULL},
         {"step", KEY_COUNT, offsetof(struct turn, step), NULL, "", NULL},
     };
@@ -157,13 +163,13 @@ static pd_err read_turn(struct script *s, struct reader *r, struct json v, struc
         else
             err = reader_fail(r, key,
                               "\"%.*s\" is no key of a turn: write match, regex, text, tool_calls, reasoning, "
-                              "finish, for or step",
+                              "redacted, refusal, finish, for or step",
                               SPAN_FMT(span_upto(key, 40)));
         if (err != PD_OK)
             return err;
     }
     t->matched |= t->match.p != NULL;
-    if (!t->text.p && !t->calls_count && !t->reasoning.p)
+    if (!t->text.p && !t->calls_count && !t->reasoning.p && !t->refusal.p)
         return reader_fail(r, v.raw, "a turn that says nothing: write text or tool_calls");
     return PD_OK;
 }

@@ -31,7 +31,8 @@ struct turn {
     bool matched; /* has match or regex */
     struct span match;
     regex_t *regex; /* NULL: plain match */
-    struct span text, reasoning, finish;
+    struct span text, reasoning, finish, refusal;
+    int redacted; /* some of the reasoning is kept from the caller */
     unsigned who; /* enum turn_for */
     struct script_call *calls;
     unsigned calls_count;
@@ -45,11 +46,12 @@ struct script_provider {
     int64_t port;     /* -1: not given; 0: a free one */
     struct read_list models;
     bool models_given;
-    struct span answer, key, fingerprint, style_name;
+    struct span answer, key, aws, fingerprint, style_name;
     int64_t tokens, reasoning, parallel, dimensions, concurrency;
     int64_t ttft_us, token_delay_us, drift_us, comment_every_us, idle_close_us;
     double jitter;
     int head_early; /* -1: as the style does */
+    int gemini_ids; /* function calls have ids */
     struct read_headers headers;
     struct turn *turns;
     unsigned turns_count;

@@ -5,7 +5,7 @@
  *   play_start.c  what a request gets: an answer, a fault, a refusal
  *   strike.c    what each fault does
  *   control.c   /sim/...: state, faults, release, wait
- *   other.c     embeddings and models
+ *   speak.c, dialect_*.c  the words of each dialect      auth.c  who may ask
  *   simulate.c  options, start and end
  *
  * All of it lives on one loop. A run belongs to its provider until its reply has ended. */
@@ -14,21 +14,23 @@
 
 #include "base/list.h"
 #include "loop/loop.h"
-#include "simulate/speak.h"
+#include "simulate/auth.h"
+#include "simulate/dialect.h"
 #include "simulate/wire.h"
 
 enum {
-    SIM_RECENT = 16,         /* requests that /sim/state shows, for each provider */
-    SIM_RECENT_BYTES = 8192, /* of the headers of one */
-    SIM_PEERS = 4096,        /* connections remembered as used */
-    SIM_TURN_TOKENS = 512,   /* written before others get their turn */
-    SIM_RESET_MS = 20,       /* what was written is read before a reset throws it away */
-    SIM_WAIT_MS = 30000,     /* the longest /sim/wait without timeout= */
+    SIM_RECENT = 16,           /* requests that /sim/state shows, for each provider */
+    SIM_RECENT_BYTES = 8192,   /* of the headers of one */
+    SIM_RECENT_BODY = 1 << 20, /* of its body; of a longer one only the size is known */
+    SIM_PEERS = 4096,          /* connections remembered as used */
+    SIM_TURN_TOKENS = 512,     /* written before others get their turn */
+    SIM_RESET_MS = 20,         /* what was written is read before a reset throws it away */
+    SIM_WAIT_MS = 30000,       /* the longest /sim/wait without timeout= */
     SIM_BODY_BYTES = 256 << 20
 };
 
 #define SIM_COUNTERS(X)                                                                                   \
-    X(requests, "requests to chat and embeddings")                                                        \
+    X(requests, "requests for answers, embeddings and token counts")                                      \
     X(complete, "answered in full, errors of a script not among them")                                    \
     X(faulted, "ended by a fault")                                                                        \
     X(cancelled, "ended by the client, before their end")                                                 \
@@ -41,10 +43,12 @@ struct door; /* a server and whether it is closing */
 
 struct recent {
     uint64_t number;
-    char method[8], path[96], sha256[65], fault[24];
+    char method[8], path[512], query[256], sha256[65], fault[24];
     size_t body_bytes;
     bool reused, streamed;
+    struct endpoint at;
     struct buf headers; /* JSON */
+    struct buf body;    /* empty when it was larger than SIM_RECENT_BODY */
 };
 
 struct provider {
@@ -59,6 +63,7 @@ struct provider {
     SIM_COUNTERS(X)
 #undef X
     uint64_t by_fault[FAULT_KIND_COUNT];
+    uint64_t by_dialect[SIM_DIALECT_COUNT][OP_ABOUT + 1];
     uint64_t drifted;          /* requests since start or reset, for `drift` */
     uint64_t peers[SIM_PEERS]; /* hashes of peers that have asked before */
     struct recent recent[SIM_RECENT];
@@ -78,7 +83,7 @@ struct sim {
     struct list doors; /* all, closing ones too */
     struct list waiters;
     struct later check;      /* looks at the waiters */
-    struct buf event, frame; /* scratch of one event */
+    struct buf event, frame; /* scratch of one event, and of its bytes */
     bool verbose, ending;
 };
 
@@ -109,6 +114,8 @@ struct play {
     int64_t ttft_us, delay_us, comment_every_us;
     double jitter;
     struct span comment; /* text of comments while waiting; p NULL: none */
+    struct endpoint at;
+    const struct sim_dialect *dialect;
     struct ask in;
     struct answer answer;
     struct speech speech;
@@ -118,8 +125,11 @@ struct play {
     struct header *headers;
     unsigned headers_count;
     int status;
-    uint64_t counted;                            /* of its tokens, in the provider's count */
-    bool head_sent, embeddings, talked, spoiled; /* spoiled: it ends well, but not with what was asked for */
+    uint64_t counted;               /* of its tokens, in the provider's count */
+    bool head_sent, talked, failed; /* failed: it is an error that is answered */
+    bool fixed;                     /* the body is there from the start: no answer of a model */
+    bool spoiled;                   /* it ends well, but not with what was asked for */
+    struct span error_type;
 };
 
 /* ---- provider.c ---- */
@@ -132,9 +142,17 @@ void provider_shut(struct provider *p, bool hard, int64_t for_us);
 void provider_reset(struct provider *p);
 /* A list of faults in place of the old one. */
 pd_err provider_faults(struct provider *p, struct span json, char *why) PD_CHECKED;
+/* Where a request goes. */
+struct endpoint provider_endpoint(const struct request *rq);
 /* The error a provider makes up by itself; ends the request. */
-void provider_error(struct provider *p, struct request *rq, int status, const char *like, const char *message);
-void provider_note(struct provider *p, struct request *rq, bool reused, bool streamed, const char *fault);
+void provider_refuse(struct provider *p, struct request *rq, const struct endpoint *at, const struct refusal *why);
+/* The same, in a few words. */
+void provider_error(struct provider *p, struct request *rq, const struct endpoint *at, int status,
+                    const char *like, const char *message);
+/* Is the caller allowed? Else *why. */
+bool provider_allows(struct provider *p, struct request *rq, const struct endpoint *at, struct refusal *why);
+void provider_note(struct provider *p, struct request *rq, const struct endpoint *at, bool reused, bool streamed,
+                   const char *fault);
 pd_err control_open(struct sim *sim, char *why) PD_CHECKED;
 const struct server_stats *provider_stats(const struct provider *p); /* NULL while it refuses connections */
 /* Closes all; the loop stops when nothing is left. */
@@ -151,11 +169,12 @@ void play_release(struct play *r);
 void play_fail(struct play *r); /* out of memory */
 pd_err play_add_header(struct play *r, struct span name, struct span value) PD_CHECKED;
 pd_err play_begin(struct play *r, int64_t length) PD_CHECKED; /* the head */
-pd_err play_event(struct play *r, struct span type, struct span json) PD_CHECKED;
+/* Writes what was put into sim->frame. */
+pd_err play_write(struct play *r, pd_err err) PD_CHECKED;
 void play_ended(struct play *r, enum play_outcome outcome); /* the proper end of the body, then play_over */
 
 /* ---- play_start.c ---- */
-void play_start(struct provider *p, struct request *rq, unsigned on, bool reused);
+void play_start(struct provider *p, struct request *rq, const struct endpoint *at, bool reused);
 
 /* ---- strike.c ---- */
 /* Before anything is decided about the answer: true when the fault has taken the request. */
@@ -165,15 +184,12 @@ pd_err strike_prepare(struct play *r) PD_CHECKED;
 /* An unstreamed body, before its length is told. */
 pd_err strike_body(struct play *r) PD_CHECKED;
 /* While only the head of the request is there: ends the request. */
-void strike_early(struct provider *p, struct request *rq, const struct fault *f);
+void strike_early(struct provider *p, struct request *rq, const struct endpoint *at, const struct fault *f);
 /* When `after` tokens are out: true when the run must not go on now. */
 bool strike_inside(struct play *r);
 
-/* ---- other.c ---- */
-/* The body of an embeddings answer, or *ret_why. */
-pd_err embeddings_put(const struct script_provider *p, uint64_t seed, struct span body, struct arena *mem,
-                      struct put *out, const char **ret_why) PD_CHECKED;
-void models_reply(struct provider *p, struct request *rq, struct span id);
+/* ---- embed.c, and the dialects' own lists ---- */
+void models_reply(struct provider *p, struct request *rq, const struct endpoint *at);
 
 /* ---- control.c ---- */
 /* p NULL: on the control port. */

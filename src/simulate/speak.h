@@ -1,17 +1,21 @@
-/* speak.h - an answer as the JSON of a provider: chunk by chunk, or whole.
+/* speak.h - an answer in the words of a dialect: event by event, or whole.
  *
- * Pure: no sockets and no clock. stream_next() writes one chunk's JSON; how it is framed is frame.h's.
+ * Pure: no sockets and no clock. stream_next() writes the bytes of the next events, framed; how they go to the socket is wire.h's.
  *
- * Ownership: everything points into the call's arena, the answer and the script. */
+ * Ownership: everything points into the call's arena, the answer and the script; scratch and out are the caller's. */
 #ifndef PERDURE_SIMULATE_SPEAK_H
 #define PERDURE_SIMULATE_SPEAK_H
 
-#include "simulate/answer.h"
+#include "simulate/frame.h"
+#include "simulate/steps.h"
+
+struct sim_dialect;
 
 struct speech {
     const struct script_provider *conf;
     const struct ask *rq;
     const struct answer *answer;
+    const struct sim_dialect *dialect;
     struct span id;
     uint64_t created; /* seconds since 1970 */
     struct rnd *rnd;
@@ -21,7 +25,15 @@ struct speech {
 /* What stream_next() wrote. */
 enum stream_piece { PIECE_START, PIECE_TOKEN, PIECE_FINISH, PIECE_USAGE, PIECE_NONE };
 
-enum choice_phase { CHOICE_ROLE, CHOICE_REASONING, CHOICE_TEXT, CHOICE_CALLS, CHOICE_FINISH, CHOICE_OVER };
+enum choice_phase {
+    CHOICE_ROLE,
+    CHOICE_REASONING,
+    CHOICE_TEXT,
+    CHOICE_REFUSAL,
+    CHOICE_CALLS,
+    CHOICE_FINISH,
+    CHOICE_OVER
+};
 struct stream_choice {
     enum choice_phase phase;
     unsigned call;
@@ -31,28 +43,45 @@ struct stream_choice {
 
 struct stream {
     const struct speech *speech;
+    unsigned framing; /* FRAME_ bits */
+    struct buf *scratch;
+    struct put *out, json;
+    uint64_t tokens;    /* sent */
+    const char *finish; /* of the answer, or of a fault */
+    /* all but chat */
+    struct steps steps;
+    uint64_t events; /* written */
+    bool pinged;
+    struct span comment;              /* text of signs of life */
+    struct span ids[STEP_BLOCKS_MAX]; /* Responses: of the items */
+    uint64_t sequence;
+    /* chat */
     struct span head; /* of every chunk, up to the number of the choice */
     struct span tail; /* of every chunk after its delta, up to what varies */
     struct stream_choice choices[ANSWER_CHOICES_MAX];
     unsigned turn; /* whose turn it is */
     bool filter_sent, usage_sent;
-    uint64_t tokens; /* sent */
 };
 
-pd_err stream_init(struct stream *s, const struct speech *speech) PD_CHECKED;
-/* The next chunk; PIECE_NONE: all was said. */
+/* `scratch` is used for one event at a time. */
+pd_err stream_init(struct stream *s, const struct speech *speech, unsigned framing,
+                   struct buf *scratch) PD_CHECKED;
+/* The next events; PIECE_NONE: all was said, and the end was written. */
 enum stream_piece stream_next(struct stream *s, struct put *out);
-/* Nothing is left but the finish chunks and what follows them. */
+/* Nothing is left to say but how it ended and what follows that. */
 bool stream_said(struct stream *s);
-/* Ends every choice now, with this finish_reason: what is left is the finish chunks and the usage. */
-void stream_finish(struct stream *s);
-/* A chunk with this text, as any other token: for the fault `huge`. */
-void stream_put_text(struct stream *s, struct put *out, struct span text);
+/* Ends it now with this finish: what is left is the finish and the usage. */
+void stream_finish(struct stream *s, const char *finish);
+
+/* The end marker alone, without how it ended. */
+void stream_end_early(struct stream *s, struct put *out);
 
 /* The unstreamed answer. */
 void whole_put(const struct speech *speech, struct put *out);
 
-/* usage {...} with `completion` tokens so far. */
-void usage_put(const struct speech *speech, uint64_t completion, struct put *out);
+/* ---- chat's own, for stream_init() ---- */
+pd_err chat_begin(struct stream *s) PD_CHECKED;
+bool chat_said(struct stream *s);
+void chat_finish(struct stream *s);
 
 #endif

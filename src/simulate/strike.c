@@ -1,5 +1,7 @@
 #include "simulate/sim.h"
 
+#include <stdio.h>
+
 static const char html_page[] =
     "<!DOCTYPE html>\n<html><head><title>%d %s</title></head><body><center><h1>%d %s</h1></center><hr>"
     "<center>cloudflare</center></body></html>\n";
@@ -13,7 +15,7 @@ static pd_err put_html(struct put *out, int status)
 
 /* ---- before the answer ---------------------------------------------------- */
 
-static struct style_fault error_of(const struct fault *f, int status)
+static struct style_fault error_of(const struct sim_dialect *d, const struct fault *f, int status)
 {
     struct style_fault e = {.status = f->status >= 0 ? (int)f->status : status,
                             .message = f->message,
@@ -21,16 +23,19 @@ static struct style_fault error_of(const struct fault *f, int status)
                             .code = f->code};
     if (f->like.p && f->status < 0)
         e.status = 0;
-    style_fault_fill(&e, f->like);
+    dialect_fault_fill(d, &e, f->like);
     return e;
 }
 
 /* The whole error answer. */
-static pd_err put_error(const struct fault *f, const struct style *style, struct style_fault *e, struct buf *body,
-                        struct span *ret_type)
+static pd_err put_error(const struct fault *f, const struct script_provider *conf, const struct endpoint *at,
+                        struct style_fault *e, struct buf *body, struct span *ret_type)
 {
+    const struct sim_dialect *d = sim_dialects[at->dialect];
     struct put out = put_into(body);
-    *ret_type = f->html == 1 ? SPAN_LIT("text/html; charset=UTF-8") : SPAN_LIT("application/json");
+    *ret_type = f->html == 1   ? SPAN_LIT("text/html; charset=UTF-8")
+                : d->json_type ? span_str(d->json_type)
+                               : SPAN_LIT("application/json");
     if (f->content_type.p)
         *ret_type = f->content_type;
     if (f->html == 1)
@@ -38,20 +43,26 @@ static pd_err put_error(const struct fault *f, const struct style *style, struct
     if (f->body.p)
         put_span(&out, f->body);
     else
-        style_put_error(&out, style, e);
+        d->put_error(&out, conf, at, e);
     return out.err;
 }
 
-void strike_early(struct provider *p, struct request *rq, const struct fault *f)
+void strike_early(struct provider *p, struct request *rq, const struct endpoint *at, const struct fault *f)
 {
     struct buf body;
     struct span type;
     struct header headers[WIRE_HEADERS_MAX];
     size_t n = 0;
-    struct style_fault e = error_of(f, 500);
+    char error_type[200];
+    struct style_fault e = error_of(sim_dialects[at->dialect], f, 500);
     buf_init(&body, 0);
-    pd_err err = put_error(f, p->conf->style, &e, &body, &type);
+    pd_err err = put_error(f, p->conf, at, &e, &body, &type);
     headers[n++] = (struct header){SPAN_LIT("content-type"), type};
+    if (at->platform == PLATFORM_BEDROCK) { /* the body does not name it */
+        snprintf(error_type, sizeof(error_type), "%.*s:http://internal.amazon.com/coral/com.amazon.bedrock/",
+                 SPAN_FMT(span_upto(e.type, 80)));
+        headers[n++] = (struct header){SPAN_LIT("x-amzn-errortype"), span_str(error_type)};
+    }
     for (unsigned i = 0; i < f->headers.count && n < WIRE_HEADERS_MAX; i++)
         headers[n++] = (struct header){f->headers.at[i].name, f->headers.at[i].value};
     if (err == PD_OK)
@@ -64,9 +75,11 @@ void strike_early(struct provider *p, struct request *rq, const struct fault *f)
 static pd_err answer_error(struct play *r, int status)
 {
     struct span type;
-    struct style_fault e = error_of(r->fault, status);
-    pd_err err = put_error(r->fault, r->provider->conf->style, &e, &r->body, &type);
+    struct style_fault e = error_of(r->dialect, r->fault, status);
+    pd_err err = put_error(r->fault, r->provider->conf, &r->at, &e, &r->body, &type);
     r->status = r->fault->kind == FAULT_ERROR_IN_200 ? 200 : e.status;
+    r->failed = true;
+    r->error_type = arena_span(&r->mem, e.type);
     if (err == PD_OK)
         err = play_add_header(r, SPAN_LIT("content-type"), type);
     if (err == PD_OK)
@@ -74,11 +87,25 @@ static pd_err answer_error(struct play *r, int status)
     return err == PD_OK ? wire_write(&r->wire, buf_span(&r->body)) : err;
 }
 
+/* An answer without content, or without anything, in the words of its dialect. */
+static void say_nothing(struct play *r)
+{
+    struct answer *a = &r->answer;
+    *a = (struct answer){.choices = 1,
+                         .texts = {SPAN_LIT("")},
+                         .finish = "stop",
+                         .blank = r->fault->shape == FAULT_SHAPE_NO_CHOICES,
+                         .prompt_tokens = a->prompt_tokens};
+    r->spoiled = true;
+}
+
 static pd_err answer_empty(struct play *r)
 {
     struct put out = put_into(&r->body);
-    bool streamed = r->in.streamed && !r->embeddings;
-    struct span type = streamed ? SPAN_LIT("text/event-stream") : SPAN_LIT("application/json");
+    bool streamed = r->in.streamed && !r->fixed;
+    struct span type = streamed
+                           ? span_upto(span_str(r->dialect->stream_type), strcspn(r->dialect->stream_type, ";"))
+                           : SPAN_LIT("application/json");
     if (r->fault->shape == FAULT_SHAPE_NO_CHOICES || r->fault->shape == FAULT_SHAPE_NO_CONTENT) {
         put_text(&out, streamed ? "data: " : "");
         put_printf(
@@ -113,6 +140,10 @@ bool strike_before(struct play *r)
         err = answer_error(r, 500);
         break;
     case FAULT_EMPTY:
+        if (r->at.dialect != SIM_CHAT && !r->fixed && r->fault->shape > FAULT_SHAPE_BODY) {
+            say_nothing(r);
+            return false;
+        }
         err = answer_empty(r);
         break;
     case FAULT_SILENT:
@@ -291,73 +322,46 @@ pd_err strike_body(struct play *r)
 
 static pd_err stream_error(struct play *r)
 {
-    struct buf text;
-    struct style_fault e = error_of(r->fault, 500);
-    const struct style *style = r->provider->conf->style;
-    enum error_shape shape =
-        r->fault->shape ? (enum error_shape)(r->fault->shape - FAULT_SHAPE_ERROR) : style->stream_error;
-    buf_init(&text, 0);
-    struct put out = put_into(&text);
-    pd_err err = PD_OK;
-    switch (shape) {
-    case SHAPE_STRING:
-        put_text(&out, "{\"error\":");
-        put_json(&out, e.message);
-        put_text(&out, "}");
-        break;
-    case SHAPE_CHUNK:
-        put_span(&out, r->stream.head);
-        put_printf(&out, ",\"error\":{\"code\":%d,\"message\":", e.status);
-        put_json(&out, e.message);
-        put_text(&out, "},\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"finish_"
-                       "reason\":\"error\"}]}");
-        break;
-    case SHAPE_STYLE:
-    case SHAPE_OBJECT:
-    case SHAPE_EVENT:
-    case SHAPE_BARE:
-    case SHAPE_DONE:
-        style_put_error(&out, style, &e);
-        break;
-    }
-    err = out.err;
-    if (err == PD_OK && shape == SHAPE_BARE)
-        err = wire_write(&r->wire, buf_span(&text));
-    else if (err == PD_OK)
-        err = play_event(r, shape == SHAPE_EVENT ? SPAN_LIT("error") : SPAN_NONE, buf_span(&text));
-    if (err == PD_OK && (shape == SHAPE_DONE || shape == SHAPE_CHUNK)) {
-        buf_clear(&text);
-        out = put_into(&text);
-        frame_done(&out, r->wire.framing);
-        err = out.err == PD_OK ? wire_write(&r->wire, buf_span(&text)) : out.err;
-    }
-    buf_done(&text);
-    return err;
+    struct style_fault e = error_of(r->dialect, r->fault, 500);
+    struct put out = put_into(&r->provider->sim->frame);
+    buf_clear(&r->provider->sim->frame);
+    r->stream.out = &out;
+    r->dialect->stream_error(&r->stream, &e, r->fault->shape);
+    return play_write(r, out.err);
 }
 
-static pd_err malformed(struct play *r)
+/* A frame of this dialect with something in it that is none of its events. */
+static void put_bad_frame(struct play *r, struct put *out, const char *json)
+{
+    r->stream.out = out;
+    r->dialect->frame(&r->stream, span_str(r->dialect->delta_type), span_str(json));
+}
+
+static void put_malformed(struct play *r, struct put *out)
 {
     static const char binary[] = "data: \x00\x01\xff\xfe\x80\x1b[0m\n\n";
-    int64_t count = r->fault->count > 0 ? r->fault->count : 1;
-    pd_err err = PD_OK;
-    struct span bytes = SPAN_LIT("data: {\"id\":\"x\",\"choices\":[{\"delta\":{]}\n\n");
     switch ((enum fault_shape)r->fault->shape) {
     case FAULT_SHAPE_TRUNCATED:
-        bytes = SPAN_LIT(
-            "data: {\"id\":\"x\",\"object\":\"chat.completion.chunk\",\"choices\":[{\"index\":0,\"del\n\n");
-        break;
+        put_bad_frame(r, out,
+                      "{\"id\":\"x\",\"object\":\"chat.completion.chunk\",\"choices\":[{\"index\":0,\"del");
+        return;
     case FAULT_SHAPE_HTML:
-        bytes = SPAN_LIT("<html><body><h1>502 Bad Gateway</h1></body></html>\n\n");
-        break;
+        put_text(out, "<html><body><h1>502 Bad Gateway</h1></body></html>\n\n");
+        return;
     case FAULT_SHAPE_BINARY:
-        bytes = span_of(binary, sizeof(binary) - 1);
-        break;
+        put_span(out, span_of(binary, sizeof(binary) - 1));
+        return;
     case FAULT_SHAPE_TEXT:
-        bytes = SPAN_LIT("data: upstream connect error or disconnect/reset before headers\n\n");
-        break;
+        put_bad_frame(r, out, "upstream connect error or disconnect/reset before headers");
+        return;
     case FAULT_SHAPE_FIELD:
-        bytes = SPAN_LIT("dat: {\"x\":1}\nnonsense\nretry: soon\n\n");
-        break;
+        put_text(out, "dat: {\"x\":1}\nnonsense\nretry: soon\n\n");
+        return;
+    case FAULT_SHAPE_CRC: /* where frames have one: its last byte is wrong */
+        put_bad_frame(r, out, "{\"contentBlockIndex\":0,\"delta\":{\"text\":\"x\"}}");
+        if (out->err == PD_OK && buf_size(out->b))
+            out->b->p[out->b->tail - 1] ^= 1;
+        return;
     case FAULT_SHAPE_DEFAULT:
     case FAULT_SHAPE_JSON:
     case FAULT_SHAPE_BODY:
@@ -373,10 +377,23 @@ static pd_err malformed(struct play *r)
     case FAULT_SHAPE_ERROR:
         break;
     }
-    if (r->fault->body.p)
-        bytes = r->fault->body;
-    for (int64_t i = 0; i < count && i < 10000 && err == PD_OK; i++)
-        err = wire_write(&r->wire, bytes);
+    put_bad_frame(r, out, "{\"id\":\"x\",\"choices\":[{\"delta\":{]}");
+}
+
+static pd_err malformed(struct play *r)
+{
+    struct buf *frame = &r->provider->sim->frame;
+    int64_t count = r->fault->count > 0 ? r->fault->count : 1;
+    pd_err err = PD_OK;
+    for (int64_t i = 0; i < count && i < 10000 && err == PD_OK; i++) {
+        buf_clear(frame);
+        struct put out = put_into(frame);
+        if (r->fault->body.p)
+            put_span(&out, r->fault->body);
+        else
+            put_malformed(r, &out);
+        err = play_write(r, out.err);
+    }
     return err;
 }
 
@@ -387,13 +404,11 @@ static pd_err huge(struct play *r)
     if (!text)
         return PD_NOMEM;
     memset(text, 'x', n);
-    struct buf event;
-    buf_init(&event, 0);
-    struct put out = put_into(&event);
-    stream_put_text(&r->stream, &out, span_of(text, n));
-    pd_err err = out.err == PD_OK ? play_event(r, SPAN_NONE, buf_span(&event)) : out.err;
-    buf_done(&event);
-    return err;
+    buf_clear(&r->provider->sim->frame);
+    struct put out = put_into(&r->provider->sim->frame);
+    r->stream.out = &out;
+    r->dialect->token(&r->stream, span_of(text, n));
+    return play_write(r, out.err);
 }
 
 static struct span bad_chunk(const struct play *r)
@@ -437,11 +452,11 @@ bool strike_inside(struct play *r)
         play_ended(r, OUTCOME_FAULTED);
         return true;
     case FAULT_EARLY_DONE:
-        if (r->in.streamed && !r->embeddings) {
-            struct put out = put_into(&p->sim->frame);
+        if (r->in.streamed) {
             buf_clear(&p->sim->frame);
-            frame_done(&out, r->wire.framing);
-            err = out.err == PD_OK ? wire_write(&r->wire, buf_span(&p->sim->frame)) : out.err;
+            struct put out = put_into(&p->sim->frame);
+            stream_end_early(&r->stream, &out);
+            err = play_write(r, out.err);
         }
         break;
     case FAULT_RESET:
@@ -472,7 +487,7 @@ bool strike_inside(struct play *r)
         play_over(r, OUTCOME_FAULTED);
         return true;
     case FAULT_FINISH:
-        stream_finish(&r->stream);
+        stream_finish(&r->stream, r->answer.finish);
         return false;
     case FAULT_MALFORMED:
         err = malformed(r);

@@ -1,5 +1,7 @@
 #include "simulate/style.h"
 
+#include "simulate/sign.h"
+
 #include <stdio.h>
 
 const char alphabet_hex[] = "0123456789abcdef";
@@ -171,7 +173,7 @@ const struct style *style_find(struct span name)
 
 /* ---- errors --------------------------------------------------------------- */
 
-const struct error_like error_likes[] = {
+const struct error_like error_likes[ERROR_LIKES] = {
     {"bad_request", 400, "invalid_request_error", "invalid_value", "Invalid value in the request."},
     {"context_length", 400, "invalid_request_error", "context_length_exceeded",
      "This model's maximum context length is 8192 tokens. However, your messages resulted in 9001 tokens."},
@@ -197,7 +199,7 @@ const struct error_like error_likes[] = {
     {"gateway_timeout", 504, "server_error", "gateway_timeout", "The upstream server did not answer in time."},
     {"overloaded", 529, "overloaded_error", "overloaded", "The server is overloaded, please try again later."},
 };
-const unsigned error_likes_count = sizeof(error_likes) / sizeof(error_likes[0]);
+const unsigned error_likes_count = ERROR_LIKES;
 
 const struct error_like *error_like_find(struct span name)
 {
@@ -207,35 +209,24 @@ const struct error_like *error_like_find(struct span name)
     return NULL;
 }
 
-void style_fault_fill(struct style_fault *f, struct span like)
-{
-    const struct error_like *row = error_like_find(like);
-    for (unsigned i = 0; !row && i < error_likes_count; i++)
-        if (error_likes[i].status == f->status)
-            row = &error_likes[i];
-    if (!row)
-        row = error_like_find(f->status && f->status < 500 ? SPAN_LIT("bad_request") : SPAN_LIT("server_error"));
-    if (!f->status)
-        f->status = row->status;
-    if (!f->message.p)
-        f->message = span_str(row->message);
-    if (!f->type.p)
-        f->type = span_str(row->type);
-    if (!f->code.p)
-        f->code = span_str(row->code);
-}
-
 static void put_openai_error(struct put *out, const struct style_fault *f, bool number)
 {
     put_text(out, "{\"error\":{\"message\":");
     put_json(out, f->message);
     put_text(out, ",\"type\":");
     put_json(out, f->type);
-    put_text(out, ",\"param\":null,\"code\":");
+    put_text(out, ",\"param\":");
+    if (f->param.p)
+        put_json(out, f->param);
+    else
+        put_text(out, "null");
+    put_text(out, ",\"code\":");
     if (number)
         put_int(out, f->status);
-    else
+    else if (f->code.p)
         put_json(out, f->code);
+    else
+        put_text(out, "null");
     put_text(out, "}}");
 }
 
@@ -307,9 +298,21 @@ void put_random(struct put *out, struct rnd *rnd, const char *alphabet, unsigned
     put_span(out, span_of(text, n));
 }
 
-void style_put_call_id(struct put *out, const struct style *s, unsigned index, struct rnd *rnd)
+bool style_is_mistral(const struct style *s, struct span model)
 {
-    switch (s->call_id) {
+    static const char *const names[] = {"mistral", "mixtral", "magistral", "codestral", "devstral", "pixtral"};
+    if (s->error == ERROR_MISTRAL)
+        return true;
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (span_ihas(model, names[i]))
+            return true;
+    return false;
+}
+
+void style_put_call_id(struct put *out, enum style_call_id form, unsigned index, struct rnd *rnd)
+{
+    struct buf half;
+    switch (form) {
     case CALL_ID_24:
         put_text(out, "call_");
         put_random(out, rnd, alphabet_alnum, 24);
@@ -327,6 +330,34 @@ void style_put_call_id(struct put *out, const struct style *s, unsigned index, s
         return;
     case CALL_ID_32:
         put_random(out, rnd, alphabet_alnum, 32);
+        return;
+    case CALL_ID_SIGNED: {
+        buf_init(&half, 0);
+        struct put first = put_into(&half);
+        put_random(&first, rnd, alphabet_alnum, 12);
+        put_text(out, "call_");
+        sign_id_put(out, buf_span(&half), "call");
+        out->err = out->err != PD_OK ? out->err : first.err;
+        buf_done(&half);
+        return;
+    }
+    case CALL_ID_TOOLU:
+    case CALL_ID_TOOLU_VERTEX:
+    case CALL_ID_TOOLU_BEDROCK:
+        put_text(out, form == CALL_ID_TOOLU          ? "toolu_01"
+                      : form == CALL_ID_TOOLU_VERTEX ? "toolu_vrtx_01"
+                                                     : "toolu_bdrk_01");
+        put_random(out, rnd, alphabet_alnum, 22);
+        return;
+    case CALL_ID_TOOLUSE:
+        put_text(out, "tooluse_");
+        put_random(out, rnd, alphabet_alnum, 22);
+        return;
+    case CALL_ID_8:
+        put_text(out, "call_");
+        put_random(out, rnd, alphabet_hex, 8);
+        return;
+    case CALL_ID_NONE:
         return;
     }
 }

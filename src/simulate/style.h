@@ -23,7 +23,21 @@ enum style_error {
     ERROR_INT_CODE,
     ERROR_OPENROUTER
 };
-enum style_call_id { CALL_ID_24, CALL_ID_DEEPSEEK, CALL_ID_9, CALL_ID_VLLM, CALL_ID_32 };
+/* How the ids of tool calls look; those after CALL_ID_32 are of the other dialects. */
+enum style_call_id {
+    CALL_ID_24,
+    CALL_ID_DEEPSEEK,
+    CALL_ID_9,
+    CALL_ID_VLLM,
+    CALL_ID_32,
+    CALL_ID_SIGNED, /* as CALL_ID_24, and known again: sign.h */
+    CALL_ID_TOOLU,
+    CALL_ID_TOOLU_VERTEX,
+    CALL_ID_TOOLU_BEDROCK,
+    CALL_ID_TOOLUSE,
+    CALL_ID_8,
+    CALL_ID_NONE
+};
 
 /* How an error stands in a stream. */
 enum error_shape {
@@ -69,9 +83,8 @@ const struct style *style_find(struct span name); /* NULL when unknown */
 struct style_fault {
     int status;
     struct span message, type, code;
+    struct span param; /* p NULL: null */
 };
-/* Fills the empty members. `like` names one of error_likes, or is empty. */
-void style_fault_fill(struct style_fault *f, struct span like);
 /* The JSON body of an error, in the style's envelope. */
 void style_put_error(struct put *out, const struct style *s, const struct style_fault *f);
 
@@ -80,12 +93,15 @@ struct error_like {
     int status;
     const char *type, *code, *message;
 };
-extern const struct error_like error_likes[];
+enum { ERROR_LIKES = 17 };
+extern const struct error_like error_likes[ERROR_LIKES];
 extern const unsigned error_likes_count;
 const struct error_like *error_like_find(struct span name); /* NULL when unknown */
 
 /* An id for a tool call, as this style makes them. */
-void style_put_call_id(struct put *out, const struct style *s, unsigned index, struct rnd *rnd);
+void style_put_call_id(struct put *out, enum style_call_id form, unsigned index, struct rnd *rnd);
+/* Mistral's own server, or one of its models elsewhere: ids of nine characters. */
+bool style_is_mistral(const struct style *s, struct span model);
 void put_random(struct put *out, struct rnd *rnd, const char *alphabet, unsigned n);
 extern const char alphabet_hex[], alphabet_alnum[];
 

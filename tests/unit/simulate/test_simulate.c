@@ -1,8 +1,8 @@
 /* The pure parts of the simulation: scripts and their messages, faults and who gets them, schema examples, framing, answers. */
 #include "base/mem.h"
 #include "simulate/answer.h"
+#include "simulate/dialect.h"
 #include "simulate/schema.h"
-#include "simulate/speak.h"
 #include "test.h"
 #include "torture.h"
 
@@ -404,17 +404,25 @@ struct talk {
     struct answer answer;
 };
 
+static const struct endpoint chat_endpoint = {.dialect = SIM_CHAT, .op = OP_GENERATE};
+
+static pd_err read_chat(const struct script_provider *conf, const char *body, struct arena *mem, struct ask *ret)
+{
+    struct refusal why;
+    struct reading r = {.conf = conf, .body = span_str(body), .mem = mem, .ask = ret, .why = &why};
+    return ask_read(&r, &chat_endpoint);
+}
+
 static void say(struct talk *t, const char *provider, const char *body)
 {
     char why[READ_WHY] = "";
-    const char *reason = "";
     t->script = script_new();
     arena_init(&t->mem, 0, 0);
     assert_non_null(t->script);
     if (script_read(t->script, span_str(provider), "t", why) != PD_OK)
         fail_msg("%s", why);
-    if (ask_read(span_str(body), &t->mem, &t->rq, &reason) != PD_OK)
-        fail_msg("%s: %s", body, reason);
+    if (read_chat(&t->script->providers[0], body, &t->mem, &t->rq) != PD_OK)
+        fail_msg("%s: refused", body);
     assert_int_equal(answer_make(&t->script->providers[0], 1, &t->rq, &t->mem, &t->answer), PD_OK);
 }
 
@@ -433,6 +441,7 @@ static void unsay(struct talk *t)
     "{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":\"1\",\"type\":\"function\",\"function\":{" \
     "\"name\":\"read\",\"arguments\":\"{}\"}}]},"
 #define RESULT "{\"role\":\"tool\",\"tool_call_id\":\"1\",\"content\":\"42 apples\"}"
+#define OTHER_RESULT "{\"role\":\"tool\",\"tool_call_id\":\"1\",\"content\":\"nothing\"},"
 #define SCRIPT(keys) "{\"providers\":{\"a\":{" keys "}}}"
 #define STEPS                                                                                               \
     "\"turns\":[{\"tool_calls\":[{\"name\":\"list\",\"arguments\":{\"in\":\".\"}}]},{\"text\":\"Done.\"},{" \
@@ -478,8 +487,8 @@ static const struct {
     {"a match goes before the steps", SCRIPT(STEPS),
      "{\"model\":\"m\",\"messages\":[" USER("hi") "," CALLED RESULT "]," TOOLS "}", "Fruit.", NULL, NULL, "stop"},
     {"the second step", SCRIPT(STEPS),
-     "{\"model\":\"m\",\"messages\":[" USER("hi") "," CALLED USER("go on") "]," TOOLS "}", "Done.", NULL, NULL,
-     "stop"},
+     "{\"model\":\"m\",\"messages\":[" USER("hi") "," CALLED OTHER_RESULT USER("go on") "]," TOOLS "}", "Done.",
+     NULL, NULL, "stop"},
     {"a prefill is not a step", SCRIPT(STEPS),
      "{\"model\":\"m\",\"messages\":[" USER("hi") ",{\"role\":\"assistant\",\"content\":\"I \"}]," TOOLS "}", "",
      "list", "{\"in\":\".\"}", "tool_calls"},
@@ -487,7 +496,8 @@ static const struct {
      "{\"model\":\"m\",\"messages\":[" USER("hi") "," CALLED RESULT "," USER("and now?") "]," TOOLS "}", "",
      "read", "{\"path\":\"sample path\"}", "tool_calls"},
     {"the script is over", SCRIPT(STEPS),
-     "{\"model\":\"m\",\"messages\":[" USER("hi") "," CALLED CALLED USER("go on") "]," TOOLS "}",
+     "{\"model\":\"m\",\"messages\":[" USER("hi") "," CALLED OTHER_RESULT CALLED OTHER_RESULT USER(
+         "go on") "]," TOOLS "}",
      "There is nothing left to do.", NULL, NULL, "stop"},
     {"a title is asked for without tools", SCRIPT(STEPS),
      "{\"model\":\"m\",\"messages\":[" USER("make a title") "]}", "A simulated session", NULL, NULL, "stop"},
@@ -550,14 +560,16 @@ static void collect(struct talk *t, char *text, char *arguments, size_t n, unsig
                     unsigned *finishes)
 {
     struct rnd rnd = {3};
-    struct speech speech = {&t->script->providers[0], &t->rq, &t->answer, SPAN_LIT("id"), 1, &rnd, &t->mem};
+    struct speech speech = {&t->script->providers[0], &t->rq, &t->answer, &sim_chat,
+                            SPAN_LIT("id"),           1,      &rnd,       &t->mem};
     struct stream s;
-    struct buf event;
+    struct buf event, scratch;
     enum stream_piece piece = PIECE_START;
     buf_init(&event, 0);
+    buf_init(&scratch, 0);
     text[0] = arguments[0] = '\0';
     *chunks = *usages = *finishes = 0;
-    assert_int_equal(stream_init(&s, &speech), PD_OK);
+    assert_int_equal(stream_init(&s, &speech, FRAME_JSONL, &scratch), PD_OK);
     while (piece != PIECE_NONE) {
         struct json doc;
         struct span part;
@@ -579,6 +591,7 @@ static void collect(struct talk *t, char *text, char *arguments, size_t n, unsig
     }
     assert_int_equal(s.tokens, t->answer.completion_tokens);
     buf_done(&event);
+    buf_done(&scratch);
 }
 
 static void every_style_streams_json_that_adds_up_to_the_answer(void **state)
@@ -613,13 +626,12 @@ static pd_err answer_one(void *ctx)
     struct arena mem;
     struct ask rq;
     struct answer *a = mem_zalloc(sizeof(*a));
-    const char *why;
     char text[READ_WHY];
     struct script *s = a ? script_new() : NULL;
     pd_err err = s ? script_read(s, SPAN_LIT(SCRIPT("")), "t", text) : PD_NOMEM;
     arena_init(&mem, 0, 0);
     if (err == PD_OK)
-        err = ask_read(span_str(ctx), &mem, &rq, &why);
+        err = read_chat(&s->providers[0], ctx, &mem, &rq);
     if (err == PD_OK)
         err = answer_make(&s->providers[0], 1, &rq, &mem, a);
     arena_done(&mem);
@@ -645,7 +657,7 @@ static void every_error_shape_is_json(void **state)
             buf_init(&text, 0);
             struct put out = put_into(&text);
             struct style_fault f = {.message = SPAN_LIT("a \"quoted\" text")};
-            style_fault_fill(&f, span_str(error_likes[k].name));
+            dialect_fault_fill(&sim_chat, &f, span_str(error_likes[k].name));
             style_put_error(&out, &styles[i], &f);
             assert_int_equal(out.err, PD_OK);
             if (json_check(buf_span(&text)) != PD_OK)
