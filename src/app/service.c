@@ -56,6 +56,7 @@ static void apply_rules(struct worker *w, const struct conf *c)
     s.idle_ms = c->settings.idle_timeout;
     s.write_stall_ms = c->settings.write_timeout;
     s.connections = (unsigned)c->settings.connections;
+    s.h2_streams = (unsigned)c->settings.h2_streams;
     client_rules_default(&k);
     k.connect_ms = k.tls_ms = c->settings.connect_timeout;
     if (w->server)

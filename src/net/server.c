@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "net/h2_priv.h"
 #include "net/server_priv.h"
 
 #include <arpa/inet.h>
@@ -25,6 +26,7 @@ void server_rules_default(struct server_rules *r)
         .write_stall_ms = 60000,
         .connections = 10000,
         .requests_per_connection = 0,
+        .h2_streams = 100,
         .out_high_bytes = 64 * 1024,
         .out_low_bytes = 16 * 1024,
     };
@@ -327,6 +329,8 @@ void server_drain(struct server *s, void (*drained)(void *ctx), void *ctx)
         struct conn *c = LIST_OF(node, struct conn, node);
         if (c->phase == CONN_IDLE)
             conn_close(c);
+        else if (c->phase == CONN_H2)
+            h2_leave(c);
     }
     server_look_quiet(s);
 }
@@ -378,6 +382,7 @@ struct server *server_free(struct server *s)
         buf_done(&s->spares[--s->spares_count]);
     if (s->reserve_fd >= 0)
         close(s->reserve_fd);
+    h2_forget(s);
     mem_free(s->scratch);
     mem_free(s);
     return NULL;

@@ -1,7 +1,8 @@
-/* server.h - a strict HTTP/1.1 server on bare sockets.
+/* server.h - a strict HTTP/1.1 server on bare sockets, which also speaks HTTP/2 to clients that begin with its preface.
  *
- * One `struct request` is one request on a client connection, from its complete
- * head to the end of its reply. The body is collected before on_request is called
+ * One `struct request` is one request on a client connection (HTTP/1.1) or one stream of it
+ * (HTTP/2, RFC 9113 section 3.3: without TLS, by prior knowledge), from its complete
+ * head to the end of its reply. Its handler need not know which. The body is collected before on_request is called
  * (up to body_bytes), so that it can be sent upstream more than once.
  *
  *   head read --on_head--> body read --on_request--> reply_begin .. reply_write .. reply_end
@@ -14,7 +15,10 @@
  * Replies are queued and written once for each turn of the loop (or on
  * reply_flush). What is queued is bounded: when reply_queued() passes
  * rules.out_high_bytes stop writing; on_drain is called below out_low_bytes.
- * A later pipelined request is not read until this reply has ended. */
+ * A later pipelined request is not read until this reply has ended.
+ *
+ * HTTP/2: a stream that its client resets is a client that left, for that stream only. What is
+ * queued is counted and paused for each stream. A reply that is aborted ends in RST_STREAM. */
 #ifndef PERDURE_NET_SERVER_H
 #define PERDURE_NET_SERVER_H
 
@@ -34,10 +38,12 @@ struct server_rules {
     uint64_t write_stall_ms;          /* a client that takes nothing: closed, on_gone */
     unsigned connections;             /* over it: accepted, answered 503 and closed */
     unsigned requests_per_connection; /* 0: any number */
+    unsigned h2_streams; /* HTTP/2: requests at once on a connection; more are refused, unseen by handlers */
     size_t out_high_bytes, out_low_bytes;
 };
 void server_rules_default(
-    struct server_rules *r); /* DESIGN 8: 64 KB, 64 MB, 30 s, 60 s, 1 KB/s, 75 s, 60 s, 10000, 0, 64 KB, 16 KB */
+    struct server_rules
+        *r); /* DESIGN 8: 64 KB, 64 MB, 30 s, 60 s, 1 KB/s, 75 s, 60 s, 10000, 0, 100, 64 KB, 16 KB */
 
 #define SERVER_COUNTERS(X)                                                   \
     X(connections_total, "connections accepted")                             \
@@ -46,7 +52,9 @@ void server_rules_default(
     X(requests_total, "requests whose head was read")                        \
     X(bad_requests_total, "requests refused by the HTTP reader")             \
     X(timeouts_total, "requests ended by a slow client")                     \
-    X(gone_total, "clients that left before their reply ended")
+    X(gone_total, "clients that left before their reply ended")              \
+    X(h2_connections_total, "connections that spoke HTTP/2")                 \
+    X(h2_floods_total, "HTTP/2 connections ended for a flood of resets or empty frames")
 
 struct server_stats {
     uint64_t connections_open, requests_open;
@@ -114,9 +122,10 @@ pd_err reply_begin(struct request *rq, int status, const struct header *h, size_
 /* One piece of the body, given in parts; copied or written before it returns. */
 pd_err reply_write(struct request *rq, const struct span *parts, size_t n) PD_CHECKED;
 void reply_end(struct request *rq);
-/* Ends without the proper end (no last chunk), and closes: what was cut is seen as cut. */
+/* Ends without the proper end (no last chunk, and the connection closes; or RST_STREAM, behind what is queued): what was cut is seen
+ * as cut. */
 void reply_abort(struct request *rq);
-/* Closes with a TCP reset. */
+/* Closes the connection with a TCP reset. */
 void reply_reset(struct request *rq);
 /* All in one; falls back to closing the connection when out of memory. */
 void reply_simple(struct request *rq, int status, const struct header *h, size_t n, struct span body);
@@ -125,7 +134,8 @@ size_t reply_queued(const struct request *rq);
 /* Sends what is queued now, not at the end of the turn; reply_end does too. */
 void reply_flush(struct request *rq);
 bool reply_begun(const struct request *rq);
-/* For `perdure simulate` only: bytes on the wire as they are, after which only reply_abort, reply_reset or reply_raw may follow. */
+/* For `perdure simulate` only: bytes on the wire as they are, after which only reply_abort, reply_reset or reply_raw may follow.
+ * PD_INVALID over HTTP/2. */
 pd_err reply_raw(struct request *rq, struct span bytes) PD_CHECKED;
 
 #endif

@@ -1,4 +1,5 @@
 #include "base/mem.h"
+#include "net/h2_priv.h"
 #include "net/server_priv.h"
 
 #include <arpa/inet.h>
@@ -39,8 +40,8 @@ void conn_enter(struct conn *c, enum conn_phase to)
         due_in(c, rules->head_ms);
         break;
     case CONN_BODY:
-        c->framing_bytes = c->window_bytes = 0;
-        c->progress_ms = c->window_ms = now_ms(c);
+        c->framing_bytes = 0;
+        pace_begin(&c->pace, now_ms(c));
         if (!c->body.done)
             due_in(c, rules->body_stall_ms);
         break;
@@ -49,6 +50,9 @@ void conn_enter(struct conn *c, enum conn_phase to)
         break;
     case CONN_DISCARD:
         due_in(c, rules->body_stall_ms);
+        break;
+    case CONN_H2: /* deadlines are its own; this timer is for a client that takes nothing */
+        timer_stop(c->server->loop, &c->deadline);
         break;
     case CONN_LINGER:
         (void)shutdown(c->watch.fd, SHUT_WR);
@@ -59,6 +63,8 @@ void conn_enter(struct conn *c, enum conn_phase to)
     case CONN_CLOSED:
         timer_stop(c->server->loop, &c->deadline);
         later_cancel(&c->later);
+        if (c->h2)
+            h2_stop(c->h2);
         c->server->stats.connections_open--;
         break;
     }
@@ -69,6 +75,7 @@ static void conn_freed(void *ctx)
     struct conn *c = ctx;
     struct server *s = c->server;
     list_remove(&c->node);
+    c->h2 = h2_free(c->h2);
     buf_done(&c->in);
     buf_done(&c->out);
     mem_free(c);
@@ -111,12 +118,16 @@ void conn_gone(struct conn *c)
         c->server->stats.gone_total++;
     conn_close(c);
     tell_gone(c);
+    if (c->h2)
+        h2_tell_gone(c->h2, true);
 }
 
 void conn_drop(struct conn *c)
 {
     conn_close(c);
     tell_gone(c);
+    if (c->h2)
+        h2_tell_gone(c->h2, false);
 }
 
 void conn_next(struct conn *c)
@@ -149,15 +160,19 @@ static void too_large_head(struct conn *c, struct span in)
                     c->server->rules.head_bytes);
 }
 
+const char *head_fault_code(int status)
+{
+    return status == 414   ? "target_too_long"
+           : status == 417 ? "expectation_failed"
+           : status == 431 ? "head_too_large"
+           : status == 501 ? "not_implemented"
+           : status == 505 ? "http_version_not_supported"
+                           : "invalid_http";
+}
+
 static void bad_head(struct conn *c, int status, const char *why)
 {
-    const char *code = status == 414   ? "target_too_long"
-                       : status == 417 ? "expectation_failed"
-                       : status == 431 ? "head_too_large"
-                       : status == 501 ? "not_implemented"
-                       : status == 505 ? "http_version_not_supported"
-                                       : "invalid_http";
-    conn_refuse(c, status, code, "%s", why);
+    conn_refuse(c, status, head_fault_code(status), "%s", why);
 }
 
 /* The handler has its first look; it may answer already. */
@@ -186,7 +201,10 @@ static void begin_request(struct conn *c, struct span head, struct span rest, si
     int status = 400;
     const char *why = "";
     if (http1_request(head, h, &status, &why)) {
-        bad_head(c, status, why);
+        if (h2_is_preface(head) && !c->requests && !c->skipped_line)
+            h2_begin(c);
+        else
+            bad_head(c, status, why);
         return;
     }
     s->stats.requests_total++;
@@ -280,10 +298,29 @@ static void bad_body(struct conn *c, pd_err err)
         conn_refuse(c, 400, "invalid_http", "The chunk framing of the body is broken.");
 }
 
-static void body_progress(struct conn *c, size_t n)
+void pace_begin(struct pace *p, uint64_t now)
 {
-    c->window_bytes += n;
-    c->progress_ms = now_ms(c);
+    *p = (struct pace){.progress_ms = now, .window_ms = now};
+}
+
+void pace_add(struct pace *p, size_t bytes, uint64_t now)
+{
+    p->window_bytes += bytes;
+    p->progress_ms = now;
+}
+
+enum pace_verdict pace_judge(struct pace *p, const struct server_rules *rules, uint64_t now)
+{
+    uint64_t window = now - p->window_ms;
+    if (now - p->progress_ms >= rules->body_stall_ms)
+        return PACE_STALLED;
+    if (window < rules->body_stall_ms)
+        return PACE_GOOD;
+    if (p->window_bytes * 1000 < rules->body_rate * window)
+        return PACE_SLOW;
+    p->window_bytes = 0;
+    p->window_ms = now;
+    return PACE_GOOD;
 }
 
 static pd_err keep_body(struct conn *c, struct span data, size_t used)
@@ -347,7 +384,7 @@ static bool take_body(struct conn *c, struct span in, size_t *at)
         body_ready(c);
         return true;
     }
-    body_progress(c, data_bytes);
+    pace_add(&c->pace, data_bytes, now_ms(c));
     return false;
 }
 
@@ -373,7 +410,7 @@ static void read_body(struct conn *c)
         buf_added(b, (size_t)n);
         c->body.left -= (uint64_t)n;
         turn += (size_t)n;
-        body_progress(c, (size_t)n);
+        pace_add(&c->pace, (size_t)n, now_ms(c));
         if ((size_t)n < room)
             return;
     }
@@ -401,6 +438,10 @@ static size_t conn_consume(struct conn *c, struct span in)
         case CONN_BODY:
         case CONN_DISCARD:
             more = take_body(c, span_from(in, at), &at);
+            break;
+        case CONN_H2:
+            at += h2_feed(c, span_from(in, at));
+            more = false;
             break;
         case CONN_REPLY:
         case CONN_FLUSH:
@@ -489,6 +530,9 @@ static void conn_read(struct conn *c)
         c->deaf = true;
         conn_watch(c);
         break;
+    case CONN_H2:
+        h2_read(c);
+        break;
     case CONN_LINGER:
         drop_input(c);
         break;
@@ -513,8 +557,12 @@ static void on_event(void *ctx, int events, pd_err err)
         conn_gone(c);
         return;
     }
-    if (events & WATCH_WRITE)
-        conn_flush(c);
+    if (events & WATCH_WRITE) {
+        if (c->phase == CONN_H2)
+            h2_writable(c);
+        else
+            conn_flush(c);
+    }
     if (events & WATCH_READ)
         conn_read(c);
 }
@@ -524,25 +572,22 @@ static void on_event(void *ctx, int events, pd_err err)
 static void body_deadline(struct conn *c)
 {
     const struct server_rules *rules = &c->server->rules;
-    uint64_t now = now_ms(c), window = now - c->window_ms;
-    if (now - c->progress_ms >= rules->body_stall_ms) {
+    switch (pace_judge(&c->pace, rules, now_ms(c))) {
+    case PACE_GOOD:
+        timer_arm(c->server->loop, &c->deadline, c->pace.progress_ms + rules->body_stall_ms);
+        break;
+    case PACE_STALLED:
         c->server->stats.timeouts_total++;
         conn_refuse(c, 408, "body_timeout", "No byte of the request body came for body_timeout (%llu ms).",
                     (unsigned long long)rules->body_stall_ms);
-        return;
+        break;
+    case PACE_SLOW:
+        c->server->stats.timeouts_total++;
+        conn_refuse(c, 408, "body_too_slow",
+                    "The request body came slower than body_rate (%llu bytes per second).",
+                    (unsigned long long)rules->body_rate);
+        break;
     }
-    if (window >= rules->body_stall_ms) {
-        if (c->window_bytes * 1000 < rules->body_rate * window) {
-            c->server->stats.timeouts_total++;
-            conn_refuse(c, 408, "body_too_slow",
-                        "The request body came slower than body_rate (%llu bytes per second).",
-                        (unsigned long long)rules->body_rate);
-            return;
-        }
-        c->window_bytes = 0;
-        c->window_ms = now;
-    }
-    timer_arm(c->server->loop, &c->deadline, c->progress_ms + rules->body_stall_ms);
 }
 
 static void on_deadline(void *ctx)
@@ -566,6 +611,7 @@ static void on_deadline(void *ctx)
         break;
     case CONN_REPLY:
     case CONN_FLUSH:
+    case CONN_H2:
         if (!c->blocked)
             break; /* left over from an earlier phase */
         c->server->stats.timeouts_total++;
@@ -585,6 +631,10 @@ static void on_later(void *ctx)
         return;
     if (c->broken) {
         conn_gone(c);
+        return;
+    }
+    if (c->phase == CONN_H2) {
+        h2_turn(c);
         return;
     }
     if (!c->blocked)

@@ -1,6 +1,7 @@
 /* server_priv.h - connections and requests, for the server's own files.
  *
- * server.c listens, accepts and counts; server_conn.c reads; server_request.c holds requests; server_reply.c writes. */
+ * server.c listens, accepts and counts; server_conn.c reads; server_request.c holds requests; server_reply.c writes.
+ * A connection that turns out to speak HTTP/2 is h2.c's from then on (h2_priv.h). */
 #ifndef PERDURE_NET_SERVER_PRIV_H
 #define PERDURE_NET_SERVER_PRIV_H
 
@@ -32,6 +33,7 @@ enum {
  *                         |                   +--answered early--> DISCARD --> IDLE    +--must close--> LINGER --> CLOSED
  *                         +--bad, slow, large: answered--> FLUSH                       +--and nothing unread--> CLOSED
  *
+ * The first head may be HTTP/2's preface: then H2, and from there LINGER.
  * Whatever the phase, a client that leaves leads to CLOSED. A phase that is over at once is passed through. */
 #define CONN_PHASES(X)                                                                            \
     X(CONN_IDLE, "waits for the first byte of a head")                                            \
@@ -40,6 +42,7 @@ enum {
     X(CONN_REPLY, "the request is its handler's until the reply has ended")                       \
     X(CONN_DISCARD, "answered before its body was here; the rest of it is dropped")               \
     X(CONN_FLUSH, "the reply has ended; its last bytes leave")                                    \
+    X(CONN_H2, "speaks HTTP/2; its streams have states of their own")                             \
     X(CONN_LINGER, "our side is closed; what still comes is dropped, so that our answer is read") \
     X(CONN_CLOSED, "the descriptor is closed; the memory goes when the loop lets go of it")
 
@@ -48,6 +51,16 @@ enum conn_phase {
     CONN_PHASES(X)
 #undef X
 };
+
+/* How fast a body comes. */
+struct pace {
+    uint64_t progress_ms;             /* its last byte */
+    uint64_t window_ms, window_bytes; /* since when bytes are counted for the rate, and how many came */
+};
+enum pace_verdict { PACE_GOOD, PACE_STALLED, PACE_SLOW };
+
+struct h2;
+struct h2_stream;
 
 struct conn {
     struct list node; /* in server->conns until the memory goes */
@@ -62,8 +75,8 @@ struct conn {
     struct http1_body body; /* of rq, as it comes */
     uint64_t framing_bytes;
     uint64_t head_began_us;
-    uint64_t progress_ms, window_ms,
-        window_bytes; /* of a body: last byte; since when bytes are counted for the rate */
+    struct pace pace; /* of the body */
+    struct h2 *h2;    /* NULL: HTTP/1.1 */
     uint64_t lingered;
     unsigned requests;
     enum conn_phase phase;
@@ -83,6 +96,7 @@ struct conn {
 
 struct request {
     struct conn *conn;
+    struct h2_stream *stream; /* NULL: HTTP/1.1 */
     struct request_handler handler;
     void *ctx;
     struct span method, target, body;
@@ -124,6 +138,8 @@ struct server {
     struct buf spares[SERVER_SPARES];
     struct http1_head head; /* scratch */
     char *scratch;
+    struct nghttp2_session_callbacks *h2_callbacks; /* made for the first HTTP/2 connection */
+    struct nghttp2_option *h2_option;
 };
 
 /* ---- server.c ---- */
@@ -147,6 +163,12 @@ void conn_next(struct conn *c);
 void conn_watch(struct conn *c);
 /* The only place that writes c->phase. */
 void conn_enter(struct conn *c, enum conn_phase to);
+/* The code that stands in the answer to a head that was refused with this status. */
+const char *head_fault_code(int status);
+void pace_begin(struct pace *p, uint64_t now_ms);
+void pace_add(struct pace *p, size_t bytes, uint64_t now_ms);
+/* At p->progress_ms + rules->body_stall_ms, again and again. */
+enum pace_verdict pace_judge(struct pace *p, const struct server_rules *rules, uint64_t now_ms);
 
 /* ---- server_request.c ---- */
 /* Copies the head and, when all of the body is in `rest` and it is small, the body: then *ret_taken of `rest`. */
@@ -160,6 +182,11 @@ void conn_refuse(struct conn *c, int status, const char *code, const char *fmt, 
 /* Appends the answer's bytes, for clients that get no connection. */
 pd_err server_format_refusal(struct server *s, struct buf *out, int status, const char *code,
                              const char *message) PD_CHECKED;
+enum { SERVER_REFUSAL_BYTES = 640 };
+/* Its body alone: `out` has SERVER_REFUSAL_BYTES. The sentence is put into JSON as it should be. */
+struct span server_refusal_body(char *out, int status, const char *code, const char *sentence);
+/* Nothing in it that could break a head; a name has at least one byte. */
+bool server_text_ok(struct span s, bool name);
 pd_err conn_queue(struct conn *c, struct span s) PD_CHECKED;
 /* Sends what is queued. False when that failed: the caller must end the connection. */
 bool conn_send(struct conn *c) PD_CHECKED;

@@ -1,5 +1,6 @@
 #include "base/mem.h"
 #include "base/text.h"
+#include "net/h2_priv.h"
 #include "net/server_priv.h"
 
 #include <assert.h>
@@ -138,7 +139,7 @@ static void end_reply(struct request *rq)
 
 /* ---- heads ---- */
 
-static bool text_ok(struct span s, bool name)
+bool server_text_ok(struct span s, bool name)
 {
     if (name && !s.n)
         return false;
@@ -159,7 +160,7 @@ static pd_err check_headers(const struct header *h, size_t n, size_t *ret_bytes)
 {
     size_t bytes = 0;
     for (size_t i = 0; i < n; i++) {
-        if (!text_ok(h[i].name, true) || !text_ok(h[i].value, false) || is_ours(h[i].name))
+        if (!server_text_ok(h[i].name, true) || !server_text_ok(h[i].value, false) || is_ours(h[i].name))
             return PD_INVALID;
         bytes += h[i].name.n + h[i].value.n + 4;
     }
@@ -226,6 +227,8 @@ pd_err reply_begin(struct request *rq, int status, const struct header *h, size_
     if (rq->begun || rq->raw || status < 200 || status > 599)
         return PD_INVALID;
     pd_err err = check_headers(h, n, &bytes);
+    if (!err && rq->stream)
+        return h2_reply_begin(rq, status, h, n, content_length);
     if (!err)
         err = queue_room(c, bytes + 256); /* 256: status line, date, framing and connection lines */
     if (err)
@@ -344,6 +347,8 @@ pd_err reply_write(struct request *rq, const struct span *parts, size_t n)
         return PD_OK;
     if (rq->has_length && total > rq->left)
         return PD_INVALID;
+    if (rq->stream)
+        return h2_reply_write(rq, parts, n, total);
 
     char line[24];
     struct span size = SPAN_NONE, end = SPAN_NONE;
@@ -372,6 +377,10 @@ void reply_end(struct request *rq)
         reply_abort(rq); /* shorter than announced: the client must not take it for whole */
         return;
     }
+    if (rq->stream) {
+        h2_reply_end(rq);
+        return;
+    }
     if (rq->chunked && !rq->bodyless && !rq->conn->broken && conn_queue(rq->conn, SPAN_LIT("0\r\n\r\n"))) {
         reply_abort(rq);
         return;
@@ -384,6 +393,10 @@ void reply_abort(struct request *rq)
     struct conn *c = rq->conn;
     if (rq->over)
         return;
+    if (rq->stream) {
+        h2_reply_abort(rq);
+        return;
+    }
     c->close_after = c->cut = true;
     c->reset_at_end = rq->until_close;
     end_reply(rq);
@@ -394,6 +407,10 @@ void reply_reset(struct request *rq)
     struct conn *c = rq->conn;
     if (rq->over)
         return;
+    if (rq->stream) {
+        h2_reply_reset(rq);
+        return;
+    }
     c->rq = NULL;
     request_free(rq);
     conn_reset(c);
@@ -413,12 +430,18 @@ void reply_simple(struct request *rq, int status, const struct header *h, size_t
 
 size_t reply_queued(const struct request *rq)
 {
-    return rq->over ? 0 : buf_size(&rq->conn->out);
+    if (rq->over)
+        return 0;
+    return rq->stream ? h2_reply_queued(rq) : buf_size(&rq->conn->out);
 }
 
 void reply_flush(struct request *rq)
 {
-    if (!rq->over)
+    if (rq->over)
+        return;
+    if (rq->stream)
+        h2_reply_flush(rq);
+    else
         send_now(rq->conn);
 }
 
@@ -432,6 +455,8 @@ pd_err reply_raw(struct request *rq, struct span bytes)
     struct conn *c = rq->conn;
     if (rq->over || c->broken)
         return PD_OK;
+    if (rq->stream)
+        return PD_INVALID;
     pd_err err = conn_queue(c, bytes);
     if (err)
         return err;
@@ -441,20 +466,6 @@ pd_err reply_raw(struct request *rq, struct span bytes)
 }
 
 /* ---- the server's own answers ---- */
-
-pd_err server_format_refusal(struct server *s, struct buf *out, int status, const char *code, const char *message)
-{
-    char body[640];
-    int n = snprintf(body, sizeof(body),
-                     "{\"error\":{\"message\":\"%s\",\"type\":\"%s\",\"code\":\"%s\",\"param\":null}}", message,
-                     status == 503 ? "server_error" : "invalid_request_error", code);
-    assert(n > 0 && (size_t)n < sizeof(body));
-    return buf_printf(out,
-                      "HTTP/1.1 %d %s\r\n%.*sContent-Type: application/json\r\nContent-Length: %d\r\nConnection: "
-                      "close\r\n%s\r\n%s",
-                      status, http1_reason(status), SPAN_FMT(server_date(s)), n,
-                      status == 503 ? "Retry-After: 1\r\n" : "", body);
-}
 
 /* A sentence as the inside of a JSON string: ours hold no control bytes, but may quote. */
 static void json_text(const char *in, char *out, size_t out_bytes)
@@ -468,14 +479,35 @@ static void json_text(const char *in, char *out, size_t out_bytes)
     out[at] = '\0';
 }
 
+struct span server_refusal_body(char *out, int status, const char *code, const char *sentence)
+{
+    char message[400];
+    json_text(sentence, message, sizeof(message));
+    int n = snprintf(out, SERVER_REFUSAL_BYTES,
+                     "{\"error\":{\"message\":\"%s\",\"type\":\"%s\",\"code\":\"%s\",\"param\":null}}", message,
+                     status == 503 ? "server_error" : "invalid_request_error", code);
+    assert(n > 0 && n < SERVER_REFUSAL_BYTES);
+    return span_of(out, (size_t)n);
+}
+
+pd_err server_format_refusal(struct server *s, struct buf *out, int status, const char *code, const char *message)
+{
+    char room[SERVER_REFUSAL_BYTES];
+    struct span body = server_refusal_body(room, status, code, message);
+    return buf_printf(out,
+                      "HTTP/1.1 %d %s\r\n%.*sContent-Type: application/json\r\nContent-Length: %zu\r\nConnection: "
+                      "close\r\n%s\r\n%.*s",
+                      status, http1_reason(status), SPAN_FMT(server_date(s)), body.n,
+                      status == 503 ? "Retry-After: 1\r\n" : "", SPAN_FMT(body));
+}
+
 void conn_refuse(struct conn *c, int status, const char *code, const char *fmt, ...)
 {
-    char plain[300], message[400];
+    char message[300];
     va_list args;
     va_start(args, fmt);
-    vsnprintf(plain, sizeof(plain), fmt, args);
+    vsnprintf(message, sizeof(message), fmt, args);
     va_end(args);
-    json_text(plain, message, sizeof(message));
 
     struct server *s = c->server;
     if (status != 503)
