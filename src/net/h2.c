@@ -74,7 +74,7 @@ static bool brings_nothing(const nghttp2_frame_hd *hd)
         return false;
     case NGHTTP2_DATA:
         return !hd->length && !(hd->flags & NGHTTP2_FLAG_END_STREAM);
-    default:
+    default: /* frames of an unknown type are not told: nghttp2 drops them unread */
         return true;
     }
 }
@@ -310,6 +310,9 @@ static pd_err remember(struct server *s)
     nghttp2_session_callbacks_set_on_frame_send_callback(cb, on_sent);
     nghttp2_session_callbacks_set_on_frame_not_send_callback(cb, on_not_sent);
 
+    /* Priorities stay those of RFC 7540: with NO_RFC7540_PRIORITIES, nghttp2 1.52 frees a frame that its stream still points to
+     * when memory runs out on queueing it. Trees are small, PRIORITY frames are rationed, and closed streams leave them. */
+    nghttp2_option_set_no_closed_streams(s->h2_option, 1);
     nghttp2_option_set_no_auto_window_update(s->h2_option, 1);
     nghttp2_option_set_max_outbound_ack(s->h2_option, 128);
 #ifdef PERDURE_NGHTTP2_CONTINUATIONS
@@ -338,7 +341,6 @@ static pd_err open_session(struct h2 *h)
         {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, s->rules.h2_streams},
         {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, H2_WINDOW_BYTES},
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, list < UINT32_MAX ? (uint32_t)list : UINT32_MAX},
-        {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
     };
     if (nghttp2_submit_settings(h->session, NGHTTP2_FLAG_NONE, mine, sizeof(mine) / sizeof(mine[0])) ||
         nghttp2_session_set_local_window_size(h->session, NGHTTP2_FLAG_NONE, 0, H2_CONN_WINDOW_BYTES))

@@ -29,7 +29,7 @@ enum {
     H2_CONTINUATIONS_MOST = 80, /* for the largest head_bytes that can be set */
     H2_RESETS = 200,            /* streams ended by a reset: that many at once, */
     H2_RESETS_PER_SECOND = 20,  /* and that many a second: CVE-2023-44487, CVE-2025-8671 */
-    H2_FRAMES = 2000, /* frames that bring nothing (PING, SETTINGS, PRIORITY, empty DATA, unknown), likewise */
+    H2_FRAMES = 2000,           /* frames that bring nothing (PING, SETTINGS, PRIORITY, empty DATA), likewise */
     H2_FRAMES_PER_SECOND = 100,
     H2_QUEUE_MOST = 1000,  /* frames of nghttp2's own that a client does not take */
     H2_HEADERS_MOST = 128, /* fields of a reply */

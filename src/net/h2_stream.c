@@ -467,11 +467,12 @@ static void take_block(struct h2_stream *s, bool end_stream)
     buf_done(&head);
 }
 
-/* Streams take turns, whatever a client would prefer: a stream of tokens does not wait behind a large answer. */
+/* Streams take turns: a stream of tokens does not wait behind a large answer. So they do by RFC 7540's priorities; this is for
+ * versions of nghttp2 that have only RFC 9218's, and not a failure where those are off. */
 static bool take_turns(struct h2_stream *s)
 {
     nghttp2_extpri even = {.urgency = NGHTTP2_EXTPRI_DEFAULT_URGENCY, .inc = 1};
-    return nghttp2_session_change_extpri_stream_priority(s->h2->session, s->id, &even, 1) == 0;
+    return nghttp2_session_change_extpri_stream_priority(s->h2->session, s->id, &even, 1) != NGHTTP2_ERR_NOMEM;
 }
 
 void h2_block_end(struct h2 *h, bool end_stream)
