@@ -68,7 +68,7 @@ static bool brings_nothing(const nghttp2_frame_hd *hd)
     switch (hd->type) {
     case NGHTTP2_HEADERS:
     case NGHTTP2_RST_STREAM:    /* counted by themselves */
-    case NGHTTP2_WINDOW_UPDATE: /* pay for themselves: see sent() */
+    case NGHTTP2_WINDOW_UPDATE: /* as many as a client likes, for what it receives: nothing follows from one */
     case NGHTTP2_CONTINUATION:
     case NGHTTP2_GOAWAY:
         return false;
@@ -124,6 +124,19 @@ static void left(struct h2 *h)
         h2_break(h);
 }
 
+/* The client has seen all that was sent before this PING. */
+static void on_pong(struct h2 *h, const uint8_t *said)
+{
+    int32_t id = (int32_t)((uint32_t)said[4] << 24 | (uint32_t)said[5] << 16 | (uint32_t)said[6] << 8 | said[7]);
+    struct h2_stream *s = NULL;
+    if (said[0] == H2_PING_LEAVING && h->state == H2_LEAVING)
+        left(h);
+    if (said[0] == H2_PING_CUT)
+        s = nghttp2_session_get_stream_user_data(h->session, id);
+    if (s && s->cut)
+        h2_stream_reset(s, NGHTTP2_INTERNAL_ERROR);
+}
+
 static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *ctx)
 {
     struct h2 *h = ctx;
@@ -143,8 +156,8 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
         count_reset(h);
         return 0;
     case NGHTTP2_PING:
-        if ((frame->hd.flags & NGHTTP2_FLAG_ACK) && h->state == H2_LEAVING)
-            left(h);
+        if (frame->hd.flags & NGHTTP2_FLAG_ACK)
+            on_pong(h, frame->ping.opaque_data);
         return 0;
     default:
         return 0;
@@ -220,6 +233,7 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
     return 0;
 }
 
+/* A client that measures the path sends PINGs along with what it receives. */
 static void pay(struct h2_ration *r)
 {
     if (r->left < H2_FRAMES)
@@ -230,24 +244,18 @@ static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *c
 {
     struct h2 *h = ctx;
     struct h2_stream *s = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
-    switch (frame->hd.type) {
-    case NGHTTP2_RST_STREAM: /* that we had to, because of what the client did, counts as if it had */
-        if (frame->rst_stream.error_code != NGHTTP2_NO_ERROR &&
-            frame->rst_stream.error_code != NGHTTP2_REFUSED_STREAM && !(s && s->cut))
-            count_reset(h);
-        break;
-    case NGHTTP2_DATA:
+    bool reset = frame->hd.type == NGHTTP2_RST_STREAM, data = frame->hd.type == NGHTTP2_DATA;
+    uint32_t code = reset ? frame->rst_stream.error_code : NGHTTP2_NO_ERROR;
+    /* That we had to, because of what the client did, counts as if it had. */
+    if (code != NGHTTP2_NO_ERROR && code != NGHTTP2_REFUSED_STREAM && !(s && s->cut))
+        count_reset(h);
+    if (data)
         pay(&h->frames);
-        /* fall through */
-    case NGHTTP2_HEADERS:
-        /* The reply is complete and the rest of the body is not wanted (RFC 9113 section 8.1). */
-        if ((frame->hd.flags & NGHTTP2_FLAG_END_STREAM) && s && !s->body_done &&
-            nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, s->id, NGHTTP2_NO_ERROR))
-            return NGHTTP2_ERR_CALLBACK_FAILURE;
-        break;
-    default:
-        break;
-    }
+    bool complete = (data || frame->hd.type == NGHTTP2_HEADERS) && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM);
+    /* The reply is complete and the rest of the body is not wanted (RFC 9113 section 8.1). */
+    if (complete && s && !s->body_done &&
+        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, s->id, NGHTTP2_NO_ERROR))
+        return NGHTTP2_ERR_CALLBACK_FAILURE;
     return 0;
 }
 
@@ -314,7 +322,7 @@ static pd_err remember(struct server *s)
      * when memory runs out on queueing it. Trees are small, PRIORITY frames are rationed, and closed streams leave them. */
     nghttp2_option_set_no_closed_streams(s->h2_option, 1);
     nghttp2_option_set_no_auto_window_update(s->h2_option, 1);
-    nghttp2_option_set_max_outbound_ack(s->h2_option, 128);
+    nghttp2_option_set_max_outbound_ack(s->h2_option, H2_FRAMES); /* on_begin_frame() is the limit here too */
 #ifdef PERDURE_NGHTTP2_CONTINUATIONS
     nghttp2_option_set_max_continuations(s->h2_option, H2_CONTINUATIONS_MOST); /* on_begin_frame() is the limit */
 #endif
@@ -463,7 +471,8 @@ void h2_leave(struct conn *c)
         return;
     h->state = H2_LEAVING;
     h->leaving_since_ms = now_ms(h);
-    if (nghttp2_submit_shutdown_notice(h->session) || nghttp2_submit_ping(h->session, NGHTTP2_FLAG_NONE, NULL))
+    static const uint8_t leaving[8] = {H2_PING_LEAVING};
+    if (nghttp2_submit_shutdown_notice(h->session) || nghttp2_submit_ping(h->session, NGHTTP2_FLAG_NONE, leaving))
         h2_break(h);
     h2_soon(h);
 }

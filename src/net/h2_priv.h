@@ -32,6 +32,8 @@ enum {
     H2_FRAMES = 2000,           /* frames that bring nothing (PING, SETTINGS, PRIORITY, empty DATA), likewise */
     H2_FRAMES_PER_SECOND = 100,
     H2_QUEUE_MOST = 1000,  /* frames of nghttp2's own that a client does not take */
+    H2_PING_LEAVING = 1,   /* the first byte of a PING: what its answer is waited for; */
+    H2_PING_CUT = 2,       /* of this one the last four are the stream */
     H2_HEADERS_MOST = 128, /* fields of a reply */
 };
 
@@ -116,7 +118,7 @@ struct h2_stream {
     bool body_done; /* END_STREAM has come */
     bool answered;  /* the reply's head was submitted */
     bool ended;     /* `out` is the last of the reply */
-    bool cut;       /* and after it comes RST_STREAM */
+    bool cut;       /* and after it come a PING and, when that is answered, RST_STREAM */
     bool over_high; /* on_drain is owed */
 };
 

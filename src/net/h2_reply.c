@@ -104,6 +104,17 @@ void h2_continue(struct h2_stream *s)
 
 /* ---- bodies ---- */
 
+/* Clients drop what they have not passed on yet when RST_STREAM comes, and with it the error event that tells why. An answered PING
+ * says that they have: then comes the reset, in h2_stream_cut(), or at the deadline of whoever does not answer. */
+static ssize_t before_reset(struct h2_stream *s)
+{
+    uint8_t id[8] = {H2_PING_CUT,   0, 0, 0, (uint8_t)(s->id >> 24), (uint8_t)(s->id >> 16), (uint8_t)(s->id >> 8),
+                     (uint8_t)s->id};
+    if (nghttp2_submit_ping(s->h2->session, NGHTTP2_FLAG_NONE, id))
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* RST_STREAM now */
+    return NGHTTP2_ERR_DEFERRED;
+}
+
 ssize_t h2_give_data(nghttp2_session *session, int32_t id, uint8_t *room, size_t most, uint32_t *flags,
                      nghttp2_data_source *source, void *ctx)
 {
@@ -111,7 +122,7 @@ ssize_t h2_give_data(nghttp2_session *session, int32_t id, uint8_t *room, size_t
     struct h2_stream *s = source->ptr;
     size_t n = buf_size(&s->out);
     if (!n && s->cut)
-        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* RST_STREAM, INTERNAL_ERROR */
+        return before_reset(s);
     if (!n && !s->ended)
         return NGHTTP2_ERR_DEFERRED;
     *flags |= NGHTTP2_DATA_FLAG_NO_COPY; /* on_send_data() takes it from `out` */
@@ -232,7 +243,7 @@ void h2_reply_abort(struct request *rq)
     struct h2_stream *s = rq->stream;
     s->cut = true;
     if (!rq->begun || rq->bodyless)
-        h2_stream_reset(s, NGHTTP2_INTERNAL_ERROR); /* else behind what is queued: h2_give_data() */
+        h2_stream_reset(s, NGHTTP2_INTERNAL_ERROR); /* else behind what is queued: before_reset() */
     end_reply(s);
 }
 

@@ -214,7 +214,7 @@ static void reply_deadline(struct h2_stream *s)
         return;
     }
     v->stats.timeouts_total++;
-    h2_stream_reset(s, NGHTTP2_CANCEL);
+    h2_stream_reset(s, s->cut ? NGHTTP2_INTERNAL_ERROR : NGHTTP2_CANCEL);
 }
 
 static void on_deadline(void *ctx)

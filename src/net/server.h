@@ -122,8 +122,8 @@ pd_err reply_begin(struct request *rq, int status, const struct header *h, size_
 /* One piece of the body, given in parts; copied or written before it returns. */
 pd_err reply_write(struct request *rq, const struct span *parts, size_t n) PD_CHECKED;
 void reply_end(struct request *rq);
-/* Ends without the proper end (no last chunk, and the connection closes; or RST_STREAM, behind what is queued): what was cut is seen
- * as cut. */
+/* Ends without the proper end (no last chunk, and the connection closes; or RST_STREAM, when the
+ * client has taken what is queued): what was cut is seen as cut. */
 void reply_abort(struct request *rq);
 /* Closes the connection with a TCP reset. */
 void reply_reset(struct request *rq);

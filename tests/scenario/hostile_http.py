@@ -377,7 +377,8 @@ ROWS = [
     ("version", "http/1.1", [line(b"GET %G http/1.1")], BAD),
     ("version", "blank behind it", [line(b"GET %G HTTP/1.1 ")], BAD),
     ("version", "two blanks before it", [line(b"GET %G  HTTP/1.1")], BAD),
-    ("version", "HTTP/2 preface", [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"], BAD),
+    ("version", "HTTP/2 preface behind a request", [GET + b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"], "served, " + BAD),
+    ("version", "HTTP/2 preface with a field", [b"PRI * HTTP/2.0\r\n" + H + b"\r\nSM\r\n\r\n"], BAD),
     ("version", "TLS hello", [bytes.fromhex("16030100c8010000c40303") + bytes(range(120))], BAD),
     ("version", "SSH", [b"SSH-2.0-OpenSSH_9.2\r\n"], BAD),
     ("version", "PROXY protocol", [b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n" + GET], BAD),
@@ -422,6 +423,178 @@ ROWS = [
      "408 body_timeout"),
 ]
 
+
+# ---- HTTP/2: frames made by hand ----------------------------------------------------------------------------------------------------
+# A row's steps are a function of the server that gives the list of what to send: bytes, or ("drip", bytes, pause). The answer is that
+# to stream 1: "served", the code of a refusal, "reset NAME" or, of the connection, "goaway NAME" or "closed". After the first three
+# one more request must be served on the same connection.
+
+DATA, HEADERS, PRIORITY, RESET, SETTINGS, PUSH, PING, GOAWAY, WINDOW, MORE = range(10)
+END_STREAM, END_HEADERS = 1, 4
+ERRORS = ["NO_ERROR", "PROTOCOL_ERROR", "INTERNAL_ERROR", "FLOW_CONTROL_ERROR", "SETTINGS_TIMEOUT", "STREAM_CLOSED", "FRAME_SIZE_ERROR",
+          "REFUSED_STREAM", "CANCEL", "COMPRESSION_ERROR", "CONNECT_ERROR", "ENHANCE_YOUR_CALM"]
+MAGIC = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+
+def frame(kind, flags, stream, payload=b""):
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+
+def field(name, value):
+    """A literal, neither indexed nor compressed."""
+    out = b"\0"
+    for text in (name, value):
+        n = len(text)
+        if n < 127:
+            out += bytes([n])
+        else:
+            out, n = out + b"\x7f", n - 127
+            while n >= 128:
+                out, n = out + bytes([n % 128 | 128]), n // 128
+            out += bytes([n])
+        out += text
+    return out
+
+
+def head(method, path, more=b"", host=b"localhost"):
+    return field(b":method", method) + field(b":path", path) + b"\x86" + field(b":authority", host) + more
+
+
+HELLO = MAGIC + frame(SETTINGS, 0, 0) + frame(SETTINGS, 1, 0)
+
+
+def h2_get(server, stream=1, more=b""):
+    return frame(HEADERS, END_STREAM | END_HEADERS, stream, head(b"GET", server.get, more))
+
+
+def h2_post(server, more=b"", stream=1):
+    return frame(HEADERS, END_HEADERS, stream, head(b"POST", server.post, more))
+
+
+def block(server, text):
+    """A large header block in as many frames as it takes."""
+    parts = [text[i:i + 16384] for i in range(0, len(text), 16384)]
+    return frame(HEADERS, END_STREAM, 1, parts[0]) + b"".join(frame(MORE, 0, 1, x) for x in parts[1:-1]) + frame(MORE, END_HEADERS, 1, parts[-1])
+
+
+def h2(*wants):
+    return lambda server: [HELLO] + [w(server) if callable(w) else w for w in wants]
+
+
+CALM = "goaway ENHANCE_YOUR_CALM"
+PROTOCOL = "goaway PROTOCOL_ERROR"
+H2_ROWS = [
+    ("h2", "GET", h2(h2_get), OK),
+    ("h2", "POST with a body", h2(h2_post, frame(DATA, END_STREAM, 1, b"hello")), OK),
+    ("h2", "byte by byte", lambda s: [("drip", HELLO + h2_get(s), 0.001)], OK),
+    ("h2", "trailers", h2(h2_post, frame(DATA, 0, 1, b"hello"), frame(HEADERS, END_STREAM | END_HEADERS, 1, field(b"x", b"y"))), OK),
+    ("h2", "unknown frames", h2(frame(0x77, 0xff, 1, b"?" * 100), h2_get), OK),
+    ("h2", "padding", h2(lambda s: frame(HEADERS, END_STREAM | END_HEADERS | 8, 1, b"\x05" + head(b"GET", s.get) + bytes(5))), OK),
+    ("h2", "100-continue", h2(lambda s: h2_post(s, field(b"expect", b"100-continue")), frame(DATA, END_STREAM, 1, b"hello")), OK),
+
+    ("h2 preface", "broken", lambda s: [b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n"], GONE),
+    ("h2 preface", "broken at its last byte", lambda s: [MAGIC[:-1] + b"x"], GONE),
+    ("h2 preface", "without SETTINGS", lambda s: [MAGIC + h2_get(s)], PROTOCOL),
+    ("h2 preface", "HTTP/1.1 behind it", lambda s: [MAGIC + b"GET / HTTP/1.1\r\n" + H + b"\r\n"], PROTOCOL),
+
+    ("h2 head", "field over the limit", h2(lambda s: block(s, head(b"GET", s.get, field(b"x", b"y" * 20000)))), "head_too_large"),
+    ("h2 head", "fields over the limit in sum", h2(lambda s: block(s, head(b"GET", s.get, field(b"x", b"y" * 1000) * 20))), "head_too_large"),
+    ("h2 head", "one field of the table again and again",
+     h2(lambda s: frame(HEADERS, END_STREAM | END_HEADERS, 1, head(b"GET", s.get, b"\x40\x01x\x7f\xb1\x1e" + b"y" * 4016 + b"\xbe" * 10000))),
+     "head_too_large"),
+    ("h2 head", "101 fields", h2(lambda s: h2_get(s, 1, field(b"x", b"y") * 101)), "head_too_large"),
+    ("h2 head", "CONNECT", h2(frame(HEADERS, END_STREAM | END_HEADERS, 1, field(b":method", b"CONNECT") + field(b":authority", b"a:1"))), "invalid_http"),
+    ("h2 head", "host and :authority differ", h2(lambda s: h2_get(s, 1, field(b"host", b"elsewhere"))), "invalid_http"),
+    ("h2 head", "no host", h2(lambda s: frame(HEADERS, END_STREAM | END_HEADERS, 1, field(b":method", b"GET") + field(b":path", s.get) + b"\x86")),
+     "reset PROTOCOL_ERROR"),
+    ("h2 head", "connection", h2(lambda s: h2_get(s, 1, field(b"connection", b"close"))), "reset PROTOCOL_ERROR"),
+    ("h2 head", "transfer-encoding", h2(lambda s: h2_post(s, field(b"transfer-encoding", b"chunked"))), "reset PROTOCOL_ERROR"),
+    ("h2 head", "name in capitals", h2(lambda s: h2_get(s, 1, field(b"X", b"y"))), "reset PROTOCOL_ERROR"),
+    ("h2 head", "line end in a value", h2(lambda s: h2_get(s, 1, field(b"x", b"y\r\nhost: elsewhere"))), "invalid_http"),
+    ("h2 head", "line end in the path", h2(lambda s: frame(HEADERS, END_STREAM | END_HEADERS, 1, head(b"GET", b"/ HTTP/1.1\r\nx: y"))),
+     "reset PROTOCOL_ERROR"),
+    ("h2 head", "line end in the method", h2(lambda s: frame(HEADERS, END_STREAM | END_HEADERS, 1, head(b"GET / HTTP/1.1\r\nx:", s.get))),
+     "reset PROTOCOL_ERROR"),
+    ("h2 head", "index that is not in the table", h2(frame(HEADERS, END_STREAM | END_HEADERS, 1, b"\xff\x80\x01")), "goaway COMPRESSION_ERROR"),
+    ("h2 head", "never ends", h2(lambda s: frame(HEADERS, END_STREAM, 1, head(b"GET", s.get))), CALM),
+    ("h2 head", "endless CONTINUATION", h2(lambda s: frame(HEADERS, END_STREAM, 1, head(b"GET", s.get)) + frame(MORE, 0, 1, b"") * 1000), CALM),
+    ("h2 head", "DATA in the middle of it", h2(lambda s: frame(HEADERS, 0, 1, head(b"POST", s.post)) + frame(DATA, END_STREAM, 1, b"x")), PROTOCOL),
+
+    ("h2 body", "over the limit by its length", h2(lambda s: h2_post(s, field(b"content-length", b"1048577"))), "body_too_large"),
+    ("h2 body", "over the limit", h2(h2_post, frame(DATA, 0, 1, b"x" * 16384) * 65), "body_too_large"),
+    ("h2 body", "longer than its length", h2(lambda s: h2_post(s, field(b"content-length", b"3")), frame(DATA, END_STREAM, 1, b"hello")),
+     "reset PROTOCOL_ERROR"),
+    ("h2 body", "shorter than its length", h2(lambda s: h2_post(s, field(b"content-length", b"9")), frame(DATA, END_STREAM, 1, b"hello")),
+     "reset PROTOCOL_ERROR"),
+    ("h2 body", "stalls", h2(h2_post, frame(DATA, 0, 1, b"hello")), "body_timeout"),
+    ("h2 body", "two lengths", h2(lambda s: h2_post(s, field(b"content-length", b"5") * 2)), "reset PROTOCOL_ERROR"),
+
+    ("h2 frames", "larger than allowed", h2(h2_post, frame(DATA, 0, 1, b"x" * 16385)), "goaway FRAME_SIZE_ERROR"),
+    ("h2 frames", "even stream", h2(lambda s: h2_get(s, 2)), PROTOCOL),
+    ("h2 frames", "DATA for stream 0", h2(frame(DATA, 0, 0, b"x")), PROTOCOL),
+    ("h2 frames", "DATA for a stream that is not", h2(frame(DATA, 0, 1, b"x")), PROTOCOL),
+    ("h2 frames", "reset of a stream that is not", h2(frame(RESET, 0, 1, bytes(4))), PROTOCOL),
+    ("h2 frames", "CONTINUATION of nothing", h2(frame(MORE, END_HEADERS, 1, b"\x82")), PROTOCOL),
+    ("h2 frames", "a promise by a client", h2(frame(PUSH, END_HEADERS, 1, b"\0\0\0\x02\x82")), PROTOCOL),
+    ("h2 frames", "PING of 7 bytes", h2(frame(PING, 0, 0, bytes(7))), "goaway FRAME_SIZE_ERROR"),
+    ("h2 frames", "SETTINGS with a window of 2^31", h2(frame(SETTINGS, 0, 0, b"\0\4\x80\0\0\0")), "goaway FLOW_CONTROL_ERROR"),
+    ("h2 frames", "padding longer than the frame", h2(frame(DATA, 8, 1, b"\xffx")), PROTOCOL),
+
+    ("h2 window", "the connection's over 2^31", h2(frame(WINDOW, 0, 0, b"\x7f\xff\xff\xff")), "goaway FLOW_CONTROL_ERROR"),
+    ("h2 window", "a stream's over 2^31", h2(h2_post, frame(WINDOW, 0, 1, b"\x7f\xff\xff\xff")), "reset FLOW_CONTROL_ERROR"),
+    ("h2 window", "opened by 0", h2(frame(WINDOW, 0, 0, bytes(4))), PROTOCOL),
+    ("h2 window", "none for the answer, which stalls", h2(frame(SETTINGS, 0, 0, b"\0\4\0\0\0\0"), h2_get), "reset CANCEL"),
+
+    ("h2 flood", "rapid reset", h2(lambda s: b"".join(h2_get(s, i) + frame(RESET, 0, i, b"\0\0\0\x08") for i in range(1, 2001, 2))), CALM),
+    ("h2 flood", "errors that make us reset",
+     lambda s: [HELLO] + [x for i in range(3, 1001, 2)
+                          for x in (h2_post(s, stream=i) + frame(WINDOW, 0, i, b"\x7f\xff\xff\xff"), ("pause", 0.001))], CALM),
+    ("h2 flood", "PING", h2(frame(PING, 0, 0, bytes(8)) * 10000), CALM),
+    ("h2 flood", "SETTINGS", h2(frame(SETTINGS, 0, 0, b"\0\4\0\0\xff\xff") * 10000), CALM),
+    ("h2 flood", "empty DATA", h2(h2_post, frame(DATA, 0, 1) * 10000), CALM),
+    ("h2 flood", "PRIORITY", h2(b"".join(frame(PRIORITY, 0, 2 * i + 1, b"\0\0\0\0\1") for i in range(10000))), CALM),
+]
+ROWS += H2_ROWS
+
+
+def h2_answer(client, stream):
+    """Of this stream or of the connection."""
+    body, served = b"", False
+    while True:
+        start = client.exactly(9)
+        payload = start and client.exactly(int.from_bytes(start[:3], "big"))
+        if payload is None:
+            return GONE if client.ended in ("end", "reset") else client.ended
+        kind, flags, where = start[3], start[4], int.from_bytes(start[5:9], "big")
+        if kind == GOAWAY:
+            return "goaway " + ERRORS[int.from_bytes(payload[4:8], "big")]
+        if where != stream:
+            continue
+        if kind == RESET:
+            return "reset " + ERRORS[int.from_bytes(payload, "big")]
+        served |= kind == HEADERS
+        body += payload if kind == DATA else b""
+        if flags & END_STREAM and kind in (DATA, HEADERS):
+            found = re.search(rb'"code":"(\w+)"', body)
+            return found.group(1).decode() if found and found.group(1).decode() in READER_CODES else OK if served else "no head"
+
+
+def play_h2(server, row):
+    client = Client(server.port)
+    for what in row[2](server):
+        step(client, server, what)
+    got = h2_answer(client, 1)
+    if got != GONE and not got.startswith("goaway"):
+        client.send(frame(SETTINGS, 0, 0, b"\0\4\0\0\xff\xff") + h2_get(server, 5001))
+        more = h2_answer(client, 5001)
+        if more != OK:
+            got += f", then {more}"
+    elif client.rest() == "silence":
+        got += ", then silence"
+    client.close()
+    return got
+
+
 STAYS_IDLE = {("slow", "idle behind a request")}      # for these the end of the connection is what is waited for
 
 
@@ -456,6 +629,8 @@ def check_alive(server, after):
 def play(server, row):
     """What came of it, in the words of the row's last column."""
     group, name, steps, wanted = row
+    if callable(steps):
+        return play_h2(server, row)
     client = Client(server.port)
     head_only = name == "HEAD"
     for what in steps:
