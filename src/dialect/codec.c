@@ -13,6 +13,7 @@ const struct codec *codec_by_name(struct span name)
         &codec_openai_embeddings,
         &codec_anthropic,
         &codec_anthropic_count,
+        &codec_openai_responses,
     };
     for (size_t i = 0; i < sizeof(codecs) / sizeof(codecs[0]); i++)
         if (span_is(name, codecs[i]->name))

@@ -145,7 +145,9 @@ struct msg_tool {
     int strict;                    /* -1: not said */
     bool cache;
     struct span cache_ttl;
-    struct span raw; /* HOSTED: the source's own value */
+    struct span raw; /* HOSTED: the source's own value. CUSTOM: OpenAI's "format" (a grammar), where there is one */
+    struct span space, plain_name; /* escaped: the namespace that the source has it in, and its name there (OpenAI Responses); `name` is
+                                      both, joined */
 };
 
 enum msg_choice { MSG_CHOICE_UNSAID, MSG_CHOICE_AUTO, MSG_CHOICE_NONE, MSG_CHOICE_REQUIRED, MSG_CHOICE_NAMED };

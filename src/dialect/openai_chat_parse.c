@@ -386,7 +386,7 @@ static pd_err take_tool(struct parse *p, struct json v)
     struct msg_tool *t = msg_tool_add(p->m, p->a, json_is(type, "custom") ? MSG_TOOL_CUSTOM : MSG_TOOL_HOSTED);
     if (!t)
         return PD_NOMEM;
-    t->raw = v.raw;
+    t->raw = t->kind == MSG_TOOL_HOSTED ? v.raw : json_get(custom, "format").raw;
     t->name = json_inner(json_is(type, "custom") ? json_get(custom, "name") : type);
     t->description = json_inner(json_get(custom, "description"));
     return PD_OK;

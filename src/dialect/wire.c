@@ -17,6 +17,13 @@ static pd_err openai_chat_path(enum codec_kind kind, const struct wire_place *at
     return literal("/chat/completions", ret);
 }
 
+static pd_err openai_responses_path(enum codec_kind kind, const struct wire_place *at, struct arena *a,
+                                    struct span *ret)
+{
+    (void)kind, (void)at, (void)a;
+    return literal("/responses", ret);
+}
+
 static pd_err openai_embeddings_path(enum codec_kind kind, const struct wire_place *at, struct arena *a,
                                      struct span *ret)
 {
@@ -28,6 +35,10 @@ static pd_err openai_embeddings_path(enum codec_kind kind, const struct wire_pla
 
 static const struct wire wires[] = {
     {.name = "openai-chat", .chat = &codec_openai_chat, .path = openai_chat_path, .models_path = "/models"},
+    {.name = "openai-responses",
+     .chat = &codec_openai_responses,
+     .path = openai_responses_path,
+     .models_path = "/models"},
     {.name = "openai-embeddings",
      .embed = &codec_openai_embeddings,
      .path = openai_embeddings_path,
