@@ -1,14 +1,16 @@
 /* A streamed answer, event by event: what it holds, and its bytes in proper framing.
  *
  * Most of what comes is SSE and goes on as it is. What some servers do instead is put right here: JSON lines without
- * "data:", several objects in one event because a blank line is missing, an error as a bare line at the end. AWS's event streams go on as
- * they are too, to clients that speak them. */
+ * "data:", several objects in one event because a blank line is missing, an error as a bare line, or over many lines, at the
+ * end. The items of one array that is sent piece by piece become events. AWS's event streams go on as they are too, to clients that
+ * speak them. */
 #include "dialect/embed.h"
 #include "dialect/reader_priv.h"
 
 #include "base/mem.h"
 #include "parse/base64.h"
 #include "parse/eventstream.h"
+#include "parse/jsonarray.h"
 #include "parse/put.h"
 #include "parse/sse.h"
 
@@ -21,15 +23,22 @@ struct answer {
     struct sse *sse;            /* FRAMING_LINES */
     struct eventstream *frames; /* FRAMING_EVENTSTREAM, FRAMING_CHUNKS */
     struct buf inner;           /* the object that a frame was made around, or an error put together */
+    struct jsonarray *array;    /* FRAMING_ARRAY */
     struct arena arena;
     struct reader *reader;
     answer_fn *on_event;
     void *ctx;
     struct buf frame; /* an event that had to be framed anew */
+    struct buf bare;  /* bare lines that may be the beginning of an error */
+    unsigned bare_looks;
 };
+
+/* Of an error over many bare lines: its bytes, and how often it is looked at whether it is whole. */
+enum { BARE_MAX = 64 * 1024, BARE_LOOKS_MAX = 16 };
 
 static pd_err on_sse(void *ctx, const struct sse_event *ev);
 static pd_err on_frame(void *ctx, const struct eventstream_message *m);
+static pd_err on_item(void *ctx, struct span item);
 
 static bool open_framing(struct answer *an)
 {
@@ -37,12 +46,13 @@ static bool open_framing(struct answer *an)
     case FRAMING_LINES:
         an->sse = sse_new(ANSWER_EVENT_MAX, on_sse, an);
         return an->sse != NULL;
+    case FRAMING_ARRAY:
+        an->array = jsonarray_new(ANSWER_EVENT_MAX, on_item, an);
+        return an->array != NULL;
     case FRAMING_EVENTSTREAM:
     case FRAMING_CHUNKS:
         an->frames = eventstream_new(ANSWER_EVENT_MAX, on_frame, an);
         return an->frames != NULL;
-    case FRAMING_ARRAY:
-        break;
     }
     return false;
 }
@@ -60,6 +70,7 @@ struct answer *answer_new(const struct codec *c, enum framing framing, answer_fn
     arena_init(&an->arena, 512, 0);
     buf_init(&an->frame, 0); /* these as large as an event at most */
     buf_init(&an->inner, 0);
+    buf_init(&an->bare, BARE_MAX);
     if (!open_framing(an) || reader_new(c, &an->arena, false, &an->reader))
         return answer_free(an);
     return an;
@@ -71,9 +82,11 @@ struct answer *answer_free(struct answer *an)
         return NULL;
     sse_free(an->sse);
     eventstream_free(an->frames);
+    jsonarray_free(an->array);
     reader_free(an->reader);
     buf_done(&an->frame);
     buf_done(&an->inner);
+    buf_done(&an->bare);
     arena_done(&an->arena);
     mem_free(an);
     return NULL;
@@ -99,15 +112,16 @@ enum standing {
     BARE,   /* a line without "data:" */
 };
 
+/* On one line, as all clients can read it: in JSON a line end is white space. */
 static pd_err frame(struct answer *an, struct span data, struct span *ret)
 {
     buf_clear(&an->frame);
     pd_err e = buf_puts(&an->frame, "data: ");
-    for (struct span rest = data; !e && rest.p;) { /* a line end inside needs a "data:" of its own */
+    for (struct span rest = data; !e && rest.p;) {
         struct span line = span_cut(&rest, '\n');
-        e = buf_add(&an->frame, line);
+        e = buf_add(&an->frame, rest.p ? span_trim(line) : line);
         if (!e && rest.p)
-            e = buf_puts(&an->frame, "\ndata: ");
+            e = buf_puts(&an->frame, " ");
     }
     if (!e)
         e = buf_puts(&an->frame, "\n\n");
@@ -157,8 +171,7 @@ static pd_err give_object(struct answer *an, struct span type, struct json obj, 
     }
     if (is_start(an, ev.holds))
         ev.holds |= ANSWER_START;
-    if (!(standing == BARE && an->codec->terminator &&
-          (ev.holds & ANSWER_ERROR))) /* an error in place of an event is none */
+    if (!(standing == BARE && (ev.holds & ANSWER_ERROR))) /* an error in place of an event is none */
         an->reader->facts.events++;
     if (standing != FRAMED)
         e = frame(an, obj.raw, &ev.raw);
@@ -259,25 +272,96 @@ static pd_err take_event(struct answer *an, const struct sse_event *ev)
     return several(data) ? take_pieces(an, data) : give_malformed(an, ev->raw);
 }
 
+static pd_err give_bare(struct answer *an, struct json obj, struct span raw)
+{
+    bool chunk = an->codec->reader->is_event && an->codec->reader->is_event(obj);
+    if (!chunk && answer_error_in(obj).type == JSON_NONE)
+        return give_malformed(an, raw);
+    return give_object(an, SPAN_NONE, obj, raw, an->codec->lines ? FRAMED : BARE);
+}
+
+/* ---- an error over many bare lines --------------------------------------------- */
+
+static void forget_bare(struct answer *an)
+{
+    buf_done(&an->bare);
+    an->bare_looks = 0;
+}
+
+/* What was gathered is no error after all. */
+static pd_err flush_bare(struct answer *an)
+{
+    if (!buf_size(&an->bare))
+        return PD_OK;
+    pd_err e = give_malformed(an, buf_span(&an->bare));
+    forget_bare(an);
+    return e;
+}
+
+/* All of it is an object, or a list with one (Gemini puts errors into a list). */
+static bool gathered_object(struct span text, struct json *ret)
+{
+    if (json_check(text) || json_first(text, ret, NULL))
+        return false;
+    if (ret->type == JSON_ARRAY)
+        *ret = json_path(*ret, "0");
+    return ret->type == JSON_OBJECT;
+}
+
+/* A line that may be the last. */
+static pd_err look_at_bare(struct answer *an)
+{
+    struct json obj;
+    struct span text = span_trim(buf_span(&an->bare));
+    if (!gathered_object(text, &obj))
+        return ++an->bare_looks < BARE_LOOKS_MAX ? PD_OK : flush_bare(an);
+    if (answer_error_in(obj).type == JSON_NONE) /* a whole body is no stream */
+        return flush_bare(an);
+    pd_err e = give_object(an, SPAN_NONE, obj, text, BARE);
+    forget_bare(an);
+    return e;
+}
+
+static pd_err gather_bare(struct answer *an, struct span line)
+{
+    if (buf_size(&an->bare) + line.n + 1 > BARE_MAX) {
+        pd_err e = flush_bare(an);
+        return e ? e : give_malformed(an, line);
+    }
+    pd_err e = buf_add(&an->bare, line);
+    if (!e)
+        e = buf_puts(&an->bare, "\n");
+    bool closes = line.p[0] == '}' || line.p[0] == ']';
+    return e || !closes ? e : look_at_bare(an);
+}
+
+/* Only lines that can begin an object are kept waiting for its end. */
+static bool begins_object(const struct answer *an, struct span line)
+{
+    return buf_size(&an->bare) || line.p[0] == '{' || line.p[0] == '[';
+}
+
 static pd_err take_bare(struct answer *an, const struct sse_event *ev)
 {
     struct span line = span_trim(ev->data);
     struct json obj;
     if (line.n == 0)
         return give(an, ANSWER_KEEPALIVE, ev->raw);
-    if (is_done(line))
-        return give_done(an, ev->raw, BARE);
-    if (!whole_object(line, &obj))
-        return give_malformed(an, ev->raw);
-    bool chunk = an->codec->reader->is_event && an->codec->reader->is_event(obj);
-    if (!chunk && answer_error_in(obj).type == JSON_NONE)
-        return give_malformed(an, ev->raw);
-    return give_object(an, SPAN_NONE, obj, ev->raw, an->codec->lines ? FRAMED : BARE);
+    if (!buf_size(&an->bare)) {
+        if (is_done(line))
+            return give_done(an, ev->raw, BARE);
+        if (whole_object(line, &obj))
+            return give_bare(an, obj, ev->raw);
+    }
+    return begins_object(an, line) ? gather_bare(an, ev->data) : give_malformed(an, ev->raw);
 }
 
 static pd_err on_sse(void *ctx, const struct sse_event *ev)
 {
     struct answer *an = ctx;
+    pd_err e = ev->kind == SSE_BARE ? PD_OK : flush_bare(an);
+    if (e)
+        return e;
     switch (ev->kind) {
     case SSE_COMMENT:
         an->reader->facts.comments++;
@@ -288,6 +372,16 @@ static pd_err on_sse(void *ctx, const struct sse_event *ev)
         break;
     }
     return take_event(an, ev);
+}
+
+/* ---- the items of an array ------------------------------------------------------- */
+
+static pd_err on_item(void *ctx, struct span item)
+{
+    struct answer *an = ctx;
+    struct json obj;
+    return whole_object(item, &obj) ? give_object(an, SPAN_NONE, obj, SPAN_NONE, JOINED)
+                                    : give_malformed(an, item);
 }
 
 /* ---- AWS event streams ---------------------------------------------------------- */
@@ -382,16 +476,23 @@ static pd_err on_frame(void *ctx, const struct eventstream_message *m)
 
 pd_err answer_feed(struct answer *an, struct span bytes)
 {
-    return an->frames ? eventstream_feed(an->frames, bytes) : sse_feed(an->sse, bytes);
+    if (an->frames)
+        return eventstream_feed(an->frames, bytes);
+    return an->array ? jsonarray_feed(an->array, bytes) : sse_feed(an->sse, bytes);
 }
 
 pd_err answer_finish(struct answer *an, enum answer_end *ret)
 {
-    pd_err e = an->frames ? eventstream_finish(an->frames) : sse_finish(an->sse);
-    if (e && e != PD_CUT)
+    pd_err e = an->frames  ? eventstream_finish(an->frames)
+               : an->array ? jsonarray_finish(an->array)
+                           : sse_finish(an->sse);
+    bool cut = e == PD_CUT; /* inside an event */
+    if (!e)
+        e = flush_bare(an);
+    if (e && !cut)
         return e;
     *ret = an->codec->reader->end(an->reader);
-    if (e == PD_CUT && *ret != ANSWER_FAILED) /* inside an event */
+    if (cut && *ret != ANSWER_FAILED)
         *ret = ANSWER_CUT;
     return PD_OK;
 }

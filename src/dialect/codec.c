@@ -14,6 +14,9 @@ const struct codec *codec_by_name(struct span name)
         &codec_anthropic,
         &codec_anthropic_count,
         &codec_openai_responses,
+        &codec_gemini,
+        &codec_gemini_count,
+        &codec_gemini_embeddings,
     };
     for (size_t i = 0; i < sizeof(codecs) / sizeof(codecs[0]); i++)
         if (span_is(name, codecs[i]->name))

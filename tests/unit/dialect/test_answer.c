@@ -49,7 +49,7 @@ static const struct {
     {"an object over two lines stays", "data: {\"choices\":\ndata: []}\n\n",
      "[start]data: {\"choices\":\ndata: []}\n\n", "cut"},
     {"joined, one over two lines", "data: {\"choices\":\ndata: []}\ndata: [DONE]\n\n",
-     "[start]data: {\"choices\":\ndata: []}\n\n[done]" D("[DONE]"), "empty"},
+     "[start]" D("{\"choices\": []}") "[done]" D("[DONE]"), "empty"},
     {"an error event", "event: error\ndata: {\"error\":{\"code\":1}}\n\n",
      "[error]event: error\ndata: {\"error\":{\"code\":1}}\n\n", "failed"},
     {"an error event of text", "event: error\ndata: no \"way\"\n\n", "[error]" D("{\"error\":\"no \\\"way\\\"\"}"),
@@ -81,8 +81,16 @@ static const struct {
      "[output+finish]" D("{\"choices\":[{\"message\":{\"content\":\"x\"},\"finish_reason\":\"stop\"}]}"),
      "complete"},
     {"a whole body with line ends is no stream", "{\n \"choices\": [\n {\"message\":{}}\n ]\n}\n",
-     "[malformed]{\n[malformed] \"choices\": [\n[malformed] {\"message\":{}}\n[malformed] ]\n[malformed]}\n",
-     "empty"},
+     "[malformed]{\n \"choices\": [\n {\"message\":{}}\n ]\n}\n", "empty"},
+    {"an error over many lines",
+     D("{\"choices\":[{\"delta\":{\"content\":\"x\"}}]}") "{\n  \"error\": {\n \"code\": 1\n  }\n}\n",
+     "[output]" D("{\"choices\":[{\"delta\":{\"content\":\"x\"}}]}") "[error]" D("{ \"error\": { \"code\": 1 } }"),
+     "failed"},
+    {"an error in a list over many lines", "[\n{\n\"error\": {\"code\": 1}\n}\n]\n",
+     "[error]" D("{ \"error\": {\"code\": 1} }"), "failed"},
+    {"an error over many lines, cut", "{\n\"error\": {\n", "[malformed]{\n\"error\": {\n", "empty"},
+    {"an event behind half an error", "{\n\"error\": {\n" D("{\"choices\":[]}"),
+     "[malformed]{\n\"error\": {\n[start]" D("{\"choices\":[]}"), "cut"},
 };
 
 static pd_err read_in(struct span a, struct span b, struct reading *r)
