@@ -62,7 +62,7 @@ _perdure() {
             *) _perdure_files 'yaml|yml|json' "$cur" ;;
             esac
             ;;
-        docs) COMPREPLY=($(compgen -W 'settings metrics failures --help' -- "$cur")) ;;
+        docs) COMPREPLY=($(compgen -W 'settings metrics failures translation --help' -- "$cur")) ;;
         simulate)
             case "$line" in
             -*) COMPREPLY=($(compgen -W '--provider --script --seed --host --control --tokens --ttft --token-delay --jitter --style --framing --verbose --reference --help' -- "$cur")) ;;

@@ -20,7 +20,7 @@ complete -c perdure -n '__fish_seen_subcommand_from serve' -l log-format -x -a '
 complete -c perdure -n '__fish_seen_subcommand_from check' -F
 complete -c perdure -n '__fish_seen_subcommand_from check' -l config -r -F -d 'configuration'
 
-complete -c perdure -n '__fish_seen_subcommand_from docs' -a 'settings metrics failures'
+complete -c perdure -n '__fish_seen_subcommand_from docs' -a 'settings metrics failures translation'
 
 function __perdure_names
     perdure simulate --reference 2>/dev/null | awk -v want="$argv[1]:" '/^[A-Z]/ {on = $0 == want} on && /^  [a-z]/ {print $1}'

@@ -2,6 +2,7 @@
 #include "app/commands.h"
 #include "app/load.h"
 #include "base/buf.h"
+#include "dialect/carry.h"
 #include "meter/meter.h"
 #include "provider/failure.h"
 
@@ -74,7 +75,11 @@ int command_docs(int argc, char **argv)
         const char *name;
         pd_err (*put)(struct buf *out);
     } tables[] = {
-        {"settings", settings_write_markdown}, {"metrics", metrics_write_markdown}, {"failures", put_failures}};
+        {"settings", settings_write_markdown},
+        {"metrics", metrics_write_markdown},
+        {"failures", put_failures},
+        {"translation", carry_write_markdown},
+    };
     for (unsigned i = 0; argc == 2 && i < sizeof(tables) / sizeof(tables[0]); i++) {
         if (strcmp(argv[1], tables[i].name) != 0)
             continue;
@@ -86,7 +91,7 @@ int command_docs(int argc, char **argv)
         return e ? 1 : 0;
     }
     bool help = argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0);
-    fputs("usage: perdure docs settings|metrics|failures\n\nPrints the table as Markdown, made from the rows that "
+    fputs("usage: perdure docs settings|metrics|failures|translation\n\nPrints the table as Markdown, made from the rows that "
           "the program itself uses.\n",
           help ? stdout : stderr);
     return help ? 0 : 2;

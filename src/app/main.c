@@ -12,7 +12,7 @@ static const struct {
     {"serve", "run the gateway", command_serve},
     {"check", "check a configuration and show what it means", command_check},
     {"simulate", "serve simulated providers with scripted and random faults", simulate_main},
-    {"docs", "print a reference table: settings, metrics or failures", command_docs},
+    {"docs", "print a reference table: settings, metrics, failures or translation", command_docs},
     {"version", "print the version", command_version},
     {"help", "print this", command_help},
 };

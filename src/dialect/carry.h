@@ -8,8 +8,8 @@
 #include "dialect/codec.h"
 
 /* Makes `m` fit `to`: drops what cannot be carried and notes it, refuses (PD_UNSUPPORTED, *ret_why a sentence) what must not be lost,
- * takes out reasoning of other makers, puts tool ids into the form that the format allows, merges neighbouring turns where they must
- * alternate, moves what has to stand elsewhere. PD_NOMEM. */
+ * takes out reasoning of other makers, puts tool ids into the form that the format allows, moves what has to stand elsewhere. Where turns must
+ * alternate the format's writer merges neighbours. What the maker wants back (keep.h) has been put back before: ids change here. PD_NOMEM. */
 pd_err carry_fit(struct msg_request *m, const struct codec *to, const struct write_want *want, struct arena *a,
                  const char **ret_why) PD_CHECKED;
 /* The table as markdown. */

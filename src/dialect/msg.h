@@ -143,6 +143,7 @@ struct msg_tool {
     struct span name, description; /* escaped */
     struct span schema;            /* raw JSON Schema of the arguments; empty: none given */
     int strict;                    /* -1: not said */
+    bool free_text;                /* FUNCTION: stands for a CUSTOM one: its "input" is that one's text */
     bool cache;
     struct span cache_ttl;
     struct span raw; /* HOSTED: the source's own value. CUSTOM: OpenAI's "format" (a grammar), where there is one */

@@ -25,7 +25,7 @@ static bool has_item(const struct block *b)
 static bool is_custom(const struct encoder *en, const struct block *b)
 {
     const struct msg_tool *t = responses_tool(en->want.asked, b->name);
-    return t && t->kind == MSG_TOOL_CUSTOM;
+    return t && (t->kind == MSG_TOOL_CUSTOM || t->free_text);
 }
 
 static void put_id(struct put *p, const struct encoder *en, const char *prefix, uint64_t index)

@@ -144,7 +144,8 @@ def test_a_port_that_is_taken_is_said():
 
 
 def test_docs_are_made_from_the_programs_own_tables():
-    for table, word in (("settings", "`breaker_failures`"), ("metrics", "`perdure_calls_total`"), ("failures", "| rate_limited |")):
+    for table, word in (("settings", "`breaker_failures`"), ("metrics", "`perdure_calls_total`"), ("failures", "| rate_limited |"),
+                        ("translation", "| `top_k` |")):
         status, out, err = run("docs", table)
         assert status == 0 and word in out and not err, (table, status, err)
 
