@@ -91,6 +91,20 @@ static void on_parked(void *ctx, const struct target *t, enum failure why, uint6
             (unsigned long long)until_ms);
 }
 
+static void on_paced(void *ctx, const struct target *t, enum pace_state from, enum pace_state to)
+{
+    struct service *sv = ctx;
+    enum pace_kind by = t->pace.cause;
+    if (to == PACE_THROTTLED && from == PACE_USUAL) {
+        meter_add(sv->seats[0].worker.meter, METER_THROTTLED, 1,
+                  LABELS(t->provider, t->model, pace_kind_name(by)));
+        LOG(NULL, LOG_WARN, "target.throttled", "target=%s by=%s ratio=%.1f hold_ms=%llu", t->name,
+            pace_kind_name(by), t->pace.ratio[by], (unsigned long long)t->pace.hold_ms);
+    } else if (to == PACE_USUAL) {
+        LOG(NULL, LOG_INFO, "target.unthrottled", "target=%s by=%s", t->name, pace_kind_name(by));
+    }
+}
+
 /* ---- the end ----------------------------------------------------------------------------------------- */
 
 static void check_stopped(struct seat *s)
@@ -369,7 +383,7 @@ static pd_err start_threads(struct service *sv)
 
 static pd_err open_gateway(struct service *sv, struct conf_ref *ref)
 {
-    static const struct fleet_watch watch = {on_breaker, on_parked};
+    static const struct fleet_watch watch = {on_breaker, on_parked, on_paced};
     const char *why = "out of memory";
     list_init(&sv->gateway.calls);
     sv->gateway.id_seed = rnd_seed();

@@ -65,8 +65,10 @@ void call_attempt_failed_by_us(struct call *c, int attempt, enum failure why, ui
                                struct call_actions *ret)
 {
     struct attempt *a = &c->attempts[attempt];
-    if (!a->output_ms)
+    if (!a->output_ms) {
         target_waited(call_target_of(c, a)->target, now - a->started_ms);
+        target_pace_waited(call_target_of(c, a)->target, c->want.prompt_bytes, now - a->started_ms, now);
+    }
     call_attempt_ended(c, attempt, &(struct verdict){.failure = why}, now);
     call_act(ret, CALL_CANCEL, attempt);
 }

@@ -137,6 +137,7 @@ struct provider_draft {
     struct conf_provider *p;
     struct conf_value key, url; /* an empty text: not given */
     bool key_said, url_said;    /* what is wrong with it was said: do not go on to miss it */
+    int throttles;              /* throttles_by_latency: 0 as the preset, 1 no, 2 yes */
     const char *preset;         /* its name; NULL: the provider's own */
     const char **regions;       /* or locations */
     unsigned regions_count;

@@ -170,6 +170,15 @@ static void read_stream(struct conf_reader *r, void *into, const struct node *n,
         ((struct provider_draft *)into)->p->stream = stream;
 }
 
+static void read_throttles(struct conf_reader *r, void *into, const struct node *n, const char *what)
+{
+    bool throttles;
+    if (n->kind == NODE_SCALAR && span_iis(n->text, "auto"))
+        return;
+    if (conf_bool(r, n, what, &throttles))
+        ((struct provider_draft *)into)->throttles = throttles ? 2 : 1;
+}
+
 static void read_weight(struct conf_reader *r, void *into, const struct node *n, const char *what)
 {
     struct conf_provider *p = ((struct provider_draft *)into)->p;
@@ -273,6 +282,7 @@ static const struct conf_field fields[] = {
     {"access_key_id", conf_cloud_access_key_id},
     {"secret_access_key", conf_cloud_secret_access_key},
     {"session_token", conf_cloud_session_token},
+    {"throttles_by_latency", read_throttles},
     {"credentials_file", conf_cloud_credentials_file},
 };
 
@@ -422,6 +432,7 @@ unsigned conf_provider_finish(struct conf_reader *r, struct provider_draft *d)
         p->wires = p->preset->wires;
     if (!p->query)
         p->query = p->preset->query;
+    p->throttles_by_latency = d->throttles ? d->throttles == 2 : p->preset->throttles_by_latency;
     if (!d->key_said)
         find_key(r, p, &d->key);
     conf_cloud_finish(r, d);

@@ -368,6 +368,10 @@ static void check_order(struct conf_reader *r, const struct conf_scope *s, unsig
 
 void conf_check_sense(struct conf_reader *r, const struct conf_scope *scope, unsigned line, const char *what)
 {
+    uint64_t factor = scope->settings->throttle_factor;
+    if (factor > 0 && factor <= 1000000 && (scope->given & bit_of("throttle_factor")))
+        conf_error(r, line,
+                   "%s: throttle_factor would find every answer slow: write a number above 1, or 0 for off", what);
     check_order(r, scope, line, what, "backoff", "backoff_max");
     check_order(r, scope, line, what, "breaker_hold", "breaker_hold_max");
     check_order(r, scope, line, what, "first_token_timeout", "call_timeout");

@@ -38,6 +38,11 @@ static void put_target(struct put *p, const struct target *t, uint64_t now)
     put_number(p, "ttft_ms", t->ttft_ms.value, t->ttft_ms.samples > 0);
     put_number(p, "ttft_p95_ms", (double)quantile_at(&t->ttft, 0.95), t->ttft.total > 0);
     put_number(p, "tokens_per_second", t->tokens_per_second.value, t->tokens_per_second.samples > 0);
+    if (t->pace_watched) {
+        put_printf(p, ",\"pace\":\"%s\"", pace_state_name(t->pace.state));
+        put_number(p, "ttft_ratio", t->pace.ratio[PACE_TTFT], t->pace.ratio[PACE_TTFT] > 0);
+        put_number(p, "token_ratio", t->pace.ratio[PACE_TOKEN], t->pace.ratio[PACE_TOKEN] > 0);
+    }
     put_left(p, "requests_left", t->rate.requests_left);
     put_left(p, "tokens_left", t->rate.tokens_left);
     put_text(p, "}");

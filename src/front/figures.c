@@ -65,6 +65,8 @@ static void measure_targets(struct worker *w, struct meter *m)
         uint64_t until = t->park_until_ms > t->rest_until_ms ? t->park_until_ms : t->rest_until_ms;
         meter_set(m, METER_TARGET_PARKED, until > now ? (double)(until - now) / 1e3 : 0,
                   LABELS(t->provider, t->model));
+        if (t->pace_watched)
+            meter_set(m, METER_TARGET_THROTTLED, t->pace.state != PACE_USUAL, LABELS(t->provider, t->model));
         if (t->ttft_ms.samples)
             meter_set(m, METER_TARGET_TTFT, t->ttft_ms.value / 1e3, LABELS(t->provider, t->model));
         if (t->rate.requests_left >= 0)

@@ -76,7 +76,7 @@ static void measure_complete(struct relay *r, struct run *run)
         meter_observe(m, METER_OTEL_PER_TOKEN, flowed / (double)(r->usage.output_total - 1),
                       LABELS(op, otel, model));
         fleet_lock(r->w->gateway->fleet);
-        target_rate(run->target, rate);
+        target_rate(run->target, rate, (uint64_t)r->usage.output_total, loop_now_ms(r->w->loop));
         fleet_unlock(r->w->gateway->fleet);
     }
 }

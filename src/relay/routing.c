@@ -78,6 +78,7 @@ static pd_err add_target(struct worker *w, struct route_use *u, const struct con
     pd_err e = fleet_target(w->gateway->fleet, p->name, model, settings, &rt->target);
     if (e)
         return e;
+    target_watch_pace(rt->target, p->throttles_by_latency && p->stream != 0);
     rt->weight = weight;
     rt->settings = *settings;
     rt->group = 0;

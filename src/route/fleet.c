@@ -69,6 +69,13 @@ static void set_rules(struct target *t, const struct settings *s)
         .probes = s->probe > 0,
     };
     t->probe_every_ms = s->probe;
+    t->pace_rules = (struct pace_rules){
+        .factor = (double)s->throttle_factor / 1e6,
+        .samples = (unsigned)s->throttle_samples,
+        .hold_ms = s->breaker_hold,
+        .hold_max_ms = s->breaker_hold_max,
+        .trials = (unsigned)s->breaker_trials,
+    };
 }
 
 static struct target_node **bucket_of(struct fleet *f, const char *provider, const char *model)
@@ -101,6 +108,7 @@ static struct target_node *target_new(struct fleet *f, const char *provider, con
     }
     t->fleet = f;
     breaker_init(&t->breaker);
+    pace_init(&t->pace);
     t->rate = (struct rate_facts){-1, -1, -1, -1, -1, -1};
     return n;
 }

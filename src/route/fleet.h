@@ -15,6 +15,7 @@
 #include "provider/classify.h"
 #include "provider/failure.h"
 #include "route/breaker.h"
+#include "route/pace.h"
 
 enum { FLEET_TARGETS_MAX = 4096, ROUTE_TARGETS_MAX = 32, FLEET_SESSIONS_MAX = 65536 };
 
@@ -32,6 +33,9 @@ struct target {
     uint64_t park_until_ms;  /* BLAME_PARK: out of use until, then a probe */
     enum failure parked_for; /* FAILURE_NONE: not parked */
     unsigned park_steps;     /* parked again and again: each doubles the next */
+    struct pace pace;        /* whether it throttles by becoming slow */
+    struct pace_rules pace_rules;
+    bool pace_watched; /* off: nothing is sampled */
     struct ewma ttft_ms, tokens_per_second;
     struct quantile ttft;
     unsigned running;     /* attempts now on it */
@@ -76,6 +80,8 @@ void fleet_unlock(struct fleet *f);
 /* The target of this name, made when new. Settings give its breaker and probe rules from now on. PD_TOOBIG over FLEET_TARGETS_MAX. */
 pd_err fleet_target(struct fleet *f, const char *provider, const char *model, const struct settings *s,
                     struct target **ret) PD_CHECKED;
+/* Whether the target's pace is watched (the preset's throttles_by_latency, or what the config says); off at first. */
+void target_watch_pace(struct target *t, bool on);
 unsigned fleet_count(const struct fleet *f);
 struct target *fleet_at(struct fleet *f, unsigned i);
 struct rnd *fleet_rnd(struct fleet *f);
@@ -94,7 +100,8 @@ struct pick {
         ready_at_ms; /* when none: the earliest moment at which one of those not excluded may be usable; CLOCK_NEVER: unknown or never */
 };
 /* The strategy among usable targets (breaker allows, not resting, not parked), targets with weight before those without; a session's own
- * target first while it is usable, then the regions of ask->group. By weight a group is one choice: its first usable region. */
+ * target first while it is usable, then the regions of ask->group. By weight a group is one choice: its first usable region.
+ * Targets that throttle by becoming slow are left out of all this as long as there are others, standbys too. */
 void fleet_pick(struct fleet *f, const struct pick_ask *ask, struct pick *ret);
 /* `*ret_ready_at_ms`: now, or the earliest moment at which asking again makes sense. Where a probe or others' trial calls decide, that
  * is a guess of TARGET_SOON_MS. */
@@ -109,9 +116,13 @@ uint32_t target_start(struct target *t, uint64_t now);
 void target_first_token(struct target *t, uint64_t ttft_ms, uint32_t *trial);
 /* It gave nothing for so long and was then given up: at least that long it would have taken. */
 void target_waited(struct target *t, uint64_t at_least_ms);
+/* The same two for its pace: after how long a prompt of this size had its first token, or was given up. */
+void target_pace(struct target *t, size_t prompt_bytes, uint64_t ttft_ms, uint64_t now);
+void target_pace_waited(struct target *t, size_t prompt_bytes, uint64_t at_least_ms, uint64_t now);
 /* NULL or FAILURE_NONE: ended well. `cancelled`: by us, says nothing (but a place is given back). Exactly once for each start. */
 void target_end(struct target *t, const struct verdict *v, bool cancelled, uint32_t trial, uint64_t now);
-void target_rate(struct target *t, double tokens_per_second);
+/* An answer of so many tokens flowed at this rate. Few tokens say little of the pace. */
+void target_rate(struct target *t, double tokens_per_second, uint64_t tokens, uint64_t now);
 /* The TTFT limit for a request of this size: the setting, or when adaptive at least the target's own p95 x 1.25 and more for long prompts
  * (+1 s for each 100 KB) and for reasoning (x 4). 0: off. */
 uint64_t target_ttft_limit(const struct target *t, const struct settings *s, size_t prompt_bytes, bool reasoning);
@@ -131,11 +142,12 @@ struct budget *fleet_hedge_budget(struct fleet *f);
 void budget_earn(struct budget *b, uint64_t ratio_millionths, uint64_t now); /* one call came */
 bool budget_spend(struct budget *b);                                         /* false: used up */
 
-/* Called at every change of a breaker or of parking, for logs and metrics. Set once. Runs under the lock: keep it short. */
+/* Called at every change of a breaker, of parking or of the pace, for logs and metrics. Set once. Runs under the lock: keep it short. */
 struct fleet_watch {
     void (*breaker)(void *ctx, const struct target *t, enum breaker_state from, enum breaker_state to);
     void (*parked)(void *ctx, const struct target *t, enum failure why,
                    uint64_t until_ms); /* FAILURE_NONE: in use again */
+    void (*paced)(void *ctx, const struct target *t, enum pace_state from, enum pace_state to);
 };
 void fleet_set_watch(struct fleet *f, const struct fleet_watch *w, void *ctx);
 

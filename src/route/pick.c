@@ -24,6 +24,16 @@ static uint32_t usable_set(const struct pick_ask *ask, uint64_t *ret_ready_at_ms
     return set;
 }
 
+/* Those that throttle by becoming slow come last: without any other they are all there is. */
+static uint32_t without_throttled(const struct pick_ask *ask, uint32_t set)
+{
+    uint32_t quick = 0;
+    for (unsigned i = 0; i < ask->route->count; i++)
+        if (set >> i & 1 && !pace_spared(&ask->route->targets[i].target->pace, ask->now_ms))
+            quick |= 1u << i;
+    return quick ? quick : set;
+}
+
 /* Targets of weight 0 stand by: without any other they are all there is. */
 static uint32_t without_standbys(const struct route *r, uint32_t set)
 {
@@ -134,6 +144,7 @@ void fleet_pick(struct fleet *f, const struct pick_ask *ask, struct pick *ret)
     uint32_t set = usable_set(ask, &ret->ready_at_ms);
     if (!set)
         return;
+    set = without_throttled(ask, set);
     uint32_t regions = of_group(ask->route, ask->group, set);
     set = without_standbys(ask->route, set);
     ret->index = of_session(f, ask, set);

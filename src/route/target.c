@@ -55,6 +55,39 @@ static void breaker_told(struct target *t, enum breaker_result res, uint32_t tri
     breaker_changed(t, from, now);
 }
 
+/* ---- pace */
+
+/* The rate of a shorter answer is chance: its tokens come in one or two packets. */
+enum { PACE_TOKENS_LEAST = 16 };
+
+void target_watch_pace(struct target *t, bool on)
+{
+    if (on == t->pace_watched)
+        return;
+    t->pace_watched = on;
+    pace_init(&t->pace);
+}
+
+static void pace_changed(struct target *t, enum pace_state from)
+{
+    if (from != t->pace.state && t->fleet->watch.paced)
+        t->fleet->watch.paced(t->fleet->watch_ctx, t, from, t->pace.state);
+}
+
+void target_pace(struct target *t, size_t prompt_bytes, uint64_t ttft_ms, uint64_t now)
+{
+    enum pace_state from = t->pace.state;
+    if (t->pace_watched && pace_sample(&t->pace, &t->pace_rules, PACE_TTFT, prompt_bytes, (double)ttft_ms, now))
+        pace_changed(t, from);
+}
+
+void target_pace_waited(struct target *t, size_t prompt_bytes, uint64_t at_least_ms, uint64_t now)
+{
+    enum pace_state from = t->pace.state;
+    if (t->pace_watched && pace_waited(&t->pace, &t->pace_rules, prompt_bytes, (double)at_least_ms, now))
+        pace_changed(t, from);
+}
+
 /* ---- resting and parking */
 
 static uint64_t doubled(uint64_t first_ms, unsigned steps, uint64_t most_ms)
@@ -190,6 +223,9 @@ uint32_t target_start(struct target *t, uint64_t now)
 {
     target_tick(t, now);
     t->running++;
+    enum pace_state from = t->pace.state;
+    if (t->pace_watched && pace_start(&t->pace, &t->pace_rules, now))
+        pace_changed(t, from);
     return breaker_start(&t->breaker);
 }
 
@@ -207,9 +243,13 @@ void target_waited(struct target *t, uint64_t at_least_ms)
         ewma_add(&t->ttft_ms, (double)at_least_ms);
 }
 
-void target_rate(struct target *t, double tokens_per_second)
+void target_rate(struct target *t, double tokens_per_second, uint64_t tokens, uint64_t now)
 {
+    enum pace_state from = t->pace.state;
     ewma_add(&t->tokens_per_second, tokens_per_second);
+    if (t->pace_watched && tokens >= PACE_TOKENS_LEAST && tokens_per_second > 0 &&
+        pace_sample(&t->pace, &t->pace_rules, PACE_TOKEN, 0, 1000 / tokens_per_second, now))
+        pace_changed(t, from);
 }
 
 /* What began before a rest or a parking and ends well says nothing against it: a revoked key lets running streams finish. So a

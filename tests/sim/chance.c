@@ -32,6 +32,8 @@ void random_settings(struct rnd *r, struct settings *s)
     s->breaker_trials = ONE_OF(r, 1, 3, 10);
     s->probe = ONE_OF(r, 0, 5 * S, 30 * S, 5 * MIN);
     s->affinity = ONE_OF(r, 0, 5 * MIN, 1 * HOUR);
+    s->throttle_factor = ONE_OF(r, 0, 2500000, 3000000, 5000000);
+    s->throttle_samples = ONE_OF(r, 6, 8, 20, 64);
     if (s->call_timeout < s->first_token_timeout)
         s->call_timeout = 2 * s->first_token_timeout;
 }

@@ -204,6 +204,31 @@ static bool no_fallback_stays_on_one_target(const struct moment *m)
     return !m->c->want.no_fallback || m->c->starts_on[m->t->target->id] == m->c->starts;
 }
 
+static bool spared(const struct moment *m, const struct target *t)
+{
+    return pace_spared(&t->pace, m->w->now);
+}
+
+static bool throttled_comes_last(const struct moment *m)
+{
+    const struct route *r = m->c->want.route;
+    if (m->same_target || m->t->target->pace.state != PACE_THROTTLED)
+        return true;
+    for (unsigned i = 0; i < r->count; i++) {
+        uint64_t at;
+        struct target *t = r->targets[i].target;
+        if (m->c->starts_on[t->id] == 0 && target_usable(t, m->w->now, &at) && !spared(m, t))
+            return false;
+    }
+    return true;
+}
+
+static bool only_the_slow_are_throttled(const struct moment *m)
+{
+    return m->t->target->pace_watched && m->t->last_bad_ms + 1 * HOUR > m->w->now &&
+           m->w->settings.throttle_factor > 0;
+}
+
 static unsigned group_of(const struct moment *m, int attempt)
 {
     return m->c->want.route->targets[m->c->call.attempts[attempt].target].group;
@@ -234,7 +259,7 @@ static bool regions_come_before_other_providers(const struct moment *m)
     for (unsigned i = 0; i < r->count; i++) {
         uint64_t at;
         if (r->targets[i].group == group && c->starts_on[r->targets[i].target->id] == 0 &&
-            target_usable(r->targets[i].target, m->w->now, &at))
+            target_usable(r->targets[i].target, m->w->now, &at) && !spared(m, r->targets[i].target))
             return false;
     }
     return true;
@@ -250,7 +275,7 @@ static bool a_group_is_used_in_its_order(const struct moment *m)
     for (unsigned i = 0; i < attempt_of(m)->target; i++) {
         uint64_t at;
         if (r->targets[i].group == group && m->c->starts_on[r->targets[i].target->id] == 0 &&
-            target_usable(r->targets[i].target, m->w->now, &at))
+            target_usable(r->targets[i].target, m->w->now, &at) && !spared(m, r->targets[i].target))
             return false;
     }
     return true;
@@ -264,7 +289,8 @@ static bool standby_only_when_others_are_down(const struct moment *m)
     for (unsigned i = 0; i < r->count; i++) {
         uint64_t at;
         struct target *t = r->targets[i].target;
-        if (r->targets[i].weight > 0 && m->c->starts_on[t->id] == 0 && target_usable(t, m->w->now, &at))
+        if (r->targets[i].weight > 0 && m->c->starts_on[t->id] == 0 && target_usable(t, m->w->now, &at) &&
+            !spared(m, t))
             return m->c->starts_on[m->t->target->id] > 1 || follows_a_region(m); /* a retry stays where it is */
     }
     return true;
@@ -291,7 +317,7 @@ static bool session_keeps_its_target(const struct moment *m)
     }
     const struct sim_target *own = &m->w->targets[id];
     if (!in_route || own->state != BREAKER_CLOSED || (!own_weighted && weighted_free) ||
-        !target_usable(own->target, m->w->now, &at))
+        !target_usable(own->target, m->w->now, &at) || spared(m, own->target))
         return true;
     return m->t == own;
 }
@@ -524,7 +550,7 @@ static bool late_events_do_nothing(const struct moment *m)
 static bool no_target_is_lost_for_good(const struct moment *m)
 {
     uint64_t at;
-    return target_usable(m->t->target, m->w->now, &at) && m->t->target->running == 0;
+    return target_usable(m->t->target, m->w->now, &at) && m->t->target->running == 0 && !spared(m, m->t->target);
 }
 
 /* ---- the list */
@@ -561,6 +587,9 @@ static struct invariant {
     {"a call that failed in one region goes to the next before it goes to another provider", AT_START,
      regions_come_before_other_providers, 0, 0},
     {"the regions of a provider are used in their order", AT_START, a_group_is_used_in_its_order, 0, 0},
+    {"a target that throttles by latency is used only when there is no other, or to see whether it is over",
+     AT_START, throttled_comes_last, 0, 0},
+    {"only a target that has just been slow is taken for throttling", AT_PACE, only_the_slow_are_throttled, 0, 0},
     {"a session stays on its target while that is usable", AT_START, session_keeps_its_target, 0, 0},
     {"an open breaker gets no call", AT_START, open_breaker_gets_nothing, 0, 0},
     {"only a few trial calls run before they have shown output", AT_START, few_trials_at_once, 0, 0},

@@ -46,11 +46,13 @@ void provider_setup(struct provider *p, struct rnd *r)
 
 /* Faults that an episode or noise can be made of; the request's own and RATE_PLACES come by themselves. */
 static const enum fault episode_faults[] = {
-    FAULT_RATE_TOLD, FAULT_RATE_BARE,  FAULT_QUOTA,       FAULT_BILLING, FAULT_AUTH,        FAULT_PERMISSION,
-    FAULT_NOT_FOUND, FAULT_OVERLOADED, FAULT_UNAVAILABLE, FAULT_SERVER,  FAULT_SERVER_STOP, FAULT_OVERLOADED_RETRY,
-    FAULT_GATEWAY,   FAULT_DNS,        FAULT_CONNECT,     FAULT_TLS,     FAULT_RESET,       FAULT_RESET_ALL,
-    FAULT_SILENT,    FAULT_SLOW,       FAULT_STALL,       FAULT_CUT,     FAULT_MALFORMED,   FAULT_EMPTY,
-    FAULT_FLAP,      FAULT_DRIFT,
+    FAULT_RATE_TOLD,   FAULT_RATE_BARE,  FAULT_QUOTA,       FAULT_BILLING,
+    FAULT_AUTH,        FAULT_PERMISSION, FAULT_NOT_FOUND,   FAULT_OVERLOADED,
+    FAULT_UNAVAILABLE, FAULT_SERVER,     FAULT_SERVER_STOP, FAULT_OVERLOADED_RETRY,
+    FAULT_GATEWAY,     FAULT_DNS,        FAULT_CONNECT,     FAULT_TLS,
+    FAULT_RESET,       FAULT_RESET_ALL,  FAULT_SILENT,      FAULT_SLOW,
+    FAULT_STALL,       FAULT_CUT,        FAULT_MALFORMED,   FAULT_EMPTY,
+    FAULT_FLAP,        FAULT_DRIFT,      FAULT_THROTTLE,    FAULT_THROTTLE,
 };
 static const enum fault noise_faults[] = {
     FAULT_SERVER,    FAULT_RESET,     FAULT_CUT,        FAULT_STALL, FAULT_SILENT,
@@ -72,6 +74,10 @@ void provider_turn(struct provider *p, struct rnd *r, uint64_t now, bool calm)
     e->until_ms = now + 1 + (uint64_t)exponential(r, rnd_below(r, 3) ? 5.0 * MIN : 40.0 * MIN);
     e->share = rnd_below(r, 2) ? 1 : 0.2 + 0.8 * rnd_unit(r);
     e->flap_ms = between(r, 2 * S, 20 * S);
+    if (e->fault == FAULT_THROTTLE) {
+        e->share = 1;
+        e->until_ms = now + 10 * MIN + (uint64_t)exponential(r, 60.0 * MIN);
+    }
 }
 
 static void fails(struct script *s, enum failure f, int status)
@@ -204,6 +210,10 @@ static void spoil(const struct provider *p, struct rnd *r, enum fault f, uint64_
         s->first_ms = (uint64_t)((double)usual_ms * (1 + 25.0 * (double)(now - p->episode.began_ms) /
                                                              (double)(p->episode.until_ms - p->episode.began_ms)));
         break;
+    case FAULT_THROTTLE: /* the first token, the others, or all of them */
+        s->first_ms = usual_ms * (rnd_below(r, 8) ? between(r, 4, 12) : 1);
+        s->gap_ms *= rnd_below(r, 8) ? between(r, 4, 12) : 1;
+        break;
     case FAULT_NO_FAULT:
     case FAULT_COUNT:
         break;
@@ -220,7 +230,7 @@ void provider_answer(const struct provider *p, struct rnd *r, const struct reque
         .whole = p->whole,
     };
     if (calm)
-        ret->first_ms = ret->gap_ms = 1 + rnd_below(r, 50);
+        ret->first_ms = ret->gap_ms = 30 + rnd_below(r, 20);
     const struct episode *e = &p->episode;
     if (!calm && e->fault != FAULT_NO_FAULT && rnd_unit(r) < e->share &&
         (e->fault != FAULT_FLAP || (now - e->began_ms) / e->flap_ms % 2 == 0))

@@ -14,10 +14,10 @@ static void print_tally(const struct tally *t)
 {
     printf("%.0f hours, %llu events, %llu calls, %llu attempts (%llu hedges, %llu retries, %llu denied by a "
            "budget), %llu probes, "
-           "breakers opened %llu times, %llu late events\n",
+           "breakers opened %llu times, throttling found %llu times, %llu late events\n",
            t->hours, (unsigned long long)t->events, (unsigned long long)t->calls, (unsigned long long)t->attempts,
            (unsigned long long)t->hedges, (unsigned long long)t->retries, (unsigned long long)t->denied,
-           (unsigned long long)t->probes, (unsigned long long)t->breaker_opened,
+           (unsigned long long)t->probes, (unsigned long long)t->breaker_opened, (unsigned long long)t->throttled,
            (unsigned long long)t->late_events);
     printf("outcomes:");
     for (int i = 0; i < CALL_OUTCOME_COUNT; i++)

@@ -51,7 +51,8 @@
     X(FILTER, "content filtered")                        \
     X(OURS, "out of memory on our side")                 \
     X(FLAP, "up and down every few seconds")             \
-    X(DRIFT, "latency drifting up")
+    X(DRIFT, "latency drifting up")                      \
+    X(THROTTLE, "throttling by latency")
 
 enum fault {
 #define X(code, name) FAULT_##code,
@@ -211,7 +212,7 @@ void random_route(struct world *w, struct route *route);
 /* ---- what a run adds up to, over all seeds */
 struct tally {
     uint64_t calls, attempts, probes, events, outcomes[CALL_OUTCOME_COUNT], faults[FAULT_COUNT];
-    uint64_t hedges, retries, denied, breaker_opened, late_events;
+    uint64_t hedges, retries, denied, breaker_opened, throttled, unthrottled, late_events;
     double hours;
 };
 
@@ -231,6 +232,7 @@ enum moment_kind {
     AT_PROBE = 128,  /* a probe is sent */
     AT_LATE = 256,   /* an event came for an attempt that had ended */
     AT_CALM = 512,   /* the faults ended long ago, and all calls too */
+    AT_PACE = 1024,  /* a target was found to throttle by latency */
 };
 struct moment {
     enum moment_kind kind;

@@ -63,6 +63,18 @@ static void on_parked(void *ctx, const struct target *t, enum failure why, uint6
     w->check_probes_at = w->now;
 }
 
+static void on_paced(void *ctx, const struct target *t, enum pace_state from, enum pace_state to)
+{
+    struct world *w = ctx;
+    world_note(w, "%s is %s, %s x %.1f", t->name, pace_state_name(to), pace_kind_name(t->pace.cause),
+               t->pace.ratio[t->pace.cause]);
+    w->tally->unthrottled += to == PACE_USUAL;
+    if (from != PACE_USUAL || to != PACE_THROTTLED)
+        return;
+    w->tally->throttled++;
+    check(w, (struct moment){.kind = AT_PACE, .t = &w->targets[t->id]});
+}
+
 static void book_changes(struct world *w)
 {
     for (unsigned i = 0; i < w->changes_count; i++) {
@@ -325,6 +337,15 @@ static void after_event(struct world *w, unsigned slot, const struct call_action
         at(w, w->now + rnd_below(&w->rnd, 1000), EV_EARLY_WAKE, slot, c->generation, 0);
 }
 
+/* As the relay does at the end of a streamed answer. */
+static void tell_rate(struct world *w, struct sim_call *c, unsigned a)
+{
+    uint64_t output_ms = c->call.attempts[a].output_ms;
+    if (output_ms && w->now > output_ms && c->scripts[a].tokens > 1)
+        target_rate(target_of(w, c, a)->target, c->scripts[a].tokens * 1000.0 / (double)(w->now - output_ms),
+                    c->scripts[a].tokens, w->now);
+}
+
 /* The next thing that the provider does. */
 static void step(struct world *w, unsigned slot, unsigned a)
 {
@@ -350,7 +371,7 @@ static void step(struct world *w, unsigned slot, unsigned a)
         book_fault(w, s->fault);
         return;
     }
-    if (s->given == 0 && (s->fault == FAULT_SLOW || s->fault == FAULT_DRIFT))
+    if (s->given == 0 && (s->fault == FAULT_SLOW || s->fault == FAULT_DRIFT || s->fault == FAULT_THROTTLE))
         book_fault(w, s->fault);
     bool first = s->given == 0;
     c->moved_at[a] = w->now;
@@ -361,6 +382,7 @@ static void step(struct world *w, unsigned slot, unsigned a)
         if (c->commits && c->committed == (int)a)
             c->shown += s->whole ? s->tokens : 1;
         c->output[a] = true;
+        tell_rate(w, c, a);
         book_end(w, c, a, NULL);
         call_complete(&c->call, (int)a, w->now, &acts);
         after_event(w, slot, &acts,
@@ -369,6 +391,7 @@ static void step(struct world *w, unsigned slot, unsigned a)
     }
     if (s->given > s->tokens) {
         s->given = s->tokens;
+        tell_rate(w, c, a);
         book_end(w, c, a, NULL);
         call_complete(&c->call, (int)a, w->now, &acts);
         after_event(w, slot, &acts,
@@ -631,7 +654,7 @@ static bool set_up(struct world *w, uint64_t seed, double hours, bool trace, str
     w->fleet = fleet_new(rnd_next(r));
     if (!w->fleet)
         return false;
-    fleet_set_watch(w->fleet, &(struct fleet_watch){on_breaker, on_parked}, w);
+    fleet_set_watch(w->fleet, &(struct fleet_watch){on_breaker, on_parked, on_paced}, w);
     random_settings(r, &w->settings);
     w->calls_per_hour = (double)ONE_OF(r, 20, 100, 400, 1500);
     w->late_ms = ONE_OF(r, 0, 0, 1, 10, 50, 2000);
@@ -644,6 +667,7 @@ static bool set_up(struct world *w, uint64_t seed, double hours, bool trace, str
         snprintf(name, sizeof(name), "p%u", i);
         if (fleet_target(w->fleet, name, "m", &w->settings, &t->target))
             return false;
+        target_watch_pace(t->target, rnd_below(r, 3) > 0);
         provider_setup(&t->provider, r);
         episode(w, i);
     }

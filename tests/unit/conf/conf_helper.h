@@ -23,6 +23,7 @@ static const struct preset helper_rows[] = {
      .base_url = "https://api.deepseek.com/v1",
      .key_env = "DEEPSEEK_API_KEY",
      .wires = {"openai-chat"},
+     .throttles_by_latency = true,
      .query = "a=b"},
     {.name = "azure-openai",
      .key_env = "AZURE_OPENAI_API_KEY",

@@ -326,6 +326,22 @@ static void a_cloud_is_found_in_the_environment(void **state)
     }
 }
 
+static void throttling_by_latency_is_the_presets_or_the_files(void **state)
+{
+    (void)state;
+    struct conf *c = helper_conf("providers:\n"
+                                 "  deepseek: {}\n"
+                                 "  a: {preset: deepseek, throttles_by_latency: false}\n"
+                                 "  b: {preset: deepseek, throttles_by_latency: auto}\n"
+                                 "  vllm: {}\n"
+                                 "  c: {preset: vllm, throttles_by_latency: true}\n",
+                                 ENV("DEEPSEEK_API_KEY=k"));
+    static const bool want[] = {true, false, true, false, true};
+    for (unsigned i = 0; i < 5; i++)
+        assert_int_equal(c->providers[i].throttles_by_latency, want[i]);
+    conf_free(c);
+}
+
 static void wires_can_be_chosen(void **state)
 {
     (void)state;
@@ -588,6 +604,7 @@ int main(void)
         cmocka_unit_test(what_is_left_out_has_a_default),
         cmocka_unit_test(regions_become_providers_of_one_group),
         cmocka_unit_test(a_cloud_is_found_in_the_environment),
+        cmocka_unit_test(throttling_by_latency_is_the_presets_or_the_files),
         cmocka_unit_test(wires_can_be_chosen),
         cmocka_unit_test(with_a_client_key_it_may_listen_anywhere),
         cmocka_unit_test(only_this_machine_is_loopback),

@@ -183,6 +183,17 @@ static const struct {
     {"http://127.0.0.1:9000/x", "us-east-1", "http://127.0.0.1:9000/x"},
 };
 
+static void only_two_are_known_to_throttle_by_latency(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < presets.count; i++) {
+        const char *name = presets.rows[i].name;
+        assert_int_equal(presets.rows[i].throttles_by_latency,
+                         strcmp(name, "deepseek") == 0 || strcmp(name, "siliconflow") == 0);
+        assert_int_equal(presets.rows[i].reasoning_back, strcmp(name, "deepseek") == 0);
+    }
+}
+
 static void a_region_has_its_own_host(void **state)
 {
     (void)state;
@@ -250,6 +261,7 @@ int main(void)
         cmocka_unit_test(a_name_is_found_in_any_case_and_no_other_is),
         cmocka_unit_test(what_a_variable_holds_becomes_a_base_url),
         cmocka_unit_test(a_url_that_does_not_fit_is_refused),
+        cmocka_unit_test(only_two_are_known_to_throttle_by_latency),
         cmocka_unit_test(a_region_has_its_own_host),
         cmocka_unit_test(a_wire_is_found_with_its_prefix),
         cmocka_unit_test(the_page_shows_every_preset_as_it_is),

@@ -142,9 +142,9 @@ static void latency_takes_the_fastest_and_still_looks_around(void **state)
     assert_in_range(times(&f, 1, 1000), 930, 990);
     f.route.targets[1].target->running = 1; /* 300 x 2 > 500 */
     assert_in_range(times(&f, 2, 1000), 930, 990);
-    target_rate(f.route.targets[0].target, 10);
-    target_rate(f.route.targets[2].target, 10);
-    target_rate(f.route.targets[1].target, 1000);
+    target_rate(f.route.targets[0].target, 10, 100, NOW);
+    target_rate(f.route.targets[2].target, 10, 100, NOW);
+    target_rate(f.route.targets[1].target, 1000, 100, NOW);
     assert_in_range(times(&f, 1, 1000), 930, 990); /* (300 + 100) x 2 < 500 + 10000 */
     fleet_free(f.fleet);
 }
@@ -211,6 +211,34 @@ static void a_flood_of_sessions_pushes_out_the_oldest(void **state)
     fleet_free(f.fleet);
 }
 
+static void throttle(struct fixture *f, unsigned i)
+{
+    f->route.targets[i].target->pace.state = PACE_THROTTLED;
+    f->route.targets[i].target->pace.until_ms = NOW + 30 * S;
+}
+
+static void what_throttles_by_latency_comes_last_even_after_standbys(void **state)
+{
+    (void)state;
+    for (int strategy = 0; strategy < 3; strategy++) {
+        struct fixture f;
+        begin(&f, (enum conf_strategy)strategy, 3, (const uint64_t[]){9, 9, 0});
+        throttle(&f, 0);
+        fleet_remember(f.fleet, 5, f.route.targets[0].target, 60 * MIN, NOW);
+        for (int again = 0; again < 30; again++) {
+            assert_int_equal(ask(&f, 0, 0, NOW).index, 1);
+            assert_int_equal(ask(&f, 5, 0, NOW).index, 1); /* its session leaves it too */
+            assert_int_equal(ask(&f, 0, 1 << 1, NOW).index, 2);
+            assert_int_equal(ask(&f, 0, 1 << 1 | 1 << 2, NOW).index, 0); /* there is no other */
+        }
+        assert_int_equal(ask(&f, 5, 0, NOW + 30 * S).index, 0); /* the hold is over: a call finds out */
+        throttle(&f, 1);
+        throttle(&f, 2);
+        assert_int_not_equal(ask(&f, 0, 0, NOW).index, 2); /* all alike: by the strategy again */
+        fleet_free(f.fleet);
+    }
+}
+
 /* Targets 1 to 3 are the regions of one provider. */
 static void begin_regions(struct fixture *f, enum conf_strategy strategy, const uint64_t *weights)
 {
@@ -274,6 +302,7 @@ int main(void)
         cmocka_unit_test(latency_finds_out_about_unknown_targets_with_one_call),
         cmocka_unit_test(a_session_keeps_its_target_while_that_is_usable),
         cmocka_unit_test(a_session_leaves_a_standby_when_the_others_are_back),
+        cmocka_unit_test(what_throttles_by_latency_comes_last_even_after_standbys),
         cmocka_unit_test(a_group_has_one_weight_and_its_first_region_carries_it),
         cmocka_unit_test(after_a_region_failed_the_others_of_its_group_come_first),
         cmocka_unit_test(standby_regions_come_first_too_when_one_of_them_has_failed),

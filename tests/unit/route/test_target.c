@@ -36,7 +36,7 @@ static void begin(struct fixture *f)
     settings_default(&f->settings);
     f->fleet = fleet_new(11);
     assert_non_null(f->fleet);
-    fleet_set_watch(f->fleet, &(struct fleet_watch){on_breaker, on_parked}, f);
+    fleet_set_watch(f->fleet, &(struct fleet_watch){on_breaker, on_parked, NULL}, f);
     assert_int_equal(fleet_target(f->fleet, "p", "m", &f->settings, &f->t), PD_OK);
 }
 
@@ -306,8 +306,53 @@ static void waiting_in_vain_makes_the_average_worse_and_never_better(void **stat
     target_waited(f.t, 9000);
     assert_true(f.t->ttft_ms.value > 1000);
     assert_int_equal(f.t->ttft.total, 4);
-    target_rate(f.t, 50);
+    target_rate(f.t, 50, 100, NOW);
     assert_true(f.t->tokens_per_second.value == 50);
+    end(&f);
+}
+
+static void on_paced(void *ctx, const struct target *t, enum pace_state from, enum pace_state to)
+{
+    (void)t;
+    unsigned *seen = ctx; /* a digit for each state entered */
+    assert_int_not_equal(from, to);
+    *seen = *seen * 10 + (unsigned)to;
+}
+
+static void a_watched_target_is_found_throttling_and_the_watch_hears_it(void **state)
+{
+    (void)state;
+    struct fixture f;
+    unsigned seen = 0;
+    uint64_t now = NOW;
+    begin(&f);
+    fleet_set_watch(f.fleet, &(struct fleet_watch){on_breaker, on_parked, on_paced}, &seen);
+    for (unsigned i = 0; i < 50; i++, now += S) /* not watched */
+        target_pace(f.t, 1000, i < 20 ? 500 : 5000, now);
+    assert_int_equal(f.t->pace.state, PACE_USUAL);
+    target_watch_pace(f.t, true);
+    for (unsigned i = 0; i < 10; i++, now += S) {
+        target_pace(f.t, 1000, 500, now);
+        target_rate(f.t, 50, 100, now);
+    }
+    for (unsigned i = 0; i < 20; i++)
+        target_rate(f.t, 5, 15, now); /* answers that are too short to tell */
+    assert_int_equal(seen, 0);
+    for (unsigned i = 0; i < 10; i++, now += S)
+        target_rate(f.t, 5, 100, now);
+    assert_int_equal(seen, PACE_THROTTLED);
+    assert_int_equal(f.t->pace.cause, PACE_TOKEN);
+    now = f.t->pace.until_ms;
+    target_end(f.t, NULL, false, target_start(f.t, now), now);
+    for (unsigned i = 0; i < 3; i++)
+        target_rate(f.t, 50, 100, now);
+    assert_int_equal(seen, PACE_THROTTLED * 100 + PACE_TRIAL * 10 + PACE_USUAL);
+    for (unsigned i = 0; i < 10; i++)
+        target_pace_waited(f.t, 1000, 4000, now);
+    assert_int_equal(f.t->pace.cause, PACE_TTFT);
+    assert_int_equal(f.t->pace.state, PACE_THROTTLED);
+    target_watch_pace(f.t, false);
+    assert_false(pace_spared(&f.t->pace, now));
     end(&f);
 }
 
@@ -326,6 +371,7 @@ int main(void)
         cmocka_unit_test(without_probes_a_success_after_its_time_ends_the_parking),
         cmocka_unit_test(the_ttft_limit_follows_its_rules),
         cmocka_unit_test(waiting_in_vain_makes_the_average_worse_and_never_better),
+        cmocka_unit_test(a_watched_target_is_found_throttling_and_the_watch_hears_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
