@@ -10,6 +10,7 @@ const struct codec *codec_by_name(struct span name)
     static const struct codec *const codecs[] = {
         &codec_openai_chat,
         &codec_bedrock_converse,
+        &codec_bedrock_invoke,
         &codec_openai_embeddings,
         &codec_anthropic,
         &codec_anthropic_count,
