@@ -8,11 +8,9 @@ enum {
     HINT_MAX_MS = 24 * 3600 * 1000
 }; /* a longer wait is not believed: the target is looked at again after a day */
 
-uint64_t hint_cap(double ms);                                     /* rounded up, [0, HINT_MAX_MS] */
-bool hint_seconds(struct span s, uint64_t *ret_ms);               /* "2", "0.5"; a negative one is 0 */
-bool hint_date(struct span s, uint64_t now_ms, uint64_t *ret_ms); /* RFC 9110 dates, as milliseconds since 1970 */
+uint64_t hint_cap(double ms);                       /* rounded up, [0, HINT_MAX_MS] */
+bool hint_seconds(struct span s, uint64_t *ret_ms); /* "2", "0.5"; a negative one is 0 */
 
-bool hint_rfc3339(struct span s, uint64_t *ret_ms); /* "2024-06-05T16:29:54Z", as milliseconds since 1970 */
 /* A header says that nothing is left of a limit that counts by the day or the month. */
 bool rate_day_is_over(const struct http1_head *head);
 

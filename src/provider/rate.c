@@ -1,4 +1,5 @@
 /* What the rate-limit headers of an answer say, in the spellings of all providers. */
+#include "parse/date.h"
 #include "provider/provider_priv.h"
 
 static const double year_2001_s = 1e9; /* larger numbers are moments, not waits */
@@ -28,7 +29,7 @@ int64_t rate_reset(struct span s, uint64_t wall_ms)
     }
     if (hint_seconds(s, &ms) || retry_duration(s, &ms))
         return (int64_t)ms;
-    if (hint_rfc3339(s, &ms))
+    if (date_parse_iso(s, &ms))
         return wait_until(ms, wall_ms);
     return -1;
 }

@@ -1,6 +1,9 @@
 /* How long a provider asks us to stay away, wherever it says so. */
+#include "parse/date.h"
 #include "provider/envelope.h"
 #include "provider/provider_priv.h"
+
+#include <stdio.h>
 
 enum { HINT_TEXT_MAX = 4096 }; /* of a message, as much as is searched for a sentence */
 
@@ -102,156 +105,6 @@ bool hint_seconds(struct span s, uint64_t *ret_ms)
     return true;
 }
 
-/* ---- the three date forms of RFC 9110, 5.6.7 --------------------------------- */
-
-static bool take(struct span *s, const char *word)
-{
-    if (!span_starts(*s, word))
-        return false;
-    *s = span_from(*s, strlen(word));
-    return true;
-}
-
-static bool take_digits(struct span *s, unsigned count, int *ret)
-{
-    int v = 0;
-    if (s->n < count)
-        return false;
-    for (unsigned i = 0; i < count; i++) {
-        if (!is_digit(s->p[i]))
-            return false;
-        v = v * 10 + (s->p[i] - '0');
-    }
-    *s = span_from(*s, count);
-    *ret = v;
-    return true;
-}
-
-static bool take_month(struct span *s, int *ret)
-{
-    static const char names[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
-    for (int i = 0; i < 12; i++)
-        if (s->n >= 3 && memcmp(s->p, names + 3 * i, 3) == 0) {
-            *s = span_from(*s, 3);
-            *ret = i + 1;
-            return true;
-        }
-    return false;
-}
-
-struct date {
-    int year, month, day, hour, minute, second;
-};
-
-static bool take_time(struct span *s, struct date *d)
-{
-    return take_digits(s, 2, &d->hour) && take(s, ":") && take_digits(s, 2, &d->minute) && take(s, ":") &&
-           take_digits(s, 2, &d->second);
-}
-
-/* Days since 1970-01-01 of a day in the Gregorian calendar; the year starts in March, so that the leap day is its last. */
-static int64_t days_from_civil(int year, int month, int day)
-{
-    int64_t y = year - (month <= 2);
-    int64_t era = (y >= 0 ? y : y - 399) / 400;
-    int64_t of_era = y - era * 400;
-    int64_t of_year = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
-    return era * 146097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719468;
-}
-
-static bool date_to_ms(const struct date *d, uint64_t *ret_ms)
-{
-    static const int lengths[] = {31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-    if (d->year < 1970 || d->month < 1 || d->month > 12 || d->day < 1 || d->day > lengths[d->month - 1])
-        return false;
-    if (d->hour > 23 || d->minute > 59 || d->second > 60) /* 60: a leap second */
-        return false;
-    int64_t s = days_from_civil(d->year, d->month, d->day) * 86400 + d->hour * 3600 + d->minute * 60 + d->second;
-    *ret_ms = (uint64_t)s * 1000;
-    return true;
-}
-
-/* Two digits of a year: the one within fifty years of now (RFC 9110). */
-static int full_year(int two, uint64_t now_ms)
-{
-    int now_year = 1970 + (int)(now_ms / 1000 / 31556952);
-    int year = now_year - now_year % 100 + two;
-    return year > now_year + 50 ? year - 100 : year <= now_year - 50 ? year + 100 : year;
-}
-
-static bool is_imf_fixdate(struct span s, struct date *d) /* Sun, 06 Nov 1994 08:49:37 GMT */
-{
-    struct span day_name = span_cut(&s, ',');
-    return day_name.n == 3 && take(&s, " ") && take_digits(&s, 2, &d->day) && take(&s, " ") &&
-           take_month(&s, &d->month) && take(&s, " ") && take_digits(&s, 4, &d->year) && take(&s, " ") &&
-           take_time(&s, d) && span_is(s, " GMT");
-}
-
-static bool is_rfc850(struct span s, uint64_t now_ms, struct date *d) /* Sunday, 06-Nov-94 08:49:37 GMT */
-{
-    struct span day_name = span_cut(&s, ',');
-    int two;
-    if (day_name.n < 6 || !take(&s, " ") || !take_digits(&s, 2, &d->day) || !take(&s, "-") ||
-        !take_month(&s, &d->month) || !take(&s, "-") || !take_digits(&s, 2, &two) || !take(&s, " ") ||
-        !take_time(&s, d) || !span_is(s, " GMT"))
-        return false;
-    d->year = full_year(two, now_ms);
-    return true;
-}
-
-static bool is_asctime(struct span s, struct date *d) /* Sun Nov  6 08:49:37 1994 */
-{
-    struct span day_name = span_cut(&s, ' ');
-    if (day_name.n != 3 || !take_month(&s, &d->month) || !take(&s, " "))
-        return false;
-    bool day = take(&s, " ") ? take_digits(&s, 1, &d->day) : take_digits(&s, 2, &d->day);
-    return day && take(&s, " ") && take_time(&s, d) && take(&s, " ") && take_digits(&s, 4, &d->year) && s.n == 0;
-}
-
-bool hint_date(struct span s, uint64_t now_ms, uint64_t *ret_ms)
-{
-    struct date d = {0};
-    s = span_trim(s);
-    if (!is_imf_fixdate(s, &d) && !is_rfc850(s, now_ms, &d) && !is_asctime(s, &d))
-        return false;
-    return date_to_ms(&d, ret_ms);
-}
-
-/* RFC 3339, 5.6: "2024-06-05T16:29:54Z", with a fraction, with an offset in place of Z. A leap second counts as the next one. */
-bool hint_rfc3339(struct span s, uint64_t *ret_ms)
-{
-    struct date d = {0};
-    int hours, minutes;
-    s = span_trim(s);
-    if (!take_digits(&s, 4, &d.year) || !take(&s, "-") || !take_digits(&s, 2, &d.month) || !take(&s, "-") ||
-        !take_digits(&s, 2, &d.day) || (!take(&s, "T") && !take(&s, "t") && !take(&s, " ")) || !take_time(&s, &d))
-        return false;
-    uint64_t fraction_ms = 0;
-    double v;
-    if (s.n > 1 && s.p[0] == '.' && is_digit(s.p[1])) {
-        double scale = 1;
-        size_t i = 1;
-        for (v = 0; i < s.n && is_digit(s.p[i]); i++)
-            v += (s.p[i] - '0') * (scale /= 10);
-        fraction_ms = (uint64_t)(v * 1000);
-        s = span_from(s, i);
-    }
-    if (!date_to_ms(&d, ret_ms))
-        return false;
-    *ret_ms += fraction_ms;
-    if (span_is(s, "Z") || span_is(s, "z"))
-        return true;
-    bool east = take(&s, "+");
-    if ((!east && !take(&s, "-")) || !take_digits(&s, 2, &hours) || !take(&s, ":") ||
-        !take_digits(&s, 2, &minutes) || s.n > 0 || hours > 23 || minutes > 59)
-        return false;
-    uint64_t offset_ms = (uint64_t)(hours * 60 + minutes) * 60000;
-    if (east && offset_ms > *ret_ms)
-        return false;
-    *ret_ms = east ? *ret_ms - offset_ms : *ret_ms + offset_ms;
-    return true;
-}
-
 /* ---- headers ------------------------------------------------------------------- */
 
 /* A moment as a wait. The provider's own Date is the better clock: ours may be off, and both of its figures come from it. */
@@ -259,7 +112,7 @@ static uint64_t until(const struct http1_head *head, uint64_t at_ms, uint64_t wa
 {
     uint64_t now = wall_ms;
     struct span date = http1_get(head, "date");
-    if (date.p && !hint_date(date, wall_ms, &now))
+    if (date.p && !date_parse_http(date, wall_ms, &now))
         now = wall_ms;
     return at_ms > now ? hint_cap((double)(at_ms - now)) : 0;
 }
@@ -272,7 +125,7 @@ static bool retry_after(const struct http1_head *head, uint64_t wall_ms, uint64_
         return false;
     if (hint_seconds(v, ret_ms) || retry_duration(span_trim(v), ret_ms))
         return true;
-    if (!hint_date(v, wall_ms, &at))
+    if (!date_parse_http(v, wall_ms, &at))
         return false;
     *ret_ms = until(head, at, wall_ms);
     return true;
@@ -363,7 +216,7 @@ static int weekday_of(int64_t days) /* since 1970-01-01, a Thursday; Sunday is 0
 static int64_t pacific_offset_h(int64_t utc_s)
 {
     int year = 1970 + (int)(utc_s / 31556952);
-    int64_t march = days_from_civil(year, 3, 1), november = days_from_civil(year, 11, 1);
+    int64_t march = date_days(year, 3, 1), november = date_days(year, 11, 1);
     int64_t begins_s = (march + nth_sunday(weekday_of(march), 2) - 1) * 86400 + 10 * 3600;    /* 2 h at -8 */
     int64_t ends_s = (november + nth_sunday(weekday_of(november), 1) - 1) * 86400 + 9 * 3600; /* 2 h at -7 */
     return utc_s >= begins_s && utc_s < ends_s ? 7 : 8;
@@ -489,18 +342,15 @@ static bool from_sentence(struct span text, uint64_t *ret_ms)
 static bool from_date_in_sentence(struct span text, uint64_t wall_ms, uint64_t *ret_ms)
 {
     static const char lead[] = "regain access on ";
-    struct date d = {0};
     uint64_t at_ms;
     const char *at = text.n ? memmem(text.p, text.n, lead, sizeof(lead) - 1) : NULL;
     if (!at)
         return false;
-    struct span s = span_from(text, (size_t)(at - text.p) + sizeof(lead) - 1);
-    if (!take_digits(&s, 4, &d.year) || !take(&s, "-") || !take_digits(&s, 2, &d.month) || !take(&s, "-") ||
-        !take_digits(&s, 2, &d.day))
-        return false;
-    if (take(&s, " at ") && (!take_digits(&s, 2, &d.hour) || !take(&s, ":") || !take_digits(&s, 2, &d.minute)))
-        return false;
-    if (!date_to_ms(&d, &at_ms))
+    struct span day = span_from(text, (size_t)(at - text.p) + sizeof(lead) - 1), rest = span_from(day, 10);
+    struct span clock = span_starts(rest, " at ") ? span_upto(span_from(rest, 4), 5) : SPAN_LIT("00:00");
+    char iso[32];
+    snprintf(iso, sizeof(iso), "%.*sT%.*s:00Z", SPAN_FMT(span_upto(day, 10)), SPAN_FMT(clock));
+    if (!date_parse_iso(span_str(iso), &at_ms))
         return false;
     *ret_ms = at_ms > wall_ms ? hint_cap((double)(at_ms - wall_ms)) : 0;
     return true;
