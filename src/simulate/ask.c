@@ -23,22 +23,22 @@ static int digit_of(char c)
     return c == '/' || c == '_' ? 63 : -1;
 }
 
-bool base64_read(struct span text, struct arena *mem, struct span *ret)
+pd_err base64_read(struct span text, struct arena *mem, struct span *ret)
 {
     char *out = arena_alloc(mem, text.n / 4 * 3 + 3);
     size_t n = 0;
     uint32_t bits = 0;
     unsigned held = 0;
     if (!out)
-        return false;
+        return PD_NOMEM;
     while (text.n && text.p[text.n - 1] == '=')
         text.n--;
     if (text.n % 4 == 1)
-        return false;
+        return PD_SYNTAX;
     for (size_t i = 0; i < text.n; i++) {
         int d = digit_of(text.p[i]);
         if (d < 0)
-            return false;
+            return PD_SYNTAX;
         bits = bits << 6 | (uint32_t)d;
         held += 6;
         if (held >= 8) {
@@ -47,7 +47,7 @@ bool base64_read(struct span text, struct arena *mem, struct span *ret)
         }
     }
     *ret = span_of(out, n);
-    return true;
+    return PD_OK;
 }
 
 void base64_put(struct put *out, struct span bytes)
@@ -177,8 +177,9 @@ pd_err ask_media(struct reading *r, struct said *m, struct span type, struct jso
     pd_err err = ask_string(r, base64, &text);
     if (err != PD_OK)
         return err;
-    if (!base64_read(text, r->mem, &bytes))
-        return ask_refuse(r, "bad_request", "media data is no base64");
+    err = base64_read(text, r->mem, &bytes);
+    if (err != PD_OK)
+        return err == PD_SYNTAX ? ask_refuse(r, "bad_request", "media data is no base64") : err;
     hash_media(p, bytes);
     return PD_OK;
 }
@@ -196,8 +197,11 @@ pd_err ask_media_url(struct reading *r, struct said *m, struct json url)
         return PD_OK;
     struct span rest = span_from(text, 5);
     type = span_cut(&rest, ',');
-    if (!span_ends(type, ";base64") || !base64_read(rest, r->mem, &bytes))
+    if (!span_ends(type, ";base64"))
         return PD_OK; /* text that is what it is */
+    err = base64_read(rest, r->mem, &bytes);
+    if (err != PD_OK)
+        return err == PD_SYNTAX ? PD_OK : err;
     p->media_type = span_upto(type, type.n - strlen(";base64"));
     p->text = SPAN_NONE;
     hash_media(p, bytes);

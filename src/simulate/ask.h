@@ -131,8 +131,8 @@ pd_err ask_path_model(struct reading *r) PD_CHECKED;
 bool ask_model_refuses_prefill(struct span model);
 bool ask_model_is_claude(struct span model);
 
-/* The bytes of base64 text, plain or URL-safe; false when it is none. */
-bool base64_read(struct span text, struct arena *mem, struct span *ret);
+/* The bytes of base64 text, plain or URL-safe. PD_SYNTAX: it is none. */
+pd_err base64_read(struct span text, struct arena *mem, struct span *ret) PD_CHECKED;
 void base64_put(struct put *out, struct span bytes);
 
 #endif

@@ -30,6 +30,7 @@ struct sim_headers {
     uint64_t now_s;
     bool streamed, failed; /* failed: an error's */
     int status;
+    struct span request_id; /* p NULL: any */
     struct span error_type; /* of an error */
     pd_err (*add)(void *ctx, struct span name, struct span value);
     void *ctx;

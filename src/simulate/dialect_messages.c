@@ -808,7 +808,9 @@ static void put_error(struct put *out, const struct script_provider *conf, const
     put_json(out, f->type);
     put_text(out, ",\"message\":");
     put_json(out, f->message);
-    put_text(out, "},\"request_id\":\"req_011simulated\"}");
+    put_text(out, "},\"request_id\":");
+    put_json(out, f->request_id.p ? f->request_id : SPAN_LIT("req_011simulated"));
+    put_text(out, "}");
 }
 
 static void stream_error(struct stream *s, const struct style_fault *f, unsigned shape)
@@ -818,7 +820,9 @@ static void stream_error(struct stream *s, const struct style_fault *f, unsigned
     put_json(out, f->type);
     put_text(out, ",\"message\":");
     put_json(out, f->message);
-    put_text(out, "},\"request_id\":\"req_011simulated\"}");
+    put_text(out, "},\"request_id\":");
+    put_json(out, f->request_id.p ? f->request_id : SPAN_LIT("req_011simulated"));
+    put_text(out, "}");
     if (shape == FAULT_SHAPE_ERROR + SHAPE_BARE)
         put_span(s->out, buf_span(s->scratch));
     else
@@ -831,7 +835,7 @@ static pd_err headers(struct sim_headers *h)
         const char *name;
         unsigned limit;
     } limits[] = {{"requests", 4000}, {"tokens", 2400000}, {"input-tokens", 2000000}, {"output-tokens", 400000}};
-    struct span id = make_id(h->mem, h->rnd, "req_011C", 21, false);
+    struct span id = h->request_id.p ? h->request_id : make_id(h->mem, h->rnd, "req_011C", 21, false);
     char name[64], reset[32];
     if (!id.p)
         return PD_NOMEM;

@@ -595,6 +595,10 @@ static bool has_parts(const struct block *b)
 static void put_open(struct stream *s, const struct block *b)
 {
     s->ids[s->steps.block] = item_id(s->speech, b);
+    if (!s->ids[s->steps.block].p) {
+        s->out->err = PD_NOMEM;
+        return;
+    }
     put_item_event(s, "response.output_item.added", b, SPAN_LIT(""), NULL);
     if (has_parts(b) && words_of(b)->added)
         put_part_event(s, words_of(b)->added, b, SPAN_LIT(""));
@@ -718,8 +722,11 @@ static void responses_whole(const struct speech *speech, struct put *out)
     struct span ids[STEP_BLOCKS_MAX];
     const char *incomplete = incomplete_reason(speech->answer->finish);
     steps_init(&steps, speech->answer, true);
-    for (unsigned i = 0; i < steps.count; i++)
+    for (unsigned i = 0; i < steps.count; i++) {
         ids[i] = item_id(speech, &steps.blocks[i]);
+        if (!ids[i].p)
+            out->err = PD_NOMEM;
+    }
     struct closing c = {.status = incomplete ? "incomplete" : "completed",
                         .incomplete = incomplete,
                         .steps = &steps,

@@ -153,7 +153,7 @@ struct endpoint endpoint_find(struct span path, struct span query, struct endpoi
         if (span_ends(path, ends[i].end))
             return ends[i].is;
     const char *at = path.n ? memmem(path.p, path.n, "/models/", 8) : NULL;
-    if (!at && !span_ends(path, "/models"))
+    if ((!at && !span_ends(path, "/models")) || span_has(path, "/publishers/"))
         return e;
     e = (struct endpoint){.dialect = models_dialect(path, h), .op = OP_MODELS};
     if (at)

@@ -165,6 +165,7 @@ static pd_err add_own_headers(struct play *r)
                             .streamed = r->in.streamed,
                             .failed = r->failed,
                             .status = r->status,
+                            .request_id = r->request_id,
                             .error_type = r->error_type,
                             .add = add_one,
                             .ctx = r};

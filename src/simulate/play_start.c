@@ -157,6 +157,8 @@ void play_start(struct provider *p, struct request *rq, const struct endpoint *a
     r->at = *at;
     r->dialect = sim_dialects[at->dialect];
     r->fixed = at->op != OP_GENERATE;
+    if (at->dialect == SIM_MESSAGES) /* errors repeat it, those in a stream too */
+        r->request_id = make_id(&r->mem, &r->rnd, "req_011C", 21, false);
     pd_err err = understand(r, rq, &why);
     if (err == PD_OK)
         pick_fault(r, reused);

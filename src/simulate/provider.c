@@ -168,6 +168,7 @@ static pd_err early_head(struct provider *p, const struct endpoint *at, const st
                             .now_s = clock_wall_ms() / 1000,
                             .failed = f != NULL,
                             .status = f ? f->status : 200,
+                            .request_id = f ? f->request_id : SPAN_NONE,
                             .error_type = f ? f->type : SPAN_NONE,
                             .add = early_add,
                             .ctx = e};
@@ -182,13 +183,16 @@ static pd_err early_head(struct provider *p, const struct endpoint *at, const st
 void provider_refuse(struct provider *p, struct request *rq, const struct endpoint *at, const struct refusal *why)
 {
     const struct sim_dialect *d = sim_dialects[at->dialect];
-    struct style_fault f = {why->status, why->message, why->type, why->code, why->param};
+    struct style_fault f = {
+        .status = why->status, .message = why->message, .type = why->type, .code = why->code, .param = why->param};
     struct early e = {.n = 0};
     struct arena mem;
     struct buf body;
     arena_init(&mem, 0, 0);
     buf_init(&body, 0);
     struct put out = put_into(&body);
+    struct rnd rnd = {p->requests * 77 + (uint64_t)p->sim->script->seed};
+    f.request_id = make_id(&mem, &rnd, "req_011C", 21, false);
     dialect_fault_fill(d, &f, span_str(why->like));
     if (why->body.p)
         put_span(&out, why->body);

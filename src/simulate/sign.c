@@ -55,7 +55,7 @@ bool sign_fits(enum maker maker, const char *what, struct span text, struct span
     if (!signature.n || !span_starts(signature, makers[maker].prefix))
         return false;
     signature = span_from(signature, strlen(makers[maker].prefix));
-    if (!base64_read(signature, mem, &bytes) || bytes.n != SIGN_BYTES ||
+    if (base64_read(signature, mem, &bytes) != PD_OK || bytes.n != SIGN_BYTES ||
         (unsigned char)bytes.p[0] != makers[maker].mark)
         return false;
     mac(maker, what, span_of(bytes.p + 1, SIGN_NONCE), text, code);

@@ -129,7 +129,7 @@ struct play {
     bool head_sent, talked, failed; /* failed: it is an error that is answered */
     bool fixed;                     /* the body is there from the start: no answer of a model */
     bool spoiled;                   /* it ends well, but not with what was asked for */
-    struct span error_type;
+    struct span error_type, request_id;
 };
 
 /* ---- provider.c ---- */

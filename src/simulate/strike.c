@@ -76,6 +76,7 @@ static pd_err answer_error(struct play *r, int status)
 {
     struct span type;
     struct style_fault e = error_of(r->dialect, r->fault, status);
+    e.request_id = r->request_id;
     pd_err err = put_error(r->fault, r->provider->conf, &r->at, &e, &r->body, &type);
     r->status = r->fault->kind == FAULT_ERROR_IN_200 ? 200 : e.status;
     r->failed = true;
@@ -323,6 +324,7 @@ pd_err strike_body(struct play *r)
 static pd_err stream_error(struct play *r)
 {
     struct style_fault e = error_of(r->dialect, r->fault, 500);
+    e.request_id = r->request_id;
     struct put out = put_into(&r->provider->sim->frame);
     buf_clear(&r->provider->sim->frame);
     r->stream.out = &out;

@@ -83,7 +83,8 @@ const struct style *style_find(struct span name); /* NULL when unknown */
 struct style_fault {
     int status;
     struct span message, type, code;
-    struct span param; /* p NULL: null */
+    struct span param;      /* p NULL: null */
+    struct span request_id; /* where the body repeats it; p NULL: one that stands for it */
 };
 /* The JSON body of an error, in the style's envelope. */
 void style_put_error(struct put *out, const struct style *s, const struct style_fault *f);

@@ -714,7 +714,7 @@ def test_what_anthropic_refuses():
             answer = post(sim.ports["alpha"], "/v1/messages", body, VERSION)
             got = json.loads(answer.body)
             assert answer.status == 400 and got["type"] == "error" and got["error"]["type"] == "invalid_request_error" and why in got["error"]["message"], (why, got)
-            assert answer.headers["request-id"].startswith("req_")
+            assert answer.headers["request-id"] == got["request_id"] and got["request_id"].startswith("req_011C")
         assert post(sim.ports["alpha"], "/v1/messages", MESSAGES.body(), {}).status == 400                # no anthropic-version
         assert MESSAGES.ask(sim.ports["alpha"], False, messages=[user, {"role": "assistant", "content": "So"}]).status == 200
         beta = {**VERSION, "anthropic-beta": "x"}
