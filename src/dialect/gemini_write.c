@@ -422,16 +422,16 @@ static const char *level_of(const struct gemini_model *model, const struct msg_r
         return NULL;
     case MSG_EFFORT_NONE:
     case MSG_EFFORT_MINIMAL:
-        return model->can_be_off ? "minimal" : "low";
+        return model->can_be_off ? "MINIMAL" : "LOW";
     case MSG_EFFORT_LOW:
-        return "low";
+        return "LOW";
     case MSG_EFFORT_MEDIUM:
-        return model->medium ? "medium" : "high";
+        return model->medium ? "MEDIUM" : "HIGH";
     case MSG_EFFORT_HIGH:
     case MSG_EFFORT_MAX:
         break;
     }
-    return "high";
+    return "HIGH";
 }
 
 /* Who asks for reasoning sees it, unless it was said otherwise. */

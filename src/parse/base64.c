@@ -25,8 +25,7 @@ static bool decode_group(const char *in, size_t n, char *out)
     }
     for (size_t i = 0; i + 1 < n; i++)
         out[i] = (char)(bits >> (16 - 8 * i));
-    uint32_t rest = bits << (8 + 8 * (n - 1)); /* bits that no byte took */
-    return n == 4 || rest == 0;
+    return n == 4 || bits << (8 * n) == 0; /* no bits that no byte took */
 }
 
 pd_err base64_decode(struct span text, struct buf *out)
