@@ -154,6 +154,14 @@ PART_TEST(is_foreign_file)
 {
     return p->kind == MSG_PART_MEDIA && p->file_id.n && p->maker != f->files;
 }
+PART_TEST(is_kept_image)
+{
+    return is_media(p, MSG_IMAGE) && p->file_id.n;
+}
+PART_TEST(is_kept_sound)
+{
+    return (is_media(p, MSG_AUDIO) || is_media(p, MSG_VIDEO)) && p->file_id.n;
+}
 PART_TEST(is_result_media)
 {
     return result && p->kind == MSG_PART_MEDIA;
@@ -195,7 +203,7 @@ PART_TEST(is_foreign_reasoning)
     case CONVERSE:
         return p->maker != MSG_MAKER_ANTHROPIC || (!p->signature.n && !p->sealed.n);
     case GEMINI:
-        return p->maker != MSG_MAKER_GEMINI;
+        return p->maker != MSG_MAKER_GEMINI || !p->signature.n;
     case FORMATS:
         break;
     }
@@ -206,6 +214,11 @@ PART_TEST(is_foreign_reasoning)
 PART_TEST(is_signed)
 {
     return p->kind != MSG_PART_REASONING && p->signature.n && (f->to != GEMINI || p->maker != MSG_MAKER_GEMINI);
+}
+
+PART_TEST(is_reasoning)
+{
+    return p->kind == MSG_PART_REASONING;
 }
 
 /* For whoever takes reasoning in the open: what only its maker could read. */
@@ -692,6 +705,8 @@ static const struct row rows[] = {
     {"media", "media in a system turn", {R, R, R, R, R, R}, .part = is_system_media},
     {"media", "a file that is kept at another maker's", {R, R, R, R, R, R}, .part = is_foreign_file},
     {"media", "a file that is kept at the target's own maker", {C, C, C, C, R, R}, .uses = NULL},
+    {"media", "an image that is kept as a file", {R, C, C, C, R, R}, .part = is_kept_image},
+    {"media", "audio or video that is kept as a file", {R, R, R, C, R, R}, .part = is_kept_sound},
     {"media", "an image at a web address", {C, C, C, C, R, R}, .part = is_web_image},
     {"media", "a document at a web address", {R, C, C, C, R, R}, .part = is_web_document},
     {"media", "audio or video at a web address", {R, R, R, C, R, R}, .part = is_web_sound},
@@ -853,6 +868,8 @@ static void tidy(struct fit *f)
     }
     if (m->n <= 1)
         m->n = -1;
+    if (f->to == CHAT || f->to == OLLAMA)
+        each_part(f, is_reasoning, forget_seal); /* in the open it is nobody's */
 }
 
 static enum format format_of(const struct codec *to)
