@@ -112,7 +112,7 @@ struct call {
     uint64_t waited_ms; /* in WAITING for targets to come back, bounded by retry_after_max */
     uint32_t used_up;   /* bit per route target: not again in this call */
     uint32_t told;      /* bit per route target: not_before is its Retry-After */
-    unsigned group;     /* of the last failure, when another region of its provider may do better; 0: none */
+    unsigned group;     /* of the last failure's target: the other regions of its provider come next; 0: none */
     uint64_t not_before_ms[ROUTE_TARGETS_MAX]; /* backoff or Retry-After after a failure there */
     uint8_t tries[ROUTE_TARGETS_MAX];          /* without those that were cancelled and not late */
     struct attempt attempts[CALL_ATTEMPTS_MAX];

@@ -220,12 +220,6 @@ static uint64_t backoff(struct call *c, const struct settings *s, unsigned tries
     return ms < s->backoff_max ? ms : s->backoff_max;
 }
 
-/* The account is at fault, and it is the same in every region of the provider. */
-static bool of_the_account(enum failure f)
-{
-    return f == FAILURE_AUTH || f == FAILURE_BILLING;
-}
-
 /* Notes what the failure means for its target in this call. */
 static void note(struct call *c, int attempt, const struct verdict *v, uint64_t now)
 {
@@ -233,7 +227,8 @@ static void note(struct call *c, int attempt, const struct verdict *v, uint64_t 
     bool told = v->has_retry_after && v->retry_after_ms > 0;
     if (v->failure != FAILURE_OURS || c->worst < 0)
         c->worst = attempt;
-    c->group = of_the_account(v->failure) ? 0 : call_target_of(c, a)->group;
+    c->group =
+        call_target_of(c, a)->group; /* a refused key too: accounts have regions that are not open to them */
     if (failure_row(v->failure)->same == SAME_NEVER || v->provider_says_stop)
         c->used_up |= bit(a->target);
     c->not_before_ms[a->target] =

@@ -5,8 +5,9 @@
 enum { KEY_LEAST = 6, NAMED_KEY_LEAST = 16 };
 
 /* How keys begin. Before one there is no letter and no digit: "task-specific" holds no sk- key. */
-static const char *const prefixes[] = {"sk-",  "sk_", "bearer ", "cpk_",  "nvapi-", "gsk_", "fw_",
-                                       "tgp_", "hf_", "xai-",    "pplx-", "aiza",   "sess-"};
+static const char *const prefixes[] = {
+    "sk-", "sk_",  "bearer ", "cpk_", "nvapi-", "gsk_",  "fw_",  "tgp_",
+    "hf_", "xai-", "pplx-",   "aiza", "sess-",  "ya29.", "absk", "bedrock-api-key-"};
 /* After these words a long run of key characters is a key, whatever it looks like. */
 static const char *const names[] = {
     "key: ", "key:", "key=", "key provided: ", "token: ", "token=", "authorization: ", "password="};

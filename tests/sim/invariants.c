@@ -249,8 +249,7 @@ static bool regions_come_before_other_providers(const struct moment *m)
     const struct sim_call *c = m->c;
     const struct route *r = c->want.route;
     int before = m->attempt - 1;
-    if (before < 0 || c->call.hedges || m->same_target || c->call.attempts[before].state != ATTEMPT_FAILED ||
-        c->call.attempts[before].failure == FAILURE_AUTH || c->call.attempts[before].failure == FAILURE_BILLING)
+    if (before < 0 || c->call.hedges || m->same_target || c->call.attempts[before].state != ATTEMPT_FAILED)
         return true;
     unsigned group = group_of(m, before);
     bool own = c->want.session && m->w->sessions[c->want.session - 1].target == (int)m->t->target->id;
