@@ -27,7 +27,8 @@ struct credential {
     char why[CREDENTIAL_WHY_BYTES];
 
     struct list waiters;
-    bool *freed; /* set while waiters are called */
+    struct list told;     /* those of them that are called now */
+    bool telling, doomed; /* it was freed meanwhile: its memory goes when all were called */
 };
 
 /* ---- life ------------------------------------------------------------------------------- */
@@ -72,23 +73,31 @@ struct credential *credential_new(const struct credential_setup *setup, const st
     c->rnd = (struct rnd){rnd_seed()};
     arena_init(&c->arena, 256, 0);
     list_init(&c->waiters);
+    list_init(&c->told);
     if (!copy_source(c, source))
         return credential_free(c);
     return c;
+}
+
+static void forget(struct list *waiters)
+{
+    while (!list_empty(waiters))
+        list_remove(waiters->next);
 }
 
 struct credential *credential_free(struct credential *c)
 {
     if (!c)
         return NULL;
-    if (c->freed)
-        *c->freed = true;
-    while (!list_empty(&c->waiters))
-        list_remove(c->waiters.next);
+    forget(&c->waiters);
+    forget(&c->told);
     errand_free(c->errand);
     credential_set_free(c->set);
     arena_done(&c->arena);
-    mem_free(c);
+    if (c->telling)
+        c->doomed = true;
+    else
+        mem_free(c);
     return NULL;
 }
 
@@ -139,26 +148,23 @@ static void take_failure(struct credential *c, struct errand *e, uint64_t now)
         log_quote(span_str(c->why), why, sizeof(why)));
 }
 
-/* Each is told once; one of them may free the credential. */
+/* Each is told once; one of them may free the credential, or send others away. */
 static void tell_waiters(struct credential *c)
 {
-    struct list told;
-    bool freed = false;
-    list_init(&told);
     while (!list_empty(&c->waiters)) {
         struct list *n = c->waiters.next;
         list_remove(n);
-        list_push(&told, n);
+        list_push(&c->told, n);
     }
-    c->freed = &freed;
-    while (!list_empty(&told)) {
-        struct credential_waiter *w = LIST_OF(told.next, struct credential_waiter, node);
+    c->telling = true;
+    while (!list_empty(&c->told)) {
+        struct credential_waiter *w = LIST_OF(c->told.next, struct credential_waiter, node);
         list_remove(&w->node);
-        if (!freed)
-            w->fn(w->ctx);
+        w->fn(w->ctx);
     }
-    if (!freed)
-        c->freed = NULL;
+    c->telling = false;
+    if (c->doomed)
+        mem_free(c);
 }
 
 static void on_over(struct errand *e, pd_err err)

@@ -198,24 +198,25 @@ static void hash_value(struct hasher *h, struct span value)
     hash_add(h, span_from(value, from));
 }
 
-static bool same_name(const struct signed_fields *s, size_t i)
+/* The i-th has the name of the one before it. */
+static bool same_name(const struct http1_field *fields, size_t i)
 {
-    return i > 0 && i < s->count && span_eq(s->fields[i - 1].name, s->fields[i].name);
+    return i > 0 && span_eq(fields[i - 1].name, fields[i].name);
 }
 
 static void hash_fields(struct hasher *h, const struct signed_fields *s)
 {
     for (size_t i = 0; i < s->count; i++) {
-        if (same_name(s, i)) {
+        if (same_name(s->fields, i)) {
             hash_str(h, ",");
         } else {
+            hash_str(h, i ? "\n" : "");
             hash_add(h, s->fields[i].name);
             hash_str(h, ":");
         }
         hash_value(h, s->fields[i].value);
-        if (!same_name(s, i + 1))
-            hash_str(h, "\n");
     }
+    hash_str(h, "\n");
 }
 
 /* "content-type;host;x-amz-date" */
@@ -229,7 +230,7 @@ static pd_err signed_names(const struct signed_fields *s, struct arena *a, struc
         return PD_NOMEM;
     size_t at = 0;
     for (size_t i = 0; i < s->count; i++) {
-        if (same_name(s, i))
+        if (same_name(s->fields, i))
             continue;
         if (at)
             names[at++] = ';';
@@ -368,7 +369,7 @@ static pd_err sign(struct hasher *h, const struct sigv4_request *rq, const struc
 {
     unsigned char hash[HASH_BYTES];
     char hex[HEX_BYTES + 1];
-    struct span date, names;
+    struct span date, names = SPAN_NONE;
     struct signed_fields fields = {.count = 0};
     unsigned count = 0;
     pd_err e = format_time(wall_ms, a, &date);
