@@ -211,7 +211,7 @@ static void bodies_of_a_connection_have_a_limit_together(void **state)
     static struct h2_caller p;
     serve_rules(&t);
     t.rules.body_bytes = 3 << 20;
-    t.rules.body_stall_ms = 60000;
+    t.rules.body_stall_ms = 400;
     serve_begin(&t);
     h2_dial(&p, &t, false);
     for (int i = 0; i < MANY; i++)
@@ -220,6 +220,9 @@ static void bodies_of_a_connection_have_a_limit_together(void **state)
     const struct h2 *h = serve_conn(&t)->h2;
     assert_true(h->withheld);
     assert_true(t.held_count < MANY);
+    uint64_t later = clock_mono_ms() + 2 * t.rules.body_stall_ms + 50; /* who is paused by us is not slow */
+    SERVE_UNTIL(&t, clock_mono_ms() > later);
+    assert_int_equal(server_stats(t.server)->timeouts_total, 0);
     /* limits and one window for each that is unfinished */
     assert_true(h->waiting_bytes + h->held_bytes <=
                 (H2_HELD_BODIES + 2 * H2_WAITING_BODIES) * t.rules.body_bytes + (uint64_t)MANY * H2_WINDOW_BYTES);
@@ -374,10 +377,14 @@ static void what_is_queued_is_bounded_for_each_stream(void **state)
         assert_int_equal(nghttp2_session_consume_connection(p.session, h2_got(&p, slow)->n - n), 0);
         assert_int_equal(t.drains, reply_queued(rq) < t.rules.out_low_bytes);
     }
+    struct span last = SPAN_LIT("z");
+    assert_int_equal(reply_write(rq, &last, 1), PD_OK);
+    h2_settle(&p);
+    assert_int_equal(t.drains, 1); /* said once */
     reply_end(rq);
     nghttp2_session_consume_stream(p.session, slow, 65535);
     H2_UNTIL(&p, h2_got(&p, slow)->ended);
-    assert_int_equal(h2_got(&p, slow)->n, 200000);
+    assert_int_equal(h2_got(&p, slow)->n, 200001);
     assert_memory_equal(h2_got(&p, slow)->body, big, 200000);
     assert_int_equal(t.drains, 1);
     h2_hang_up(&p);
@@ -983,6 +990,27 @@ static void a_drain_lets_streams_end(void **state)
     serve_end(&t);
 }
 
+static void a_preface_that_comes_after_the_drain_began_is_told_to_go(void **state)
+{
+    (void)state;
+    struct serve t;
+    struct caller p;
+    serve_rules(&t);
+    serve_begin(&t);
+    call_begin(&p, &t);
+    call_send(&t, &p, h2_magic, 5);
+    server_drain(t.server, serve_is_drained, &t);
+    t.server->linger_ms = 20;
+    char settings[9];
+    call_send(&t, &p, h2_magic + 5, 19);
+    call_send(&t, &p, settings, h2_frame(settings, NGHTTP2_SETTINGS, 0, 0, NULL, 0));
+    call_hear_end(&t, &p);
+    assert_int_equal(h2_frames(&p, NGHTTP2_GOAWAY, NULL), 2);
+    call_end(&p);
+    SERVE_UNTIL(&t, t.drained);
+    serve_end(&t);
+}
+
 static void a_connection_ends_after_its_number_of_requests(void **state)
 {
     (void)state;
@@ -1108,6 +1136,7 @@ int main(void)
         cmocka_unit_test(frames_that_bring_nothing_end_the_connection),
         cmocka_unit_test(refusals_that_are_not_read_end_the_connection),
         cmocka_unit_test(a_drain_lets_streams_end),
+        cmocka_unit_test(a_preface_that_comes_after_the_drain_began_is_told_to_go),
         cmocka_unit_test(a_connection_ends_after_its_number_of_requests),
         cmocka_unit_test(a_client_that_says_goodbye_is_closed_when_it_has_its_answers),
         cmocka_unit_test(every_failed_allocation_is_survived),
