@@ -303,6 +303,11 @@ static pd_err take_part(struct parse *p, struct msg_turn *t, struct json v, bool
     bool result = in.functionResponse.type == JSON_OBJECT;
     if (e || result != results)
         return e;
+    if (in.functionCall.type == JSON_OBJECT && t->role != MSG_ASSISTANT)
+        return wrong(p, PD_INVALID, "a \"functionCall\" stands in a content whose \"role\" is not model");
+    if (result && t->role != MSG_USER)
+        return wrong(p, PD_INVALID,
+                     "a \"functionResponse\" stands in a content whose \"role\" is not user or function");
     if (result)
         return take_result(p, t, in.functionResponse);
     drop_if(p, in.videoMetadata, "videoMetadata");

@@ -182,9 +182,9 @@ static const struct msg_turn *behind_system(const struct msg_request *m)
     return t;
 }
 
-static const char *role_of(const struct msg_turn *t)
+static bool is_model(const struct msg_turn *t)
 {
-    return t->role == MSG_ASSISTANT ? "model" : "user";
+    return t->role == MSG_ASSISTANT;
 }
 
 /* What of a turn is written: reasoning of others has no place. */
@@ -193,43 +193,72 @@ static bool has_place(const struct msg_part *part)
     return part->kind != MSG_PART_REASONING || part->text.n || part->maker == MSG_MAKER_GEMINI;
 }
 
-/* Media of results where results have no place for them stand behind these. */
-static void put_media_behind(struct writer *w, const struct msg_part *result)
+/* The parts of a content, as they are written one after the other. */
+struct content {
+    const char *sep;
+    bool call_yet;
+};
+
+static void begin_part(struct writer *w, struct content *c)
 {
-    for (const struct msg_part *c = result->content; c; c = c->next) {
-        if (c->kind != MSG_PART_MEDIA)
+    put_text(&w->p, c->sep);
+    c->sep = ",";
+}
+
+static void put_results(struct writer *w, struct content *c, const struct msg_turn *t)
+{
+    for (const struct msg_part *part = t->first; part; part = part->next) {
+        if (part->kind != MSG_PART_TOOL_RESULT)
             continue;
-        put_text(&w->p, ",{");
-        put_media(&w->p, c);
+        begin_part(w, c);
+        put_part(w, part, false);
+    }
+}
+
+/* Media of results where results have no place for them stand behind these. */
+static void put_media_behind(struct writer *w, struct content *c, const struct msg_part *result)
+{
+    for (const struct msg_part *m = result->content; m; m = m->next) {
+        if (m->kind != MSG_PART_MEDIA || w->model.media_in_results)
+            continue;
+        begin_part(w, c);
+        put_text(&w->p, "{");
+        put_media(&w->p, m);
         put_text(&w->p, "}");
     }
 }
 
-/* The parts of `t` and of all turns of the same role behind it; returns what comes next. */
+static void put_others(struct writer *w, struct content *c, const struct msg_turn *t)
+{
+    for (const struct msg_part *part = t->first; part; part = part->next) {
+        if (part->kind == MSG_PART_TOOL_RESULT) {
+            put_media_behind(w, c, part);
+            continue;
+        }
+        if (!has_place(part))
+            continue;
+        bool call = part->kind == MSG_PART_TOOL_CALL;
+        begin_part(w, c);
+        put_part(w, part, call && !c->call_yet);
+        c->call_yet |= call;
+    }
+}
+
+/* The parts of `t` and of all turns of the same role behind it, results first; returns what comes next. */
 static const struct msg_turn *put_turns(struct writer *w, const struct msg_turn *t)
 {
-    const char *role = role_of(t), *sep = "";
-    bool call_yet = false;
-    put_text(&w->p, "{\"role\":\"");
-    put_text(&w->p, role);
-    put_text(&w->p, "\",\"parts\":[");
-    for (; t && role_of(t) == role; t = t->next) {
-        for (const struct msg_part *part = t->first; part && !w->p.err; part = part->next) {
-            if (!has_place(part))
-                continue;
-            put_text(&w->p, sep);
-            bool call = part->kind == MSG_PART_TOOL_CALL;
-            put_part(w, part, call && !call_yet);
-            call_yet |= call;
-            sep = ",";
-            if (part->kind == MSG_PART_TOOL_RESULT && !w->model.media_in_results)
-                put_media_behind(w, part);
-        }
-    }
-    if (!*sep)
+    struct content c = {.sep = ""};
+    const struct msg_turn *next = t;
+    bool model = is_model(t);
+    put_text(&w->p, model ? "{\"role\":\"model\",\"parts\":[" : "{\"role\":\"user\",\"parts\":[");
+    for (; next && is_model(next) == model; next = next->next)
+        put_results(w, &c, next);
+    for (; t != next; t = t->next)
+        put_others(w, &c, t);
+    if (!*c.sep)
         put_text(&w->p, "{\"text\":\"\"}"); /* no content is without a part */
     put_text(&w->p, "]}");
-    return t;
+    return next;
 }
 
 static void put_contents(struct writer *w)
