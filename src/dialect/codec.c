@@ -11,6 +11,8 @@ const struct codec *codec_by_name(struct span name)
         &codec_openai_chat,
         &codec_bedrock_converse,
         &codec_bedrock_invoke,
+        &codec_ollama,
+        &codec_ollama_generate,
         &codec_openai_embeddings,
         &codec_anthropic,
         &codec_anthropic_count,

@@ -540,6 +540,7 @@ static bool find_reader(struct fixture *f, struct span dialect)
         {"bedrock-converse", ".json", &codec_bedrock_converse, FRAMING_LINES},
         {"bedrock-invoke", ".bin", &codec_bedrock_invoke, FRAMING_CHUNKS},
         {"bedrock-invoke", ".json", &codec_bedrock_invoke, FRAMING_LINES},
+        {"ollama-native", "", &codec_ollama, FRAMING_LINES},
         {"openai-embeddings", "", &codec_openai_embeddings, FRAMING_LINES},
         {"gemini", ".json", &codec_gemini, FRAMING_ARRAY},
         {"gemini", "", &codec_gemini, FRAMING_LINES},
