@@ -75,7 +75,7 @@ pd_err chat_embed(struct reading *r, const struct endpoint *at, uint64_t seed, s
         else if (json_key_is(key, "dimensions"))
             (void)json_i64(v, &e.dimensions);
     }
-    if (w.err != PD_OK)
+    if (json_check(r->body) != PD_OK)
         return ask_refuse(r, "bad_request", "the body is not JSON");
     if (input.type != JSON_STRING && json_path(input, "0").type == JSON_NONE)
         return ask_refuse(r, "bad_request", "input is missing or empty");
