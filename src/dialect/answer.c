@@ -130,6 +130,24 @@ static pd_err frame(struct answer *an, struct span data, struct span *ret)
     return e;
 }
 
+/* With the event's type in front of it, as clients of some formats need it. */
+static pd_err frame_named(struct answer *an, struct span type, struct span data, struct span *ret)
+{
+    char head[ANSWER_WORD_MAX + sizeof("event: \n")];
+    pd_err e = frame(an, data, ret);
+    if (e || !type.n || type.n > ANSWER_WORD_MAX)
+        return e;
+    int n = snprintf(head, sizeof(head), "event: %.*s\n", SPAN_FMT(type));
+    e = buf_reserve(&an->frame, (size_t)n);
+    if (e)
+        return e;
+    memmove(an->frame.p + an->frame.head + n, an->frame.p + an->frame.head, buf_size(&an->frame));
+    memcpy(an->frame.p + an->frame.head, head, (size_t)n);
+    buf_added(&an->frame, (size_t)n);
+    *ret = buf_span(&an->frame);
+    return PD_OK;
+}
+
 static pd_err give(struct answer *an, unsigned holds, struct span raw)
 {
     struct answer_event ev = {.holds = holds, .raw = raw};
@@ -173,7 +191,9 @@ static pd_err give_object(struct answer *an, struct span type, struct json obj, 
         ev.holds |= ANSWER_START;
     if (!(standing == BARE && (ev.holds & ANSWER_ERROR))) /* an error in place of an event is none */
         an->reader->facts.events++;
-    if (standing != FRAMED)
+    if (an->codec->names_events && (standing != FRAMED || !type.n))
+        e = frame_named(an, json_inner(json_get(obj, "type")), obj.raw, &ev.raw);
+    else if (standing != FRAMED)
         e = frame(an, obj.raw, &ev.raw);
     return e ? e : an->on_event(an->ctx, &ev);
 }
@@ -389,24 +409,8 @@ static pd_err on_item(void *ctx, struct span item)
 /* A frame's object in the client's framing: as server-sent event when the format is one of these (Claude at InvokeModel). */
 static pd_err reframe(struct answer *an, struct span type, struct span data, struct span *raw)
 {
-    if (!an->codec->stream_type || !span_starts(span_str(an->codec->stream_type), "text/event-stream"))
-        return PD_OK;
-    struct span framed;
-    pd_err e = frame(an, data, &framed);
-    if (e || !type.n)
-        return e ? e : (*raw = framed, PD_OK);
-    char head[ANSWER_WORD_MAX + sizeof("event: \n")];
-    if (type.n > ANSWER_WORD_MAX)
-        return PD_OK;
-    int n = snprintf(head, sizeof(head), "event: %.*s\n", SPAN_FMT(type));
-    e = buf_reserve(&an->frame, (size_t)n);
-    if (e)
-        return e;
-    memmove(an->frame.p + an->frame.head + n, an->frame.p + an->frame.head, buf_size(&an->frame));
-    memcpy(an->frame.p + an->frame.head, head, (size_t)n);
-    buf_added(&an->frame, (size_t)n);
-    *raw = buf_span(&an->frame);
-    return PD_OK;
+    bool sse = an->codec->stream_type && span_starts(span_str(an->codec->stream_type), "text/event-stream");
+    return sse ? frame_named(an, type, data, raw) : PD_OK;
 }
 
 /* {"__type": NAME, "message": ...}, and what else the exception told: as an error has it that comes with a status. */

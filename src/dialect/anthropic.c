@@ -404,6 +404,7 @@ const struct codec codec_anthropic = {
     .parse_request = anthropic_parse_request,
     .write_request = anthropic_write_request,
     .streams = true,
+    .names_events = true,
     .reader = &anthropic_reader,
     .collector = &anthropic_collector,
     .encoder = &anthropic_encoder,

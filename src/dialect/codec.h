@@ -169,8 +169,9 @@ struct codec {
                             struct buf *out);
 
     /* ---- answers ---- */
-    bool lines;   /* its streams are JSON lines: a bare line is an event as it should be (Ollama) */
-    bool streams; /* answers can be streamed */
+    bool lines;        /* its streams are JSON lines: a bare line is an event as it should be (Ollama) */
+    bool streams;      /* answers can be streamed */
+    bool names_events; /* its clients go by "event:", so an event without one gets it from its own "type" */
     const struct reader_ops *reader; /* reader_priv.h; NULL: embeddings */
     const struct collector_ops
         *collector; /* NULL: collected by way of the encoder, which keeps what the neutral form has */

@@ -314,6 +314,19 @@ static void events_hold_what_they_should(void **state)
     reading_done(&r);
 }
 
+/* Clients of this format go by "event:". */
+static void events_get_their_name(void **state)
+{
+    (void)state;
+    static const char in[] = "data: {\"type\":\"ping\"}\n\n{\"type\":\"message_stop\"}\n";
+    static const char want[] = EVENT("ping", "") EVENT("message_stop", "");
+    struct reading r;
+    read_stream(&r, span_str(in), 0);
+    if (!span_is(buf_span(&r.raw), want))
+        fail_msg("got %.*s", SPAN_FMT(buf_span(&r.raw)));
+    reading_done(&r);
+}
+
 /* ---- collected ---------------------------------------------------------------------------- */
 
 static void a_stream_is_collected_with_all_that_is_in_it(void **state)
@@ -879,6 +892,7 @@ int main(void)
         cmocka_unit_test(translating_survives_every_failed_allocation),
         cmocka_unit_test(streams_read_the_same_at_every_split),
         cmocka_unit_test(events_hold_what_they_should),
+        cmocka_unit_test(events_get_their_name),
         cmocka_unit_test(a_stream_is_collected_with_all_that_is_in_it),
         cmocka_unit_test(what_is_spoken_is_heard_the_same),
         cmocka_unit_test(foreign_answers_are_marked),
