@@ -716,6 +716,16 @@ static void the_beginning_is_the_same_in_every_turn(void **state)
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
         if ((facts_of(rows[i].body, &a).prefix_hash == first) != rows[i].same)
             fail_msg("%s", rows[i].body);
+    uint64_t image =
+        facts_of(BEGINS("\"s\"", "[{\"type\":\"image\",\"source\":{\"data\":\"A\"}}]", ""), &a).prefix_hash;
+    assert_int_equal(
+        facts_of(BEGINS("\"s\"", "[{\"type\":\"image\",\"cache_control\":{},\"source\":{\"data\":\"A\"}}]", ""),
+                 &a)
+            .prefix_hash,
+        image);
+    assert_int_not_equal(
+        facts_of(BEGINS("\"s\"", "[{\"type\":\"image\",\"source\":{\"data\":\"B\"}}]", ""), &a).prefix_hash,
+        image);
     arena_done(&a);
 }
 
@@ -767,6 +777,15 @@ static const struct edit_row {
      "{\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":9},\"messages\":["
      "{\"role\":\"assistant\",\"content\":[{\"type\":\"text\"}]},{\"role\":\"user\",\"content\":[{\"type\":"
      "\"text\"}]}]}",
+     {.strip_foreign = true}},
+    {"thinking stays when there is an answer behind the results",
+     "{\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":9},\"messages\":["
+     "{\"role\":\"user\",\"content\":[{\"type\":\"tool_result\"}]},{\"role\":\"assistant\",\"content\":["
+     "{\"type\":\"thinking\",\"signature\":\"perdure-foreign\"},{\"type\":\"text\"}]},{\"role\":\"user\","
+     "\"content\":\"x\"}]}",
+     "{\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":9},\"messages\":["
+     "{\"role\":\"user\",\"content\":[{\"type\":\"tool_result\"}]},{\"role\":\"assistant\",\"content\":["
+     "{\"type\":\"text\"}]},{\"role\":\"user\",\"content\":\"x\"}]}",
      {.strip_foreign = true}},
     {"a text that looks like a mark stays",
      "{\"messages\":[{\"role\":\"user\",\"content\":\"perdure-foreign\"}]}",
