@@ -1,4 +1,5 @@
 #include "app/service.h"
+#include "dialect/keep.h"
 
 #include "app/load.h"
 #include "base/clock.h"
@@ -381,6 +382,8 @@ static pd_err start_threads(struct service *sv)
     return PD_OK;
 }
 
+enum { KEPT_BYTES = 64 << 20 }; /* of signatures and sealed reasoning that makers want back with tool calls */
+
 static pd_err open_gateway(struct service *sv, struct conf_ref *ref)
 {
     static const struct fleet_watch watch = {on_breaker, on_parked, on_paced};
@@ -388,10 +391,12 @@ static pd_err open_gateway(struct service *sv, struct conf_ref *ref)
     list_init(&sv->gateway.calls);
     sv->gateway.id_seed = rnd_seed();
     sv->gateway.started_wall_ms = clock_wall_ms();
+    pthread_mutex_init(&sv->gateway.keep_lock, NULL);
+    sv->gateway.keep = keep_new(KEPT_BYTES);
     sv->gateway.fleet = fleet_new(rnd_seed());
     sv->seats = mem_calloc(ref->conf->settings.workers, sizeof(*sv->seats));
     sv->workers = mem_calloc(ref->conf->settings.workers, sizeof(struct worker *));
-    pd_err e = sv->gateway.fleet && sv->seats && sv->workers ? PD_OK : PD_NOMEM;
+    pd_err e = sv->gateway.fleet && sv->gateway.keep && sv->seats && sv->workers ? PD_OK : PD_NOMEM;
     if (!e)
         fleet_set_watch(sv->gateway.fleet, &watch, sv);
     for (unsigned i = 0; i < ref->conf->settings.workers && !e; i++) {
@@ -413,6 +418,8 @@ static void close_gateway(struct service *sv)
     for (unsigned i = 0; i < RECENT_CALLS; i++)
         mem_free(sv->gateway.recent[i]);
     catalog_done(&sv->gateway.catalog);
+    keep_free(sv->gateway.keep);
+    pthread_mutex_destroy(&sv->gateway.keep_lock);
     fleet_free(sv->gateway.fleet);
     mem_free(sv->seats);
     mem_free(sv->workers);

@@ -207,3 +207,34 @@ pd_err msg_link(struct msg_request *m, struct arena *a)
     }
     return PD_OK;
 }
+
+/* ---- size ------------------------------------------------------------------------ */
+
+enum {
+    ESTIMATE_BYTES_PER_TOKEN = 4, /* English text and code; other scripts cost more */
+    ESTIMATE_PER_PART = 4,        /* roles and marks around it */
+    ESTIMATE_PER_IMAGE = 1500,    /* about 1000 x 1000 pixels at Anthropic and OpenAI */
+    ESTIMATE_PER_TOOL = 10,
+};
+
+static int64_t part_tokens(const struct msg_part *p)
+{
+    int64_t bytes = (int64_t)(p->text.n + p->name.n + p->arguments.n), tokens = ESTIMATE_PER_PART;
+    if (p->kind == MSG_PART_MEDIA)
+        tokens += p->media == MSG_IMAGE ? ESTIMATE_PER_IMAGE : (int64_t)p->data.n / 8;
+    for (const struct msg_part *c = p->content; c; c = c->next)
+        tokens += c->kind == MSG_PART_MEDIA ? ESTIMATE_PER_IMAGE : (int64_t)c->text.n / ESTIMATE_BYTES_PER_TOKEN;
+    return tokens + bytes / ESTIMATE_BYTES_PER_TOKEN;
+}
+
+int64_t msg_estimate_tokens(const struct msg_request *m)
+{
+    int64_t tokens = 0;
+    for (const struct msg_turn *t = m->first; t; t = t->next)
+        for (const struct msg_part *p = t->first; p; p = p->next)
+            tokens += part_tokens(p);
+    for (const struct msg_tool *t = m->tools; t; t = t->next)
+        tokens += ESTIMATE_PER_TOOL +
+                  (int64_t)(t->name.n + t->description.n + t->schema.n + t->raw.n) / ESTIMATE_BYTES_PER_TOKEN;
+    return tokens;
+}

@@ -221,6 +221,8 @@ pd_err msg_drop_span(struct msg_request *m, struct arena *a, struct span name) P
  * a format that needs no ids leaves these out). PD_NOMEM. */
 #define MSG_MADE_ID "call_made_"
 pd_err msg_link(struct msg_request *m, struct arena *a) PD_CHECKED;
+/* About how many tokens the request is, without a tokenizer: text at four bytes a token, media at what makers charge for an ordinary one. */
+int64_t msg_estimate_tokens(const struct msg_request *m);
 /* Are there any parts of that kind? */
 bool msg_has(const struct msg_request *m, enum msg_part_kind kind);
 

@@ -24,7 +24,6 @@ struct wire {
     bool model_in_path;                /* and so not in the body */
     const char *version;               /* request_edit.version */
     bool (*serves)(struct span model); /* NULL: every model */
-    const char *models_path;           /* the list of models; NULL: none */
 };
 
 const struct wire *wire_by_name(struct span name); /* NULL: unknown */

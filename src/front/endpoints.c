@@ -4,29 +4,67 @@
 
 #include <stdio.h>
 
+/* clang-format off */
+#define GEMINI(prefix)                                                                                                               \
+    {"POST", prefix "{model}:generateContent", ACCESS_CLIENT, serve_call, &codec_gemini, "generate_content", false},                 \
+    {"POST", prefix "{model}:streamGenerateContent", ACCESS_CLIENT, serve_call, &codec_gemini, "generate_content", true},            \
+    {"POST", prefix "{model}:countTokens", ACCESS_CLIENT, serve_call, &codec_gemini_count, "count_tokens", false},                   \
+    {"POST", prefix "{model}:embedContent", ACCESS_CLIENT, serve_call, &codec_gemini_embeddings, "embeddings", false},               \
+    {"POST", prefix "{model}:batchEmbedContents", ACCESS_CLIENT, serve_call, &codec_gemini_embeddings, "embeddings", false}
+
 static const struct endpoint endpoints[] = {
-    {"POST", "/v1/chat/completions", ACCESS_CLIENT, serve_call, &codec_openai_chat, "chat"},
-    {"POST", "/v1/embeddings", ACCESS_CLIENT, serve_call, &codec_openai_embeddings, "embeddings"},
-    {"GET", "/v1/models", ACCESS_CLIENT, serve_models, NULL, NULL},
-    {"GET", "/v1/models/", ACCESS_CLIENT, serve_model, NULL, NULL},
-    {"POST", "/api/llm", ACCESS_CLIENT, serve_wrapper, &codec_openai_chat, "chat"},
-    {"GET", "/api/providers", ACCESS_ADMIN, serve_providers, NULL, NULL},
-    {"GET", "/api/calls", ACCESS_ADMIN, serve_calls, NULL, NULL},
-    {"GET", "/api/calls/", ACCESS_ADMIN, serve_one_call, NULL, NULL},
-    {"GET", "/metrics", ACCESS_FIGURES, serve_metrics, NULL, NULL},
-    {"GET", "/healthz", ACCESS_ANYONE, serve_health, NULL, NULL},
-    {"GET", "/readyz", ACCESS_ANYONE, serve_ready, NULL, NULL},
-    {"GET", "/", ACCESS_ANYONE, serve_index, NULL, NULL},
+    {"POST", "/v1/chat/completions", ACCESS_CLIENT, serve_call, &codec_openai_chat, "chat", false},
+    {"POST", "/v1/responses", ACCESS_CLIENT, serve_call, &codec_openai_responses, "chat", false},
+    {"POST", "/v1/embeddings", ACCESS_CLIENT, serve_call, &codec_openai_embeddings, "embeddings", false},
+    {"POST", "/v1/messages", ACCESS_CLIENT, serve_call, &codec_anthropic, "chat", false},
+    {"POST", "/v1/messages/count_tokens", ACCESS_CLIENT, serve_call, &codec_anthropic_count, "count_tokens", false},
+    GEMINI("/v1beta/models/"),
+    GEMINI("/v1/models/"), /* where Google's SDKs from 3.0 on look */
+    {"POST", "/model/{model}/converse", ACCESS_CLIENT, serve_call, &codec_bedrock_converse, "chat", false},
+    {"POST", "/model/{model}/converse-stream", ACCESS_CLIENT, serve_call, &codec_bedrock_converse, "chat", true},
+    {"GET", "/v1/models", ACCESS_CLIENT, serve_models, NULL, NULL, false},
+    {"GET", "/v1/models/", ACCESS_CLIENT, serve_model, NULL, NULL, false},
+    {"GET", "/v1beta/models", ACCESS_CLIENT, serve_models, &codec_gemini, NULL, false},
+    {"GET", "/api/tags", ACCESS_CLIENT, serve_tags, NULL, NULL, false},
+    {"GET", "/api/version", ACCESS_ANYONE, serve_version, NULL, NULL, false},
+    {"GET", "/v1beta/models/", ACCESS_CLIENT, serve_model, &codec_gemini, NULL, false},
+    {"POST", "/api/llm", ACCESS_CLIENT, serve_wrapper, &codec_openai_chat, "chat", false},
+    {"GET", "/api/providers", ACCESS_ADMIN, serve_providers, NULL, NULL, false},
+    {"GET", "/api/calls", ACCESS_ADMIN, serve_calls, NULL, NULL, false},
+    {"GET", "/api/calls/", ACCESS_ADMIN, serve_one_call, NULL, NULL, false},
+    {"GET", "/metrics", ACCESS_FIGURES, serve_metrics, NULL, NULL, false},
+    {"GET", "/healthz", ACCESS_ANYONE, serve_health, NULL, NULL, false},
+    {"GET", "/readyz", ACCESS_ANYONE, serve_ready, NULL, NULL, false},
+    {"GET", "/", ACCESS_ANYONE, serve_index, NULL, NULL, false},
 };
+/* clang-format on */
 enum { ENDPOINTS = sizeof(endpoints) / sizeof(endpoints[0]) };
 
+const struct codec *endpoint_codec(const struct endpoint *e)
+{
+    return e->codec ? e->codec : &codec_openai_chat;
+}
+
 /* "/" is a page of its own and not the beginning of every path. */
-static bool path_fits(const struct endpoint *e, struct span path)
+static bool below_fits(const struct endpoint *e, struct span path)
 {
     size_t n = strlen(e->path);
-    if (span_is(path, e->path))
-        return true;
     return n > 1 && e->path[n - 1] == '/' && path.n > n && memcmp(path.p, e->path, n) == 0;
+}
+
+bool endpoint_fits(const struct endpoint *e, struct span path, struct span *ret_model)
+{
+    static const char model[] = "{model}";
+    const char *at = strstr(e->path, model);
+    *ret_model = SPAN_NONE;
+    if (!at)
+        return span_is(path, e->path) || below_fits(e, path);
+    size_t before = (size_t)(at - e->path);
+    const char *after = at + strlen(model);
+    if (path.n <= before + strlen(after) || memcmp(path.p, e->path, before) != 0 || !span_ends(path, after))
+        return false;
+    *ret_model = span_of(path.p + before, path.n - before - strlen(after));
+    return true;
 }
 
 static bool method_fits(const struct endpoint *e, struct span method)
@@ -40,13 +78,24 @@ static void refuse_method(struct request *rq, const struct endpoint *there)
     bool get = strcmp(there->method, "GET") == 0;
     snprintf(message, sizeof(message), "%s takes %s", there->path, there->method);
     struct buf out = {0};
-    struct client_error ce = {
-        .type = "invalid_request_error", .code = "method_not_allowed", .message = span_str(message)};
-    pd_err e = codec_put_error(&codec_openai_chat, &ce, &out);
+    struct client_error ce = {.status = 405,
+                              .type = "invalid_request_error",
+                              .code = "method_not_allowed",
+                              .message = span_str(message)};
+    pd_err e = codec_put_error(endpoint_codec(there), &ce, &out);
     const struct header h[] = {{SPAN_LIT("Content-Type"), SPAN_LIT("application/json")},
                                {SPAN_LIT("Allow"), get ? SPAN_LIT("GET, HEAD") : SPAN_LIT("POST")}};
     reply_simple(rq, 405, h, 2, e ? SPAN_NONE : buf_span(&out));
     buf_done(&out);
+}
+
+/* The format a client of an unknown path probably reads. */
+static const struct codec *codec_of_path(struct span path)
+{
+    return span_starts(path, "/v1/messages") ? &codec_anthropic
+           : span_starts(path, "/v1beta/")   ? &codec_gemini
+           : span_starts(path, "/model/")    ? &codec_bedrock_converse
+                                             : &codec_openai_chat;
 }
 
 static const struct endpoint *find(struct request *rq)
@@ -54,7 +103,8 @@ static const struct endpoint *find(struct request *rq)
     struct span method = request_method(rq), path = request_path(rq);
     const struct endpoint *there = NULL;
     for (int i = 0; i < ENDPOINTS; i++) {
-        if (!path_fits(&endpoints[i], path))
+        struct span model;
+        if (!endpoint_fits(&endpoints[i], path, &model))
             continue;
         there = &endpoints[i];
         if (method_fits(there, method))
@@ -65,9 +115,10 @@ static const struct endpoint *find(struct request *rq)
         return NULL;
     }
     char message[300];
-    snprintf(message, sizeof(message), "there is no %.*s here; base_url of an OpenAI client ends in /v1",
+    snprintf(message, sizeof(message),
+             "there is no %.*s here; base_url of an OpenAI client ends in /v1, that of others is the bare address",
              SPAN_FMT(span_upto(path, 160)));
-    relay_refuse(rq, &codec_openai_chat, 404, "not_found", message, 0);
+    relay_refuse(rq, codec_of_path(path), 404, "not_found", message, 0);
     return NULL;
 }
 
@@ -78,7 +129,7 @@ static void on_head(void *ctx, struct request *rq)
     const struct endpoint *at = find(rq);
     const struct conf_key *key;
     if (at)
-        (void)guard(w, rq, at->access, &key);
+        (void)guard(w, rq, at, &key);
 }
 
 static void on_request(void *ctx, struct request *rq)
@@ -86,7 +137,7 @@ static void on_request(void *ctx, struct request *rq)
     struct worker *w = ctx;
     const struct endpoint *at = find(rq);
     const struct conf_key *key;
-    if (at && guard(w, rq, at->access, &key))
+    if (at && guard(w, rq, at, &key))
         at->serve(w, rq, at, key);
 }
 
@@ -94,9 +145,24 @@ const struct server_handler front_handler = {on_head, on_request};
 
 /* ---- calls ---------------------------------------------------------------------- */
 
+/* "alt=sse": Google's word for events in place of one array. */
+static bool asks_sse(struct span query)
+{
+    while (query.p && query.n) {
+        struct span one = span_cut(&query, '&');
+        if (span_is(one, "alt=sse") || span_is(one, "$alt=sse") || span_is(one, "%24alt=sse"))
+            return true;
+    }
+    return false;
+}
+
 void serve_call(struct worker *w, struct request *rq, const struct endpoint *at, const struct conf_key *key)
 {
-    relay_start(w, rq, &(struct relay_request){.codec = at->codec, .operation = at->operation, .key = key});
+    struct relay_request what = {.codec = at->codec, .operation = at->operation, .key = key};
+    (void)endpoint_fits(at, request_path(rq), &what.line.model);
+    what.line.stream = at->stream;
+    what.line.array = at->stream && at->codec == &codec_gemini && !asks_sse(request_query(rq));
+    relay_start(w, rq, &what);
 }
 
 void serve_wrapper(struct worker *w, struct request *rq, const struct endpoint *at, const struct conf_key *key)

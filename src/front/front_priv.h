@@ -18,18 +18,23 @@ enum access {
 };
 
 struct endpoint {
-    const char *method, *path; /* a path that ends in '/' takes everything below it */
+    const char *method,
+        *path; /* a path that ends in '/' takes everything below it; "{model}" in it stands for one or more bytes */
     enum access access;
     endpoint_fn *serve;
-    const struct codec *codec; /* of endpoints that are calls */
+    const struct codec *codec; /* the client's wire format: of calls, and for errors; NULL: OpenAI's */
     const char *operation;
+    bool stream; /* the path says that a stream is wanted */
 };
+/* What "{model}" stands for in this path, escapes left in; empty when the row has none. False: the path does not fit the row. */
+bool endpoint_fits(const struct endpoint *e, struct span path, struct span *ret_model);
+const struct codec *endpoint_codec(const struct endpoint *e);
 
 /* guard.c: may this request be served? False: it was answered. `*ret_key` is the client's key, NULL without keys. */
-bool guard(struct worker *w, struct request *rq, enum access access, const struct conf_key **ret_key);
+bool guard(struct worker *w, struct request *rq, const struct endpoint *at, const struct conf_key **ret_key);
 
-endpoint_fn serve_call, serve_wrapper, serve_models, serve_model, serve_metrics, serve_health, serve_ready,
-    serve_providers, serve_calls, serve_one_call, serve_index;
+endpoint_fn serve_call, serve_wrapper, serve_models, serve_model, serve_tags, serve_version, serve_metrics,
+    serve_health, serve_ready, serve_providers, serve_calls, serve_one_call, serve_index;
 
 /* Answers with a JSON document that was put together in `out`; frees it. Out of memory: 503. */
 void answer_json(struct request *rq, int status, struct buf *out, pd_err e);

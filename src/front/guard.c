@@ -34,19 +34,47 @@ static bool local_origin(struct span origin)
     return local_name(rest);
 }
 
+/* AWS's SDKs sign with a secret that we do not have: keys are kept as hashes. What they name their key by is the client's key here. */
+static struct span access_key_of(struct span auth)
+{
+    static const char credential[] = "Credential=";
+    const char *at = memmem(auth.p, auth.n, credential, strlen(credential));
+    struct span rest = at ? span_from(auth, (size_t)(at - auth.p) + strlen(credential)) : SPAN_NONE;
+    return at ? span_cut(&rest, '/') : SPAN_NONE;
+}
+
+/* "?key=...", as Google's REST examples have it. */
+static struct span key_in_query(struct span query)
+{
+    while (query.p && query.n) {
+        struct span one = span_cut(&query, '&');
+        if (span_starts(one, "key="))
+            return span_from(one, 4);
+    }
+    return SPAN_NONE;
+}
+
 /* The key as each kind of client sends it. */
 static struct span sent_key(struct request *rq)
 {
     struct span auth = request_header(rq, "authorization");
     if (auth.n > 7 && span_ieq(span_upto(auth, 7), SPAN_LIT("bearer ")))
         return span_trim(span_from(auth, 7));
-    struct span key = request_header(rq, "x-api-key");
-    return key.p ? key : request_header(rq, "api-key");
+    if (span_starts(auth, "AWS4-HMAC-SHA256 "))
+        return access_key_of(auth);
+    static const char *const headers[] = {"x-api-key", "api-key", "x-goog-api-key"};
+    for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); i++) {
+        struct span key = request_header(rq, headers[i]);
+        if (key.p)
+            return key;
+    }
+    return key_in_query(request_query(rq));
 }
 
-static bool refuse(struct request *rq, int status, const char *code, const char *message)
+static bool refuse(struct request *rq, const struct endpoint *at, int status, const char *code,
+                   const char *message)
 {
-    relay_refuse(rq, &codec_openai_chat, status, code, message, 0);
+    relay_refuse(rq, endpoint_codec(at), status, code, message, 0);
     return false;
 }
 
@@ -58,32 +86,33 @@ static bool is_local(struct request *rq)
 }
 
 /* Without keys only this machine is served, and of it no page of another site. */
-static bool guard_open(struct request *rq, enum access access)
+static bool guard_open(struct request *rq, const struct endpoint *at)
 {
     if (!request_peer_is_loopback(rq))
-        return refuse(rq, 403, "keys_needed",
+        return refuse(rq, at, 403, "keys_needed",
                       "no client key is configured, so only this machine is served; add one under `keys:`");
-    if (access == ACCESS_ANYONE)
+    if (at->access == ACCESS_ANYONE)
         return true;
     struct span host = request_header(rq, "host"), origin = request_header(rq, "origin");
     if (host.n && !local_name(host))
-        return refuse(rq, 403, "host_not_allowed",
+        return refuse(rq, at, 403, "host_not_allowed",
                       "without client keys perdure answers to localhost, 127.0.0.1 and [::1] only; configure a "
                       "key to use another name");
     if (origin.n && !local_origin(origin))
-        return refuse(rq, 403, "origin_not_allowed", "without client keys pages of other sites are not served");
+        return refuse(rq, at, 403, "origin_not_allowed",
+                      "without client keys pages of other sites are not served");
     return true;
 }
 
-bool guard(struct worker *w, struct request *rq, enum access access, const struct conf_key **ret_key)
+bool guard(struct worker *w, struct request *rq, const struct endpoint *at, const struct conf_key **ret_key)
 {
     const struct conf *c = routing_conf(w->routing);
     *ret_key = NULL;
     if (c->keys_count == 0)
-        return guard_open(rq, access);
+        return guard_open(rq, at);
     struct span sent = sent_key(rq);
     *ret_key = sent.n ? conf_find_key(c, sent) : NULL;
-    switch (access) {
+    switch (at->access) {
     case ACCESS_ANYONE:
         return true;
     case ACCESS_FIGURES:
@@ -94,7 +123,7 @@ bool guard(struct worker *w, struct request *rq, enum access access, const struc
         if ((*ret_key && (*ret_key)->admin) || is_local(rq))
             return true;
         if (*ret_key)
-            return refuse(rq, 403, "admin_key_needed",
+            return refuse(rq, at, 403, "admin_key_needed",
                           "this key is not an admin key; from another machine /api needs one (`admin: true`)");
         break;
     case ACCESS_CLIENT:
@@ -102,7 +131,7 @@ bool guard(struct worker *w, struct request *rq, enum access access, const struc
             return true;
         break;
     }
-    return refuse(rq, 401, "invalid_api_key",
+    return refuse(rq, at, 401, "invalid_api_key",
                   sent.n ? "this key is none of those that perdure was given"
                          : "send a client key: Authorization: Bearer KEY");
 }

@@ -1,34 +1,110 @@
-/* GET /v1/models: routes first, then provider/model for every model that a provider lists or was given. */
+/* The models that can be asked for, in the shape of whoever asks: routes first, then what each provider lists or was given, by its own
+ * name and as provider/model. */
+#include "base/mem.h"
 #include "dialect/codec.h"
 #include "front/front_priv.h"
+#include "parse/url.h"
 #include "relay/relay.h"
 #include "relay/routing.h"
 
 #include <stdio.h>
-#include <stdlib.h>
+#include <time.h>
+
+struct listing;
+typedef void put_model_fn(struct listing *l, const char *owner, const char *id);
 
 struct listing {
     struct put p;
-    uint64_t created;
+    uint64_t created; /* Unix seconds */
     bool any;
     struct span only; /* p NULL: all */
+    put_model_fn *put;
+    char first[400], last[400];
 };
 
-static void put_model(struct listing *l, const char *owner, const char *prefix, const char *model)
+/* ---- shapes ----------------------------------------------------------------------- */
+
+static void put_openai(struct listing *l, const char *owner, const char *id)
 {
-    char id[400];
-    int n = snprintf(id, sizeof(id), "%s%s%s", prefix, *prefix ? "/" : "", model);
-    if (n < 0 || (size_t)n >= sizeof(id) || (l->only.p && !span_is(l->only, id)))
-        return;
-    if (l->any && l->only.p)
-        return;
-    put_text(&l->p, l->any ? ",{\"id\":" : "{\"id\":");
+    put_text(&l->p, "{\"id\":");
     put_json(&l->p, span_str(id));
     put_text(&l->p, ",\"object\":\"model\",\"created\":");
     put_uint(&l->p, l->created);
     put_text(&l->p, ",\"owned_by\":");
     put_json(&l->p, span_str(owner));
     put_text(&l->p, "}");
+}
+
+/* 2026-11-24T06:34:40Z */
+static void put_moment(struct listing *l)
+{
+    char text[32];
+    struct tm tm;
+    time_t t = (time_t)l->created;
+    strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&t, &tm));
+    put_json(&l->p, span_str(text));
+}
+
+static void put_anthropic(struct listing *l, const char *owner, const char *id)
+{
+    (void)owner;
+    put_text(&l->p, "{\"type\":\"model\",\"id\":");
+    put_json(&l->p, span_str(id));
+    put_text(&l->p, ",\"display_name\":");
+    put_json(&l->p, span_str(id));
+    put_text(&l->p, ",\"created_at\":");
+    put_moment(l);
+    put_text(&l->p, "}");
+}
+
+static void put_gemini(struct listing *l, const char *owner, const char *id)
+{
+    (void)owner;
+    put_text(&l->p, "{\"name\":\"models/");
+    put_json_inner(&l->p, span_str(id));
+    put_text(&l->p, "\",\"baseModelId\":");
+    put_json(&l->p, span_str(id));
+    put_text(&l->p, ",\"version\":\"1\",\"displayName\":");
+    put_json(&l->p, span_str(id));
+    put_text(&l->p, ",\"supportedGenerationMethods\":[\"generateContent\",\"countTokens\",\"embedContent\"]}");
+}
+
+static void put_ollama(struct listing *l, const char *owner, const char *id)
+{
+    put_text(&l->p, "{\"name\":");
+    put_json(&l->p, span_str(id));
+    put_text(&l->p, ",\"model\":");
+    put_json(&l->p, span_str(id));
+    put_text(&l->p, ",\"modified_at\":");
+    put_moment(l);
+    put_text(&l->p, ",\"size\":0,\"digest\":\"\",\"details\":{\"parent_model\":\"\",\"format\":\"\",\"family\":");
+    put_json(&l->p, span_str(owner));
+    put_text(&l->p, ",\"families\":[],\"parameter_size\":\"\",\"quantization_level\":\"\"}}");
+}
+
+/* One path has three meanings: Anthropic's clients send their version, Google's their kind of key. */
+static put_model_fn *shape_of(struct request *rq, const struct endpoint *at)
+{
+    if (at->codec == &codec_gemini || request_header(rq, "x-goog-api-key").p)
+        return put_gemini;
+    return request_header(rq, "anthropic-version").p ? put_anthropic : put_openai;
+}
+
+/* ---- the list --------------------------------------------------------------------- */
+
+static void put_model(struct listing *l, const char *owner, const char *prefix, const char *model)
+{
+    char id[sizeof(l->last)];
+    int n = snprintf(id, sizeof(id), "%s%s%s", prefix, *prefix ? "/" : "", model);
+    if (n < 0 || (size_t)n >= sizeof(id) || (l->only.p && !span_is(l->only, id)))
+        return;
+    if (l->any && l->only.p)
+        return;
+    put_text(&l->p, l->any ? "," : "");
+    l->put(l, owner, id);
+    memcpy(l->last, id, (size_t)n + 1);
+    if (!l->any)
+        memcpy(l->first, id, (size_t)n + 1);
     l->any = true;
 }
 
@@ -70,51 +146,75 @@ static void list_models(struct worker *w, struct listing *l)
     fleet_unlock(w->gateway->fleet);
 }
 
+static struct listing listing_of(struct worker *w, struct buf *out, put_model_fn *put)
+{
+    return (struct listing){.p = put_into(out), .created = w->gateway->started_wall_ms / 1000, .put = put};
+}
+
+static void put_id(struct listing *l, const char *key, const char *id)
+{
+    put_text(&l->p, key);
+    if (l->any)
+        put_json(&l->p, span_str(id));
+    else
+        put_text(&l->p, "null");
+}
+
 void serve_models(struct worker *w, struct request *rq, const struct endpoint *at, const struct conf_key *key)
+{
+    (void)key;
+    struct buf out = {0};
+    struct listing l = listing_of(w, &out, shape_of(rq, at));
+    put_text(&l.p, l.put == put_openai   ? "{\"object\":\"list\",\"data\":["
+                   : l.put == put_gemini ? "{\"models\":["
+                                         : "{\"data\":[");
+    list_models(w, &l);
+    put_text(&l.p, "]");
+    if (l.put == put_anthropic) {
+        put_id(&l, ",\"has_more\":false,\"first_id\":", l.first);
+        put_id(&l, ",\"last_id\":", l.last);
+    }
+    put_text(&l.p, "}");
+    answer_json(rq, 200, &out, l.p.err);
+}
+
+void serve_tags(struct worker *w, struct request *rq, const struct endpoint *at, const struct conf_key *key)
 {
     (void)at, (void)key;
     struct buf out = {0};
-    struct listing l = {.p = put_into(&out), .created = w->gateway->started_wall_ms / 1000};
-    put_text(&l.p, "{\"object\":\"list\",\"data\":[");
+    struct listing l = listing_of(w, &out, put_ollama);
+    put_text(&l.p, "{\"models\":[");
     list_models(w, &l);
     put_text(&l.p, "]}");
     answer_json(rq, 200, &out, l.p.err);
 }
 
-/* The path's percent escapes undone: model names hold slashes, which SDKs escape. */
-static size_t unescape(struct span in, char *out, size_t room)
+/* Ollama's clients look whether their server is there. */
+void serve_version(struct worker *w, struct request *rq, const struct endpoint *at, const struct conf_key *key)
 {
-    size_t n = 0;
-    for (size_t i = 0; i < in.n && n + 1 < room; i++) {
-        char c = in.p[i];
-        if (c == '%' && i + 2 < in.n) {
-            char hex[3] = {in.p[i + 1], in.p[i + 2], 0}, *end;
-            unsigned long v = strtoul(hex, &end, 16);
-            if (end == hex + 2 && v) {
-                c = (char)v;
-                i += 2;
-            }
-        }
-        out[n++] = c;
-    }
-    out[n] = '\0';
-    return n;
+    (void)w, (void)at, (void)key;
+    answer_text(rq, 200, "application/json", SPAN_LIT("{\"version\":\"" PERDURE_VERSION "\"}"));
 }
 
 void serve_model(struct worker *w, struct request *rq, const struct endpoint *at, const struct conf_key *key)
 {
     (void)key;
     char id[400];
-    size_t n = unescape(span_from(request_path(rq), strlen(at->path)), id, sizeof(id));
+    struct span asked = span_from(request_path(rq), strlen(at->path));
     struct buf out = {0};
-    struct listing l = {
-        .p = put_into(&out), .created = w->gateway->started_wall_ms / 1000, .only = span_of(id, n)};
-    list_models(w, &l);
+    struct listing l = listing_of(w, &out, shape_of(rq, at));
+    if (asked.n < sizeof(id)) { /* model names hold slashes, which SDKs escape */
+        l.only = span_of(id, url_unescape(asked, id));
+        list_models(w, &l);
+    }
     if (l.any || l.p.err) {
         answer_json(rq, 200, &out, l.p.err);
         return;
     }
     buf_done(&out);
-    relay_refuse(rq, &codec_openai_chat, 404, "model_not_found",
+    const struct codec *c = l.put == put_gemini      ? &codec_gemini
+                            : l.put == put_anthropic ? &codec_anthropic
+                                                     : &codec_openai_chat;
+    relay_refuse(rq, c, 404, "model_not_found",
                  "no route or listed model has this name; GET /v1/models tells which have", 0);
 }

@@ -141,3 +141,24 @@ pd_err url_parse(struct span in, struct url *ret, const char **ret_why)
     *ret = u;
     return PD_OK;
 }
+
+static int hex_of(char c)
+{
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
+}
+
+size_t url_unescape(struct span in, char *out)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < in.n; i++) {
+        int high = in.p[i] == '%' && i + 2 < in.n ? hex_of(in.p[i + 1]) : -1;
+        int low = high >= 0 ? hex_of(in.p[i + 2]) : -1;
+        bool escape = low >= 0 && (high || low);
+        out[n++] = escape ? (char)(high * 16 + low) : in.p[i];
+        i += escape ? 2 : 0;
+    }
+    return n;
+}

@@ -18,4 +18,7 @@ struct url {
 /* PD_SYNTAX with *ret_why a sentence. Spans point into `in`. */
 pd_err url_parse(struct span in, struct url *ret, const char **ret_why) PD_CHECKED;
 
+/* Percent escapes undone, as far as they are ones; %00 stays. Returns how many bytes were written: at most in.n. */
+size_t url_unescape(struct span in, char *out);
+
 #endif

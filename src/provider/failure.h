@@ -70,6 +70,8 @@ enum failure_blame {
       "the answer cannot be read")                                                                                \
     X(FAILURE_EMPTY, "empty", SAME_FIRST, true, BLAME_FAILURE, 502, "provider_error",                             \
       "the answer says success and nothing else")                                                                 \
+    X(FAILURE_CARRY, "cannot_carry", SAME_NEVER, true, BLAME_NONE, 400, "cannot_be_carried",                      \
+      "the request holds what this target's wire format has no place for")                                        \
     X(FAILURE_OURS, "internal", SAME_NEVER, true, BLAME_NONE, 500, "internal_error",                              \
       "perdure itself ran out of something")
 

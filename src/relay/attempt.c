@@ -2,110 +2,11 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "credential/clock_skew.h"
 #include "relay/relay_priv.h"
+#include "relay/signing.h"
 
-/* ---- the request --------------------------------------------------------------- */
-
-/* What of a client's head is not the provider's business: the connection's own fields, credentials, and what we set ourselves. */
-static bool withheld(struct span name)
-{
-#define NAME(s)             \
-    {                       \
-        "" s, sizeof(s) - 1 \
-    }
-    static const struct span exact[] = {
-        NAME("host"),
-        NAME("connection"),
-        NAME("keep-alive"),
-        NAME("proxy-connection"),
-        NAME("proxy-authorization"),
-        NAME("te"),
-        NAME("trailer"),
-        NAME("upgrade"),
-        NAME("transfer-encoding"),
-        NAME("content-length"),
-        NAME("content-type"),
-        NAME("content-encoding"),
-        NAME("expect"),
-        NAME("accept"),
-        NAME("accept-encoding"),
-        NAME("authorization"),
-        NAME("x-api-key"),
-        NAME("api-key"),
-        NAME("x-goog-api-key"),
-        NAME("cookie"),
-        NAME("origin"),
-        NAME("referer"),
-        NAME("forwarded"),
-        NAME("via"),
-        NAME("x-real-ip"),
-        NAME("openai-organization"),
-        NAME("openai-project"),
-        NAME("idempotency-key"),
-        NAME("x-request-id"),
-    };
-#undef NAME
-    for (size_t i = 0; i < sizeof(exact) / sizeof(exact[0]); i++)
-        if (name.n == exact[i].n && span_ieq(name, exact[i]))
-            return true;
-    return span_ieq(span_upto(name, 10), SPAN_LIT("x-perdure-")) ||
-           span_ieq(span_upto(name, 12), SPAN_LIT("x-forwarded-")) ||
-           span_ieq(span_upto(name, 12), SPAN_LIT("x-stainless-")) ||
-           span_ieq(span_upto(name, 4), SPAN_LIT("sec-"));
-}
-
-struct fields {
-    struct http1_field list[HTTP1_FIELDS_MAX];
-    unsigned count;
-};
-
-static void put(struct fields *f, const char *name, struct span value)
-{
-    if (f->count < HTTP1_FIELDS_MAX)
-        f->list[f->count++] = (struct http1_field){span_str(name), value};
-}
-
-static bool configured(const struct conf_provider *p, struct span name)
-{
-    for (unsigned i = 0; i < p->headers_count; i++)
-        if (span_iis(name, p->headers[i].name))
-            return true;
-    return false;
-}
-
-static pd_err put_key(struct relay *r, const struct conf_provider *p, struct fields *f)
-{
-    if (!p->key)
-        return PD_OK;
-    if (p->preset->auth == AUTH_API_KEY) {
-        put(f, "api-key", span_str(p->key));
-        return PD_OK;
-    }
-    char *bearer = arena_printf(&r->arena, "Bearer %s", p->key);
-    if (!bearer)
-        return PD_NOMEM;
-    put(f, "Authorization", span_str(bearer));
-    return PD_OK;
-}
-
-static pd_err build_fields(struct relay *r, const struct conf_provider *p, bool stream, struct fields *f)
-{
-    f->count = 0;
-    pd_err e = put_key(r, p, f);
-    if (e)
-        return e;
-    put(f, "Content-Type", SPAN_LIT("application/json"));
-    put(f, "Accept", stream ? SPAN_LIT("text/event-stream, application/json") : SPAN_LIT("application/json"));
-    put(f, "Accept-Encoding", SPAN_LIT("identity"));
-    for (unsigned i = 0; i < p->headers_count; i++)
-        put(f, p->headers[i].name, span_str(p->headers[i].value));
-    const struct http1_field *theirs;
-    unsigned n = request_headers(r->rq, &theirs);
-    for (unsigned i = 0; i < n && f->count < HTTP1_FIELDS_MAX; i++)
-        if (!withheld(theirs[i].name) && !configured(p, theirs[i].name))
-            f->list[f->count++] = theirs[i];
-    return PD_OK;
-}
+#include <stdio.h>
 
 /* ---- what the reader finds ------------------------------------------------------- */
 
@@ -161,25 +62,59 @@ static bool for_client(const struct run *run, const struct answer_event *ev)
     return (ev->holds & ANSWER_MALFORMED) == 0;
 }
 
+/* Shown if the reply has begun, else kept until it does. */
+static pd_err show_bytes(struct run *run, struct span bytes)
+{
+    struct relay *r = run->relay;
+    if (!bytes.n)
+        return PD_OK;
+    if (r->call.winner == run->n && r->shown)
+        return reply_show(r, bytes) ? PD_OK : PD_CANCELLED;
+    run->held.limit_bytes = RUN_HELD_MAX;
+    return buf_add(&run->held, bytes);
+}
+
+/* What the encoder made of this event. */
+static pd_err show_translated(struct run *run)
+{
+    struct span made;
+    pd_err e = encoder_bytes(run->encoder, &made);
+    if (!e && run->relay->facts.stream)
+        e = show_bytes(run, made);
+    encoder_clear(run->encoder);
+    return e;
+}
+
+/* The events of Gemini's stream as the items of one JSON array. */
+static pd_err show_item(struct run *run, const struct answer_event *ev)
+{
+    if (ev->json.type != JSON_OBJECT)
+        return PD_OK;
+    pd_err e = show_bytes(run, run->shown++ ? SPAN_LIT(",\r\n") : SPAN_LIT("["));
+    return e ? e : show_bytes(run, ev->json.raw);
+}
+
 static pd_err show_or_hold(struct run *run, const struct answer_event *ev)
 {
     struct relay *r = run->relay;
+    if (run->encoder)
+        return show_translated(run);
     if (run->collector) /* usage too: a whole answer always has it */
         return ev->json.type == JSON_OBJECT && !(ev->holds & ANSWER_MALFORMED)
                    ? collector_add(run->collector, ev->type, ev->json)
                    : PD_OK;
     if (!for_client(run, ev))
         return PD_OK;
+    if (r->facts.line.array)
+        return show_item(run, ev);
     if (ev->holds & ANSWER_DONE) { /* an error may follow it, or the answer be no whole one */
-        run->terminator.limit_bytes = RUN_HELD_MAX;
+        run->terminator.limit_bytes = RUN_END_MAX;
         return buf_add(&run->terminator, ev->raw);
     }
-    if (r->call.winner == run->n && r->shown)
-        return reply_show(r, ev->raw) ? PD_OK : PD_CANCELLED;
-    if (ev->holds & ANSWER_KEEPALIVE)
+    bool showing = r->call.winner == run->n && r->shown;
+    if ((ev->holds & ANSWER_KEEPALIVE) && !showing)
         return PD_OK; /* nothing is shown yet, a comment is not worth keeping */
-    run->held.limit_bytes = RUN_HELD_MAX;
-    return buf_add(&run->held, ev->raw);
+    return show_bytes(run, ev->raw);
 }
 
 static pd_err on_event(void *ctx, const struct answer_event *ev)
@@ -205,15 +140,37 @@ static pd_err on_event(void *ctx, const struct answer_event *ev)
 
 /* ---- the answer as it comes -------------------------------------------------------- */
 
+/* An encoder for the client's format: `stream` writes events, else a whole answer. */
+static pd_err begin_encoding(struct run *run, bool stream)
+{
+    struct relay *r = run->relay;
+    struct encode_want want = {.model = span_str(run->target->model),
+                               .id = span_from(span_str(r->id), 2), /* without "c-" */
+                               .created = (int64_t)(r->began_wall_ms / 1000),
+                               .stream = stream,
+                               .include_usage = r->facts.include_usage,
+                               .array = r->facts.line.array,
+                               .asked = run->ask.neutral};
+    run->encoder = encoder_new(r->what.codec, &want, COLLECT_MAX);
+    return run->encoder ? PD_OK : PD_NOMEM;
+}
+
 static pd_err begin_stream(struct run *run)
 {
     struct relay *r = run->relay;
+    const struct codec *c = run->ask.codec;
     run->mode = RUN_STREAM;
-    run->answer = answer_new(r->what.codec, FRAMING_LINES, on_event, run);
+    run->answer = answer_new(c, run->ask.wire->framing, on_event, run);
     if (!run->answer)
         return PD_NOMEM;
-    if (!r->facts.stream) {
-        run->collector = collector_new(r->what.codec, COLLECT_MAX);
+    bool by_encoder = !run->ask.same || (!r->facts.stream && !c->collector);
+    if (by_encoder) {
+        pd_err e = begin_encoding(run, r->facts.stream);
+        if (e)
+            return e;
+        answer_on_delta(run->answer, encoder_delta, run->encoder);
+    } else if (!r->facts.stream) {
+        run->collector = collector_new(c, COLLECT_MAX);
         if (!run->collector)
             return PD_NOMEM;
     }
@@ -237,15 +194,15 @@ static void on_head(void *ctx, const struct http1_head *head)
     fleet_unlock(r->w->gateway->fleet);
 
     struct span type = http1_get(head, "content-type");
-    run->content_type_sse =
-        span_ihas(type, "event-stream") || span_ihas(type, "ndjson") || span_ihas(type, "jsonl");
+    run->content_type_stream = span_ihas(type, "event-stream") || span_ihas(type, "ndjson") ||
+                               span_ihas(type, "jsonl") || span_ihas(type, "amazon.eventstream");
     if (head->status != 200) {
         run->mode = RUN_REFUSED;
         run->head = classify_keep_head(head, &r->arena);
         return;
     }
-    run->mode = run->asked_stream ? RUN_SNIFFING : RUN_WHOLE;
-    if (run->asked_stream && run->content_type_sse) {
+    run->mode = run->ask.stream ? RUN_SNIFFING : RUN_WHOLE;
+    if (run->ask.stream && run->content_type_stream) {
         pd_err e = begin_stream(run);
         if (e)
             fail_ours(run, e);
@@ -258,7 +215,8 @@ static void sniff(struct run *run)
     struct span s = span_trim(buf_span(&run->body));
     if (s.n == 0)
         return;
-    if (span_starts(s, "{") || span_starts(s, "[")) {
+    bool lines = run->ask.codec->lines; /* there every event begins like a document */
+    if (!lines && (span_starts(s, "{") || span_starts(s, "["))) {
         run->mode = RUN_WHOLE;
         return;
     }
@@ -329,28 +287,57 @@ static void on_batch(void *ctx)
 
 /* ---- the end ------------------------------------------------------------------------- */
 
+/* What signed it is fetched anew; and where the server's clock is far from ours, that is what it minds. */
+static void refused_signature(struct run *run, struct verdict *v)
+{
+    uint64_t now = clock_wall_ms();
+    char skew[CLOCK_SKEW_TEXT_BYTES], message[sizeof(v->message)];
+    signing_refused(run->relay->routing, run->provider, run->generation);
+    if (!routing_credential(run->relay->routing, run->provider) || !run->head)
+        return;
+    if (!*clock_skew_text(clock_skew_of(run->head, now), now, skew))
+        return;
+    snprintf(message, sizeof(message), "%s (%s)", skew, v->message);
+    text_copy(v->message, sizeof(v->message), span_str(message));
+}
+
 static void end_refused(struct run *run)
 {
     struct verdict v;
     classify_answer(run->provider->preset, run->head, run->status, buf_span(&run->body), clock_wall_ms(), &v);
     text_copy(v.request_id, sizeof(v.request_id), span_str(run->request_id));
+    if (v.failure == FAILURE_AUTH || v.failure == FAILURE_PERMISSION)
+        refused_signature(run, &v);
     fail(run, &v);
+}
+
+/* A whole answer in another format than the client's, or for a client that wants events of it: told to the encoder. */
+static pd_err read_whole(struct run *run, enum answer_end *ret_end)
+{
+    struct relay *r = run->relay;
+    const struct codec *c = run->ask.codec;
+    struct span body = buf_span(&run->body);
+    bool expanded_as_it_is = run->ask.same && c == &codec_openai_chat;
+    bool by_encoder = c->kind == CODEC_CHAT && !expanded_as_it_is && (!run->ask.same || r->facts.stream);
+    if (!by_encoder)
+        return answer_read_whole(c, body, &r->arena, &run->facts, ret_end, NULL, NULL);
+    pd_err e = begin_encoding(run, r->facts.stream);
+    return e ? e : answer_read_whole(c, body, &r->arena, &run->facts, ret_end, encoder_delta, run->encoder);
 }
 
 static void end_whole(struct run *run)
 {
     struct relay *r = run->relay;
-    struct answer_facts facts;
     enum answer_end end;
-    pd_err e = answer_read_whole(r->what.codec, buf_span(&run->body), &r->arena, &facts, &end, NULL, NULL);
+    pd_err e = read_whole(run, &end);
     if (e) {
         fail_ours(run, e);
         return;
     }
     switch (end) {
     case ANSWER_COMPLETE:
-        r->usage = facts.usage;
-        r->output_bytes = facts.output_bytes;
+        r->usage = run->facts.usage;
+        r->output_bytes = run->facts.output_bytes;
         run->produced = true;
         if (!run->output_us)
             run->output_us = loop_now_us(r->w->loop);
@@ -394,6 +381,7 @@ static void end_stream(struct run *run, pd_err err, const char *why)
         return;
     }
     const struct answer_facts *facts = answer_facts(run->answer);
+    run->facts = *facts;
     r->usage = facts->usage;
     r->output_bytes = facts->output_bytes;
     struct verdict v;
@@ -485,59 +473,124 @@ void run_end_now(struct run *run)
 
 /* ---- start and stop ---------------------------------------------------------------------- */
 
-static bool asks_stream(const struct relay *r, const struct conf_provider *p)
-{
-    if (!r->what.codec->streams || p->stream == 0)
-        return false;
-    return true;
-}
-
-pd_err run_start(struct relay *r, int attempt)
+/* Path, head and signature are there: off it goes. */
+static pd_err send_off(struct run *run, const struct credential_view *view, const char **ret_why)
 {
     static const struct exchange_handler handler = {NULL, on_head, on_body, on_batch, on_end};
-    const struct route *route = route_used(r->route);
-    const struct route_target *way = &route->targets[r->call.attempts[attempt].target];
-    struct target *t = way->target;
-    const struct conf_provider *p = routing_provider(r->routing, t);
-    struct run **place = NULL;
-    for (int i = 0; i < CALL_RUNNING_MAX && !place; i++)
+    struct relay *r = run->relay;
+    const struct route_target *way = &route_used(r->route)->targets[r->call.attempts[run->n].target];
+    const struct conf_provider *p = run->provider;
+    struct span path, model = span_str(run->target->model);
+    struct ask_fields fields = {.count = 0};
+    pd_err e =
+        ask_path(&run->ask, p, model, signing_project(p, view, &r->arena), request_query(r->rq), &r->arena, &path);
+    if (e == PD_INVALID)
+        *ret_why =
+            "its requests need a project and a location: set `project` and `location`, or GOOGLE_CLOUD_PROJECT";
+    if (e)
+        return e;
+    ask_head(r, p, &run->ask, &fields);
+    struct exchange_request rq = {.method = "POST",
+                                  .path = path,
+                                  .body = run->ask.parts,
+                                  .body_count = run->ask.parts_count,
+                                  .connect_ms = way->settings.connect_timeout};
+    e = signing_put(p, view, &rq, &r->arena, &fields);
+    rq.fields = fields.list;
+    rq.fields_count = fields.count;
+    if (e)
+        return e;
+    return exchange_start(r->w->client, routing_origin(r->routing, p), &rq, &handler, run, &run->exchange);
+}
+
+static void on_signed(void *ctx)
+{
+    struct run *run = ctx;
+    struct relay *r = run->relay;
+    struct credential_view view;
+    if (run->over || !r->rq)
+        return;
+    switch (signing_get(r->routing, run->provider, &view)) {
+    case CREDENTIAL_WAIT:
+        signing_wait(r->routing, run->provider, &run->signs, on_signed, run);
+        return;
+    case CREDENTIAL_FAILED:
+        fail_as(run, FAILURE_AUTH, view.why);
+        return;
+    case CREDENTIAL_READY:
+        break;
+    }
+    run->generation = view.generation;
+    const char *why = NULL;
+    pd_err e = send_off(run, &view, &why);
+    if (e)
+        fail_as(run, FAILURE_OURS, why ? why : pd_err_text(e));
+}
+
+/* The request is ready: signed and sent at once, or when the credentials are there. */
+static pd_err sign_and_send(struct run *run, const char **ret_why, enum failure *ret_class)
+{
+    struct relay *r = run->relay;
+    struct credential_view view;
+    switch (signing_get(r->routing, run->provider, &view)) {
+    case CREDENTIAL_WAIT:
+        signing_wait(r->routing, run->provider, &run->signs, on_signed, run);
+        return PD_OK;
+    case CREDENTIAL_FAILED:
+        *ret_class = FAILURE_AUTH;
+        *ret_why = view.why;
+        return PD_INVALID;
+    case CREDENTIAL_READY:
+        break;
+    }
+    run->generation = view.generation;
+    return send_off(run, &view, ret_why);
+}
+
+static struct run **free_place(struct relay *r)
+{
+    for (int i = 0; i < CALL_RUNNING_MAX; i++)
         if (!r->runs[i])
-            place = &r->runs[i];
-    if (!p || !place)
-        return PD_NOTFOUND;
-    bool stream = asks_stream(r, p);
-    struct request_edit edit = {.model = span_str(t->model),
-                                .force_stream = stream,
-                                .want_usage = stream && p->preset->asks_usage,
-                                .forbid_stream = !stream && r->facts.stream};
-    struct span parts[REQUEST_PARTS_MAX], path;
-    unsigned parts_count;
-    struct fields fields;
-    pd_err e = r->what.codec->edit_request(&r->facts, &edit, &r->arena, parts, &parts_count);
-    if (!e)
-        e = routing_path(p, r->what.codec->name,
-                         r->what.codec == &codec_openai_chat ? "/chat/completions" : "/embeddings", &r->arena,
-                         &path);
-    if (!e)
-        e = build_fields(r, p, stream, &fields);
-    struct run *run = e ? NULL : mem_zalloc(sizeof(*run));
+            return &r->runs[i];
+    return NULL;
+}
+
+static pd_err prepare(struct run *run, const char **ret_why, enum failure *ret_class)
+{
+    struct relay *r = run->relay;
+    struct span model = span_str(run->target->model);
+    if (!ask_wire(run->provider, model, r->what.codec, &run->ask)) {
+        *ret_class = FAILURE_CARRY;
+        *ret_why = "the provider has no such operation in any format that it speaks";
+        return PD_UNSUPPORTED;
+    }
+    run->ask.stream = run->ask.codec->streams && run->provider->stream != 0;
+    if (run->ask.wire->model_in_path && run->ask.same && !r->facts.stream && !run->ask.codec->collector)
+        run->ask.stream = false;
+    pd_err e = ask_body(r, run->provider, model, &run->ask, ret_why);
+    if (e == PD_UNSUPPORTED)
+        *ret_class = FAILURE_CARRY;
+    return e ? e : sign_and_send(run, ret_why, ret_class);
+}
+
+pd_err run_start(struct relay *r, int attempt, const char **ret_why, enum failure *ret_class)
+{
+    struct target *t = route_used(r->route)->targets[r->call.attempts[attempt].target].target;
+    const struct conf_provider *p = routing_provider(r->routing, t);
+    struct run **place = free_place(r);
+    *ret_class = FAILURE_OURS;
+    *ret_why = NULL;
+    struct run *run = p && place ? mem_zalloc(sizeof(*run)) : NULL;
     if (!run)
-        return e ? e : PD_NOMEM;
+        return p && place ? PD_NOMEM : PD_NOTFOUND;
     run->relay = r;
     run->n = attempt;
     run->target = t;
     run->provider = p;
-    run->asked_stream = stream;
     run->started_us = loop_now_us(r->w->loop);
     list_init(&run->node);
-    struct exchange_request rq = {.method = "POST",
-                                  .path = path,
-                                  .fields = fields.list,
-                                  .fields_count = fields.count,
-                                  .body = parts,
-                                  .body_count = parts_count,
-                                  .connect_ms = way->settings.connect_timeout};
-    e = exchange_start(r->w->client, routing_origin(r->routing, p), &rq, &handler, run, &run->exchange);
+    list_init(&run->signs.node);
+    pd_err e = prepare(run, ret_why, ret_class);
     if (e) {
         run_free(run);
         return e;
@@ -557,6 +610,7 @@ void run_cancel(struct run *run)
     if (run->over)
         return;
     run->over = true;
+    credential_unwait(&run->signs);
     if (run->exchange)
         exchange_cancel(run->exchange);
     run->exchange = NULL;
@@ -574,6 +628,8 @@ struct run *run_free(struct run *run)
         return NULL;
     answer_free(run->answer);
     collector_free(run->collector);
+    encoder_free(run->encoder);
+    ask_done(&run->ask);
     buf_done(&run->body);
     buf_done(&run->held);
     buf_done(&run->terminator);

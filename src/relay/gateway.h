@@ -16,9 +16,11 @@
 #include "relay/catalog.h"
 #include "route/fleet.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 struct codec;
+struct keep;
 struct routing;
 struct call_record;
 
@@ -38,7 +40,9 @@ struct gateway {
     struct catalog catalog; /* under the fleet's lock */
     const struct codec *spoken
         [FLEET_TARGETS_MAX]; /* by target id: what it was last asked, so what it can be probed with; NULL: chat */
-    struct list calls;       /* running struct relay, by `node`; under the fleet's lock */
+    struct keep *keep;       /* what makers want back with tool calls; under keep_lock */
+    pthread_mutex_t keep_lock;
+    struct list calls;                        /* running struct relay, by `node`; under the fleet's lock */
     struct call_record *recent[RECENT_CALLS]; /* ended calls, a ring; under the fleet's lock */
     unsigned recent_next;
     uint64_t calls_made; /* numbers call ids; under the fleet's lock */

@@ -4,7 +4,6 @@
 #include "base/mem.h"
 #include "dialect/codec.h"
 #include "dialect/models.h"
-#include "parse/put.h"
 #include "relay/small.h"
 
 enum {
@@ -100,20 +99,17 @@ static void probe(struct prober *of, struct target *t)
     }
     one->target = t;
     one->preset = provider->preset;
-    const struct codec *codec = w->gateway->spoken[t->id];
-    bool embeds = codec == &codec_openai_embeddings;
-    struct buf body = {0};
-    struct put p = put_into(&body);
-    put_text(&p, "{\"model\":");
-    put_json(&p, span_str(t->model));
-    put_text(&p, embeds ? ",\"input\":\"ping\"}"
-                        : ",\"messages\":[{\"role\":\"user\",\"content\":\"ping\"}],\"max_tokens\":1}");
-    pd_err e = p.err;
-    if (!e)
-        e = small_start(w, w->routing, provider, embeds ? codec->name : codec_openai_chat.name,
-                        embeds ? "/embeddings" : "/chat/completions", buf_span(&body), PROBE_ANSWER_MAX,
-                        PROBE_TIMEOUT_MS, on_probe, one, &one->small);
-    buf_done(&body);
+    struct arena a;
+    struct ask ask;
+    arena_init(&a, 512, 0);
+    pd_err e = ask_probe(provider, span_str(t->model), w->gateway->spoken[t->id], &a, &ask);
+    if (!e) {
+        struct small_request what = {.ask = &ask, .model = span_str(t->model)};
+        e = small_start(w, w->routing, provider, &what, PROBE_ANSWER_MAX, PROBE_TIMEOUT_MS, on_probe, one,
+                        &one->small);
+        ask_done(&ask);
+    }
+    arena_done(&a);
     if (e) {
         probe_free(one);
         classify_as(FAILURE_OURS, pd_err_text(e), &v);
@@ -219,8 +215,9 @@ static void read_list(struct prober *p, const struct conf_provider *provider)
         return;
     one->preset = provider->preset;
     one->provider = mem_strdup(provider->name);
-    pd_err e = one->provider ? small_start(p->w, p->w->routing, provider, NULL, provider->preset->models_path,
-                                           SPAN_NONE, LIST_ANSWER_MAX, LIST_TIMEOUT_MS, on_list, one, &one->small)
+    struct small_request what = {.below = provider->preset->models_path};
+    pd_err e = one->provider ? small_start(p->w, p->w->routing, provider, &what, LIST_ANSWER_MAX, LIST_TIMEOUT_MS,
+                                           on_list, one, &one->small)
                              : PD_NOMEM;
     if (e)
         probe_free(one);

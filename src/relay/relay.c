@@ -4,6 +4,8 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "dialect/keep.h"
+#include "parse/url.h"
 
 #include <stdio.h>
 
@@ -81,10 +83,29 @@ static void measure_complete(struct relay *r, struct run *run)
     }
 }
 
+static void on_kept(void *ctx, struct span tool_id, enum msg_maker maker, struct span blob)
+{
+    struct relay *r = ctx;
+    keep_put(r->w->gateway->keep, r->keep_scope, tool_id, maker, blob);
+}
+
+/* What the answer's maker wants back with its tool calls, and the client's format has no place for. */
+static void keep_for_makers(struct relay *r, struct run *run)
+{
+    struct gateway *g = r->w->gateway;
+    if (!run->encoder || !g->keep || !run->facts.has_tool_calls)
+        return;
+    pthread_mutex_lock(&g->keep_lock);
+    if (encoder_each_kept(run->encoder, on_kept, r))
+        LOG(&r->scope, LOG_WARN, "keep.lost", "why=out_of_memory");
+    pthread_mutex_unlock(&g->keep_lock);
+}
+
 void relay_attempt_complete(struct relay *r, struct run *run)
 {
     measure_complete(r, run);
     log_attempt_end(r, run, NULL, "complete");
+    keep_for_makers(r, run);
     /* The run stays: CALL_COMMIT and CALL_FINISH still need what it holds. */
 #define DECIDE(a) call_complete(&r->call, run->n, relay_now_ms(r), (a))
     STEP(r, DECIDE);
@@ -107,6 +128,17 @@ static bool holds_key(const char *key, struct span body)
     return key && strlen(key) >= SECRET_LEAST && span_has(body, key);
 }
 
+/* An error in the shape that this format's clients read. OpenAI's relatives send others, which its SDKs make nothing of. */
+static bool is_own_error(const struct codec *c, struct span body)
+{
+    struct json v = {JSON_OBJECT, body};
+    if (!span_starts(body, "{") || json_check(body))
+        return false;
+    return c->error_type_header ? json_get(v, "message").type == JSON_STRING
+           : c->lines           ? json_get(v, "error").type == JSON_STRING
+                                : json_get(v, "error").type == JSON_OBJECT;
+}
+
 static void remember_told(struct relay *r, struct run *run, const struct verdict *v)
 {
     struct told *t = arena_zalloc(&r->arena, sizeof(*t));
@@ -115,8 +147,7 @@ static void remember_told(struct relay *r, struct run *run, const struct verdict
     t->attempt = run->n;
     t->verdict = *v;
     struct span body = run->mode == RUN_REFUSED ? span_trim(buf_span(&run->body)) : SPAN_NONE;
-    if (json_get((struct json){JSON_OBJECT, body}, "error").type == JSON_OBJECT &&
-        !holds_key(run->provider->key, body))
+    if (run->ask.same && is_own_error(run->ask.codec, body) && !holds_key(run->provider->key, body))
         t->body = arena_span(&r->arena, body);
     t->next = r->told;
     r->told = t;
@@ -202,10 +233,17 @@ struct run *relay_run(struct relay *r, int attempt)
 }
 
 /* An attempt that could not even begin: the call decides as after any other failure. */
-static void failed_to_start(struct relay *r, int attempt, pd_err e)
+static void failed_to_start(struct relay *r, int attempt, enum failure class, const char *why)
 {
     struct verdict v;
-    classify_as(FAILURE_OURS, pd_err_text(e), &v);
+    classify_as(class, why, &v);
+    struct told *t = arena_zalloc(&r->arena, sizeof(*t));
+    if (t) {
+        t->attempt = attempt;
+        t->verdict = v;
+        t->next = r->told;
+        r->told = t;
+    }
 #define DECIDE(a) call_failed(&r->call, attempt, &v, relay_now_ms(r), (a))
     STEP(r, DECIDE);
 #undef DECIDE
@@ -231,10 +269,12 @@ static void start(struct relay *r, const struct call_action *a)
 {
     count_start(r, a);
     uint64_t before = a->attempt == 0 ? r->read_us : loop_now_us(r->w->loop);
-    pd_err e = run_start(r, a->attempt);
+    const char *why;
+    enum failure class;
+    pd_err e = run_start(r, a->attempt, &why, &class);
     r->overhead_us += loop_now_us(r->w->loop) - before;
     if (e)
-        failed_to_start(r, a->attempt, e);
+        failed_to_start(r, a->attempt, class, why && *why ? why : pd_err_text(e));
 }
 
 static void cancel(struct relay *r, int attempt)
@@ -443,6 +483,34 @@ static void give_id(struct relay *r)
     text_str(&ids, r->id);
 }
 
+/* Can any target of the route say how many tokens a request has? */
+static bool can_count(const struct relay *r)
+{
+    const struct route *route = route_used(r->route);
+    for (unsigned i = 0; i < route->count; i++) {
+        const struct target *t = route->targets[i].target;
+        const struct conf_provider *p = routing_provider(r->routing, t);
+        struct ask a;
+        if (p && ask_wire(p, span_str(t->model), r->what.codec, &a))
+            return true;
+    }
+    return false;
+}
+
+/* Do some targets of the route speak other formats than the client? Then an answer of an earlier turn may have been translated. */
+static bool is_mixed(const struct relay *r)
+{
+    const struct route *route = route_used(r->route);
+    for (unsigned i = 0; i < route->count; i++) {
+        const struct target *t = route->targets[i].target;
+        const struct conf_provider *p = routing_provider(r->routing, t);
+        struct ask a;
+        if (p && !(ask_wire(p, span_str(t->model), r->what.codec, &a) && a.same))
+            return true;
+    }
+    return false;
+}
+
 static struct relay *relay_new(struct worker *w, struct request *rq, const struct relay_request *what)
 {
     struct relay *r = mem_zalloc(sizeof(*r));
@@ -465,6 +533,18 @@ static struct relay *relay_new(struct worker *w, struct request *rq, const struc
     return r;
 }
 
+static pd_err unescape_model(struct relay *r)
+{
+    struct span *model = &r->what.line.model;
+    if (!model->n || !memchr(model->p, '%', model->n))
+        return PD_OK;
+    char *text = arena_alloc(&r->arena, model->n);
+    if (!text)
+        return PD_NOMEM;
+    *model = span_of(text, url_unescape(*model, text));
+    return PD_OK;
+}
+
 void relay_start(struct worker *w, struct request *rq, const struct relay_request *what)
 {
     static const struct request_handler handler = {on_gone, on_drain};
@@ -475,7 +555,9 @@ void relay_start(struct worker *w, struct request *rq, const struct relay_reques
     }
     const char *why = "";
     struct call_want want = {0};
-    pd_err e = what->codec->read_request(request_body(rq), &(struct request_line){0}, &r->arena, &r->facts, &why);
+    pd_err e = unescape_model(r);
+    if (!e)
+        e = what->codec->read_request(request_body(rq), &r->what.line, &r->arena, &r->facts, &why);
     if (e) {
         if (e == PD_NOMEM)
             relay_refuse(rq, what->codec, 503, "out_of_memory", "perdure is out of memory; try again", 1000);
@@ -488,7 +570,13 @@ void relay_start(struct worker *w, struct request *rq, const struct relay_reques
         relay_free(r);
         return;
     }
+    if (what->codec->kind == CODEC_COUNT && !can_count(r) && reply_estimate(r)) {
+        relay_free(r);
+        return;
+    }
     give_id(r);
+    r->mixed = is_mixed(r);
+    r->keep_scope = what->key ? hash_bytes(span_str(what->key->name), 3) : 3;
     want.route = route_used(r->route);
     find_session(r, &want);
     want.streamed = r->facts.stream;

@@ -12,7 +12,8 @@
 #include "relay/routing.h"
 
 struct relay_request {
-    const struct codec *codec;
+    const struct codec *codec;  /* the client's format */
+    struct request_line line;   /* what its path says; percent escapes in the model are undone by relay_start() */
     const char *operation;      /* gen_ai.operation.name: "chat", "embeddings" */
     bool wrapper;               /* POST /api/llm: {provider, response} */
     const struct conf_key *key; /* the client's; NULL: none is configured */
@@ -21,7 +22,7 @@ struct relay_request {
 /* Answers in the shape of the dialect if the request is not fit; never fails otherwise. The request's reply is the relay's from here on. */
 void relay_start(struct worker *w, struct request *rq, const struct relay_request *what);
 
-/* An error in OpenAI's shape, for whoever answers before a relay exists. `retry_after_ms` 0: no Retry-After. */
+/* An error in the format's shape, for whoever answers before a relay exists. `retry_after_ms` 0: no Retry-After. */
 void relay_refuse(struct request *rq, const struct codec *codec, int status, const char *code, const char *message,
                   uint64_t retry_after_ms);
 

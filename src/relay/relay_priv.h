@@ -3,6 +3,9 @@
 #define PERDURE_RELAY_RELAY_PRIV_H
 
 #include "call/call.h"
+#include "credential/credential.h"
+#include "dialect/encoder.h"
+#include "relay/ask.h"
 #include "relay/record.h"
 #include "relay/relay.h"
 
@@ -16,7 +19,8 @@ enum run_mode {
 };
 
 enum {
-    RUN_HELD_MAX = 256 * 1024, /* of events before the first output */
+    RUN_HELD_MAX = 256 * 1024,             /* of events before the first output */
+    RUN_END_MAX = ANSWER_EVENT_MAX + 4096, /* of an end mark: Responses' repeats the whole answer */
     RUN_EARLY_MAX = 16 * 1024, /* kept of a stream without output yet: it may turn out to be an error page */
     RUN_DONE_GRACE_MS = 250,   /* from the terminator to the end of the body, in which an error may still follow */
     COLLECT_MAX = 64 << 20,    /* an answer that is collected */
@@ -32,17 +36,23 @@ struct run {
     const struct conf_provider *provider;
     enum run_mode mode;
     int status;
-    bool over; /* no events for it any more */
-    bool asked_stream, content_type_sse;
-    bool produced;               /* the call knows of output */
-    struct answer *answer;       /* RUN_STREAM */
-    struct collector *collector; /* RUN_STREAM for a client that does not stream */
-    struct buf body;             /* RUN_WHOLE, RUN_REFUSED, RUN_SNIFFING; RUN_STREAM: its beginning */
-    struct buf held;             /* events for the client that wait for the first output */
-    struct buf terminator;       /* the end mark as it came: shown when the answer is known to be whole */
+    bool over;                      /* no events for it any more */
+    struct ask ask;                 /* what was asked, and in which wire format */
+    struct credential_waiter signs; /* waits for credentials before anything is sent */
+    bool content_type_stream;       /* its head says that it is a stream */
+    bool produced;                  /* the call knows of output */
+    struct answer *answer;          /* RUN_STREAM */
+    struct collector *collector;    /* RUN_STREAM for a client of the same format that does not stream */
+    struct encoder *encoder;        /* writes the answer in the client's format where it cannot go on as it came */
+    struct answer_facts facts;      /* of a complete answer */
+    unsigned shown;                 /* events shown of an answer that is one JSON array */
+    struct buf body;                /* RUN_WHOLE, RUN_REFUSED, RUN_SNIFFING; RUN_STREAM: its beginning */
+    struct buf held;                /* events for the client that wait for the first output */
+    struct buf terminator;          /* the end mark as it came: shown when the answer is known to be whole */
     const struct http1_head *
         head; /* RUN_REFUSED: the head, which belongs to its body; from the call's arena, NULL when out of memory */
     uint64_t started_us, head_us, output_us;
+    uint64_t generation; /* of the credentials it was signed with */
     char request_id[64];
 };
 
@@ -51,7 +61,7 @@ struct told {
     struct told *next;
     int attempt;
     struct verdict verdict;
-    struct span body; /* the provider's error body, if it is in the client's dialect; p NULL otherwise */
+    struct span body; /* the provider's error body, if it is in the client's format; p NULL otherwise */
     char request_id[64];
 };
 
@@ -80,6 +90,8 @@ struct relay {
     uint64_t done_at_ms; /* the winner's terminator was read at; 0: not yet */
     bool shown;          /* the reply has begun */
     bool unended;        /* what was shown last has no blank line after it */
+    bool mixed;          /* the route has targets of several formats: an earlier answer may have been translated */
+    uint64_t keep_scope; /* whose calls may be known to gateway->keep */
     bool paused;         /* the client is slower than the provider */
 };
 
@@ -93,8 +105,8 @@ uint64_t relay_now_ms(const struct relay *r);
 void relay_rearm(struct relay *r);
 
 /* ---- attempt.c ---- */
-/* PD_OK: events will come. Otherwise nothing was started. */
-pd_err run_start(struct relay *r, int attempt) PD_CHECKED;
+/* PD_OK: events will come. Otherwise nothing was started: *ret_class and *ret_why (NULL: the code's own sentence) say what that means. */
+pd_err run_start(struct relay *r, int attempt, const char **ret_why, enum failure *ret_class) PD_CHECKED;
 /* The terminator was read and the body goes on without an end: it is taken as ended. */
 void run_end_now(struct run *run);
 /* Stops it at once, no more events. The run stays until the end of the turn. */
@@ -111,6 +123,8 @@ bool reply_show(struct relay *r, struct span raw);
 /* A collected or whole answer, at once. */
 bool reply_answer(struct relay *r, struct run *run);
 void reply_finish(struct relay *r, struct run *run);
+/* How many tokens the request has, by our own estimate. False: nothing was replied. */
+bool reply_estimate(struct relay *r);
 void reply_fail(struct relay *r, int attempt, enum failure f, uint64_t retry_after_ms);
 void reply_break(struct relay *r, enum failure f, const char *why);
 

@@ -8,16 +8,16 @@
 
 /* ---- heads ------------------------------------------------------------------------ */
 
-enum { REPLY_FIELDS = 10 };
+enum { REPLY_FIELDS = 14, DROPPED_BYTES = 512 };
 struct reply_head {
     struct header list[REPLY_FIELDS];
     unsigned count;
-    char attempts[12], retry_after[24], timing[200];
+    char attempts[12], retry_after[24], timing[200], dropped[DROPPED_BYTES];
 };
 
 static void put(struct reply_head *h, const char *name, const char *value)
 {
-    if (value && *value && h->count < REPLY_FIELDS)
+    if (name && value && *value && h->count < REPLY_FIELDS)
         h->list[h->count++] = (struct header){span_str(name), span_str(value)};
 }
 
@@ -35,10 +35,33 @@ static void put_timing(struct relay *r, const struct run *run, struct reply_head
     put(h, "Server-Timing", h->timing);
 }
 
+/* What the provider's format had no place for: of the request, and, where it is known by now, of the answer. */
+static void put_dropped(const struct run *run, struct reply_head *h)
+{
+    struct text t = text_in(h->dropped, sizeof(h->dropped));
+    const struct msg_request *m = run->ask.neutral;
+    const struct embed_request *em = run->ask.embeds;
+    const char *const *names = m ? m->dropped : em ? em->dropped : NULL;
+    unsigned count = m ? m->dropped_count : em ? em->dropped_count : 0;
+    for (unsigned i = 0; i < count; i++) {
+        text_str(&t, t.n ? ", " : "");
+        text_str(&t, names[i]);
+    }
+    const char *const *more = run->encoder ? encoder_dropped(run->encoder) : NULL;
+    for (; more && *more; more++) {
+        text_str(&t, t.n ? ", " : "");
+        text_str(&t, *more);
+    }
+    put(h, "x-perdure-dropped", h->dropped);
+}
+
 static void common_head(struct relay *r, const struct run *run, struct reply_head *h)
 {
     h->count = 0;
     put(h, "x-request-id", r->id);
+    put(h, r->what.codec->request_id_header, r->id);
+    if (run)
+        put_dropped(run, h);
     if (run) {
         put(h, "x-perdure-provider", run->target->provider);
         put(h, "x-perdure-model", run->target->model);
@@ -69,13 +92,18 @@ static bool lost(struct relay *r, pd_err e)
     return false;
 }
 
+static const char *stream_type(const struct relay *r)
+{
+    return r->facts.line.array ? "application/json" : r->what.codec->stream_type;
+}
+
 /* ---- a stream ------------------------------------------------------------------------ */
 
 bool reply_commit(struct relay *r, struct run *run)
 {
     struct reply_head h;
     common_head(r, run, &h);
-    put(&h, "Content-Type", "text/event-stream; charset=utf-8");
+    put(&h, "Content-Type", stream_type(r));
     put(&h, "Cache-Control", "no-cache");
     put(&h, "X-Accel-Buffering", "no");
     pd_err e = reply_begin(r->rq, 200, h.list, h.count, -1);
@@ -133,19 +161,61 @@ static void done_bufp(struct buf *b)
     buf_done(b);
 }
 
-/* The answer's bytes as this client wants them: as they came, collected, or taken apart into a stream. */
+/* Vectors in the client's format. */
+static pd_err embed_bytes(struct relay *r, struct run *run, struct buf *made)
+{
+    struct embed_answer an;
+    enum answer_end end;
+    pd_err e = run->ask.codec->embed->read(buf_span(&run->body), &r->arena, &an, &end);
+    if (!e && !an.model.n)
+        an.model = span_str(run->target->model);
+    return e ? e : r->what.codec->embed->put(&an, run->ask.embeds, made);
+}
+
+/* An answer of another format, or one that was read whole for a client that wants events. */
+static pd_err encoded_bytes(struct relay *r, struct run *run, struct buf *made, struct span *ret)
+{
+    pd_err e;
+    if (!r->facts.stream) {
+        e = encoder_whole(run->encoder, &run->facts, made);
+        *ret = buf_span(made);
+        return e;
+    }
+    e = encoder_end(run->encoder, &run->facts);
+    return e ? e : encoder_bytes(run->encoder, ret);
+}
+
+/* The answer's bytes as this client wants them: as they came, collected, translated, or taken apart into a stream. */
 static pd_err answer_bytes(struct relay *r, struct run *run, struct buf *made, struct span *ret)
 {
     pd_err e = PD_OK;
     *ret = buf_span(&run->body);
-    if (run->collector) {
+    if (run->encoder)
+        return encoded_bytes(r, run, made, ret);
+    if (run->collector)
         e = collector_write(run->collector, made);
-        *ret = buf_span(made);
-    } else if (r->facts.stream) {
+    else if (!run->ask.same && r->what.codec->kind == CODEC_EMBED)
+        e = embed_bytes(r, run, made);
+    else if (!run->ask.same && r->what.codec->kind == CODEC_COUNT)
+        e = r->what.codec->count->put(run->facts.usage.input_total, made);
+    else if (r->facts.stream)
         e = answer_expand(r->what.codec, buf_span(&run->body), r->facts.include_usage, made);
-        *ret = buf_span(made);
-    }
+    else
+        return PD_OK;
+    *ret = buf_span(made);
     return e;
+}
+
+/* Requests and answers of which something was left out, by the provider's format. */
+static void count_dropped(struct relay *r, const struct run *run)
+{
+    bool asked = (run->ask.neutral && run->ask.neutral->dropped_count) ||
+                 (run->ask.embeds && run->ask.embeds->dropped_count);
+    bool answered = run->encoder && encoder_dropped(run->encoder)[0];
+    if (asked)
+        meter_add(r->w->meter, METER_DROPPED, 1, LABELS(r->what.codec->name, run->ask.codec->name, "request"));
+    if (answered)
+        meter_add(r->w->meter, METER_DROPPED, 1, LABELS(r->what.codec->name, run->ask.codec->name, "answer"));
 }
 
 bool reply_answer(struct relay *r, struct run *run)
@@ -164,7 +234,8 @@ bool reply_answer(struct relay *r, struct run *run)
     r->overhead_us += loop_now_us(r->w->loop) - before;
     struct reply_head h;
     common_head(r, run, &h);
-    put(&h, "Content-Type", r->facts.stream ? "text/event-stream; charset=utf-8" : "application/json");
+    put(&h, "Content-Type", r->facts.stream ? stream_type(r) : "application/json");
+    count_dropped(r, run);
     struct request *rq = r->rq;
     r->rq = NULL;
     reply_simple(rq, 200, h.list, h.count, bytes);
@@ -178,13 +249,46 @@ static bool end_mark(struct relay *r, struct run *run)
     struct span parts[3];
     unsigned n = 0;
     struct span came = buf_span(&run->terminator);
-    if (r->unended)
+    const char *usual = r->what.codec->terminator;
+    bool events = r->what.codec->stream_type && span_has(span_str(r->what.codec->stream_type), "event-stream") &&
+                  run->ask.wire->framing != FRAMING_EVENTSTREAM;
+    if (r->unended && events)
         parts[n++] = SPAN_LIT("\n\n");
-    parts[n++] = came.n ? came : SPAN_LIT("data: [DONE]\n\n");
-    if (came.n && !ends_event(came))
+    if (came.n)
+        parts[n++] = came;
+    else if (usual)
+        parts[n++] = span_str(usual);
+    if (came.n && !ends_event(came) && events)
         parts[n++] = SPAN_LIT("\n\n");
-    pd_err e = reply_write(r->rq, parts, n);
+    pd_err e = n ? reply_write(r->rq, parts, n) : PD_OK;
     return e == PD_OK || lost(r, e);
+}
+
+/* What the format ends a translated stream with. */
+static bool encoded_end(struct relay *r, struct run *run)
+{
+    struct span made;
+    pd_err e = encoder_end(run->encoder, &run->facts);
+    if (!e)
+        e = encoder_bytes(run->encoder, &made);
+    if (!e)
+        e = reply_write(r->rq, &made, 1);
+    count_dropped(r, run);
+    return e == PD_OK || lost(r, e);
+}
+
+static bool array_end(struct relay *r)
+{
+    struct span bracket = SPAN_LIT("]");
+    pd_err e = reply_write(r->rq, &bracket, 1);
+    return e == PD_OK || lost(r, e);
+}
+
+static bool put_end(struct relay *r, struct run *run)
+{
+    if (run->encoder)
+        return encoded_end(r, run);
+    return r->facts.line.array ? array_end(r) : end_mark(r, run);
 }
 
 void reply_finish(struct relay *r, struct run *run)
@@ -195,7 +299,7 @@ void reply_finish(struct relay *r, struct run *run)
         (void)reply_answer(r, run);
         return;
     }
-    if (!end_mark(r, run))
+    if (!put_end(r, run))
         return;
     struct request *rq = r->rq;
     r->rq = NULL;
@@ -268,9 +372,31 @@ static int client_status(enum failure f, const struct told *t)
     return t && t->verdict.status >= 400 ? t->verdict.status : 400;
 }
 
+/* No provider could count: an estimate is better than none, and says that it is one. False: there is none either. */
+bool reply_estimate(struct relay *r)
+{
+    PD_CLEANUP(done_bufp) struct buf body = {0};
+    struct msg_request m;
+    const char *why;
+    if (r->what.codec->parse_request(&r->facts, &r->arena, &m, &why))
+        return false;
+    if (r->what.codec->count->put(msg_estimate_tokens(&m), &body))
+        return false;
+    struct reply_head h;
+    common_head(r, NULL, &h);
+    put(&h, "Content-Type", "application/json");
+    put(&h, "x-perdure-estimated", "1");
+    struct request *rq = r->rq;
+    r->rq = NULL;
+    reply_simple(rq, 200, h.list, h.count, buf_span(&body));
+    return true;
+}
+
 void reply_fail(struct relay *r, int attempt, enum failure f, uint64_t retry_after_ms)
 {
     if (!r->rq)
+        return;
+    if (r->what.codec->kind == CODEC_COUNT && reply_estimate(r))
         return;
     const struct told *t = told_of(r, attempt);
     const struct target *target =
@@ -281,8 +407,10 @@ void reply_fail(struct relay *r, int attempt, enum failure f, uint64_t retry_aft
     struct client_error ce = {0};
     pd_err e = PD_OK;
     bool theirs = failure_row(f)->client_status == 0 && t && t->body.p;
+    int status = client_status(f, t);
     if (!theirs) {
         fill_error(f, t, &ce, message, sizeof(message));
+        ce.status = status;
         e = put_attempts(r, &attempts);
         ce.attempts_json = buf_span(&attempts);
         if (!e)
@@ -295,6 +423,7 @@ void reply_fail(struct relay *r, int attempt, enum failure f, uint64_t retry_aft
         put(&h, "x-perdure-model", target->model);
     }
     put(&h, "Content-Type", "application/json");
+    put(&h, r->what.codec->error_type_header, r->what.codec->error_type(status));
     if (retry_after_ms) {
         snprintf(h.retry_after, sizeof(h.retry_after), "%llu",
                  (unsigned long long)((retry_after_ms + 999) / 1000));
@@ -307,7 +436,7 @@ void reply_fail(struct relay *r, int attempt, enum failure f, uint64_t retry_aft
                          "\"code\":\"out_of_memory\"}}");
     struct request *rq = r->rq;
     r->rq = NULL;
-    reply_simple(rq, client_status(f, t), h.list, h.count, bytes);
+    reply_simple(rq, status, h.list, h.count, bytes);
 }
 
 void reply_break(struct relay *r, enum failure f, const char *why)
@@ -319,8 +448,10 @@ void reply_break(struct relay *r, enum failure f, const char *why)
     char message[400];
     snprintf(message, sizeof(message), "the answer broke off after output had been sent: %s%s%s",
              failure_row(f)->what, *why ? ": " : "", why);
-    struct client_error ce = {
-        .type = "api_error", .code = failure_row(f)->client_code, .message = span_str(message)};
+    struct client_error ce = {.status = failure_row(f)->client_status ? failure_row(f)->client_status : 502,
+                              .type = "api_error",
+                              .code = failure_row(f)->client_code,
+                              .message = span_str(message)};
     pd_err e = put_attempts(r, &attempts);
     ce.attempts_json = buf_span(&attempts);
     if (!e)
@@ -337,14 +468,20 @@ void relay_refuse(struct request *rq, const struct codec *codec, int status, con
                   uint64_t retry_after_ms)
 {
     PD_CLEANUP(done_bufp) struct buf body = {0};
-    struct client_error ce = {
-        .type = status >= 500 ? "api_error" : "invalid_request_error", .code = code, .message = span_str(message)};
+    struct client_error ce = {.status = status,
+                              .type = status >= 500 ? "api_error" : "invalid_request_error",
+                              .code = code,
+                              .message = span_str(message)};
     pd_err e = codec_put_error(codec, &ce, &body);
     char seconds[24];
+    struct header h[3] = {{SPAN_LIT("Content-Type"), SPAN_LIT("application/json")}};
+    unsigned n = 1;
+    if (codec->error_type_header)
+        h[n++] = (struct header){span_str(codec->error_type_header), span_str(codec->error_type(status))};
     snprintf(seconds, sizeof(seconds), "%llu", (unsigned long long)((retry_after_ms + 999) / 1000));
-    const struct header h[] = {{SPAN_LIT("Content-Type"), SPAN_LIT("application/json")},
-                               {SPAN_LIT("Retry-After"), span_str(seconds)}};
-    reply_simple(rq, status, h, retry_after_ms ? 2 : 1,
+    if (retry_after_ms)
+        h[n++] = (struct header){SPAN_LIT("Retry-After"), span_str(seconds)};
+    reply_simple(rq, status, h, n,
                  e ? SPAN_LIT("{\"error\":{\"message\":\"perdure is out of memory; try "
                               "again\",\"type\":\"api_error\",\"param\":null,"
                               "\"code\":\"out_of_memory\"}}")

@@ -1,6 +1,7 @@
 #include "relay/routing.h"
 
 #include "base/mem.h"
+#include "credential/credential.h"
 
 /* Routes made for model names that clients asked for; over this the oldest unused is dropped. */
 enum { MADE_ROUTES_MAX = 256 };
@@ -19,7 +20,9 @@ struct routing {
     unsigned refs;
     struct conf_ref *ref;
     const struct conf *conf;
-    struct origin **origins;   /* one for each provider */
+    struct origin **origins; /* one for each provider */
+    struct credential *
+        *credentials;          /* one for each provider that signs in; a group's regions share the first one's */
     struct route_use **routes; /* one for each route of the config */
     struct list made;          /* struct route_use, newest last */
     unsigned made_count;
@@ -123,6 +126,8 @@ static struct routing *routing_free(struct routing *r)
 {
     for (unsigned i = 0; r->origins && i < r->conf->providers_count; i++)
         origin_unref(r->origins[i]);
+    for (unsigned i = 0; r->credentials && i < r->conf->providers_count; i++)
+        credential_free(r->credentials[i]);
     for (unsigned i = 0; r->routes && i < r->conf->routes_count; i++)
         route_release(r->routes[i]);
     LIST_EACH(node, &r->made)
@@ -131,6 +136,7 @@ static struct routing *routing_free(struct routing *r)
         route_release(LIST_OF(node, struct route_use, node));
     }
     mem_free(r->origins);
+    mem_free(r->credentials);
     mem_free(r->routes);
     conf_ref_drop(r->ref);
     mem_free(r);
@@ -153,6 +159,33 @@ static void drop_routingp(struct routing **r)
     *r = routing_unref(*r);
 }
 
+/* The first provider of the group of number i. */
+static unsigned group_of(const struct conf *c, unsigned i)
+{
+    while (i && strcmp(c->providers[i - 1].group, c->providers[i].group) == 0)
+        i--;
+    return i;
+}
+
+static pd_err make_credentials(struct worker *w, struct routing *r)
+{
+    struct credential_setup setup = {.loop = w->loop, .client = w->client, .env = conf_getenv};
+    for (unsigned i = 0; i < r->conf->providers_count; i++) {
+        struct credential_source source;
+        if (group_of(r->conf, i) != i || !credential_source_of(&r->conf->providers[i], &source))
+            continue;
+        r->credentials[i] = credential_new(&setup, &source);
+        if (!r->credentials[i])
+            return PD_NOMEM;
+    }
+    return PD_OK;
+}
+
+struct credential *routing_credential(const struct routing *r, const struct conf_provider *p)
+{
+    return r->credentials[group_of(r->conf, (unsigned)(p - r->conf->providers))];
+}
+
 pd_err routing_new(struct worker *w, struct conf_ref *conf, struct routing **ret, const char **ret_why)
 {
     const struct conf *c = conf->conf;
@@ -165,8 +198,9 @@ pd_err routing_new(struct worker *w, struct conf_ref *conf, struct routing **ret
     r->conf = c;
     list_init(&r->made);
     r->origins = mem_calloc(c->providers_count, sizeof(struct origin *));
+    r->credentials = mem_calloc(c->providers_count, sizeof(struct credential *));
     r->routes = mem_calloc(c->routes_count, sizeof(struct route_use *));
-    if (!r->origins || !r->routes)
+    if (!r->origins || !r->credentials || !r->routes)
         return PD_NOMEM;
     for (unsigned i = 0; i < c->providers_count; i++) {
         const struct conf_provider *p = &c->providers[i];
@@ -179,7 +213,9 @@ pd_err routing_new(struct worker *w, struct conf_ref *conf, struct routing **ret
             return e;
         }
     }
-    pd_err e = PD_OK;
+    pd_err e = make_credentials(w, r);
+    if (e)
+        return e;
     fleet_lock(w->gateway->fleet);
     for (unsigned i = 0; i < c->routes_count && !e; i++)
         e = configured_route(w, c, &c->routes[i], &r->routes[i]);

@@ -8,6 +8,7 @@
 #include "relay/gateway.h"
 
 struct routing;
+struct credential;
 
 /* Origins come from the worker's client. *ret_why is a sentence on failure. */
 pd_err routing_new(struct worker *w, struct conf_ref *conf, struct routing **ret, const char **ret_why) PD_CHECKED;
@@ -29,6 +30,8 @@ enum { MODEL_NAME_MAX = 300 };
 
 /* Of a target of this snapshot: its provider's config and origin. */
 const struct conf_provider *routing_provider(const struct routing *r, const struct target *t);
+/* Where its requests' signatures come from; NULL: its key is all there is. Shared by the regions of a group. */
+struct credential *routing_credential(const struct routing *r, const struct conf_provider *p);
 struct origin *routing_origin(const struct routing *r, const struct conf_provider *p);
 /* The path of base_url, the prefix that the provider has for this wire format (NULL: none), `below`, and the provider's query:
  * "/v1/chat/completions?api-version=x". Bytes from the arena. */

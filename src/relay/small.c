@@ -1,6 +1,7 @@
 #include "relay/small.h"
 
 #include "base/mem.h"
+#include "relay/signing.h"
 
 struct small {
     struct worker *w;
@@ -10,7 +11,12 @@ struct small {
     struct later reaper;
     struct arena arena;
     struct buf body;
-    struct span sent;
+    const struct conf_provider *provider;
+    struct credential_waiter signs;
+    struct ask ask; /* its body is `sent` */
+    bool posts;
+    struct span sent, model;
+    const char *below;
     int status;
     bool over;
     small_fn *fn;
@@ -29,6 +35,7 @@ static void on_reap(void *ctx)
 static void stop(struct small *s)
 {
     s->over = true;
+    credential_unwait(&s->signs);
     timer_stop(s->w->loop, &s->timer);
     if (s->exchange)
         exchange_cancel(s->exchange);
@@ -73,78 +80,90 @@ static void on_timeout(void *ctx)
     finish(ctx, PD_TIMEOUT, "no answer in time");
 }
 
-/* The header that the provider's key goes into. */
-static const char *key_header(enum preset_auth auth)
-{
-    switch (auth) {
-    case AUTH_API_KEY:
-        return "api-key";
-    case AUTH_X_API_KEY:
-        return "x-api-key";
-    case AUTH_GOOG_KEY:
-        return "x-goog-api-key";
-    case AUTH_BEARER:
-    case AUTH_OPTIONAL_BEARER:
-    case AUTH_GOOGLE:
-    case AUTH_SIGV4:
-        return "Authorization";
-    }
-    return "Authorization";
-}
-
-static pd_err begin(struct small *s, const struct conf_provider *p, const char *wire, const char *below,
-                    struct span body)
+static pd_err send_off(struct small *s, const struct credential_view *view)
 {
     static const struct exchange_handler handler = {NULL, on_head, on_body, NULL, on_end};
-    struct http1_field fields[4 + 32];
-    unsigned n = 0;
-    struct span path;
-    pd_err e = routing_path(p, wire, below, &s->arena, &path);
+    const struct conf_provider *p = s->provider;
+    struct ask_fields fields = {.count = 0};
+    struct exchange_request rq = {
+        .method = s->posts ? "POST" : "GET", .body = &s->sent, .body_count = s->posts ? 1 : 0};
+    pd_err e = s->posts ? ask_path(&s->ask, p, s->model, signing_project(p, view, &s->arena), SPAN_NONE, &s->arena,
+                                   &rq.path)
+                        : routing_path(p, NULL, s->below, &s->arena, &rq.path);
     if (e)
         return e;
-    if (body.p) {
-        s->sent = arena_span(&s->arena, body);
-        if (!s->sent.p)
-            return PD_NOMEM;
-        fields[n++] = (struct http1_field){SPAN_LIT("Content-Type"), SPAN_LIT("application/json")};
-    }
-    fields[n++] = (struct http1_field){SPAN_LIT("Accept-Encoding"), SPAN_LIT("identity")};
-    if (p->key) {
-        const char *name = key_header(p->preset->auth);
-        char *value = arena_printf(&s->arena, "%s%s", strcmp(name, "Authorization") == 0 ? "Bearer " : "", p->key);
-        if (!value)
-            return PD_NOMEM;
-        fields[n++] = (struct http1_field){span_str(name), span_str(value)};
-    }
-    if (p->preset->auth == AUTH_X_API_KEY)
-        fields[n++] = (struct http1_field){SPAN_LIT("anthropic-version"), SPAN_LIT("2023-06-01")};
-    for (unsigned i = 0; i < p->headers_count && i < 32; i++)
-        fields[n++] = (struct http1_field){span_str(p->headers[i].name), span_str(p->headers[i].value)};
-    struct exchange_request rq = {.method = body.p ? "POST" : "GET",
-                                  .path = path,
-                                  .fields = fields,
-                                  .fields_count = n,
-                                  .body = &s->sent,
-                                  .body_count = body.p ? 1 : 0};
+    ask_head(NULL, p, &s->ask, &fields);
+    e = signing_put(p, view, &rq, &s->arena, &fields);
+    if (e)
+        return e;
+    rq.fields = fields.list;
+    rq.fields_count = fields.count;
     return exchange_start(s->w->client, routing_origin(s->routing, p), &rq, &handler, s, &s->exchange);
 }
 
-pd_err small_start(struct worker *w, struct routing *routing, const struct conf_provider *p, const char *wire,
-                   const char *below, struct span body, size_t answer_max, uint64_t timeout_ms, small_fn *fn,
+static void on_signed(void *ctx);
+
+/* Waits for credentials, or sends. */
+static pd_err sign_and_send(struct small *s, const char **ret_why)
+{
+    struct credential_view view;
+    *ret_why = NULL;
+    switch (signing_get(s->routing, s->provider, &view)) {
+    case CREDENTIAL_WAIT:
+        signing_wait(s->routing, s->provider, &s->signs, on_signed, s);
+        return PD_OK;
+    case CREDENTIAL_FAILED:
+        *ret_why = view.why;
+        return PD_NOTFOUND;
+    case CREDENTIAL_READY:
+        break;
+    }
+    return send_off(s, &view);
+}
+
+static void on_signed(void *ctx)
+{
+    struct small *s = ctx;
+    const char *why;
+    if (s->over)
+        return;
+    pd_err e = sign_and_send(s, &why);
+    if (e)
+        finish(s, e, why ? why : pd_err_text(e));
+}
+
+static void take_ask(struct small *s, const struct ask *ask)
+{
+    s->ask.wire = ask->wire;
+    s->ask.codec = ask->codec;
+    s->ask.embeds = ask->embeds;
+    s->sent = arena_span(&s->arena, buf_span(&ask->body));
+    s->posts = true;
+}
+
+pd_err small_start(struct worker *w, struct routing *routing, const struct conf_provider *p,
+                   const struct small_request *what, size_t answer_max, uint64_t timeout_ms, small_fn *fn,
                    void *ctx, struct small **ret)
 {
     struct small *s = mem_zalloc(sizeof(*s));
+    const char *why;
     if (!s)
         return PD_NOMEM;
     s->w = w;
     s->routing = routing_ref(routing);
+    s->provider = p;
+    s->model = what->model;
+    s->below = what->below;
     s->fn = fn;
     s->ctx = ctx;
+    list_init(&s->signs.node);
     arena_init(&s->arena, 512, 0);
     buf_init(&s->body, answer_max);
     timer_init(&s->timer, on_timeout, s);
     later_init(&s->reaper, on_reap, s);
-    pd_err e = begin(s, p, wire, below, body);
+    if (what->ask)
+        take_ask(s, what->ask);
+    pd_err e = s->posts && !s->sent.p ? PD_NOMEM : sign_and_send(s, &why);
     if (e) {
         on_reap(s);
         return e;

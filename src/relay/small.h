@@ -2,7 +2,7 @@
 #ifndef PERDURE_RELAY_SMALL_H
 #define PERDURE_RELAY_SMALL_H
 
-#include "relay/routing.h"
+#include "relay/ask.h"
 
 struct small;
 /* err PD_OK: an answer came, whatever its status. The spans live until the callback returns; the small request is over by then. */
@@ -14,10 +14,15 @@ struct small_answer {
 };
 typedef void small_fn(void *ctx, const struct small_answer *a);
 
-/* POST with a body, or GET when body.p is NULL. `wire` and `below` as for routing_path(). The body is copied. Callbacks never come from
- * inside this call. */
-pd_err small_start(struct worker *w, struct routing *routing, const struct conf_provider *p, const char *wire,
-                   const char *below, struct span body, size_t answer_max, uint64_t timeout_ms, small_fn *fn,
+struct small_request {
+    const struct ask *ask; /* POST of its body in its wire format; the body is copied. NULL: GET of `below` */
+    struct span model;     /* text; outlives the small request */
+    const char *below;     /* as for routing_path(); outlives it too */
+};
+
+/* Signed and sent when the credentials are there. Callbacks never come from inside this call. */
+pd_err small_start(struct worker *w, struct routing *routing, const struct conf_provider *p,
+                   const struct small_request *what, size_t answer_max, uint64_t timeout_ms, small_fn *fn,
                    void *ctx, struct small **ret) PD_CHECKED;
 void small_cancel(struct small *s);
 

@@ -1,0 +1,318 @@
+#include "relay/ask.h"
+
+#include "dialect/carry.h"
+#include "dialect/keep.h"
+#include "relay/relay_priv.h"
+
+#include <pthread.h>
+
+/* ---- the wire format -------------------------------------------------------------- */
+
+/* The codec this wire has for calls of that kind and model; NULL: none. */
+static const struct codec *codec_of(const struct wire *w, struct span model, enum codec_kind kind)
+{
+    return !w || (w->serves && !w->serves(model)) ? NULL : wire_codec(w, kind);
+}
+
+bool ask_wire(const struct conf_provider *p, struct span model, const struct codec *client, struct ask *ret)
+{
+    *ret = (struct ask){0};
+    for (const char *const *entry = p->wires; *entry; entry++) {
+        const struct wire *w = wire_by_name(preset_wire_name(*entry));
+        const struct codec *c = codec_of(w, model, client->kind);
+        if (!c || (ret->codec && c != client))
+            continue;
+        ret->wire = w;
+        ret->codec = c;
+        if (c == client)
+            break;
+    }
+    ret->same = ret->codec == client;
+    return ret->codec != NULL;
+}
+
+/* ---- the body --------------------------------------------------------------------- */
+
+static struct write_want want_of(const struct conf_provider *p, struct span model, const struct ask *a)
+{
+    return (struct write_want){
+        .model = model,
+        .stream = a->stream,
+        .ask_usage = a->stream && p->preset->asks_usage,
+        .drop_model = a->wire->model_in_path,
+        .version = a->wire->version,
+        .reasoning_back = p->preset->reasoning_back,
+        .mistral = strcmp(p->preset->name, "mistral") == 0,
+    };
+}
+
+static pd_err edit_body(struct relay *r, const struct conf_provider *p, struct span model, struct ask *a)
+{
+    struct request_edit edit = {
+        .model = a->wire->model_in_path ? SPAN_NONE : model,
+        .force_stream = a->stream && !a->wire->model_in_path,
+        .want_usage = a->stream && p->preset->asks_usage,
+        .forbid_stream = !a->stream && r->facts.stream && !a->wire->model_in_path,
+        .drop_model = a->wire->model_in_path,
+        .version = a->wire->version,
+        .strip_foreign = r->mixed,
+    };
+    return a->codec->edit_request(&r->facts, &edit, &r->arena, a->parts, &a->parts_count);
+}
+
+static pd_err restore(struct relay *r, const struct ask *a, struct msg_request *m)
+{
+    struct gateway *g = r->w->gateway;
+    if (a->codec->maker == MSG_MAKER_NONE || !g->keep)
+        return PD_OK;
+    pthread_mutex_lock(&g->keep_lock);
+    pd_err e = keep_restore(g->keep, r->keep_scope, a->codec->maker, m, &r->arena);
+    pthread_mutex_unlock(&g->keep_lock);
+    return e;
+}
+
+static pd_err translate_chat(struct relay *r, const struct conf_provider *p, struct span model, struct ask *a,
+                             const char **ret_why)
+{
+    struct write_want want = want_of(p, model, a);
+    struct msg_request *m = arena_zalloc(&r->arena, sizeof(*m));
+    if (!m)
+        return PD_NOMEM;
+    a->neutral = m;
+    pd_err e = r->what.codec->parse_request(&r->facts, &r->arena, m, ret_why);
+    if (!e) {
+        *ret_why = NULL; /* parsers begin with the sentence for want of memory */
+        e = restore(r, a, m);
+    }
+    if (!e)
+        e = carry_fit(m, a->codec, &want, &r->arena, ret_why);
+    if (!e)
+        e = a->codec->write_request(m, &want, &r->arena, &a->body);
+    return e == PD_SYNTAX || e == PD_INVALID ? PD_UNSUPPORTED : e;
+}
+
+static pd_err translate_embeddings(struct relay *r, const struct conf_provider *p, struct span model,
+                                   struct ask *a, const char **ret_why)
+{
+    struct write_want want = want_of(p, model, a);
+    struct embed_request *m = arena_zalloc(&r->arena, sizeof(*m));
+    if (!m)
+        return PD_NOMEM;
+    a->embeds = m;
+    pd_err e = r->what.codec->embed->parse(&r->facts, &r->arena, m, ret_why);
+    if (!e) {
+        *ret_why = "several inputs in one request cannot be carried to this provider: send one at a time";
+        e = a->codec->embed->write(m, &want, &r->arena, &a->body);
+    }
+    return e == PD_SYNTAX || e == PD_INVALID ? PD_UNSUPPORTED : e;
+}
+
+pd_err ask_body(struct relay *r, const struct conf_provider *p, struct span model, struct ask *a,
+                const char **ret_why)
+{
+    *ret_why = NULL;
+    buf_init(&a->body, ASK_BODY_MAX);
+    if (a->same)
+        return edit_body(r, p, model, a);
+    pd_err e = a->codec->kind == CODEC_EMBED ? translate_embeddings(r, p, model, a, ret_why)
+                                             : translate_chat(r, p, model, a, ret_why);
+    a->parts[0] = buf_span(&a->body);
+    a->parts_count = 1;
+    return e;
+}
+
+void ask_done(struct ask *a)
+{
+    buf_done(&a->body);
+}
+
+/* ---- the path --------------------------------------------------------------------- */
+
+/* What of a client's query goes on: all but a key and what the path says already. */
+static pd_err query_for(struct span query, struct arena *a, struct span *ret)
+{
+    char *out = arena_alloc(a, query.n + 1);
+    size_t n = 0;
+    if (!out)
+        return PD_NOMEM;
+    while (query.p && query.n) {
+        struct span one = span_cut(&query, '&');
+        if (!one.n || span_starts(one, "key=") || span_starts(one, "alt=") || span_starts(one, "$alt="))
+            continue;
+        if (n)
+            out[n++] = '&';
+        memcpy(out + n, one.p, one.n);
+        n += one.n;
+    }
+    *ret = span_of(out, n);
+    return PD_OK;
+}
+
+pd_err ask_path(const struct ask *a, const struct conf_provider *p, struct span model, const char *project,
+                struct span client_query, struct arena *arena, struct span *ret)
+{
+    struct wire_place at = {.model = model,
+                            .stream = a->stream,
+                            .batch = a->embeds && a->embeds->list,
+                            .project = project,
+                            .location = p->region};
+    struct span below, query = SPAN_NONE;
+    pd_err e = a->wire->path(a->codec->kind, &at, arena, &below);
+    if (!e && a->same)
+        e = query_for(client_query, arena, &query);
+    if (e)
+        return e;
+    const char *joint = !query.n ? "" : memchr(below.p, '?', below.n) ? "&" : "?";
+    char *path = arena_printf(arena, "%.*s%s%.*s", SPAN_FMT(below), joint, SPAN_FMT(query));
+    return path ? routing_path(p, a->wire->name, path, arena, ret) : PD_NOMEM;
+}
+
+/* ---- the head --------------------------------------------------------------------- */
+
+/* What of a client's head is not the provider's business: the connection's own fields, credentials, and what we set ourselves. */
+static bool withheld(struct span name)
+{
+#define NAME(s)             \
+    {                       \
+        "" s, sizeof(s) - 1 \
+    }
+    static const struct span exact[] = {
+        NAME("host"),
+        NAME("connection"),
+        NAME("keep-alive"),
+        NAME("proxy-connection"),
+        NAME("proxy-authorization"),
+        NAME("te"),
+        NAME("trailer"),
+        NAME("upgrade"),
+        NAME("transfer-encoding"),
+        NAME("content-length"),
+        NAME("content-type"),
+        NAME("content-encoding"),
+        NAME("expect"),
+        NAME("accept"),
+        NAME("accept-encoding"),
+        NAME("authorization"),
+        NAME("x-api-key"),
+        NAME("api-key"),
+        NAME("x-goog-api-key"),
+        NAME("x-goog-user-project"),
+        NAME("cookie"),
+        NAME("origin"),
+        NAME("referer"),
+        NAME("forwarded"),
+        NAME("via"),
+        NAME("x-real-ip"),
+        NAME("openai-organization"),
+        NAME("openai-project"),
+        NAME("idempotency-key"),
+        NAME("x-request-id"),
+    };
+    static const struct span beginnings[] = {
+        NAME("x-perdure-"), NAME("x-forwarded-"), NAME("x-stainless-"), NAME("sec-"),
+        NAME("x-amz-"),     NAME("amz-sdk-"),     NAME("x-amzn-"),
+    };
+#undef NAME
+    for (size_t i = 0; i < sizeof(exact) / sizeof(exact[0]); i++)
+        if (name.n == exact[i].n && span_ieq(name, exact[i]))
+            return true;
+    for (size_t i = 0; i < sizeof(beginnings) / sizeof(beginnings[0]); i++)
+        if (span_ieq(span_upto(name, beginnings[i].n), beginnings[i]))
+            return true;
+    return false;
+}
+
+void ask_put(struct ask_fields *f, const char *name, struct span value)
+{
+    if (f->count < HTTP1_FIELDS_MAX)
+        f->list[f->count++] = (struct http1_field){span_str(name), value};
+}
+
+static bool configured(const struct conf_provider *p, struct span name)
+{
+    for (unsigned i = 0; i < p->headers_count; i++)
+        if (span_iis(name, p->headers[i].name))
+            return true;
+    return false;
+}
+
+static struct span accepted(const struct ask *a)
+{
+    if (!a->stream)
+        return SPAN_LIT("application/json");
+    switch (a->wire->framing) {
+    case FRAMING_EVENTSTREAM:
+    case FRAMING_CHUNKS:
+        return SPAN_LIT("application/vnd.amazon.eventstream, application/json");
+    case FRAMING_LINES:
+    case FRAMING_ARRAY:
+        break;
+    }
+    return a->codec->lines ? SPAN_LIT("application/x-ndjson, application/json")
+                           : SPAN_LIT("text/event-stream, application/json");
+}
+
+static const struct wire *first_wire(const struct conf_provider *p)
+{
+    return p->wires[0] ? wire_by_name(preset_wire_name(p->wires[0])) : NULL;
+}
+
+void ask_head(const struct relay *r, const struct conf_provider *p, const struct ask *a, struct ask_fields *f)
+{
+    if (a->wire)
+        ask_put(f, "Content-Type", SPAN_LIT("application/json"));
+    ask_put(f, "Accept", a->wire ? accepted(a) : SPAN_LIT("application/json"));
+    ask_put(f, "Accept-Encoding", SPAN_LIT("identity"));
+    for (unsigned i = 0; i < p->headers_count; i++)
+        ask_put(f, p->headers[i].name, span_str(p->headers[i].value));
+    const struct wire *w = a->wire ? a->wire : first_wire(p);
+    bool said = !w || !w->header || configured(p, span_str(w->header));
+    const struct http1_field *theirs = NULL;
+    unsigned n = a->same ? request_headers(r->rq, &theirs) : 0;
+    for (unsigned i = 0; i < n && f->count < HTTP1_FIELDS_MAX; i++) {
+        if (withheld(theirs[i].name) || configured(p, theirs[i].name))
+            continue;
+        said |= w && w->header && span_iis(theirs[i].name, w->header);
+        f->list[f->count++] = theirs[i];
+    }
+    if (!said)
+        ask_put(f, w->header, span_str(w->header_value));
+}
+
+/* ---- by ourselves ----------------------------------------------------------------- */
+
+static pd_err probe_chat(const struct write_want *want, struct arena *a, struct ask *ask)
+{
+    struct msg_request m;
+    msg_request_init(&m);
+    m.max_tokens = PROBE_TOKENS;
+    struct msg_turn *t = msg_turn_add(&m, a, MSG_USER);
+    struct msg_part *part = t ? msg_part_add(t, a, MSG_PART_TEXT) : NULL;
+    if (!part)
+        return PD_NOMEM;
+    part->text = SPAN_LIT("ping");
+    return ask->codec->write_request(&m, want, a, &ask->body);
+}
+
+static pd_err probe_embeddings(const struct write_want *want, struct arena *a, struct ask *ask)
+{
+    static struct embed_input ping = {.text = {"ping", 4}};
+    const struct embed_request m = {
+        .model = want->model, .first = &ping, .last = &ping, .count = 1, .dimensions = -1};
+    return ask->codec->embed->write(&m, want, a, &ask->body);
+}
+
+pd_err ask_probe(const struct conf_provider *p, struct span model, const struct codec *client, struct arena *a,
+                 struct ask *ret)
+{
+    const struct codec *like = client && client->kind == CODEC_EMBED ? client : &codec_openai_chat;
+    if (!ask_wire(p, model, client && client->kind != CODEC_COUNT ? client : like, ret))
+        return PD_UNSUPPORTED;
+    ret->same = false; /* nothing of a client's goes along */
+    buf_init(&ret->body, ASK_BODY_MAX);
+    struct write_want want = want_of(p, model, ret);
+    pd_err e = ret->codec->kind == CODEC_EMBED ? probe_embeddings(&want, a, ret) : probe_chat(&want, a, ret);
+    if (e)
+        ask_done(ret);
+    return e;
+}
