@@ -71,7 +71,8 @@ void play_fail(struct play *r)
 {
     if (r->wire.rq)
         wire_cut(&r->wire);
-    play_over(r, OUTCOME_REFUSED);
+    /* a fault of HTTP/1.1's framing cannot be done over HTTP/2: its stream is reset */
+    play_over(r, r->fault ? OUTCOME_FAULTED : OUTCOME_REFUSED);
 }
 
 static void on_gone(void *ctx)

@@ -166,7 +166,7 @@ enum play_outcome { OUTCOME_COMPLETE, OUTCOME_FAULTED, OUTCOME_CANCELLED, OUTCOM
 void play_over(struct play *r, enum play_outcome outcome);
 void play_wake(struct play *r, uint64_t due_us);
 void play_release(struct play *r);
-void play_fail(struct play *r); /* out of memory */
+void play_fail(struct play *r); /* out of memory, or a fault that this HTTP version cannot have */
 pd_err play_add_header(struct play *r, struct span name, struct span value) PD_CHECKED;
 pd_err play_begin(struct play *r, int64_t length) PD_CHECKED; /* the head */
 /* Writes what was put into sim->frame. */
