@@ -176,6 +176,7 @@ static void close_block(struct encoder *en, struct block *b)
 {
     if (b->kind == BLOCK_TOOL && buf_size(&b->text) == 0) {
         gather(en, b, SPAN_LIT("{}"));
+        b->complete = true;
         if (en->ops->add && en->want.stream)
             en->ops->add(en, b, SPAN_LIT("{}"));
     }
@@ -213,7 +214,9 @@ static void advance(struct encoder *en, int choice, bool all)
             continue;
         if (!b->opened && en->want.stream)
             open_block(en, b);
-        if (!all && (b == last || !may_close(en, b)))
+        if (!all && b == last)
+            return;
+        if (!may_close(en, b) && !all) /* also at the end: whether the arguments are whole is told */
             return;
         close_block(en, b);
     }

@@ -186,10 +186,8 @@ static void put_usage(struct put *p, const struct answer_facts *f)
     put_uint(p, encoder_count(u->input_total));
     put_text(p, ",\"input_tokens_details\":{\"cached_tokens\":");
     put_uint(p, encoder_count(u->cache_read));
-    if (u->cache_write >= 0) {
-        put_text(p, ",\"cache_write_tokens\":");
-        put_uint(p, encoder_count(u->cache_write));
-    }
+    put_text(p, ",\"cache_write_tokens\":"); /* newer clients want a number */
+    put_uint(p, encoder_count(u->cache_write));
     put_text(p, "},\"output_tokens\":");
     put_uint(p, encoder_count(u->output_total));
     put_text(p, ",\"output_tokens_details\":{\"reasoning_tokens\":");
