@@ -811,7 +811,33 @@ static void a_response_repeats_what_was_asked(void **state)
     assert_true(span_is(json_path(v, "usage.total_tokens").raw, "17"));
     assert_true(json_is(json_path(v, "output.0.name"), "spawn")); /* the namespace is undone */
     assert_true(json_is(json_path(v, "output.0.namespace"), "agents"));
+    assert_true(span_is(json_path(v, "usage.input_tokens_details.cache_write_tokens").raw, "0"));
     buf_done(&body);
+}
+
+static void check_status(const char *name, const char *status)
+{
+    size_t i = 0;
+    struct buf body;
+    struct json v;
+    while (strcmp(said[i].name, name) != 0)
+        i++;
+    buf_init(&body, 0);
+    assert_int_equal(written(&said[i], false, &body), PD_OK);
+    assert_int_equal(json_first(buf_span(&body), &v, NULL), PD_OK);
+    if (!json_is(json_path(v, "output.0.status"), status))
+        fail_msg("%s: is not %s", name, status);
+    buf_done(&body);
+}
+
+/* Agents do not run a call that is said to be incomplete. */
+static void a_call_is_complete_when_its_arguments_are(void **state)
+{
+    (void)state;
+    check_status("a tool of a namespace", "completed");
+    check_status("a call without arguments", "completed");
+    check_status("free text as it is", "completed");
+    check_status("the limit inside a call", "incomplete");
 }
 
 /* What a client sends back of it is recognised as ours. */
@@ -1127,6 +1153,7 @@ int main(void)
         cmocka_unit_test(what_is_told_is_read_again),
         cmocka_unit_test(a_stream_has_every_event_of_the_format),
         cmocka_unit_test(a_response_repeats_what_was_asked),
+        cmocka_unit_test(a_call_is_complete_when_its_arguments_are),
         cmocka_unit_test(foreign_reasoning_can_be_told),
         cmocka_unit_test(writing_survives_every_failed_allocation),
         cmocka_unit_test(streams_are_read),
