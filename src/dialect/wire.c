@@ -141,6 +141,12 @@ static pd_err invoke_path(enum codec_kind kind, const struct wire_place *at, str
     return bedrock_path(at, at->stream ? "invoke-with-response-stream" : "invoke", a, ret);
 }
 
+static pd_err ollama_path(enum codec_kind kind, const struct wire_place *at, struct arena *a, struct span *ret)
+{
+    (void)at, (void)a;
+    return literal(kind == CODEC_EMBED ? "/api/embed" : "/api/chat", ret);
+}
+
 static bool is_claude(struct span model)
 {
     return span_ihas(model, "claude");
@@ -193,6 +199,7 @@ static const struct wire wires[] = {
      .model_in_path = true,
      .version = "bedrock-2023-05-31",
      .serves = is_claude},
+    {.name = "ollama", .chat = &codec_ollama, .path = ollama_path},
 };
 enum { WIRES = sizeof(wires) / sizeof(wires[0]) };
 
