@@ -13,6 +13,8 @@ const struct codec *codec_by_name(struct span name)
         &codec_bedrock_invoke,
         &codec_ollama,
         &codec_ollama_generate,
+        &codec_ollama_embeddings,
+        &codec_bedrock_embeddings,
         &codec_openai_embeddings,
         &codec_anthropic,
         &codec_anthropic_count,

@@ -5,6 +5,7 @@
 #define PERDURE_DIALECT_EMBED_H
 
 #include "dialect/codec.h"
+#include "parse/put.h"
 
 struct embed_input {
     struct embed_input *next;
@@ -22,6 +23,7 @@ struct embed_request {
         task; /* escaped: Gemini's taskType words ("RETRIEVAL_QUERY"), others' mapped to them; empty: not said */
     struct span title; /* escaped */
     struct span user;  /* escaped */
+    bool bare;         /* Ollama's /api/embeddings of old: the answer is one vector, in no list */
     const char *dropped[MSG_DROPPED_MAX];
     unsigned dropped_count;
 };
@@ -47,6 +49,23 @@ struct embed_ops {
     pd_err (*read)(struct span body, struct arena *a, struct embed_answer *ret, enum answer_end *ret_end);
     pd_err (*put)(const struct embed_answer *an, const struct embed_request *asked, struct buf *out);
 };
+
+/* ---- for the formats ---- */
+enum { EMBED_INPUTS_MAX = 65536 }; /* of one request */
+/* NULL: out of memory. What is added is empty and last. */
+struct embed_input *embed_input_add(struct embed_request *m, struct arena *a) PD_CHECKED;
+struct embed_vector *embed_vector_add(struct embed_answer *an, struct arena *a) PD_CHECKED;
+/* A text or a list of texts; with `tokens` also a list of numbers or a list of these. PD_NOMEM; PD_INVALID with a sentence. */
+pd_err embed_take_input(struct embed_request *m, struct arena *a, struct json input, bool tokens,
+                        const char **ret_why) PD_CHECKED;
+/* Notes a member that has no place in the neutral form. PD_NOMEM. */
+pd_err embed_drop(struct embed_request *m, struct arena *a, struct span key) PD_CHECKED;
+/* The vector in either shape, turned into the one that is asked for: a JSON array, or a JSON string with the base64 of little-endian
+ * float32. p->err PD_SYNTAX when it is neither. */
+void embed_put_numbers(struct put *p, const struct embed_vector *x);
+void embed_put_base64(struct put *p, const struct embed_vector *x);
+/* Any input that is no text? */
+bool embed_has_tokens(const struct embed_request *m);
 
 /* CODEC_COUNT: how many tokens a request would be. */
 struct count_ops {

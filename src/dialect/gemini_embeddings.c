@@ -7,8 +7,6 @@
 
 #include <math.h>
 
-enum { EMBED_INPUTS_MAX = 65536 };
-
 static pd_err read_request(struct span body, const struct request_line *line, struct arena *a,
                            struct request_facts *ret, const char **ret_why)
 {

@@ -37,19 +37,13 @@ static pd_err add_vector(struct embed_answer *an, struct arena *a, struct json v
 {
     if (v.type != JSON_ARRAY && v.type != JSON_STRING)
         return PD_OK;
-    struct embed_vector *x = arena_zalloc(a, sizeof(*x));
+    struct embed_vector *x = embed_vector_add(an, a);
     if (!x)
         return PD_NOMEM;
     if (v.type == JSON_ARRAY)
         x->numbers = v.raw;
     else
         x->base64 = json_inner(v);
-    if (an->last)
-        an->last->next = x;
-    else
-        an->first = x;
-    an->last = x;
-    an->count++;
     return PD_OK;
 }
 
@@ -72,7 +66,113 @@ static pd_err read_answer(struct span body, struct arena *a, struct embed_answer
     return PD_OK;
 }
 
-static const struct embed_ops embed_ops = {.read = read_answer};
+/* ---- requests ---------------------------------------------------------------------- */
+
+static pd_err parse_member(struct embed_request *m, struct arena *a, struct span key, struct json v,
+                           const char **ret_why)
+{
+    int64_t n;
+    if (json_key_is(key, "input"))
+        return embed_take_input(m, a, v, true, ret_why);
+    if (json_key_is(key, "dimensions"))
+        m->dimensions = json_i64(v, &n) && n > 0 ? n : -1;
+    else if (json_key_is(key, "encoding_format"))
+        m->base64 = json_is(v, "base64");
+    else if (json_key_is(key, "user"))
+        m->user = json_inner(v);
+    else if (!json_key_is(key, "model") && v.type != JSON_NULL)
+        return embed_drop(m, a, key);
+    return PD_OK;
+}
+
+static pd_err parse_request(const struct request_facts *f, struct arena *a, struct embed_request *ret,
+                            const char **ret_why)
+{
+    struct json_walk w;
+    struct json body, v;
+    struct span key;
+    *ret = (struct embed_request){.model = f->model, .dimensions = -1};
+    *ret_why = "the body is not valid JSON";
+    if (json_check(f->body) || json_first(f->body, &body, NULL))
+        return PD_SYNTAX;
+    *ret_why = "out of memory while reading the request";
+    pd_err e = PD_OK;
+    json_walk_init(&w, body);
+    while (!e && json_walk_next(&w, &key, &v))
+        e = parse_member(ret, a, key, v, ret_why);
+    if (!e && !ret->count) {
+        *ret_why = "the request has no \"input\"";
+        return PD_INVALID;
+    }
+    return e;
+}
+
+static void put_input(struct put *p, const struct embed_input *in)
+{
+    if (in->tokens.p) {
+        put_span(p, in->tokens);
+        return;
+    }
+    put_text(p, "\"");
+    put_span(p, in->text);
+    put_text(p, "\"");
+}
+
+static pd_err write_request(const struct embed_request *m, const struct write_want *want, struct arena *a,
+                            struct buf *out)
+{
+    struct put p = put_into(out);
+    (void)a;
+    put_text(&p, "{\"model\":");
+    put_json(&p, want->model);
+    put_text(&p, m->list || m->count > 1 ? ",\"input\":[" : ",\"input\":");
+    for (const struct embed_input *in = m->first; in; in = in->next) {
+        put_input(&p, in);
+        put_text(&p, in->next ? "," : "");
+    }
+    put_text(&p, m->list || m->count > 1 ? "]" : "");
+    if (m->dimensions > 0) {
+        put_text(&p, ",\"dimensions\":");
+        put_int(&p, m->dimensions);
+    }
+    put_text(&p, m->base64 ? ",\"encoding_format\":\"base64\"" : "");
+    if (m->user.n) {
+        put_text(&p, ",\"user\":\"");
+        put_span(&p, m->user);
+        put_text(&p, "\"");
+    }
+    put_text(&p, "}");
+    return p.err;
+}
+
+/* ---- answers ------------------------------------------------------------------------ */
+
+static pd_err put_answer(const struct embed_answer *an, const struct embed_request *asked, struct buf *out)
+{
+    struct put p = put_into(out);
+    uint64_t index = 0, tokens = encoder_count(an->usage.input_total);
+    put_text(&p, "{\"object\":\"list\",\"data\":[");
+    for (const struct embed_vector *x = an->first; x; x = x->next) {
+        put_text(&p, index ? ",{\"object\":\"embedding\",\"index\":" : "{\"object\":\"embedding\",\"index\":");
+        put_uint(&p, index++);
+        put_text(&p, ",\"embedding\":");
+        if (asked->base64)
+            embed_put_base64(&p, x);
+        else
+            embed_put_numbers(&p, x);
+        put_text(&p, "}");
+    }
+    put_text(&p, "],\"model\":");
+    put_json(&p, asked->model);
+    put_text(&p, ",\"usage\":{\"prompt_tokens\":");
+    put_uint(&p, tokens);
+    put_text(&p, ",\"total_tokens\":");
+    put_uint(&p, tokens);
+    put_text(&p, "}}");
+    return p.err;
+}
+
+static const struct embed_ops embed_ops = {parse_request, write_request, read_answer, put_answer};
 
 const struct codec codec_openai_embeddings = {
     .name = "openai-embeddings",
