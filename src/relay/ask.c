@@ -107,6 +107,8 @@ static pd_err translate_embeddings(struct relay *r, const struct conf_provider *
     return e == PD_SYNTAX || e == PD_INVALID ? PD_UNSUPPORTED : e;
 }
 
+enum { ASK_BODY_MORE = 2048 }; /* a translated body is about as long as its source */
+
 pd_err ask_body(struct relay *r, const struct conf_provider *p, struct span model, struct ask *a,
                 const char **ret_why)
 {
@@ -114,8 +116,11 @@ pd_err ask_body(struct relay *r, const struct conf_provider *p, struct span mode
     buf_init(&a->body, ASK_BODY_MAX);
     if (a->same)
         return edit_body(r, p, model, a);
-    pd_err e = a->codec->kind == CODEC_EMBED ? translate_embeddings(r, p, model, a, ret_why)
-                                             : translate_chat(r, p, model, a, ret_why);
+    pd_err e = buf_reserve(&a->body,
+                           r->facts.body.n + ASK_BODY_MORE); /* at once: growing would copy it again and again */
+    if (!e)
+        e = a->codec->kind == CODEC_EMBED ? translate_embeddings(r, p, model, a, ret_why)
+                                          : translate_chat(r, p, model, a, ret_why);
     a->parts[0] = buf_span(&a->body);
     a->parts_count = 1;
     return e;

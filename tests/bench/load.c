@@ -30,13 +30,17 @@ static void note(uint64_t ns)
 static void build(const char *path, size_t body_bytes, bool stream)
 {
     const char *model = getenv("BENCH_MODEL");
+    bool gemini = strstr(path, ":streamGenerateContent") || strstr(path, ":generateContent");
     char front[256];
     snprintf(front, sizeof(front),
-             "{\"model\":\"%s\",\"messages\":[{\"role\":\"system\",\"content\":\"You are a helpful "
-             "assistant.\"},{\"role\":\"user\",\"content\":\"",
+             gemini ? "{\"generationConfig\":{\"temperature\":0.5},\"contents\":[{\"role\":\"user\",\"parts\":[{"
+                      "\"text\":\""
+                    : "{\"model\":\"%s\",\"messages\":[{\"role\":\"system\",\"content\":\"You are a helpful "
+                      "assistant.\"},{\"role\":\"user\",\"content\":\"",
              model ? model : "m");
-    const char *back =
-        stream ? "\"}],\"stream\":true,\"temperature\":0.5}" : "\"}],\"temperature\":0.5,\"max_tokens\":100}";
+    const char *back = gemini   ? "\"}]}]}"
+                       : stream ? "\"}],\"stream\":true,\"temperature\":0.5}"
+                                : "\"}],\"temperature\":0.5,\"max_tokens\":100}";
     size_t least = strlen(front) + strlen(back);
     if (body_bytes < least)
         body_bytes = least;

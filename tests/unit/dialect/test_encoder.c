@@ -1,4 +1,5 @@
 /* The encoders' driver, by way of the chat format: which block is open when, what waits, what is made up, what is kept for makers. */
+#include "base/mem.h"
 #include "dialect/encoder.h"
 #include "dialect/keep.h"
 #include "told.h"
@@ -244,6 +245,81 @@ static void reasoning_and_signatures_are_kept_with_their_call(void **state)
     }
 }
 
+/* ---- steady state ---------------------------------------------------------------------- */
+
+static const struct spoken {
+    const struct codec *codec;
+    enum framing framing;
+} spoken[] = {
+    {&codec_openai_chat, FRAMING_LINES}, {&codec_openai_responses, FRAMING_LINES},
+    {&codec_anthropic, FRAMING_LINES},   {&codec_gemini, FRAMING_LINES},
+    {&codec_ollama, FRAMING_LINES},      {&codec_bedrock_converse, FRAMING_EVENTSTREAM},
+};
+enum { SPOKEN = sizeof(spoken) / sizeof(spoken[0]), WORDS = 2000, WARM = 200 };
+
+struct steady {
+    struct encoder *en;
+    unsigned events;
+    uint64_t warm_count, last_count; /* allocations after WARM events, and now */
+};
+
+static pd_err on_steady(void *ctx, const struct answer_event *ev)
+{
+    struct steady *s = ctx;
+    struct span bytes;
+    (void)ev;
+    assert_int_equal(encoder_bytes(s->en, &bytes), PD_OK);
+    encoder_clear(s->en);
+    if (++s->events == WARM)
+        s->warm_count = mem_count();
+    if (s->events < WORDS)
+        s->last_count = mem_count();
+    return PD_OK;
+}
+
+/* A long text of many events in that format. */
+static void speak(const struct codec *c, struct buf *out)
+{
+    const struct msg_delta word = TEXT("word\\n ");
+    struct encoder *en = encoder_new(c, &want_stream, 1 << 20);
+    struct span bytes;
+    for (int i = 0; i < WORDS; i++)
+        encoder_delta(en, &word);
+    assert_int_equal(encoder_end(en, &facts), PD_OK);
+    assert_int_equal(encoder_bytes(en, &bytes), PD_OK);
+    assert_int_equal(buf_add(out, bytes), PD_OK);
+    encoder_free(en);
+}
+
+/* Formats that say all of the text again at the end keep it: their memory grows by doubling, which is no allocation an event. */
+static void no_event_of_a_long_answer_allocates(void **state)
+{
+    (void)state;
+    for (unsigned from = 0; from < SPOKEN; from++) {
+        struct buf stream;
+        buf_init(&stream, 0);
+        speak(spoken[from].codec, &stream);
+        for (unsigned to = 0; to < SPOKEN; to++) {
+            struct steady s = {.en = encoder_new(spoken[to].codec, &want_stream, 1 << 20)};
+            struct answer *an = answer_new(spoken[from].codec, spoken[from].framing, on_steady, &s);
+            enum answer_end end;
+            answer_on_delta(an, encoder_delta, s.en);
+            for (struct span rest = buf_span(&stream); rest.n; rest = span_from(rest, 1400)) /* as packets come */
+                assert_int_equal(answer_feed(an, span_upto(rest, 1400)), PD_OK);
+            assert_int_equal(answer_finish(an, &end), PD_OK);
+            assert_int_equal(end, ANSWER_COMPLETE);
+            assert_true(s.events >= WORDS);
+            if (s.last_count - s.warm_count > 12)
+                fail_msg("%s to %s: %llu allocations in %u events", spoken[from].codec->name,
+                         spoken[to].codec->name, (unsigned long long)(s.last_count - s.warm_count),
+                         (unsigned)(WORDS - WARM));
+            answer_free(an);
+            encoder_free(s.en);
+        }
+        buf_done(&stream);
+    }
+}
+
 /* ---- out of memory ------------------------------------------------------------------- */
 
 static pd_err encode_one(void *ctx)
@@ -276,6 +352,7 @@ int main(void)
         cmocka_unit_test(ids_are_made_up_where_there_are_none),
         cmocka_unit_test(what_is_gathered_has_a_limit),
         cmocka_unit_test(reasoning_and_signatures_are_kept_with_their_call),
+        cmocka_unit_test(no_event_of_a_long_answer_allocates),
         cmocka_unit_test(survives_every_failed_allocation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
