@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "dialect/keep.h"
 #include "net/net.h"
 #include "provider/presets.h"
 #include "relay/relay.h"
@@ -203,12 +204,27 @@ static void on_client(void *ctx, int events, pd_err err)
 
 static const struct codec *codec_of(struct request *rq)
 {
-    return span_ends(request_path(rq), "embeddings") ? &codec_openai_embeddings : &codec_openai_chat;
+    static const struct {
+        const char *path;
+        const struct codec *codec;
+    } rows[] = {{"/v1/embeddings", &codec_openai_embeddings},
+                {"/v1/messages", &codec_anthropic},
+                {"/v1/responses", &codec_openai_responses},
+                {"/v1/messages/count_tokens", &codec_anthropic_count},
+                {"/api/chat", &codec_ollama},
+                {"/converse-stream", &codec_bedrock_converse}};
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        if (span_is(request_path(rq), rows[i].path))
+            return rows[i].codec;
+    return &codec_openai_chat;
 }
 
 static void on_request(void *ctx, struct request *rq)
 {
-    relay_start(ctx, rq, &(struct relay_request){.codec = codec_of(rq), .operation = "chat"});
+    struct relay_request what = {.codec = codec_of(rq), .operation = "chat"};
+    if (what.codec == &codec_bedrock_converse)
+        what.line = (struct request_line){.model = SPAN_LIT("straight"), .stream = true};
+    relay_start(ctx, rq, &what);
 }
 
 static void stopped(void *ctx)
@@ -251,6 +267,8 @@ static void open_gateway(struct stage *s)
     client_rules_default(&cr);
     list_init(&s->gateway.calls);
     s->gateway.fleet = fleet_new(1);
+    s->gateway.keep = keep_new(1 << 20);
+    pthread_mutex_init(&s->gateway.keep_lock, NULL);
     s->worker.gateway = &s->gateway;
     s->worker.loop = s->loop;
     s->worker.meter = meter_new();
@@ -281,6 +299,8 @@ static void close_stage(struct stage *s)
     for (unsigned i = 0; i < RECENT_CALLS; i++)
         mem_free(s->gateway.recent[i]);
     fleet_free(s->gateway.fleet);
+    keep_free(s->gateway.keep);
+    pthread_mutex_destroy(&s->gateway.keep_lock);
 }
 
 static struct stage *open_stage(void)
@@ -324,8 +344,12 @@ static void fair_end(const struct stage *s, const char *marks)
     bool success = strncmp(in, "HTTP/1.1 200", 12) == 0;
     if (success && answer_is_whole(in)) {
         assert_non_null(strstr(in, marks));
-        assert_true(strstr(in, "event-stream") == NULL || strstr(in, "[DONE]") ||
-                    strstr(in, "\"finish_reason\":\"stop\""));
+        static const char *const ends[] = {"[DONE]", "\"finish_reason\":\"stop\"", "message_stop",
+                                           "response.completed", "messageStop"};
+        bool ended = strstr(in, "event-stream") == NULL && strstr(in, "eventstream") == NULL;
+        for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
+            ended |= memmem(in, s->client.got, ends[i], strlen(ends[i])) != NULL;
+        assert_true(ended);
     } else if (!success && s->client.got) {
         assert_true(strncmp(in, "HTTP/1.1 5", 10) == 0 || strncmp(in, "HTTP/1.1 429", 12) == 0);
         assert_true(strstr(in, "\"error\"") || strstr(in, "Content-Length: 0"));
@@ -374,11 +398,23 @@ static void each_failed_allocation_ends_a_call_cleanly(void **state)
         {"/v1/chat/completions",
          "{\"model\":\"odd/m\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"q\"}]}", "hello"},
         {"/v1/embeddings", "{\"model\":\"failover\",\"input\":\"q\"}", "0.5"},
+        /* translated: the provider speaks chat */
+        {"/v1/messages",
+         "{\"model\":\"straight\",\"max_tokens\":9,\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":"
+         "\"q\"}]}",
+         "hello"},
+        {"/v1/messages",
+         "{\"model\":\"failover\",\"max_tokens\":9,\"x\":1,\"messages\":[{\"role\":\"user\",\"content\":\"q\"}]}",
+         "hello"},
+        {"/v1/messages/count_tokens",
+         "{\"model\":\"straight\",\"messages\":[{\"role\":\"user\",\"content\":\"q\"}]}", "input_tokens"},
+        {"/v1/responses", "{\"model\":\"straight\",\"stream\":true,\"input\":\"q\"}", "hello"},
+        {"/api/chat", "{\"model\":\"straight\",\"messages\":[{\"role\":\"user\",\"content\":\"q\"}]}", "hello"},
     };
     for (size_t i = 0; i < sizeof(stories) / sizeof(stories[0]); i++) {
         unsigned n = fail_each(&stories[i]);
         print_message("story %zu: %u allocations failed in turn\n", i, n);
-        assert_true(n >= 8);
+        assert_true(n >= 6);
     }
 }
 
