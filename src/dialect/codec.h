@@ -25,6 +25,7 @@ struct request_line {
     struct span model; /* text; p NULL: the body says it */
     bool stream;
     bool array; /* Gemini without alt=sse: the stream is to be one JSON array */
+    bool batch; /* Gemini's batchEmbedContents */
 };
 
 struct request_facts {

@@ -180,7 +180,8 @@ static const struct wire wires[] = {
      .embed = &codec_gemini_embeddings,
      .count = &codec_gemini_count,
      .path = gemini_path,
-     .model_in_path = true},
+     .model_in_path = true,
+     .count_by_name = true},
     {.name = "vertex-gemini",
      .chat = &codec_gemini,
      .count = &codec_gemini_count,
@@ -189,6 +190,7 @@ static const struct wire wires[] = {
      .serves = is_not_claude},
     {.name = "bedrock-converse",
      .chat = &codec_bedrock_converse,
+     .embed = &codec_bedrock_embeddings,
      .framing = FRAMING_EVENTSTREAM,
      .path = converse_path,
      .model_in_path = true},
@@ -199,7 +201,7 @@ static const struct wire wires[] = {
      .model_in_path = true,
      .version = "bedrock-2023-05-31",
      .serves = is_claude},
-    {.name = "ollama", .chat = &codec_ollama, .path = ollama_path},
+    {.name = "ollama", .chat = &codec_ollama, .embed = &codec_ollama_embeddings, .path = ollama_path},
 };
 enum { WIRES = sizeof(wires) / sizeof(wires[0]) };
 

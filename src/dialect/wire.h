@@ -22,6 +22,7 @@ struct wire {
     pd_err (*path)(enum codec_kind kind, const struct wire_place *at, struct arena *a, struct span *ret);
     const char *header, *header_value; /* sent unless the client sent its own; NULL: none */
     bool model_in_path;                /* and so not in the body */
+    bool count_by_name;                /* but in that of a token count (Gemini's own host) */
     const char *version;               /* request_edit.version */
     bool (*serves)(struct span model); /* NULL: every model */
 };

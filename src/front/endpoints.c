@@ -24,6 +24,7 @@ static const struct endpoint endpoints[] = {
     {"POST", "/model/{model}/converse-stream", ACCESS_CLIENT, serve_call, &codec_bedrock_converse, "chat", true},
     {"POST", "/api/chat", ACCESS_CLIENT, serve_call, &codec_ollama, "chat", false},
     {"POST", "/api/generate", ACCESS_CLIENT, serve_call, &codec_ollama_generate, "text_completion", false},
+    {"POST", "/api/embed", ACCESS_CLIENT, serve_call, &codec_ollama_embeddings, "embeddings", false},
     {"GET", "/v1/models", ACCESS_CLIENT, serve_models, NULL, NULL, false},
     {"GET", "/v1/models/", ACCESS_CLIENT, serve_model, NULL, NULL, false},
     {"GET", "/v1beta/models", ACCESS_CLIENT, serve_models, &codec_gemini, NULL, false},
@@ -163,6 +164,7 @@ void serve_call(struct worker *w, struct request *rq, const struct endpoint *at,
     struct relay_request what = {.codec = at->codec, .operation = at->operation, .key = key};
     (void)endpoint_fits(at, request_path(rq), &what.line.model);
     what.line.stream = at->stream;
+    what.line.batch = span_ends(request_path(rq), ":batchEmbedContents");
     what.line.array = at->stream && at->codec == &codec_gemini && !asks_sse(request_query(rq));
     relay_start(w, rq, &what);
 }

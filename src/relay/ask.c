@@ -35,11 +35,12 @@ bool ask_wire(const struct conf_provider *p, struct span model, const struct cod
 
 static struct write_want want_of(const struct conf_provider *p, struct span model, const struct ask *a)
 {
+    bool named = !a->wire->model_in_path || (a->codec->kind == CODEC_COUNT && a->wire->count_by_name);
     return (struct write_want){
         .model = model,
         .stream = a->stream,
         .ask_usage = a->stream && p->preset->asks_usage,
-        .drop_model = a->wire->model_in_path,
+        .drop_model = !named,
         .version = a->wire->version,
         .reasoning_back = p->preset->reasoning_back,
         .mistral = strcmp(p->preset->name, "mistral") == 0,
@@ -114,6 +115,7 @@ pd_err ask_body(struct relay *r, const struct conf_provider *p, struct span mode
 {
     *ret_why = NULL;
     buf_init(&a->body, ASK_BODY_MAX);
+    a->batch = r->facts.line.batch;
     if (a->same)
         return edit_body(r, p, model, a);
     pd_err e = buf_reserve(&a->body,
@@ -158,7 +160,7 @@ pd_err ask_path(const struct ask *a, const struct conf_provider *p, struct span 
 {
     struct wire_place at = {.model = model,
                             .stream = a->stream,
-                            .batch = a->embeds && a->embeds->list,
+                            .batch = a->embeds ? a->embeds->list : a->batch,
                             .project = project,
                             .location = p->region};
     struct span below, query = SPAN_NONE;

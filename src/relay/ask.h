@@ -24,6 +24,7 @@ struct ask {
     const struct codec *codec;    /* the body's format */
     bool same;                    /* it is the client's */
     bool stream;                  /* a stream is asked for */
+    bool batch;                   /* as request_line */
     struct msg_request *neutral;  /* translated: what was asked, in the call's arena; else NULL */
     struct embed_request *embeds; /* the same of embeddings */
     struct buf body;              /* translated */

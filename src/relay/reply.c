@@ -353,6 +353,7 @@ static void fill_error(enum failure f, const struct told *t, struct client_error
     ce->type = row->client_status == 0 && t && t->verdict.type[0] ? t->verdict.type
                : row->client_status == 0                          ? "invalid_request_error"
                : row->client_status == 429                        ? "rate_limit_error"
+               : row->client_status < 500                         ? "invalid_request_error"
                                                                   : "api_error";
     if (row->client_status == 0 && t && t->verdict.code[0])
         ce->code = t->verdict.code;
@@ -454,8 +455,11 @@ void reply_break(struct relay *r, enum failure f, const char *why)
                               .message = span_str(message)};
     pd_err e = put_attempts(r, &attempts);
     ce.attempts_json = buf_span(&attempts);
+    if (!e && r->facts.line.array) /* one more item of an array that stays open */
+        e = buf_puts(&event, ",\r\n");
     if (!e)
-        e = codec_put_error_event(r->what.codec, &ce, &event);
+        e = r->facts.line.array ? codec_put_error(r->what.codec, &ce, &event)
+                                : codec_put_error_event(r->what.codec, &ce, &event);
     struct span bytes = buf_span(&event);
     if (!e && reply_write(r->rq, &bytes, 1) == PD_OK)
         reply_flush(r->rq);
