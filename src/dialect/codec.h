@@ -59,6 +59,8 @@ struct request_edit {
     bool
         drop_model; /* take "model" and "stream" out of the body: the path says them (Anthropic at Vertex and Bedrock) */
     const char *version; /* and put "anthropic_version" with this value in; NULL: leave as it is */
+    struct span
+        betas; /* "a,b": put in as "anthropic_beta", a list, unless there is one (Bedrock reads no such header) */
     bool
         strip_foreign; /* take out what perdure itself put into earlier answers for want of a maker's own: reasoning that
                            this format's makers would not accept (encoder.h) */

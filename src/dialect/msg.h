@@ -146,8 +146,10 @@ struct msg_tool {
     bool free_text;                /* FUNCTION: stands for a CUSTOM one: its "input" is that one's text */
     bool cache;
     struct span cache_ttl;
-    struct span raw; /* HOSTED: the source's own value. CUSTOM: OpenAI's "format" (a grammar), where there is one */
-    struct span space, plain_name; /* escaped: the namespace that the source has it in, and its name there (OpenAI Responses); `name` is
+    struct span
+        raw; /* HOSTED: the source's own value. CUSTOM: OpenAI's "format" (a grammar), where there is one */
+    struct span space,
+        plain_name; /* escaped: the namespace that the source has it in, and its name there (OpenAI Responses); `name` is
                                       both, joined */
 };
 

@@ -170,12 +170,28 @@ static pd_err model_member(struct arena *a, struct span model, struct span *ret)
 struct front {
     struct span model;   /* the whole member; empty: it is there */
     const char *version; /* NULL: nothing */
+    struct span betas;   /* empty: nothing */
     bool stream, options;
 };
 
+/* "a, b" as a list. */
+static void put_list(struct put *p, struct span words)
+{
+    bool any = false;
+    while (words.p && words.n) {
+        struct span one = span_trim(span_cut(&words, ','));
+        if (!one.n)
+            continue;
+        put_text(p, any ? "," : "[");
+        any = true;
+        put_json(p, one);
+    }
+    put_text(p, any ? "]" : "[]");
+}
+
 static pd_err insert_front(struct edits *es, struct arena *a, const struct front *in)
 {
-    if (!in->model.n && !in->version && !in->stream && !in->options)
+    if (!in->model.n && !in->version && !in->betas.n && !in->stream && !in->options)
         return PD_OK;
     const char *comma = "";
     struct buf b;
@@ -189,6 +205,12 @@ static pd_err insert_front(struct edits *es, struct arena *a, const struct front
         put_text(&p, comma);
         put_text(&p, "\"anthropic_version\":");
         put_json(&p, span_str(in->version));
+        comma = ",";
+    }
+    if (in->betas.n) {
+        put_text(&p, comma);
+        put_text(&p, "\"anthropic_beta\":");
+        put_list(&p, in->betas);
         comma = ",";
     }
     if (in->stream) {
@@ -270,6 +292,8 @@ pd_err request_edit_also(const struct request_facts *f, const struct request_edi
     struct edits es = {.f = f};
     struct removals gone = {.count = 0};
     struct front in = {.version = e->version};
+    if (e->betas.n && json_get((struct json){JSON_OBJECT, f->body}, "anthropic_beta").type == JSON_NONE)
+        in.betas = e->betas;
     bool streamed = e->force_stream || (f->stream && !e->forbid_stream);
     bool ask = e->want_usage && streamed; /* providers refuse stream_options without a stream */
 

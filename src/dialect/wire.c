@@ -200,6 +200,7 @@ static const struct wire wires[] = {
      .path = invoke_path,
      .model_in_path = true,
      .version = "bedrock-2023-05-31",
+     .betas_in_body = true,
      .serves = is_claude},
     {.name = "ollama", .chat = &codec_ollama, .embed = &codec_ollama_embeddings, .path = ollama_path},
 };

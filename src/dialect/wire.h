@@ -24,6 +24,7 @@ struct wire {
     bool model_in_path;                /* and so not in the body */
     bool count_by_name;                /* but in that of a token count (Gemini's own host) */
     const char *version;               /* request_edit.version */
+    bool betas_in_body;                /* request_edit.betas: the client's anthropic-beta */
     bool (*serves)(struct span model); /* NULL: every model */
 };
 

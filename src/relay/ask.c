@@ -58,6 +58,8 @@ static pd_err edit_body(struct relay *r, const struct conf_provider *p, struct s
         .version = a->wire->version,
         .strip_foreign = r->mixed,
     };
+    if (a->wire->betas_in_body)
+        edit.betas = request_header(r->rq, "anthropic-beta");
     return a->codec->edit_request(&r->facts, &edit, &r->arena, a->parts, &a->parts_count);
 }
 
@@ -277,7 +279,8 @@ void ask_head(const struct relay *r, const struct conf_provider *p, const struct
     const struct http1_field *theirs = NULL;
     unsigned n = a->same ? request_headers(r->rq, &theirs) : 0;
     for (unsigned i = 0; i < n && f->count < HTTP1_FIELDS_MAX; i++) {
-        if (withheld(theirs[i].name) || configured(p, theirs[i].name))
+        bool moved = w && w->betas_in_body && span_iis(theirs[i].name, "anthropic-beta");
+        if (moved || withheld(theirs[i].name) || configured(p, theirs[i].name))
             continue;
         said |= w && w->header && span_iis(theirs[i].name, w->header);
         f->list[f->count++] = theirs[i];
