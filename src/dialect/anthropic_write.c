@@ -10,18 +10,6 @@
  *
  * By the version in their name, as the documentation of thinking, effort, structured outputs and of each release has it. A name with
  * "claude" and no number is taken for a new one, anything else (other makers' models behind this format) for UNKNOWN. */
-struct generation {
-    int from; /* 100 * major + minor: this version and later */
-    int64_t
-        answer; /* max_tokens when the client does not say, since the format wants a number: other formats let the model
-                        go to its own limit, and agents write whole files, so this is what all models of the row take */
-    bool thinks;     /* has extended thinking, with a budget */
-    bool adapts;     /* thinking is {"type":"adaptive"} with an effort in place of a budget, */
-                     /* and an assistant turn at the end is refused */
-    bool formats;    /* output_config.format and strict tools */
-    bool one_sample; /* not both temperature and top_p */
-    bool no_sample;  /* no temperature, top_p or top_k at all */
-};
 static const struct generation generations[] = {
     /* from  answer  thinks  adapts  formats  one_sample  no_sample */
     {407, 32000, true, true, true, true, true},     {406, 32000, true, true, true, true, false},
@@ -57,7 +45,7 @@ static int version_in(struct span name)
     return count ? 100 * parts[0] + parts[1] : INT32_MAX;
 }
 
-static const struct generation *generation_of(struct span model)
+const struct generation *anthropic_generation(struct span model)
 {
     for (size_t i = 0; i + 6 <= model.n; i++) {
         if (!span_iis(span_of(model.p + i, 6), "claude"))
@@ -823,7 +811,7 @@ static void put_head(struct writer *w)
 
 static pd_err write_body(const struct msg_request *m, const struct write_want *want, bool counts, struct buf *out)
 {
-    struct writer w = {.p = put_into(out), .m = m, .want = want, .is = generation_of(want->model)};
+    struct writer w = {.p = put_into(out), .m = m, .want = want, .is = anthropic_generation(want->model)};
     unsigned marks = count_marks(m);
     w.marks = marks > MARKS_MAX ? marks - MARKS_MAX : 0;
     w.prefill = is_prefill(m) && !w.is->adapts ? last_written(m) : NULL;

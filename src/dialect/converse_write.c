@@ -1,4 +1,5 @@
 /* The neutral form as a Converse request. carry_fit() has taken out what Converse has no place for. */
+#include "dialect/anthropic_priv.h"
 #include "dialect/converse_priv.h"
 
 #include "base/mem.h"
@@ -9,10 +10,11 @@ struct writer {
     const struct msg_request *m;
     const struct write_want *want;
     struct arena *a;
-    bool thinking;   /* is asked for, and the rest of the request allows it */
-    bool cache;      /* the model knows cache points */
-    bool comma;      /* something stands before the next block of the list that is being written */
-    unsigned number; /* of the document that comes next, from 1; all have one when there are several */
+    const struct generation *is; /* of Claude; NULL: another model */
+    bool thinking;               /* is asked for, and the rest of the request allows it */
+    bool cache;                  /* the model knows cache points */
+    bool comma;                  /* something stands before the next block of the list that is being written */
+    unsigned number;             /* of the document that comes next, from 1; all have one when there are several */
     bool several;
 };
 
@@ -473,10 +475,16 @@ static bool calls_lack_reasoning(const struct msg_request *m)
     return true;
 }
 
-static bool may_think(const struct msg_request *m, struct span model)
+/* What a client forces goes before thinking, which excludes it. */
+static bool may_think(const struct writer *w)
 {
+    const struct msg_request *m = w->m;
     bool forced = m->choice == MSG_CHOICE_REQUIRED || m->choice == MSG_CHOICE_NAMED;
-    return is_claude(model) && thinking_budget(m) && !forced && !calls_lack_reasoning(m);
+    if (!w->is || !w->is->thinks || forced || m->effort == MSG_EFFORT_NONE)
+        return false;
+    if (w->is->adapts)
+        return m->effort != MSG_EFFORT_UNSAID || m->reasoning_tokens > 0;
+    return thinking_budget(m) && !calls_lack_reasoning(m);
 }
 
 static void put_stops(struct writer *w)
@@ -499,7 +507,9 @@ static void put_number(struct writer *w, const char *name, struct span raw)
 static void put_inference(struct writer *w)
 {
     const struct msg_request *m = w->m;
-    if (m->max_tokens < 0 && !m->stops_count && (w->thinking || (!m->temperature.n && !m->top_p.n)))
+    bool sample = !w->thinking && !(w->is && w->is->no_sample); /* Claude's is not to be changed while it thinks */
+    bool both = sample && !(w->is && w->is->one_sample && m->temperature.n);
+    if (m->max_tokens < 0 && !m->stops_count && !(sample && m->temperature.n) && !(both && m->top_p.n))
         return;
     put_text(&w->p, ",\"inferenceConfig\":{");
     w->comma = false;
@@ -508,10 +518,8 @@ static void put_inference(struct writer *w)
         put_text(&w->p, "\"maxTokens\":");
         put_int(&w->p, m->max_tokens);
     }
-    if (!w->thinking) { /* sampling is not to be changed while Claude thinks */
-        put_number(w, "\"temperature\":", m->temperature);
-        put_number(w, "\"topP\":", m->top_p);
-    }
+    put_number(w, "\"temperature\":", sample ? m->temperature : SPAN_NONE);
+    put_number(w, "\"topP\":", both ? m->top_p : SPAN_NONE);
     if (m->stops_count) {
         put_item(w);
         put_stops(w);
@@ -526,6 +534,16 @@ static const char *effort_word(enum msg_effort effort)
                                                                     : "high";
 }
 
+/* A budget as the effort nearest to it, for models that have no budgets. */
+static const char *adaptive_word(const struct msg_request *m)
+{
+    if (m->effort == MSG_EFFORT_MAX)
+        return "max";
+    if (m->effort != MSG_EFFORT_UNSAID)
+        return effort_word(m->effort);
+    return m->reasoning_tokens <= 2048 ? "low" : m->reasoning_tokens <= 8192 ? "medium" : "high";
+}
+
 /* What each family of models calls these settings. */
 static void put_more_fields(struct writer *w)
 {
@@ -535,13 +553,18 @@ static void put_more_fields(struct writer *w)
     bool effort = m->effort > MSG_EFFORT_NONE;
     put_text(&w->p, ",\"additionalModelRequestFields\":{");
     w->comma = false;
-    if (w->thinking) {
+    if (w->thinking && w->is->adapts) { /* later models show nothing unless they are asked to */
+        put_item(w);
+        put_printf(&w->p,
+                   "\"thinking\":{\"type\":\"adaptive\",\"display\":\"%s\"},\"output_config\":{\"effort\":\"%s\"}",
+                   m->reasoning_shown == 0 ? "omitted" : "summarized", adaptive_word(m));
+    } else if (w->thinking) {
         put_item(w);
         put_text(&w->p, "\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":");
         put_int(&w->p, thinking_budget(m));
         put_text(&w->p, "}");
-    } else if (is_claude(model)) {
-        put_number(w, "\"top_k\":", m->top_k);
+    } else if (w->is) {
+        put_number(w, "\"top_k\":", w->is->no_sample ? SPAN_NONE : m->top_k);
     } else if (is_nova(model)) {
         if (effort) {
             put_item(w);
@@ -603,7 +626,8 @@ pd_err converse_write_request(const struct msg_request *m, const struct write_wa
     for (const struct msg_turn *t = m->first; t; t = t->next)
         documents += count_documents(t->first);
     w.several = documents > 1;
-    w.thinking = may_think(m, want->model);
+    w.is = is_claude(want->model) ? anthropic_generation(want->model) : NULL;
+    w.thinking = may_think(&w);
     w.cache = knows_cache(want->model);
     put_messages(&w);
     put_system(&w);

@@ -16,7 +16,7 @@ static const struct translate_row same_rows[] = {
      "\"inferenceConfig\":{\"maxTokens\":9,\"temperature\":0.50,\"topP\":1,\"stopSequences\":[\"a\\n\",\"b\"]},"
      "\"serviceTier\":{\"type\":\"flex\"},\"additionalModelRequestFields\":{\"top_k\":4},\"messages\":[" HI "]}",
      MESSAGES(HI) ",\"system\":[{\"text\":\"be \\u00e9\"},{\"cachePoint\":{\"type\":\"default\",\"ttl\":\"1h\"}}],"
-                  "\"inferenceConfig\":{\"maxTokens\":9,\"temperature\":0.50,\"topP\":1,"
+                  "\"inferenceConfig\":{\"maxTokens\":9,\"temperature\":0.50,"
                   "\"stopSequences\":[\"a\\n\",\"b\"]},\"additionalModelRequestFields\":{\"top_k\":4},"
                   "\"serviceTier\":{\"type\":\"flex\"}}"},
     {"a round of calls, results first and in one message",
@@ -207,6 +207,29 @@ static void settings_have_each_familys_names(void **state)
          MESSAGES(HI) ",\"additionalModelRequestFields\":{\"reasoning_effort\":\"low\"}}"}};
     assert_int_equal(translate_rows(&codec_bedrock_converse, &codec_bedrock_converse, "openai.gpt-oss-120b-1:0",
                                     false, other, 1),
+                     0);
+    static const struct translate_row adaptive[] = {
+        {"an effort in place of a budget",
+         MESSAGES(
+             HI) ",\"inferenceConfig\":{\"maxTokens\":9,\"temperature\":1,\"topP\":1},"
+                 "\"additionalModelRequestFields\":{\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":4000}}}",
+         MESSAGES(
+             HI) ",\"inferenceConfig\":{\"maxTokens\":9},\"additionalModelRequestFields\":{\"thinking\":{"
+                 "\"type\":\"adaptive\",\"display\":\"summarized\"},\"output_config\":{\"effort\":\"medium\"}}}"},
+        {"one way of sampling", MESSAGES(HI) ",\"inferenceConfig\":{\"temperature\":1,\"topP\":0.5}}",
+         MESSAGES(HI) ",\"inferenceConfig\":{\"temperature\":1}}"},
+        {"or the other", MESSAGES(HI) ",\"inferenceConfig\":{\"topP\":0.5}}",
+         MESSAGES(HI) ",\"inferenceConfig\":{\"topP\":0.5}}"}};
+    assert_int_equal(translate_rows(&codec_bedrock_converse, &codec_bedrock_converse,
+                                    "us.anthropic.claude-opus-4-6-v1", false, adaptive, 3),
+                     0);
+    static const struct translate_row unsampled[] = {
+        {"no sampling at all",
+         MESSAGES(HI) ",\"inferenceConfig\":{\"temperature\":1,\"topP\":0.5},\"additionalModelRequestFields\":{"
+                      "\"top_k\":1}}",
+         MESSAGES(HI) "}"}};
+    assert_int_equal(translate_rows(&codec_bedrock_converse, &codec_bedrock_converse, "anthropic.claude-opus-4-7",
+                                    false, unsampled, 1),
                      0);
     static const struct translate_row llama[] = {
         {"no marks for who knows none",
