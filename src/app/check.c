@@ -91,7 +91,8 @@ int command_docs(int argc, char **argv)
         return e ? 1 : 0;
     }
     bool help = argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0);
-    fputs("usage: perdure docs settings|metrics|failures|translation\n\nPrints the table as Markdown, made from the rows that "
+    fputs("usage: perdure docs settings|metrics|failures|translation\n\nPrints the table as Markdown, made from "
+          "the rows that "
           "the program itself uses.\n",
           help ? stdout : stderr);
     return help ? 0 : 2;

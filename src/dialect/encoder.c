@@ -75,7 +75,7 @@ static pd_err plain_arguments(struct encoder *en, struct span escaped, struct sp
             e = buf_add(&quoted, escaped);
         if (!e)
             e = buf_puts(&quoted, "\"");
-        struct span text;
+        struct span text = SPAN_NONE;
         if (!e)
             e = json_text((struct json){JSON_STRING, buf_span(&quoted)}, &en->arena, &text);
         if (!e) {

@@ -371,7 +371,10 @@ static pd_err read_object(struct reader *r, struct span type, struct json obj, u
     r->facts.has_output |= had_output;
     if (e)
         return e;
-    *ret_error = is_response(&v) && v.error.type == JSON_NONE ? (struct json){0} : answer_error_in(obj);
+    bool answers = is_response(&v) && v.error.type == JSON_NONE;
+    *ret_error = (struct json){0};
+    if (!answers)
+        *ret_error = answer_error_in(obj);
     if (ret_error->type == JSON_NONE && span_is(type, "error"))
         *ret_error = obj;
     if (ret_error->type != JSON_NONE) {

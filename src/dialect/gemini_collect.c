@@ -135,8 +135,9 @@ static struct kept_candidate *candidate_at(struct gemini_collector *k, int64_t i
     struct kept_candidate **at = &k->candidates;
     while (*at && (*at)->index < index)
         at = &(*at)->next;
-    if (*at && (*at)->index == index)
-        return *at;
+    struct kept_candidate *found = *at;
+    if (found && found->index == index)
+        return found;
     if (k->candidate_count == COLLECT_CANDIDATES_MAX)
         return NULL;
     struct kept_candidate *c = merge_take(&k->merge, sizeof(*c));

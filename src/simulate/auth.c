@@ -79,7 +79,7 @@ static int pair_order(const void *a, const void *b)
 /* The pairs, sorted; they are taken as encoded. */
 static void put_canonical_query(struct put *out, struct span query)
 {
-    struct span pairs[SIGV4_HEADERS_MAX];
+    struct span pairs[SIGV4_HEADERS_MAX] = {SPAN_NONE};
     size_t n = 0;
     while (query.p && query.n && n < SIGV4_HEADERS_MAX)
         pairs[n++] = span_cut(&query, '&');

@@ -69,7 +69,10 @@ static void a_key_that_cannot_be_used_says_which_way(void **state)
         const char *pem;
         pd_err err;
     } rows[] = {
-        {"", PD_SYNTAX},      {"no PEM", PD_SYNTAX}, {RSA_KEY_PUBLIC, PD_SYNTAX}, {RSA_KEY_ENCRYPTED, PD_SYNTAX},
+        {"", PD_SYNTAX},
+        {"no PEM", PD_SYNTAX},
+        {RSA_KEY_PUBLIC, PD_SYNTAX},
+        {RSA_KEY_ENCRYPTED, PD_SYNTAX},
         {EC_KEY_PKCS8, PD_INVALID},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
