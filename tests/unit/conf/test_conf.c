@@ -248,7 +248,7 @@ static void regions_become_providers_of_one_group(void **state)
                     "  vertex: {locations: [us-east5, global], project: p}\n"
                     "  own: {preset: vllm, regions: [a, b], base_url: \"http://127.0.0.1:1/{region}/v1/\"}\n"
                     "routes:\n"
-                    "  r: {targets: [{model: bedrock/a, weight: 3}, \"bedrock@us-west-2/b\", eu/a]}\n",
+                    "  r: {targets: [{model: bedrock/a, weight: 3}, \"bedrock@us-east-1/b\", eu/a]}\n",
                     ENV("K=secret", "AWS_REGION=us-east-2", "GOOGLE_CLOUD_PROJECT=other"));
     static const struct {
         const char *name, *group, *region, *base_url;
@@ -280,11 +280,11 @@ static void regions_become_providers_of_one_group(void **state)
     assert_int_equal(c->routes[0].targets_count, 3);
     assert_int_equal(t[0].provider, 0);
     assert_int_equal(t[0].regions, 2);
-    assert_int_equal(t[1].provider, 1);
+    assert_int_equal(t[1].provider, 0);
     assert_int_equal(t[1].regions, 1);
     assert_int_equal(t[2].provider, 2);
     assert_string_equal(conf_target_provider(c, &t[0]), "bedrock");
-    assert_string_equal(conf_target_provider(c, &t[1]), "bedrock@us-west-2");
+    assert_string_equal(conf_target_provider(c, &t[1]), "bedrock@us-east-1");
     conf_free(c);
 }
 
