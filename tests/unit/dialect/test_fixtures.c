@@ -1,11 +1,9 @@
 /* Answers of providers, recorded and invented, against what an independent reader says they mean.
  *
- * tests/fixtures is ours. PERDURE_FIXTURES names a larger collection in the same format; without it, ../shared/fixtures is
- * taken when it is there. PERDURE_FIXTURES_REQUIRED=1 makes a missing collection a failure.
- *
  * Each stream is fed whole, byte by byte, and in two parts cut at every byte; of one larger than 20 KB at every byte of the
  * first and last 4 KB and at every 97th between. With the address sanitizer only every 5th of these cuts is made. */
 #include "dialect/models.h"
+#include "fixture.h"
 #include "told.h"
 
 enum { CUT_ALL = 20 * 1024, CUT_EDGE = 4 * 1024, CUT_STEP = 97 };
@@ -20,17 +18,6 @@ enum { CUT_EVERY = 1 };
 #else
 enum { CUT_EVERY = 1 };
 #endif
-
-struct fixture {
-    const char *folder, *file;
-    const struct codec *codec;
-    enum framing framing;
-    struct json expected;
-    struct span body;
-    bool streaming;
-    struct arena *arena;
-    unsigned faults;
-};
 
 static void fault(struct fixture *f, const char *what, struct span want, struct span got)
 {
@@ -70,36 +57,13 @@ static int64_t expected_number(struct json v, int64_t otherwise)
 /* The text of what was collected escaped. */
 static struct span plain(struct fixture *f, struct span escaped)
 {
-    char *quoted = arena_printf(f->arena, "\"%.*s\"", SPAN_FMT(escaped));
-    struct json v = {JSON_STRING, span_str(quoted)};
     struct span text = SPAN_NONE;
-    if (json_text(v, f->arena, &text))
+    if (!fixture_plain(f, escaped, &text))
         fault(f, "a text that cannot be unescaped", SPAN_NONE, escaped);
     return text;
 }
 
 /* ---- what was said ------------------------------------------------------------------ */
-
-/* JSON without the white space between its tokens. */
-static struct span compact(struct fixture *f, struct span json)
-{
-    char *out = arena_strndup(f->arena, json.p, json.n);
-    bool in_string = false;
-    size_t n = 0;
-    for (size_t i = 0; i < json.n; i++) {
-        char c = json.p[i];
-        if (in_string && c == '\\' && i + 1 < json.n) {
-            out[n++] = c;
-            c = json.p[++i];
-        } else if (c == '"') {
-            in_string = !in_string;
-        } else if (!in_string && strchr(" \t\r\n", c)) {
-            continue;
-        }
-        out[n++] = c;
-    }
-    return span_of(out, n);
-}
 
 /* Where arguments are no text but an object, the collection has them as its own reader spells them. No text is no arguments. */
 static void check_arguments(struct fixture *f, struct span want, struct span got)
@@ -107,7 +71,7 @@ static void check_arguments(struct fixture *f, struct span want, struct span got
     if (span_is(want, "{}") && got.n == 0)
         return;
     if (!span_eq(want, got) && json_check(want) == PD_OK && json_check(got) == PD_OK)
-        same(f, "tool arguments", compact(f, want), compact(f, got));
+        same(f, "tool arguments", fixture_compact(f, want), fixture_compact(f, got));
     else
         same(f, "tool arguments", want, got);
 }
@@ -494,30 +458,14 @@ static void check_models(struct fixture *f)
 
 /* ---- the collections ------------------------------------------------------------------- */
 
-static bool read_file(const char *path, struct buf *out)
-{
-    FILE *in = fopen(path, "rb");
-    if (!in)
-        return false;
-    size_t n;
-    do {
-        assert_int_equal(buf_reserve(out, 64 * 1024), PD_OK);
-        n = fread(out->p + out->tail, 1, 64 * 1024, in);
-        buf_added(out, n);
-    } while (n);
-    fclose(in);
-    return true;
-}
+struct visits {
+    unsigned count, faults;
+};
 
-static void check_one(struct fixture *f, struct span dialect)
+static void check_one(void *ctx, struct fixture *f)
 {
-    char *path = arena_printf(f->arena, "%s/%s", f->folder, f->file);
-    struct buf body;
-    buf_init(&body, 0);
-    if (!read_file(path, &body))
-        fail_msg("%s: cannot be opened", path);
-    f->body = buf_span(&body);
-    if (span_is(dialect, "models"))
+    struct visits *v = ctx;
+    if (!f->codec)
         check_models(f);
     else if (f->codec->kind == CODEC_EMBED)
         check_embeddings(f);
@@ -525,103 +473,32 @@ static void check_one(struct fixture *f, struct span dialect)
         check_stream(f);
     else
         check_whole_chat(f);
-    buf_done(&body);
-}
-
-/* The reader of a fixture. False: nobody reads that format. */
-static bool find_reader(struct fixture *f, struct span dialect)
-{
-    static const struct {
-        const char *dialect, *ending; /* of the file's name; "" any */
-        const struct codec *codec;
-        enum framing framing;
-    } rows[] = {
-        {"models", "", NULL, FRAMING_LINES},
-        {"openai-chat", "", &codec_openai_chat, FRAMING_LINES},
-        {"bedrock-converse", ".bin", &codec_bedrock_converse, FRAMING_EVENTSTREAM},
-        {"bedrock-converse", ".json", &codec_bedrock_converse, FRAMING_LINES},
-        {"bedrock-invoke", ".bin", &codec_bedrock_invoke, FRAMING_CHUNKS},
-        {"bedrock-invoke", ".json", &codec_bedrock_invoke, FRAMING_LINES},
-        {"ollama-native", "", &codec_ollama, FRAMING_LINES},
-        {"openai-embeddings", "", &codec_openai_embeddings, FRAMING_LINES},
-        {"gemini", ".json", &codec_gemini, FRAMING_ARRAY},
-        {"gemini", "", &codec_gemini, FRAMING_LINES},
-        {"gemini-embeddings", "", &codec_gemini_embeddings, FRAMING_LINES},
-        {"anthropic-messages", "", &codec_anthropic, FRAMING_LINES},
-        {"openai-responses", "", &codec_openai_responses, FRAMING_LINES},
-    };
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        if (!span_is(dialect, rows[i].dialect) || !span_ends(span_str(f->file), rows[i].ending))
-            continue;
-        f->codec = rows[i].codec;
-        f->framing = rows[i].framing;
-        return true;
-    }
-    return false;
-}
-
-/* Returns how many fixtures of our dialects the folder's index has. */
-static unsigned check_folder(const char *folder, unsigned *faults)
-{
-    struct buf text;
-    struct json index, entry;
-    struct json_walk w;
-    unsigned count = 0;
-    char path[512];
-    snprintf(path, sizeof(path), "%s/index.json", folder);
-    buf_init(&text, 0);
-    if (!read_file(path, &text))
-        fail_msg("%s: cannot be opened", path);
-    assert_int_equal(json_check(buf_span(&text)), PD_OK);
-    assert_int_equal(json_first(buf_span(&text), &index, NULL), PD_OK);
-    json_walk_init(&w, json_get(index, "fixtures"));
-    while (json_walk_next(&w, NULL, &entry)) {
-        struct span dialect = json_inner(json_get(entry, "dialect"));
-        struct arena a;
-        arena_init(&a, 4096, 0);
-        struct span file = json_inner(json_get(entry, "file"));
-        struct fixture f = {.folder = folder,
-                            .file = arena_strndup(&a, file.p, file.n),
-                            .expected = json_get(entry, "expected"),
-                            .streaming = json_is_true(json_get(entry, "streaming")),
-                            .arena = &a};
-        if (find_reader(&f, dialect)) {
-            check_one(&f, dialect);
-            *faults += f.faults;
-            count++;
-        }
-        arena_done(&a);
-    }
-    buf_done(&text);
-    return count;
+    v->count++;
+    v->faults += f->faults;
 }
 
 static void our_fixtures_read_as_written(void **state)
 {
     (void)state;
-    unsigned faults = 0;
-    assert_true(check_folder("tests/fixtures", &faults) >= 20);
-    assert_int_equal(faults, 0);
+    struct visits v = {0};
+    assert_int_equal(fixtures_each(FIXTURES_OURS, check_one, &v), PD_OK);
+    assert_true(v.count >= 20);
+    assert_int_equal(v.faults, 0);
 }
 
 static void recorded_fixtures_read_as_expected(void **state)
 {
     (void)state;
-    const char *folder = getenv("PERDURE_FIXTURES"), *required = getenv("PERDURE_FIXTURES_REQUIRED");
-    if (!folder || !*folder)
-        folder = "../shared/fixtures";
-    char path[512];
-    snprintf(path, sizeof(path), "%s/index.json", folder);
-    FILE *in = fopen(path, "rb");
-    if (!in && required && strcmp(required, "1") == 0)
-        fail_msg("%s is not there: set PERDURE_FIXTURES", path);
-    if (!in)
+    struct visits v = {0};
+    const char *folder = fixtures_recorded();
+    if (!folder && fixtures_required())
+        fail_msg("there is no collection of recorded answers: set PERDURE_FIXTURES");
+    if (!folder)
         skip();
-    fclose(in);
-    unsigned faults = 0, count = check_folder(folder, &faults);
-    print_message("%u recorded fixtures\n", count);
-    assert_true(count > 0);
-    assert_int_equal(faults, 0);
+    assert_int_equal(fixtures_each(folder, check_one, &v), PD_OK);
+    print_message("%u recorded fixtures\n", v.count);
+    assert_true(v.count > 0);
+    assert_int_equal(v.faults, 0);
 }
 
 int main(void)
