@@ -107,7 +107,7 @@ void encoder_put_arguments(struct put *p, struct encoder *en, struct span escape
     if (e) {
         failed(en, e);
     } else if (object) {
-        put_span(p, span_trim(plain));
+        put_one_line(p, span_trim(plain));
     } else {
         put_text(p, "{\"input\":\"");
         put_span(p, escaped);
@@ -364,11 +364,11 @@ static void take_logprobs(struct encoder *en, const struct msg_delta *d)
     if (d->choice != 0 || items.n < 2)
         return;
     items = span_trim(span_of(items.p + 1, items.n - 2)); /* without the brackets */
-    pd_err e = items.n && buf_size(&en->logprobs) ? buf_puts(&en->logprobs, ",") : PD_OK;
-    if (!e)
-        e = buf_add(&en->logprobs, items);
-    if (e)
-        failed(en, e);
+    struct put p = put_into(&en->logprobs);
+    put_text(&p, items.n && buf_size(&en->logprobs) ? "," : "");
+    put_one_line(&p, items);
+    if (p.err)
+        failed(en, p.err);
 }
 
 void encoder_delta(void *ctx, const struct msg_delta *d)

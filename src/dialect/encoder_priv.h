@@ -74,7 +74,7 @@ struct encoder_ops {
 };
 
 /* ---- for the formats ---- */
-/* Escaped JSON text (a tool's arguments) with its escapes undone, as it stands in JSON: an object. What is no JSON object is
+/* Escaped JSON text (a tool's arguments) with its escapes undone, as it stands in JSON: an object, on one line. What is no JSON object is
  * written as {"input": "..."}; empty as {}. */
 void encoder_put_arguments(struct put *p, struct encoder *en, struct span escaped);
 void encoder_drop(struct encoder *en, const char *name); /* a literal */

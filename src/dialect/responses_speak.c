@@ -228,7 +228,7 @@ static void put_format(struct put *p, const struct msg_request *m)
         put_text(p, "{\"type\":\"json_schema\",\"name\":\"");
         put_span(p, m->format_name.n ? m->format_name : SPAN_LIT("answer"));
         put_text(p, "\",\"schema\":");
-        put_span(p, m->format_schema);
+        put_one_line(p, m->format_schema);
         put_text(p, m->format_strict == 1 ? ",\"strict\":true}" : ",\"strict\":false}");
     } else {
         put_text(p, format == MSG_FORMAT_JSON ? "{\"type\":\"json_object\"}" : "{\"type\":\"text\"}");

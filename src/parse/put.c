@@ -24,6 +24,19 @@ void put_json_inner(struct put *p, struct span s)
     p->b->tail -= 2;
 }
 
+/* No string of valid JSON has a line break in it, and no two tokens are kept apart by one alone. */
+void put_one_line(struct put *p, struct span json)
+{
+    size_t from = 0;
+    for (size_t i = 0; i < json.n; i++) {
+        if (json.p[i] != '\n' && json.p[i] != '\r')
+            continue;
+        put_span(p, span_of(json.p + from, i - from));
+        from = i + 1;
+    }
+    put_span(p, span_from(json, from));
+}
+
 void put_uint(struct put *p, uint64_t v)
 {
     char digits[24];

@@ -35,6 +35,8 @@ static inline void put_json(struct put *p, struct span s)
 }
 /* The same without its quotes: for text that goes on inside a string. */
 void put_json_inner(struct put *p, struct span s);
+/* A raw JSON value without the line breaks between its tokens: for formats in which a line break ends an event. */
+void put_one_line(struct put *p, struct span json);
 void put_uint(struct put *p, uint64_t v);
 void put_int(struct put *p, int64_t v);
 void put_printf(struct put *p, const char *fmt, ...) PD_PRINTF(2, 3);

@@ -177,6 +177,44 @@ static void ids_are_made_up_where_there_are_none(void **state)
     encoder_free(en);
 }
 
+/* Where a line break ends an event, a provider's pretty printing must not. */
+static void values_of_several_lines_are_written_on_one(void **state)
+{
+    const struct msg_delta told[] = {
+        {.kind = MSG_LOGPROBS, .tool = -1, .text = SPAN_LIT("[\n {\"token\": \"a\",\r\n  \"logprob\": -1}\n]")},
+        TEXT("a"),
+        START(0, "t", "f"),
+        ARGS(0, "{\\n \\\"a\\\": [1,\\r\\n 2]\\n}"),
+    };
+    struct encode_want want = want_stream;
+    struct msg_request asked;
+    static const struct {
+        const struct codec *to;
+        const char *logprobs, *more;
+    } wants[] = {
+        {&codec_openai_chat, "\"content\":[{\"token\": \"a\",  \"logprob\": -1}]", ""},
+        {&codec_openai_responses, "\"logprobs\":[{\"token\": \"a\",  \"logprob\": -1}]",
+         "\"schema\":{\"type\":\"object\"}"},
+        {&codec_ollama, "\"logprobs\":[{\"token\": \"a\",  \"logprob\": -1}]", "\"arguments\":{ \"a\": [1, 2]}"},
+        {&codec_gemini, "", "\"args\":{ \"a\": [1, 2]}"},
+    };
+    (void)state;
+    msg_request_init(&asked);
+    asked.format = MSG_FORMAT_SCHEMA;
+    asked.format_schema = SPAN_LIT("{\n\"type\":\n\"object\"}");
+    want.asked = &asked;
+    for (size_t i = 0; i < sizeof(wants) / sizeof(wants[0]); i++) {
+        struct encoder *en = encoder_new(wants[i].to, &want, 1 << 20);
+        struct span bytes;
+        assert_int_equal(tell(en, told, 4), PD_OK);
+        assert_int_equal(encoder_end(en, &facts), PD_OK);
+        assert_int_equal(encoder_bytes(en, &bytes), PD_OK);
+        assert_true(span_has(bytes, wants[i].logprobs));
+        assert_true(span_has(bytes, wants[i].more));
+        encoder_free(en);
+    }
+}
+
 static void what_is_gathered_has_a_limit(void **state)
 {
     (void)state;
@@ -350,6 +388,7 @@ int main(void)
         cmocka_unit_test(arguments_stream_as_they_come),
         cmocka_unit_test(more_behind_a_whole_value_is_a_fault),
         cmocka_unit_test(ids_are_made_up_where_there_are_none),
+        cmocka_unit_test(values_of_several_lines_are_written_on_one),
         cmocka_unit_test(what_is_gathered_has_a_limit),
         cmocka_unit_test(reasoning_and_signatures_are_kept_with_their_call),
         cmocka_unit_test(no_event_of_a_long_answer_allocates),
