@@ -593,14 +593,73 @@ static pd_err raise_limit(struct fit *f)
     return PD_OK;
 }
 
-/* ---- tool ids --------------------------------------------------------------------------------- */
-
-enum { CHAT_ID_MAX = 40, RESPONSES_ID_MAX = 64, BEDROCK_ID_MAX = 64, MISTRAL_ID = 9 };
+/* ---- tool names ------------------------------------------------------------------------------- */
 
 static bool is_alnum(char c)
 {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
 }
+
+static bool is_tool_part(const struct msg_part *p)
+{
+    return p->kind == MSG_PART_TOOL_CALL || p->kind == MSG_PART_TOOL_RESULT;
+}
+
+enum { NAME_MAX_BYTES = 64, NAME_HASHED = 17 /* "_" and 16 digits */ };
+
+static bool name_fits(struct span name)
+{
+    for (size_t i = 0; i < name.n; i++)
+        if (!is_alnum(name.p[i]) && name.p[i] != '_' && name.p[i] != '-')
+            return false;
+    return name.n > 0 && name.n <= NAME_MAX_BYTES;
+}
+
+static bool has_unfit_names(const struct fit *f)
+{
+    for (const struct msg_tool *t = f->m->tools; t; t = t->next)
+        if (t->kind != MSG_TOOL_HOSTED && !name_fits(t->name))
+            return true;
+    return false;
+}
+
+/* Its beginning, as far as it fits, and a hash, so that two do not become one. */
+static pd_err fit_name(const struct fit *f, struct span *name)
+{
+    char text[NAME_MAX_BYTES + 1];
+    size_t n = name->n < NAME_MAX_BYTES - NAME_HASHED ? name->n : NAME_MAX_BYTES - NAME_HASHED;
+    for (size_t i = 0; i < n; i++)
+        text[i] = is_alnum(name->p[i]) || name->p[i] == '-' ? name->p[i] : '_';
+    snprintf(text + n, sizeof(text) - n, "_%016llx", (unsigned long long)hash_bytes(*name, 0));
+    char *kept = arena_strndup(f->a, text, n + NAME_HASHED);
+    if (!kept)
+        return PD_NOMEM;
+    *name = span_of(kept, n + NAME_HASHED);
+    return PD_OK;
+}
+
+/* In tools, in calls and results of earlier turns, and in the choice: the same name always becomes the same one. */
+static pd_err fit_names(struct fit *f)
+{
+    pd_err e = PD_OK;
+    for (struct msg_tool *t = f->m->tools; t && !e; t = t->next) {
+        if (t->kind == MSG_TOOL_HOSTED || name_fits(t->name))
+            continue;
+        t->client_name = t->name;
+        e = fit_name(f, &t->name);
+    }
+    for (struct msg_turn *t = f->m->first; t && !e; t = t->next)
+        for (struct msg_part *p = t->first; p && !e; p = p->next)
+            if (is_tool_part(p) && p->name.n && !name_fits(p->name))
+                e = fit_name(f, &p->name);
+    if (!e && f->m->choice_name.n && !name_fits(f->m->choice_name))
+        e = fit_name(f, &f->m->choice_name);
+    return e;
+}
+
+/* ---- tool ids --------------------------------------------------------------------------------- */
+
+enum { CHAT_ID_MAX = 40, RESPONSES_ID_MAX = 64, BEDROCK_ID_MAX = 64, MISTRAL_ID = 9 };
 
 /* All of letters, digits and `more`, at most that long. */
 static bool id_has_form(struct span id, size_t most, const char *more)
@@ -630,10 +689,6 @@ static bool id_fits(const struct fit *f, struct span id)
     return true;
 }
 
-static bool is_tool_part(const struct msg_part *p)
-{
-    return p->kind == MSG_PART_TOOL_CALL || p->kind == MSG_PART_TOOL_RESULT;
-}
 PART_TEST(has_unfit_id)
 {
     return is_tool_part(p) && !id_fits(f, p->id);
@@ -721,6 +776,11 @@ static const struct row rows[] = {
 
     {NULL, "a tool that its maker runs itself", {D, D, D, D, D, D}, .uses = has_hosted, .drop = drop_hosted},
     {"tools", "a tool that takes free text", {S, C, S, S, S, S}, .uses = has_custom, .shape = custom_to_function},
+    {"tools",
+     "a tool's name of other bytes than letters, digits, `_` and `-`, or of over 64",
+     {S, S, S, C, S, C},
+     .uses = has_unfit_names,
+     .shape = fit_names},
     {"tools", "tools in a namespace", {S, C, S, S, S, S}, .uses = NULL},
     {"tools.strict", "strict tools", {C, C, C, D, C, D}, .uses = has_strict, .drop = drop_strict},
     {"tool_calls", "parallel calls and their results", {C, C, S, S, S, C}, .uses = NULL},

@@ -266,13 +266,22 @@ static void take_text(struct encoder *en, enum block_kind kind, const struct msg
 
 /* ---- tools ---------------------------------------------------------------------- */
 
+/* What the client calls the tool: its name may have been made to fit the target. */
+static struct span client_name(const struct encoder *en, struct span name)
+{
+    for (const struct msg_tool *t = en->want.asked ? en->want.asked->tools : NULL; t; t = t->next)
+        if (t->client_name.n && span_eq(t->name, name))
+            return t->client_name;
+    return name;
+}
+
 static void start_tool(struct encoder *en, const struct msg_delta *d)
 {
     struct block *b = add_block(en, BLOCK_TOOL, d->choice);
     if (!b)
         return;
     b->tool = d->tool;
-    b->name = kept(en, d->text);
+    b->name = kept(en, client_name(en, d->text));
     b->legacy_function = d->legacy_function;
     if (d->id.n) {
         b->id = kept(en, d->id);

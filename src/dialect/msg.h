@@ -143,7 +143,9 @@ struct msg_tool {
     struct span name, description; /* escaped */
     struct span schema;            /* raw JSON Schema of the arguments; empty: none given */
     int strict;                    /* -1: not said */
-    bool free_text;                /* FUNCTION: stands for a CUSTOM one: its "input" is that one's text */
+    struct span
+        client_name; /* escaped: what the client calls it, where `name` had to be made to fit the target; empty: `name` */
+    bool free_text; /* FUNCTION: stands for a CUSTOM one: its "input" is that one's text */
     bool cache;
     struct span cache_ttl;
     struct span

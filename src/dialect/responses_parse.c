@@ -73,7 +73,8 @@ struct span responses_joined_name(struct arena *a, struct span space, struct spa
 const struct msg_tool *responses_tool(const struct msg_request *m, struct span name)
 {
     for (const struct msg_tool *t = m ? m->tools : NULL; t; t = t->next)
-        if (t->kind != MSG_TOOL_HOSTED && span_eq(t->name, name))
+        if (t->kind != MSG_TOOL_HOSTED &&
+            (span_eq(t->name, name) || (t->client_name.n && span_eq(t->client_name, name))))
             return t;
     return NULL;
 }

@@ -81,6 +81,18 @@ static const struct carry_row {
      &plain, "name=Al", " -name"},
     {"a name is dropped", &chat, "{\"messages\":[{\"role\":\"user\",\"name\":\"Al\",\"content\":\"x\"}]}",
      &responses, &plain, " -name", "name=Al"},
+    {"a tool's name that the target refuses", &chat,
+     "{\"messages\":[{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":\"c\",\"type\":\"function\","
+     "\"function\":{\"name\":\"files.read/"
+     "all\",\"arguments\":\"{}\"}}]}],\"tools\":[{\"type\":\"function\",\"function\":{"
+     "\"name\":\"files.read/all\"}}],\"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":\"files.read/"
+     "all\"}}}",
+     &anthropic, &plain, "files_read_all_", "files.read/all\""},
+    {"and one that it takes", &chat,
+     "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"tools\":[{\"type\":\"function\",\"function\":{"
+     "\"name\":"
+     "\"files.read\"}}]}",
+     &gemini, &plain, "files.read", "files_read"},
     {"a refusal stays one", &chat, "{\"messages\":[{\"role\":\"assistant\",\"content\":null,\"refusal\":\"no\"}]}",
      &responses, &plain, "{refusal text=no}", NULL},
     {"a refusal becomes a text", &chat,

@@ -215,6 +215,25 @@ static void values_of_several_lines_are_written_on_one(void **state)
     }
 }
 
+/* A tool whose name had to be made to fit the target is called by its own name again. */
+static void the_client_sees_the_names_that_it_gave(void **state)
+{
+    (void)state;
+    struct msg_tool tool = {.name = {"files_read_0", 12}, .client_name = {"files.read", 10}};
+    struct msg_request asked = {.tools = &tool};
+    struct encode_want want = want_stream;
+    want.asked = &asked;
+    const struct msg_delta told[] = {START(0, "t", "files_read_0"), START(1, "u", "other")};
+    struct encoder *en = encoder_new(&codec_openai_chat, &want, 1 << 20);
+    struct span bytes;
+    assert_int_equal(tell(en, told, 2), PD_OK);
+    assert_int_equal(encoder_end(en, &facts), PD_OK);
+    assert_int_equal(encoder_bytes(en, &bytes), PD_OK);
+    assert_true(span_has(bytes, "\"files.read\"") && span_has(bytes, "\"other\""));
+    assert_false(span_has(bytes, "files_read_0"));
+    encoder_free(en);
+}
+
 static void what_is_gathered_has_a_limit(void **state)
 {
     (void)state;
@@ -389,6 +408,7 @@ int main(void)
         cmocka_unit_test(more_behind_a_whole_value_is_a_fault),
         cmocka_unit_test(ids_are_made_up_where_there_are_none),
         cmocka_unit_test(values_of_several_lines_are_written_on_one),
+        cmocka_unit_test(the_client_sees_the_names_that_it_gave),
         cmocka_unit_test(what_is_gathered_has_a_limit),
         cmocka_unit_test(reasoning_and_signatures_are_kept_with_their_call),
         cmocka_unit_test(no_event_of_a_long_answer_allocates),
