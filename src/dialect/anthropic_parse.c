@@ -406,7 +406,7 @@ static enum msg_effort effort_of(struct json word)
 }
 
 /* "thinking" says whether and how long, output_config.effort how hard. Adaptive thinking without a word on effort is "high",
- * as the API documents. */
+ * as the API documents; what is enabled is shown unless "display" says otherwise. */
 static void take_reasoning(struct msg_request *m, struct json thinking, struct json effort)
 {
     struct json type = json_get(thinking, "type"), display = json_get(thinking, "display");
@@ -418,6 +418,8 @@ static void take_reasoning(struct msg_request *m, struct json thinking, struct j
         m->effort = MSG_EFFORT_NONE;
     if (json_is(type, "adaptive") && m->effort == MSG_EFFORT_UNSAID)
         m->effort = MSG_EFFORT_HIGH;
+    if (json_is(type, "enabled") && m->reasoning_shown < 0)
+        m->reasoning_shown = 1;
     if (json_is(type, "enabled") && json_i64(json_get(thinking, "budget_tokens"), &budget) && budget >= 0)
         m->reasoning_tokens = budget;
 }

@@ -164,7 +164,8 @@ struct codec {
     /* ---- translation (CODEC_CHAT and CODEC_COUNT) ---- */
     /* The whole body into the neutral form. `body` was taken by read_request(). Members that the neutral form has no place for are noted
      * with msg_drop_span(); content that cannot be carried at all (an unknown kind of part in a message) is PD_UNSUPPORTED with a
-     * sentence. PD_SYNTAX and PD_INVALID with a sentence; PD_NOMEM. */
+     * sentence. PD_SYNTAX and PD_INVALID with a sentence; PD_NOMEM.
+     * Calls and results are linked (msg_link). */
     pd_err (*parse_request)(const struct request_facts *f, struct arena *a, struct msg_request *ret,
                             const char **ret_why);
     /* The neutral form as a body. carry_fit() has run: everything that is left can be carried. Scratch from `a`. PD_NOMEM, PD_TOOBIG. */

@@ -461,6 +461,8 @@ static void take_thinking(struct msg_request *m, struct json v)
     struct json type = json_get(v, "type");
     enum msg_effort effort = effort_of_word(v.type == JSON_STRING ? v : json_get(v, "maxReasoningEffort"));
     int64_t n;
+    if (json_is(type, "enabled")) /* Converse has no way to hide it */
+        m->reasoning_shown = 1;
     if (json_is(type, "disabled"))
         m->effort = MSG_EFFORT_NONE;
     else if (effort != MSG_EFFORT_UNSAID)
@@ -570,6 +572,8 @@ pd_err converse_parse_request(const struct request_facts *f, struct arena *a, st
         e = take_system(&p, system);
     if (!e)
         e = take_messages(&p, messages);
+    if (!e)
+        e = msg_link(ret, a);
     if (e && !*ret_why)
         *ret_why = e == PD_NOMEM ? "out of memory while reading the request" : "the request cannot be read";
     return e;

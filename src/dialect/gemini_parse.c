@@ -360,6 +360,13 @@ static bool role_of(struct json role, enum msg_role *ret)
     return role.type == JSON_NONE || role.type == JSON_NULL;
 }
 
+/* Google's SDKs keep a stream as it came, a content for each of its pieces: these are one answer. */
+static struct msg_turn *turn_for(struct parse *p, enum msg_role role)
+{
+    struct msg_turn *last = p->m->last;
+    return role == MSG_ASSISTANT && last && last->role == role ? last : msg_turn_add(p->m, p->a, role);
+}
+
 static pd_err take_content(struct parse *p, struct json content)
 {
     enum msg_role role;
@@ -367,7 +374,7 @@ static pd_err take_content(struct parse *p, struct json content)
         return wrong(p, PD_INVALID, "an item of \"contents\" is not an object");
     if (!role_of(json_get(content, "role"), &role))
         return wrong(p, PD_INVALID, "a content has a \"role\" that is none of user, model, function");
-    struct msg_turn *t = msg_turn_add(p->m, p->a, role);
+    struct msg_turn *t = turn_for(p, role);
     return t ? take_parts(p, t, json_get(content, "parts")) : PD_NOMEM;
 }
 

@@ -332,7 +332,9 @@ pd_err ollama_parse_chat(const struct request_facts *f, struct arena *a, struct 
     struct parse p = {ret, a, ret_why};
     struct json messages = {0};
     pd_err e = parse_members(&p, f, take_chat, &messages);
-    return with_sentence(e ? e : add_messages(&p, messages), ret_why);
+    if (!e)
+        e = add_messages(&p, messages);
+    return with_sentence(e ? e : msg_link(ret, a), ret_why);
 }
 
 /* ---- /api/generate --------------------------------------------------------------------------- */

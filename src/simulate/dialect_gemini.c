@@ -208,7 +208,9 @@ static pd_err read_content(struct reading *r, struct json content, unsigned numb
     struct json_walk w;
     if (role.type == JSON_STRING && !model && !json_is(role, "user") && !json_is(role, "function"))
         return ask_refuse(r, "bad_request", "Please use a valid role: user, model.");
-    struct place at = {r, ask_say(r, model ? SAID_ASSISTANT : SAID_USER), number, 0};
+    struct said *last = r->ask->said_last; /* the SDKs send a stream back as it came, a content for each piece */
+    bool more = model && last && last->role == SAID_ASSISTANT;
+    struct place at = {r, more ? last : ask_say(r, model ? SAID_ASSISTANT : SAID_USER), number, 0};
     if (!at.m)
         return PD_NOMEM;
     pd_err err = PD_OK;

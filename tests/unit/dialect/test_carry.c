@@ -24,8 +24,6 @@ static pd_err fitted(const struct codec *from, struct span body, const struct co
     if (!e)
         e = from->parse_request(&f, a, &m, &why);
     if (!e)
-        e = msg_link(&m, a);
-    if (!e)
         e = carry_fit(&m, to, want, a, &why);
     if (e == PD_UNSUPPORTED)
         return buf_printf(out, "refused: %s", why);

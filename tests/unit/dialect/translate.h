@@ -19,8 +19,6 @@ static inline pd_err translate(const struct codec *from, const struct request_li
     pd_err e = from->read_request(body, line, a, &f, why);
     if (!e)
         e = from->parse_request(&f, a, &m, why);
-    if (!e)
-        e = msg_link(&m, a);
     return e ? e : to->write_request(&m, want, a, out);
 }
 
