@@ -367,11 +367,13 @@ static pd_err take_bare(struct answer *an, const struct sse_event *ev)
     struct json obj;
     if (line.n == 0)
         return give(an, ANSWER_KEEPALIVE, ev->raw);
-    if (!buf_size(&an->bare)) {
-        if (is_done(line))
-            return give_done(an, ev->raw, BARE);
-        if (whole_object(line, &obj))
-            return give_bare(an, obj, ev->raw);
+    bool gathering = buf_size(&an->bare) > 0;
+    if (!gathering && is_done(line))
+        return give_done(an, ev->raw, BARE);
+    if ((!gathering || an->codec->lines) &&
+        whole_object(line, &obj)) { /* in a stream of lines, whatever came before */
+        pd_err e = flush_bare(an);
+        return e ? e : give_bare(an, obj, ev->raw);
     }
     return begins_object(an, line) ? gather_bare(an, ev->data) : give_malformed(an, ev->raw);
 }

@@ -243,6 +243,7 @@ struct client_error {
     struct span message;
     struct span param;         /* p NULL: null */
     struct span attempts_json; /* an array, or p NULL */
+    uint64_t sequence;         /* in a stream: how many events stand before it (Responses numbers them) */
 };
 /* The error object as a body, and as an event of a stream (which then ends without its end mark). All or nothing. */
 pd_err codec_put_error(const struct codec *c, const struct client_error *e, struct buf *out) PD_CHECKED;

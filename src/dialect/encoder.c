@@ -56,6 +56,11 @@ const char *const *encoder_dropped(const struct encoder *en)
     return en->dropped; /* one place is always left NULL */
 }
 
+uint64_t encoder_sequence(const struct encoder *en)
+{
+    return en->sequence;
+}
+
 uint64_t encoder_count(int64_t n)
 {
     return n > 0 ? (uint64_t)n : 0;

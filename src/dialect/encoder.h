@@ -43,6 +43,8 @@ void encoder_clear(struct encoder *en);
 pd_err encoder_end(struct encoder *en, const struct answer_facts *f) PD_CHECKED;
 /* The whole answer as one body (want.stream false). */
 pd_err encoder_whole(struct encoder *en, const struct answer_facts *f, struct buf *out) PD_CHECKED;
+/* How many events it wrote, in formats that number them; else 0. */
+uint64_t encoder_sequence(const struct encoder *en);
 /* Names of what could not be carried, each once; NULL ends. */
 const char *const *encoder_dropped(const struct encoder *en);
 /* Each tool call of the answer with what its maker wants back with it: `blob` as keep.h has it. */

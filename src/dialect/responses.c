@@ -232,7 +232,9 @@ static pd_err put_error_event(const struct client_error *e, struct buf *out)
     struct buf body;
     buf_init(&body, 0);
     pd_err err = openai_put_error(e, &body); /* {"error":{...}} */
-    put_text(&p, "event: error\ndata: {\"type\":\"error\",\"sequence_number\":0,\"code\":");
+    put_text(&p, "event: error\ndata: {\"type\":\"error\",\"sequence_number\":");
+    put_uint(&p, e->sequence);
+    put_text(&p, ",\"code\":");
     if (e->code)
         put_json(&p, span_str(e->code));
     else

@@ -147,6 +147,13 @@ static const struct sign *sign_of(const struct answer_signs *a)
     return s;
 }
 
+/* Gemini says "check your plan and billing details" to its limits by the minute too: only the quota's name, deep in the details, tells. */
+static bool is_minute_quota(const struct answer_signs *a)
+{
+    return a->at == AT_429 && span_is(a->said->type, "RESOURCE_EXHAUSTED") && span_has(a->body, "\"quotaId\"") &&
+           span_ihas(a->body, "PerMinute") && !span_ihas(a->body, "PerDay");
+}
+
 static enum failure decide(const struct answer_signs *a)
 {
     const struct envelope *e = a->said;
@@ -156,6 +163,8 @@ static enum failure decide(const struct answer_signs *a)
         return FAILURE_FILTER;
     /* OpenRouter: money is bound by calls that still run. With a time it passes, without it does not. */
     if (a->at == AT_402 && a->head && http1_get(a->head, "retry-after").n > 0)
+        return FAILURE_RATE;
+    if (is_minute_quota(a))
         return FAILURE_RATE;
 
     const struct sign *s = sign_of(a);

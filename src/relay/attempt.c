@@ -604,11 +604,22 @@ pd_err run_start(struct relay *r, int attempt, const char **ret_why, enum failur
     return PD_OK;
 }
 
+/* How many events the client has of it, for formats that number them. An error event is none of these. */
+static uint64_t events_shown(const struct run *run)
+{
+    if (run->encoder)
+        return encoder_sequence(run->encoder);
+    const struct answer_facts *f = run->answer ? answer_facts(run->answer) : NULL;
+    return !f || !f->events ? 0 : f->events - (f->error ? 1 : 0);
+}
+
 void run_cancel(struct run *run)
 {
     struct relay *r = run->relay;
     if (run->over)
         return;
+    if (r->call.winner == run->n)
+        r->events_shown = events_shown(run);
     run->over = true;
     credential_unwait(&run->signs);
     if (run->exchange)

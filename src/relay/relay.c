@@ -146,6 +146,7 @@ static void remember_told(struct relay *r, struct run *run, const struct verdict
         return;
     t->attempt = run->n;
     t->verdict = *v;
+    t->foreign = !run->ask.same;
     struct span body = run->mode == RUN_REFUSED ? span_trim(buf_span(&run->body)) : SPAN_NONE;
     if (run->ask.same && is_own_error(run->ask.codec, body) && !holds_key(run->provider->key, body))
         t->body = arena_span(&r->arena, body);

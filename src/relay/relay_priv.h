@@ -61,6 +61,7 @@ struct told {
     struct told *next;
     int attempt;
     struct verdict verdict;
+    bool foreign;     /* it was said in another format than the client's: so were type and code */
     struct span body; /* the provider's error body, if it is in the client's format; p NULL otherwise */
     char request_id[64];
 };
@@ -87,9 +88,11 @@ struct relay {
     uint64_t overhead_us; /* our own time so far */
     uint64_t output_bytes;
     struct msg_usage usage;
-    uint64_t done_at_ms; /* the winner's terminator was read at; 0: not yet */
-    bool shown;          /* the reply has begun */
-    bool unended;        /* what was shown last has no blank line after it */
+    uint64_t done_at_ms;   /* the winner's terminator was read at; 0: not yet */
+    uint64_t events_shown; /* of the winner that is over */
+    bool shown;            /* the reply has begun */
+    bool any_shown;        /* and has bytes */
+    bool unended;          /* what was shown last has no blank line after it */
     bool mixed;          /* the route has targets of several formats: an earlier answer may have been translated */
     uint64_t keep_scope; /* whose calls may be known to gateway->keep */
     bool paused;         /* the client is slower than the provider */

@@ -125,6 +125,7 @@ bool reply_show(struct relay *r, struct span raw)
     if (!r->rq)
         return false;
     r->unended = !ends_event(raw);
+    r->any_shown |= raw.n > 0;
     pd_err e = reply_write(r->rq, &raw, 1);
     if (e)
         return lost(r, e);
@@ -348,14 +349,14 @@ static void fill_error(enum failure f, const struct told *t, struct client_error
                        size_t message_bytes)
 {
     const struct failure_row *row = failure_row(f);
-    bool own_words = t && t->verdict.message[0];
+    bool own_words = t && t->verdict.message[0], own_type = row->client_status == 0 && t && !t->foreign;
     ce->code = row->client_code;
-    ce->type = row->client_status == 0 && t && t->verdict.type[0] ? t->verdict.type
-               : row->client_status == 0                          ? "invalid_request_error"
-               : row->client_status == 429                        ? "rate_limit_error"
-               : row->client_status < 500                         ? "invalid_request_error"
-                                                                  : "api_error";
-    if (row->client_status == 0 && t && t->verdict.code[0])
+    ce->type = own_type && t->verdict.type[0] ? t->verdict.type
+               : row->client_status == 0      ? "invalid_request_error"
+               : row->client_status == 429    ? "rate_limit_error"
+               : row->client_status < 500     ? "invalid_request_error"
+                                              : "api_error";
+    if (own_type && t->verdict.code[0])
         ce->code = t->verdict.code;
     if (own_words)
         snprintf(message, message_bytes, row->client_status == 0 ? "%.0s%s" : "%s: %s", row->what,
@@ -452,11 +453,12 @@ void reply_break(struct relay *r, enum failure f, const char *why)
     struct client_error ce = {.status = failure_row(f)->client_status ? failure_row(f)->client_status : 502,
                               .type = "api_error",
                               .code = failure_row(f)->client_code,
-                              .message = span_str(message)};
+                              .message = span_str(message),
+                              .sequence = r->events_shown};
     pd_err e = put_attempts(r, &attempts);
     ce.attempts_json = buf_span(&attempts);
     if (!e && r->facts.line.array) /* one more item of an array that stays open */
-        e = buf_puts(&event, ",\r\n");
+        e = buf_puts(&event, r->any_shown ? ",\r\n" : "[");
     if (!e)
         e = r->facts.line.array ? codec_put_error(r->what.codec, &ce, &event)
                                 : codec_put_error_event(r->what.codec, &ce, &event);

@@ -259,6 +259,11 @@ static const struct {
      "[start]{\"message\":{\"content\":\"\"},\"done\":false}\n", "cut"},
     {"an error line", "{\"response\":\"a\",\"done\":false}\n{\"error\":\"gone\"}\n",
      "[output]{\"response\":\"a\",\"done\":false}\n[error]{\"error\":\"gone\"}\n", "failed"},
+    {"a line that is half an object hides none behind it",
+     "{\"message\":{\n{\"response\":\"a\",\"done\":false}\n{\n{\"done\":true,\"done_reason\":\"stop\"}\n",
+     "[malformed]{\"message\":{\n[output]{\"response\":\"a\",\"done\":false}\n[malformed]{\n"
+     "[finish+done]{\"done\":true,\"done_reason\":\"stop\"}\n",
+     "complete"},
     {"nothing said", "{\"message\":{\"content\":\"\"},\"done\":true,\"done_reason\":\"stop\"}\n",
      "[finish+done]{\"message\":{\"content\":\"\"},\"done\":true,\"done_reason\":\"stop\"}\n", "empty"},
     {"a model that was loaded", "{\"response\":\"\",\"done\":true,\"done_reason\":\"load\"}\n",

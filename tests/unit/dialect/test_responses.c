@@ -1123,14 +1123,14 @@ static void errors_have_both_shapes_in_a_stream(void **state)
 {
     (void)state;
     struct client_error error = {
-        .status = 529, .type = "server_error", .code = "overloaded", .message = {"busy", 4}};
+        .status = 529, .type = "server_error", .code = "overloaded", .message = {"busy", 4}, .sequence = 7};
     struct reading r;
     struct buf out;
     buf_init(&out, 0);
     assert_int_equal(codec_put_error_event(responses, &error, &out), PD_OK);
     assert_true(
         span_is(buf_span(&out),
-                "event: error\ndata: {\"type\":\"error\",\"sequence_number\":0,\"code\":\"overloaded\","
+                "event: error\ndata: {\"type\":\"error\",\"sequence_number\":7,\"code\":\"overloaded\","
                 "\"message\":\"busy\",\"param\":null,\"error\":{\"message\":\"busy\",\"type\":\"server_error\","
                 "\"param\":null,\"code\":\"overloaded\"}}\n\n"));
     assert_int_equal(reading_init(&r, responses, FRAMING_LINES, false), PD_OK);

@@ -166,6 +166,14 @@ static const struct row rows[] = {
      "[{\"error\":{\"code\":429,\"message\":\"You exceeded your current quota. Quota exceeded for metric: generativelanguage.googleapis.com/"
      "requests\",\"status\":\"RESOURCE_EXHAUSTED\",\"details\":[{\"quotaId\":\"GenerateRequestsPerMinute\"},{\"retryDelay\":\"11s\"}]}}]",
      FAILURE_RATE, LIMIT_UNKNOWN, NULL, NULL, NULL, 11000},
+    {"Google's quota by the minute, told by its name alone", NULL, 429, "",
+     "{\"error\":{\"code\":429,\"message\":\"You exceeded your current quota, please check your plan and billing details.\",\"status\":"
+     "\"RESOURCE_EXHAUSTED\",\"details\":[{\"violations\":[{\"quotaId\":\"GenerateRequestsPerMinutePerProject\"}]},{\"retryDelay\":\"11s\"}]}}",
+     FAILURE_RATE, LIMIT_UNKNOWN, NULL, NULL, NULL, 11000},
+    {"Google's quota without a name", NULL, 429, "",
+     "{\"error\":{\"code\":429,\"message\":\"You exceeded your current quota, please check your plan and billing details.\",\"status\":"
+     "\"RESOURCE_EXHAUSTED\"}}",
+     FAILURE_QUOTA, LIMIT_UNKNOWN, NULL, NULL, NULL, -1},
     {"Google's quota by the day", NULL, 429, "",
      "[{\"error\":{\"code\":429,\"message\":\"You exceeded your current quota. Quota exceeded for metric: generativelanguage.googleapis.com/"
      "requests\",\"status\":\"RESOURCE_EXHAUSTED\",\"details\":[{\"quotaId\":\"GenerateRequestsPerDayPerProject\"}]}}]",
