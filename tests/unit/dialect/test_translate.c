@@ -194,6 +194,29 @@ static bool has_calls(const struct msg_request *m)
     return msg_has(m, MSG_PART_TOOL_CALL) || msg_has(m, MSG_PART_TOOL_RESULT);
 }
 
+static bool has_tool(const struct msg_request *m, struct span name)
+{
+    for (const struct msg_tool *t = m->tools; t; t = t->next)
+        if (span_eq(t->name, name))
+            return true;
+    return false;
+}
+
+/* Calls in the history are refused where there are no tools. */
+static void called_tools(struct msg_request *m)
+{
+    if (m->tools)
+        return;
+    for (struct msg_turn *t = m->first; t; t = t->next)
+        for (struct msg_part *p = t->first; p; p = p->next) {
+            if (p->kind != MSG_PART_TOOL_CALL || has_tool(m, p->name))
+                continue;
+            struct msg_tool *tool = msg_tool_add(m, simplify_arena, MSG_TOOL_FUNCTION);
+            assert_non_null(tool);
+            tool->name = p->name;
+        }
+}
+
 static void converse_simplify(struct msg_request *m)
 {
     no_namespaces(m);
@@ -201,6 +224,7 @@ static void converse_simplify(struct msg_request *m)
     each_part(m, without_detail);
     each_part(m, without_file_name);
     each_part(m, wrapped_arguments);
+    called_tools(m);
     usual_tools(m, -1);
     no_thinking(m);
     m->format_strict = -1;
@@ -247,6 +271,92 @@ static void gemini_simplify(struct msg_request *m)
     m->parallel = -1;
 }
 
+static void take_turn_in(struct msg_turn *t)
+{
+    const struct msg_turn *behind = t->next;
+    *(t->last ? &t->last->next : &t->first) = behind->first;
+    t->last = behind->last ? behind->last : t->last;
+    t->next = behind->next;
+}
+
+/* Turns of one role are one. */
+static void join_turns(struct msg_request *m)
+{
+    for (struct msg_turn *t = m->first; t; t = t->next) {
+        while (t->next && t->next->role == t->role)
+            take_turn_in(t);
+        m->last = t;
+    }
+}
+
+/* Its parts of one kind to the end of the list that is being made; texts become one, of lines. */
+static struct msg_part **take_parts(struct msg_part **left, enum msg_part_kind kind, struct msg_part **at)
+{
+    struct msg_part *text = NULL;
+    while (*left) {
+        struct msg_part *p = *left;
+        if (p->kind != kind) {
+            left = &p->next;
+            continue;
+        }
+        *left = p->next;
+        p->next = NULL;
+        if (text && p->kind != MSG_PART_MEDIA && p->kind != MSG_PART_TOOL_CALL &&
+            p->kind != MSG_PART_TOOL_RESULT) {
+            text->text =
+                span_str(arena_printf(simplify_arena, "%.*s\\n%.*s", SPAN_FMT(text->text), SPAN_FMT(p->text)));
+            continue;
+        }
+        text = p;
+        *at = p;
+        at = &p->next;
+    }
+    return at;
+}
+
+/* A message is one text, and has a place of its own for each other kind of part. */
+static void one_text_each(struct msg_request *m)
+{
+    static const enum msg_part_kind order[] = {MSG_PART_TOOL_RESULT, MSG_PART_REASONING, MSG_PART_TEXT,
+                                               MSG_PART_MEDIA, MSG_PART_TOOL_CALL};
+    join_turns(m);
+    for (struct msg_turn *t = m->first; t; t = t->next) {
+        struct msg_part *left = t->first, **at = &t->first;
+        t->first = NULL;
+        for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++)
+            at = take_parts(&left, order[i], at);
+        assert_null(left);
+        for (t->last = t->first; t->last && t->last->next;)
+            t->last = t->last->next;
+    }
+}
+
+/* An image's own bytes say what it is; those of this test say nothing. */
+static void usual_image_type(struct msg_request *m, struct msg_part *p)
+{
+    (void)m;
+    if (p->kind == MSG_PART_MEDIA)
+        p->media_type = SPAN_LIT("image/png");
+}
+
+static void ollama_simplify(struct msg_request *m)
+{
+    no_namespaces(m);
+    only_system(m);
+    one_text_each(m);
+    each_part(m, usual_image_type);
+    each_part(m, without_detail);
+    each_part(m, without_file_name);
+    each_part(m, wrapped_arguments);
+    usual_tools(m, -1);
+    no_thinking(m);
+    no_format_words(m);
+    if (m->format == MSG_FORMAT_TEXT)
+        m->format = MSG_FORMAT_UNSAID;
+    m->choice = MSG_CHOICE_UNSAID; /* "auto" is what it does */
+    m->parallel = -1;
+}
+
 static const struct side {
     const struct codec *codec;
     const char *model; /* one that has no rules of its own, or the fewest */
@@ -257,6 +367,7 @@ static const struct side {
     {&codec_anthropic, "claude-opus-4-6", anthropic_simplify},
     {&codec_bedrock_converse, "anthropic.claude-3-5-sonnet-20241022-v2:0", converse_simplify},
     {&codec_gemini, "gemini-2.5-flash", gemini_simplify},
+    {&codec_ollama, "qwen3", ollama_simplify},
 };
 enum { SIDES = sizeof(sides) / sizeof(sides[0]) };
 
