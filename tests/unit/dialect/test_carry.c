@@ -261,6 +261,8 @@ static const struct carry_row {
      " -logprobs", "logprobs="},
     {"log probabilities with Responses", &chat, CHAT_WITH("\"logprobs\":true,\"top_logprobs\":2"), &responses,
      &plain, "logprobs=1 top_logprobs=2", " -"},
+    {"log probabilities with Ollama", &chat, CHAT_WITH("\"logprobs\":true,\"top_logprobs\":2"), &ollama, &plain,
+     "logprobs=1 top_logprobs=2", " -"},
     {"log probabilities with Mistral", &chat, CHAT_WITH("\"logprobs\":true"), &chat, &mistral, " -logprobs", NULL},
     {"stops", &chat, CHAT_WITH("\"stop\":[\"a\"]"), &responses, &plain, " -stop", "stop=a"},
     {"five stops", &chat, CHAT_WITH("\"stop\":[\"a\",\"b\",\"c\",\"d\",\"e\"]"), &chat, &plain, "stop=d\n",
