@@ -23,6 +23,8 @@ struct generation {
 };
 /* By the model's name, however it is decorated; of a name without "claude" little is taken for granted. */
 const struct generation *anthropic_generation(struct span model);
+/* What asks a generation without `formats` for an answer that fits the schema: the inside of a JSON string, for its instructions. */
+void anthropic_put_schema_instruction(struct put *p, struct span schema);
 
 extern const struct reader_ops anthropic_reader;
 extern const struct collector_ops anthropic_collector;

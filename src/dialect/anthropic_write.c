@@ -59,6 +59,14 @@ const struct generation *anthropic_generation(struct span model)
     return &unknown;
 }
 
+void anthropic_put_schema_instruction(struct put *p, struct span schema)
+{
+    put_text(p,
+             "Answer with one JSON value that is valid under the following JSON Schema and nothing else: no other "
+             "text, no code fence.\\n\\n");
+    put_json_inner(p, schema);
+}
+
 /* ---- the writer ---------------------------------------------------------------------- */
 
 struct writer {
@@ -459,10 +467,8 @@ static void put_format_instruction(struct writer *w)
         put_text(&w->p, "}");
     } else if (w->m->format == MSG_FORMAT_SCHEMA && !w->is->formats) {
         put_system_item(w);
-        put_text(&w->p,
-                 "{\"type\":\"text\",\"text\":\"Answer with one JSON value that is valid under the following JSON "
-                 "Schema and nothing else: no other text, no code fence.\\n\\n");
-        put_json_inner(&w->p, w->m->format_schema);
+        put_text(&w->p, "{\"type\":\"text\",\"text\":\"");
+        anthropic_put_schema_instruction(&w->p, w->m->format_schema);
         put_text(&w->p, "\"}");
     }
 }

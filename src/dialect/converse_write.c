@@ -291,6 +291,12 @@ static const struct msg_turn *first_turn(const struct msg_request *m)
     return t;
 }
 
+/* Claude before 4.5 refuses outputConfig and strict tools. */
+static bool has_formats(const struct writer *w)
+{
+    return !w->is || w->is->formats;
+}
+
 static void put_system(struct writer *w)
 {
     const struct msg_turn *end = first_turn(w->m);
@@ -300,6 +306,12 @@ static void put_system(struct writer *w)
     for (const struct msg_turn *t = w->m->first; t != end; t = t->next)
         for (const struct msg_part *part = t->first; part; part = part->next)
             put_part(w, part);
+    if (w->m->format == MSG_FORMAT_SCHEMA && !has_formats(w)) {
+        put_item(w);
+        put_text(&w->p, "{\"text\":\"");
+        anthropic_put_schema_instruction(&w->p, w->m->format_schema);
+        put_text(&w->p, "\"}");
+    }
     if (!w->comma && !w->p.err)
         w->p.b->tail = w->p.b->head + before;
     else
@@ -356,7 +368,7 @@ static void put_spec(struct writer *w, const struct msg_tool *t)
             "{\"type\":\"object\",\"properties\":{\"input\":{\"type\":\"string\"}},\"required\":[\"input\"]}");
     else
         put_span(&w->p, t->schema.n ? t->schema : SPAN_LIT("{\"type\":\"object\",\"properties\":{}}"));
-    put_text(&w->p, t->strict == 1 ? "},\"strict\":true}}" : "}}}");
+    put_text(&w->p, t->strict == 1 && has_formats(w) ? "},\"strict\":true}}" : "}}}");
     if (t->cache && w->cache) {
         put_item(w);
         put_cache_point(&w->p, t->cache_ttl);
@@ -588,7 +600,7 @@ static void put_more_fields(struct writer *w)
 static void put_output(struct writer *w)
 {
     const struct msg_request *m = w->m;
-    if (m->format != MSG_FORMAT_SCHEMA)
+    if (m->format != MSG_FORMAT_SCHEMA || !has_formats(w))
         return;
     put_text(
         &w->p,

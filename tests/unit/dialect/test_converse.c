@@ -231,6 +231,28 @@ static void settings_have_each_familys_names(void **state)
     assert_int_equal(translate_rows(&codec_bedrock_converse, &codec_bedrock_converse, "anthropic.claude-opus-4-7",
                                     false, unsampled, 1),
                      0);
+    static const struct translate_row old[] = {
+        {"a schema in words, no strict tools",
+         MESSAGES(
+             HI) ",\"system\":[{\"text\":\"s\"}],\"toolConfig\":{\"tools\":[{\"toolSpec\":{\"name\":\"f\","
+                 "\"inputSchema\":{"
+                 "\"json\":{}},\"strict\":true}}]},\"outputConfig\":{\"textFormat\":{\"type\":\"json_schema\","
+                 "\"structure\":{\"jsonSchema\":{\"schema\":\"{\\\"type\\\":\\\"object\\\"}\"}}}}}",
+         MESSAGES(
+             HI) ",\"system\":[{\"text\":\"s\"},{\"text\":\"Answer with one JSON value that is valid under the "
+                 "following "
+                 "JSON Schema and nothing else: no other text, no code "
+                 "fence.\\n\\n{\\\"type\\\":\\\"object\\\"}\"}],"
+                 "\"toolConfig\":{\"tools\":[{\"toolSpec\":{\"name\":\"f\",\"inputSchema\":{\"json\":{}}}}]}}"},
+        {"with no other instructions",
+         MESSAGES(HI) ",\"outputConfig\":{\"textFormat\":{\"type\":\"json_schema\",\"structure\":{\"jsonSchema\":{"
+                      "\"schema\":\"{}\"}}}}}",
+         MESSAGES(HI) ",\"system\":[{\"text\":\"Answer with one JSON value that is valid under the following JSON "
+                      "Schema and "
+                      "nothing else: no other text, no code fence.\\n\\n{}\"}]}"}};
+    assert_int_equal(translate_rows(&codec_bedrock_converse, &codec_bedrock_converse,
+                                    "us.anthropic.claude-sonnet-4-20250514-v1:0", false, old, 2),
+                     0);
     static const struct translate_row llama[] = {
         {"no marks for who knows none",
          MESSAGES(

@@ -228,6 +228,8 @@ static void converse_simplify(struct msg_request *m)
     usual_tools(m, -1);
     no_thinking(m);
     m->format_strict = -1;
+    if (m->temperature.n)
+        m->top_p = SPAN_NONE; /* not both with the model that is taken here */
     m->service_tier = SPAN_NONE;
     if (m->format != MSG_FORMAT_SCHEMA)
         m->format = MSG_FORMAT_UNSAID;
@@ -365,7 +367,7 @@ static const struct side {
     {&codec_openai_chat, "some-model", chat_simplify},
     {&codec_openai_responses, "some-model", responses_simplify},
     {&codec_anthropic, "claude-opus-4-6", anthropic_simplify},
-    {&codec_bedrock_converse, "anthropic.claude-3-5-sonnet-20241022-v2:0", converse_simplify},
+    {&codec_bedrock_converse, "anthropic.claude-opus-4-5-20251101-v1:0", converse_simplify},
     {&codec_gemini, "gemini-2.5-flash", gemini_simplify},
     {&codec_ollama, "qwen3", ollama_simplify},
 };
