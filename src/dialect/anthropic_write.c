@@ -84,14 +84,6 @@ struct writer {
     int64_t max_tokens, budget;
 };
 
-static void put_escaped(struct put *p, const char *before, struct span escaped)
-{
-    put_text(p, before);
-    put_text(p, "\"");
-    put_span(p, escaped);
-    put_text(p, "\"");
-}
-
 /* The next member of the body. */
 static void put_member(struct writer *w, const char *name)
 {

@@ -180,14 +180,6 @@ static void put_item(struct list *l)
     l->comma = true;
 }
 
-static void put_escaped(struct put *p, const char *before, struct span escaped)
-{
-    put_text(p, before);
-    put_text(p, "\"");
-    put_span(p, escaped);
-    put_text(p, "\"");
-}
-
 /* The members of an object, padding left out, each with a comma behind it. */
 static void put_members(struct put *p, struct span object)
 {

@@ -23,14 +23,6 @@ static void end_event(struct encoder *en, size_t at)
         en->put.err = eventstream_end(&en->out, at);
 }
 
-static void put_escaped(struct put *p, const char *before, struct span escaped)
-{
-    put_text(p, before);
-    put_text(p, "\"");
-    put_span(p, escaped);
-    put_text(p, "\"");
-}
-
 /* Blocks are numbered as they are opened: what is dropped leaves no gap. */
 enum { NEXT_BLOCK = 0 };
 

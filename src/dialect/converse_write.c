@@ -20,14 +20,6 @@ struct writer {
 
 /* ---- pieces ----------------------------------------------------------------------- */
 
-static void put_escaped(struct put *p, const char *before, struct span escaped)
-{
-    put_text(p, before);
-    put_text(p, "\"");
-    put_span(p, escaped);
-    put_text(p, "\"");
-}
-
 static void put_base64(struct put *p, struct span bytes)
 {
     put_text(p, "\"");

@@ -494,11 +494,7 @@ static void put_member(struct put *p, bool *first, const char *name, struct span
 {
     put_text(p, *first ? "" : ",");
     *first = false;
-    put_text(p, "\"");
-    put_text(p, name);
-    put_text(p, "\":\"");
-    put_span(p, escaped);
-    put_text(p, "\"");
+    put_field(p, name, escaped);
 }
 
 static bool wanted_back(const struct block *b)

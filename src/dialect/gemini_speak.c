@@ -7,15 +7,6 @@
 /* en->state: chunks written; choices whose first call is out. */
 enum { CHUNKS, SIGNED };
 
-static void put_member(struct put *p, const char *name, struct span escaped)
-{
-    put_text(p, "\"");
-    put_text(p, name);
-    put_text(p, "\":\"");
-    put_span(p, escaped);
-    put_text(p, "\"");
-}
-
 /* ---- parts ------------------------------------------------------------------------ */
 
 static void put_signature(struct put *p, struct span signature)
@@ -23,7 +14,7 @@ static void put_signature(struct put *p, struct span signature)
     if (!signature.n)
         return;
     put_text(p, ",");
-    put_member(p, "thoughtSignature", signature);
+    put_field(p, "thoughtSignature", signature);
 }
 
 static struct span own_signature(const struct block *b)
@@ -34,7 +25,7 @@ static struct span own_signature(const struct block *b)
 static void put_text_part(struct put *p, const struct block *b, struct span text, struct span signature)
 {
     put_text(p, "{");
-    put_member(p, "text", text);
+    put_field(p, "text", text);
     put_text(p, b->kind == BLOCK_REASONING ? ",\"thought\":true" : "");
     put_signature(p, signature);
     put_text(p, "}");
@@ -50,9 +41,9 @@ static void put_call_part(struct put *p, struct encoder *en, const struct block 
         signature = SPAN_LIT(GEMINI_NO_SIGNATURE);
     en->state[SIGNED] |= bit;
     put_text(p, "{\"functionCall\":{");
-    put_member(p, "id", b->id);
+    put_field(p, "id", b->id);
     put_text(p, ",");
-    put_member(p, "name", b->name);
+    put_field(p, "name", b->name);
     put_text(p, ",\"args\":");
     encoder_put_arguments(p, en, buf_span(&b->text));
     put_text(p, "}");
@@ -63,9 +54,9 @@ static void put_call_part(struct put *p, struct encoder *en, const struct block 
 static void put_media_part(struct put *p, const struct block *b)
 {
     put_text(p, "{\"inlineData\":{");
-    put_member(p, "mimeType", b->name.n ? b->name : SPAN_LIT("application/octet-stream"));
+    put_field(p, "mimeType", b->name.n ? b->name : SPAN_LIT("application/octet-stream"));
     put_text(p, ",");
-    put_member(p, "data", buf_span(&b->text));
+    put_field(p, "data", buf_span(&b->text));
     put_text(p, "}}");
 }
 
@@ -128,9 +119,9 @@ static void put_sources(struct put *p, const struct encoder *en, int choice)
         for (const struct block_citation *c = b->choice == choice ? b->citations : NULL; c; c = c->next) {
             put_text(p, sep);
             put_text(p, "{\"web\":{");
-            put_member(p, "uri", c->url);
+            put_field(p, "uri", c->url);
             put_text(p, ",");
-            put_member(p, "title", c->title);
+            put_field(p, "title", c->title);
             put_text(p, "}}");
             sep = ",";
             any = true;

@@ -7,16 +7,6 @@ struct writer {
     struct gemini_model model;
 };
 
-/* A member whose value is a string that is escaped already. */
-static void put_member(struct put *p, const char *name, struct span escaped)
-{
-    put_text(p, "\"");
-    put_text(p, name);
-    put_text(p, "\":\"");
-    put_span(p, escaped);
-    put_text(p, "\"");
-}
-
 /* ---- parts ------------------------------------------------------------------------ */
 
 /* An address says what is behind it, more or less; Vertex insists on a type. */
@@ -51,9 +41,9 @@ static void put_media(struct put *p, const struct msg_part *part)
 {
     struct span uri = part->url.n ? part->url : part->file_id;
     put_text(p, uri.n ? "\"fileData\":{" : "\"inlineData\":{");
-    put_member(p, "mimeType", type_of(part));
+    put_field(p, "mimeType", type_of(part));
     put_text(p, ",");
-    put_member(p, uri.n ? "fileUri" : "data", uri.n ? uri : part->data);
+    put_field(p, uri.n ? "fileUri" : "data", uri.n ? uri : part->data);
     put_text(p, "}");
 }
 
@@ -63,19 +53,19 @@ static void put_id(struct put *p, struct span id)
     if (!id.n || span_starts(id, MSG_MADE_ID))
         return;
     put_text(p, ",");
-    put_member(p, "id", id);
+    put_field(p, "id", id);
 }
 
 static void put_call(struct put *p, const struct msg_part *part)
 {
     put_text(p, "\"functionCall\":{");
-    put_member(p, "name", part->name);
+    put_field(p, "name", part->name);
     put_text(p, ",\"args\":");
     if (part->arguments.p) {
         put_span(p, part->arguments);
     } else { /* free text, or what is no JSON */
         put_text(p, "{");
-        put_member(p, "input", part->text);
+        put_field(p, "input", part->text);
         put_text(p, "}");
     }
     put_id(p, part->id);
@@ -110,7 +100,7 @@ static void put_result(struct writer *w, const struct msg_part *part)
     struct put *p = &w->p;
     const char *sep = "";
     put_text(p, "\"functionResponse\":{");
-    put_member(p, "name", part->name.n ? part->name : SPAN_LIT("tool"));
+    put_field(p, "name", part->name.n ? part->name : SPAN_LIT("tool"));
     put_text(p, part->failed ? ",\"response\":{\"error\":\"" : ",\"response\":{\"result\":\"");
     for (const struct msg_part *c = part->content; c; c = c->next) {
         if (c->kind == MSG_PART_MEDIA)
@@ -136,7 +126,7 @@ static void put_signature(struct writer *w, const struct msg_part *part, bool ca
     if (!signature.n)
         return;
     put_text(&w->p, ",");
-    put_member(&w->p, "thoughtSignature", signature);
+    put_field(&w->p, "thoughtSignature", signature);
 }
 
 static void put_part(struct writer *w, const struct msg_part *part, bool call_of_step)
@@ -146,10 +136,10 @@ static void put_part(struct writer *w, const struct msg_part *part, bool call_of
     switch (part->kind) {
     case MSG_PART_TEXT:
     case MSG_PART_REFUSAL:
-        put_member(p, "text", part->text);
+        put_field(p, "text", part->text);
         break;
     case MSG_PART_REASONING:
-        put_member(p, "text", part->text);
+        put_field(p, "text", part->text);
         put_text(p, ",\"thought\":true");
         break;
     case MSG_PART_MEDIA:
@@ -293,10 +283,10 @@ static void put_system(struct writer *w)
 static void put_function(struct put *p, const struct msg_tool *t)
 {
     put_text(p, "{");
-    put_member(p, "name", t->name);
+    put_field(p, "name", t->name);
     if (t->description.n) {
         put_text(p, ",");
-        put_member(p, "description", t->description);
+        put_field(p, "description", t->description);
     }
     if (t->kind == MSG_TOOL_CUSTOM) {
         put_text(p,
@@ -518,7 +508,7 @@ static void put_tier(struct writer *w)
     if (!span_is(tier, "flex") && !span_is(tier, "priority"))
         return;
     put_text(&w->p, ",");
-    put_member(&w->p, "serviceTier", tier);
+    put_field(&w->p, "serviceTier", tier);
 }
 
 /* ---- the request ------------------------------------------------------------------ */

@@ -81,14 +81,6 @@ static pd_err add(struct collector *base, struct span type, struct json chunk)
 
 /* ---- the object ------------------------------------------------------------------------ */
 
-static void put_escaped(struct put *p, const char *before, struct span escaped)
-{
-    put_text(p, before);
-    put_text(p, "\"");
-    put_span(p, escaped);
-    put_text(p, "\"");
-}
-
 /* The members of an object but for those that are collected, each with a comma before it; `first`: the first has none. */
 static void put_others(struct put *p, struct json obj, const char *const *collected, bool *first)
 {

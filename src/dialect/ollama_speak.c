@@ -8,14 +8,6 @@ static bool is_generate(const struct encoder *en)
     return en->ops == &ollama_generate_encoder;
 }
 
-static void put_escaped(struct put *p, const char *before, struct span escaped)
-{
-    put_text(p, before);
-    put_text(p, "\"");
-    put_span(p, escaped);
-    put_text(p, "\"");
-}
-
 /* ---- pieces ------------------------------------------------------------------------- */
 
 static void put_head(struct encoder *en, struct put *p)

@@ -10,14 +10,6 @@ struct writer {
 
 /* ---- pieces ----------------------------------------------------------------------- */
 
-static void put_escaped(struct put *p, const char *before, struct span escaped)
-{
-    put_text(p, before);
-    put_text(p, "\"");
-    put_span(p, escaped);
-    put_text(p, "\"");
-}
-
 static void put_cache(struct put *p, bool cache, struct span ttl)
 {
     if (!cache)

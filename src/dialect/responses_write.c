@@ -9,20 +9,10 @@ struct writer {
     bool more; /* a member or an item was written: a comma comes first */
 };
 
-/* Text that is escaped already, as a string. */
-static void put_escaped(struct put *p, struct span escaped)
-{
-    put_text(p, "\"");
-    put_span(p, escaped);
-    put_text(p, "\"");
-}
-
 static void put_member(struct put *p, const char *name, struct span escaped)
 {
-    put_text(p, ",\"");
-    put_text(p, name);
-    put_text(p, "\":");
-    put_escaped(p, escaped);
+    put_text(p, ",");
+    put_field(p, name, escaped);
 }
 
 static void put_member_if(struct put *p, const char *name, struct span escaped)
@@ -99,7 +89,7 @@ static void put_audio(struct put *p, const struct msg_part *part)
     else if (span_starts(format, "x-"))
         format = span_from(format, 2);
     put_text(p, "{\"type\":\"input_audio\",\"input_audio\":{\"data\":");
-    put_escaped(p, part->data);
+    put_escaped(p, "", part->data);
     put_member(p, "format", format);
     put_text(p, "}}");
 }
@@ -383,7 +373,7 @@ static void put_text_settings(struct put *p, const struct msg_request *m)
     }
     if (m->verbosity.n) {
         put_text(p, m->format == MSG_FORMAT_UNSAID ? "\"verbosity\":" : ",\"verbosity\":");
-        put_escaped(p, m->verbosity);
+        put_escaped(p, "", m->verbosity);
     }
     put_text(p, "}");
 }

@@ -37,6 +37,21 @@ void put_one_line(struct put *p, struct span json)
     put_span(p, span_from(json, from));
 }
 
+void put_escaped(struct put *p, const char *before, struct span escaped)
+{
+    put_text(p, before);
+    put_text(p, "\"");
+    put_span(p, escaped);
+    put_text(p, "\"");
+}
+
+void put_field(struct put *p, const char *name, struct span escaped)
+{
+    put_text(p, "\"");
+    put_text(p, name);
+    put_escaped(p, "\":", escaped);
+}
+
 void put_uint(struct put *p, uint64_t v)
 {
     char digits[24];

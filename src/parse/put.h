@@ -37,6 +37,10 @@ static inline void put_json(struct put *p, struct span s)
 void put_json_inner(struct put *p, struct span s);
 /* A raw JSON value without the line breaks between its tokens: for formats in which a line break ends an event. */
 void put_one_line(struct put *p, struct span json);
+/* Text that is escaped already, as a string; `before` is what stands before its quote. */
+void put_escaped(struct put *p, const char *before, struct span escaped);
+/* The same as a member, without the comma before it. */
+void put_field(struct put *p, const char *name, struct span escaped);
 void put_uint(struct put *p, uint64_t v);
 void put_int(struct put *p, int64_t v);
 void put_printf(struct put *p, const char *fmt, ...) PD_PRINTF(2, 3);
