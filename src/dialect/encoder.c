@@ -69,7 +69,7 @@ uint64_t encoder_count(int64_t n)
 /* ---- arguments ------------------------------------------------------------------ */
 
 /* A tool's arguments with their escapes undone; *ret_object: they are one JSON object. */
-static pd_err plain_arguments(struct encoder *en, struct span escaped, struct span *ret, bool *ret_object)
+static pd_err plain_arguments(struct arena *a, struct span escaped, struct span *ret, bool *ret_object)
 {
     *ret = escaped;
     if (memchr(escaped.p, '\\', escaped.n)) {
@@ -82,9 +82,9 @@ static pd_err plain_arguments(struct encoder *en, struct span escaped, struct sp
             e = buf_puts(&quoted, "\"");
         struct span text = SPAN_NONE;
         if (!e)
-            e = json_text((struct json){JSON_STRING, buf_span(&quoted)}, &en->arena, &text);
+            e = json_text((struct json){JSON_STRING, buf_span(&quoted)}, a, &text);
         if (!e) {
-            *ret = arena_span(&en->arena, text);
+            *ret = arena_span(a, text);
             e = ret->p || !text.n ? PD_OK : PD_NOMEM;
         }
         buf_done(&quoted);
@@ -108,7 +108,9 @@ void encoder_put_arguments(struct put *p, struct encoder *en, struct span escape
         put_text(p, "{}");
         return;
     }
-    pd_err e = plain_arguments(en, escaped, &plain, &object);
+    struct arena a;
+    arena_init(&a, 0, 0);
+    pd_err e = plain_arguments(&a, escaped, &plain, &object);
     if (e) {
         failed(en, e);
     } else if (object) {
@@ -118,6 +120,7 @@ void encoder_put_arguments(struct put *p, struct encoder *en, struct span escape
         put_span(p, escaped);
         put_text(p, "\"}");
     }
+    arena_done(&a);
 }
 
 /* ---- blocks --------------------------------------------------------------------- */
@@ -141,11 +144,18 @@ static struct block *last_of(const struct encoder *en, int choice)
     return found;
 }
 
-static struct block *tool_of(const struct encoder *en, int choice, int tool)
+static bool is_tool(const struct block *b, int choice, int tool)
 {
+    return b->kind == BLOCK_TOOL && b->choice == choice && b->tool == tool;
+}
+
+static struct block *tool_of(struct encoder *en, int choice, int tool)
+{
+    if (en->tool && is_tool(en->tool, choice, tool))
+        return en->tool;
     for (struct block *b = en->first; b; b = b->next)
-        if (b->kind == BLOCK_TOOL && b->choice == choice && b->tool == tool)
-            return b;
+        if (is_tool(b, choice, tool))
+            return en->tool = b;
     return NULL;
 }
 
@@ -202,11 +212,15 @@ static bool may_close(struct encoder *en, struct block *b)
     struct span plain;
     if (b->kind != BLOCK_TOOL || b->complete)
         return true;
-    if (buf_size(&b->text) == 0)
+    if (buf_size(&b->text) == 0 || en->looked_bytes > en->limit_bytes)
         return false;
-    pd_err e = plain_arguments(en, buf_span(&b->text), &plain, &b->complete);
+    struct arena a;
+    arena_init(&a, 0, 0);
+    en->looked_bytes += buf_size(&b->text);
+    pd_err e = plain_arguments(&a, buf_span(&b->text), &plain, &b->complete);
     if (e)
         failed(en, e);
+    arena_done(&a);
     return b->complete;
 }
 
@@ -214,7 +228,9 @@ static bool may_close(struct encoder *en, struct block *b)
 static void advance(struct encoder *en, int choice, bool all)
 {
     struct block *last = last_of(en, choice);
-    for (struct block *b = en->first; b && !en->err; b = b->next) {
+    while (en->unclosed && en->unclosed->closed)
+        en->unclosed = en->unclosed->next;
+    for (struct block *b = en->unclosed; b && !en->err; b = b->next) {
         if (b->choice != choice || b->closed)
             continue;
         if (!b->opened && en->want.stream)
@@ -229,9 +245,10 @@ static void advance(struct encoder *en, int choice, bool all)
 
 static struct block *add_block(struct encoder *en, enum block_kind kind, int choice)
 {
-    struct block *before = last_of(en, choice), *b = arena_zalloc(&en->arena, sizeof(*b));
+    bool full = en->block_count == ENCODER_BLOCKS_MAX;
+    struct block *before = last_of(en, choice), *b = full ? NULL : arena_zalloc(&en->arena, sizeof(*b));
     if (!b) {
-        failed(en, PD_NOMEM);
+        failed(en, full ? PD_TOOBIG : PD_NOMEM);
         return NULL;
     }
     b->kind = kind;
@@ -244,6 +261,8 @@ static struct block *add_block(struct encoder *en, enum block_kind kind, int cho
     else
         en->first = b;
     en->last = b;
+    if (!en->unclosed)
+        en->unclosed = b;
     en->block_count++;
     return b;
 }

@@ -20,6 +20,8 @@
 #define ENCODER_FOREIGN \
     "perdure" /* beginning of signatures ("perdure-foreign") and of item ids ("rs_perdure...") that we made up */
 
+enum { ENCODER_BLOCKS_MAX = 8192 }; /* of one answer: texts, reasonings and calls in turn; more is PD_TOOBIG */
+
 struct encode_want {
     struct span model; /* text: the model's name for the client */
     struct span id;    /* text: letters, digits, '-': ids are made from it */

@@ -46,6 +46,9 @@ struct encoder {
     pd_err err;
     bool started, ended;
     struct block *first, *last;
+    struct block *unclosed; /* all before it are closed; NULL: all are */
+    struct block *tool;     /* the call that was told of last */
+    size_t looked_bytes;    /* of arguments that were looked at whether they are whole */
     unsigned block_count;
     struct buf
         logprobs; /* items of OpenAI's logprobs.content told since the last block_add; raw, joined by commas. Formats that have

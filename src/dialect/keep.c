@@ -145,12 +145,12 @@ static struct entry *look(struct keep *k, uint64_t scope, struct span tool_id, e
     return en;
 }
 
-/* PD_NOTFOUND, PD_NOMEM. */
-static pd_err get(struct keep *k, uint64_t scope, struct span tool_id, enum msg_maker maker, struct arena *a,
-                  struct span *ret)
+/* PD_NOTFOUND (also when it is larger than `most`), PD_NOMEM. */
+static pd_err get(struct keep *k, uint64_t scope, struct span tool_id, enum msg_maker maker, size_t most,
+                  struct arena *a, struct span *ret)
 {
     const struct entry *en = look(k, scope, tool_id, maker);
-    if (!en)
+    if (!en || en->blob_n > most)
         return PD_NOTFOUND;
     char *copy = arena_strndup(a, en->bytes + en->id_n, en->blob_n);
     if (!copy)
@@ -162,7 +162,7 @@ static pd_err get(struct keep *k, uint64_t scope, struct span tool_id, enum msg_
 bool keep_get(struct keep *k, uint64_t scope, struct span tool_id, enum msg_maker maker, struct arena *a,
               struct span *ret)
 {
-    return get(k, scope, tool_id, maker, a, ret) == PD_OK;
+    return get(k, scope, tool_id, maker, SIZE_MAX, a, ret) == PD_OK;
 }
 
 /* ---- back into a request ------------------------------------------------------------ */
@@ -198,9 +198,12 @@ static pd_err add_reasoning(struct run *run, struct json item, enum msg_maker ma
                             .seal_id = json_inner(json_get(item, "id")),
                             .maker = maker};
     struct msg_part **at = &run->restored;
-    for (; *at; at = &(*at)->next)
+    unsigned count = 0;
+    for (; *at; at = &(*at)->next, count++)
         if (same_reasoning(*at, &part))
             return PD_OK;
+    if (count == KEEP_REASONING_MAX)
+        return PD_OK;
     *at = arena_alloc(a, sizeof(part));
     if (!*at)
         return PD_NOMEM;
@@ -242,16 +245,20 @@ static void put_in_front(struct run *run)
         t->last = last;
 }
 
-static pd_err restore_run(struct keep *k, uint64_t scope, struct run *run, enum msg_maker maker, struct arena *a)
+/* `left`: bytes that may still be restored. A client may name one call as often as it likes. */
+static pd_err restore_run(struct keep *k, uint64_t scope, struct run *run, enum msg_maker maker, struct arena *a,
+                          size_t *left)
 {
     for (struct msg_turn *t = run->first; t != run->behind; t = t->next)
         for (struct msg_part *p = t->first; p; p = p->next) {
             struct span blob;
             if (p->kind != MSG_PART_TOOL_CALL || p->id.n == 0)
                 continue;
-            pd_err e = get(k, scope, p->id, maker, a, &blob);
-            if (!e)
+            pd_err e = get(k, scope, p->id, maker, *left, a, &blob);
+            if (!e) {
+                *left -= blob.n;
                 e = restore_call(run, p, blob, maker, a);
+            }
             if (e && e != PD_NOTFOUND)
                 return e;
         }
@@ -261,13 +268,14 @@ static pd_err restore_run(struct keep *k, uint64_t scope, struct run *run, enum 
 
 pd_err keep_restore(struct keep *k, uint64_t scope, enum msg_maker maker, struct msg_request *m, struct arena *a)
 {
+    size_t left = KEEP_RESTORED_MAX;
     for (struct msg_turn *t = m->first; t;) {
         if (t->role != MSG_ASSISTANT) {
             t = t->next;
             continue;
         }
         struct run run = run_of(t, maker);
-        pd_err e = restore_run(k, scope, &run, maker, a);
+        pd_err e = restore_run(k, scope, &run, maker, a, &left);
         if (e)
             return e;
         t = run.behind;

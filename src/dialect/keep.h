@@ -12,6 +12,8 @@
 #include "dialect/codec.h"
 
 enum { KEEP_ID_MAX = 256, KEEP_BLOB_MAX = 1 << 20 }; /* larger ones are not kept */
+/* Of one request: what is restored in all, and the pieces of reasoning in front of one answer. What is more stays out. */
+enum { KEEP_RESTORED_MAX = 16 << 20, KEEP_REASONING_MAX = 1024 };
 
 struct keep;
 struct keep *keep_new(size_t limit_bytes) PD_CHECKED;

@@ -377,6 +377,50 @@ static void no_event_of_a_long_answer_allocates(void **state)
     }
 }
 
+static void blocks_have_a_limit(void **state)
+{
+    (void)state;
+    static const struct msg_delta turns[] = {TEXT("a"), THINK("b")};
+    struct encoder *en = encoder_new(&codec_openai_chat, &want_stream, 64 << 20);
+    struct span bytes;
+    assert_non_null(en);
+    for (unsigned i = 0; i < ENCODER_BLOCKS_MAX; i++) {
+        encoder_delta(en, &turns[i % 2]);
+        assert_int_equal(encoder_bytes(en, &bytes), PD_OK);
+        encoder_clear(en);
+    }
+    encoder_delta(en, &turns[1]); /* goes on in the last one */
+    assert_int_equal(encoder_bytes(en, &bytes), PD_OK);
+    encoder_delta(en, &turns[0]);
+    assert_int_equal(encoder_bytes(en, &bytes), PD_TOOBIG);
+    encoder_free(en);
+}
+
+/* Each new block asks again: only so often, and never twice for an answer that ends. */
+static void arguments_are_looked_at_for_their_end_within_a_limit(void **state)
+{
+    (void)state;
+    static char spaces[8192];
+    static const struct msg_delta start = START(0, "t", "f"), rest = ARGS(0, "\\\"a\\\":1}"),
+                                  turns[] = {TEXT("a"), THINK("b")};
+    const struct msg_delta half = {.kind = MSG_TOOL_ARGUMENTS, .text = {spaces, sizeof(spaces)}};
+    memset(spaces, ' ', sizeof(spaces));
+    spaces[0] = '{';
+    struct encoder *en = encoder_new(&codec_anthropic, &want_stream, 8 << 20);
+    struct span bytes;
+    assert_non_null(en);
+    encoder_delta(en, &start);
+    encoder_delta(en, &half);
+    for (unsigned i = 0; i < 8000; i++)
+        encoder_delta(en, &turns[i % 2]);
+    encoder_delta(en, &rest);
+    assert_int_equal(encoder_end(en, &facts), PD_OK);
+    assert_int_equal(encoder_bytes(en, &bytes), PD_OK);
+    assert_true(span_has(bytes, "\"partial_json\":\"\\\"a\\\":1}\""));
+    assert_true(span_has(bytes, "message_stop"));
+    encoder_free(en);
+}
+
 /* ---- out of memory ------------------------------------------------------------------- */
 
 static pd_err encode_one(void *ctx)
@@ -410,6 +454,8 @@ int main(void)
         cmocka_unit_test(values_of_several_lines_are_written_on_one),
         cmocka_unit_test(the_client_sees_the_names_that_it_gave),
         cmocka_unit_test(what_is_gathered_has_a_limit),
+        cmocka_unit_test(blocks_have_a_limit),
+        cmocka_unit_test(arguments_are_looked_at_for_their_end_within_a_limit),
         cmocka_unit_test(reasoning_and_signatures_are_kept_with_their_call),
         cmocka_unit_test(no_event_of_a_long_answer_allocates),
         cmocka_unit_test(survives_every_failed_allocation),

@@ -230,6 +230,72 @@ static pd_err restore_once(void *ctx)
 }
 
 /* Lenient: an entry that finds no memory is not kept, and that is no failure. */
+/* A request of many turns with this one call. */
+static void calls(struct msg_request *m, struct arena *a, unsigned turns, unsigned in_a_turn)
+{
+    msg_request_init(m);
+    for (unsigned i = 0; i < turns; i++) {
+        struct msg_turn *t = msg_turn_add(m, a, MSG_ASSISTANT);
+        assert_non_null(t);
+        for (unsigned k = 0; k < in_a_turn; k++) {
+            struct msg_part *p = msg_part_add(t, a, MSG_PART_TOOL_CALL);
+            assert_non_null(p);
+            p->id = SPAN_LIT("t");
+        }
+        assert_non_null(msg_turn_add(m, a, MSG_USER));
+    }
+}
+
+static void what_a_request_gets_back_has_a_limit(void **state)
+{
+    (void)state;
+    static char blob[KEEP_BLOB_MAX];
+    struct msg_request m;
+    struct arena a;
+    struct keep *k = keep_new(64 << 20);
+    unsigned restored = 0;
+    arena_init(&a, 0, 0);
+    memset(blob, ' ', sizeof(blob));
+    memcpy(blob, "{\"signature\":\"s\"}", 17);
+    blob[16] = ' ';
+    blob[sizeof(blob) - 1] = '}';
+    keep_put(k, 1, SPAN_LIT("t"), MSG_MAKER_GEMINI, span_of(blob, sizeof(blob)));
+    calls(&m, &a, 10, 10);
+    assert_int_equal(keep_restore(k, 1, MSG_MAKER_GEMINI, &m, &a), PD_OK);
+    for (const struct msg_turn *t = m.first; t; t = t->next)
+        for (const struct msg_part *p = t->first; p; p = p->next)
+            restored += p->signature.n > 0;
+    assert_int_equal(restored, KEEP_RESTORED_MAX / KEEP_BLOB_MAX);
+    assert_true(a.used_bytes < KEEP_RESTORED_MAX + (1 << 20));
+    arena_done(&a);
+    keep_free(k);
+}
+
+static void the_reasoning_before_an_answer_has_a_limit(void **state)
+{
+    (void)state;
+    struct msg_request m;
+    struct arena a;
+    struct buf blob;
+    struct keep *k = keep_new(64 << 20);
+    unsigned count = 0;
+    arena_init(&a, 0, 0);
+    buf_init(&blob, 0);
+    assert_int_equal(buf_puts(&blob, "{\"reasoning\":["), PD_OK);
+    for (unsigned i = 0; i <= KEEP_REASONING_MAX; i++)
+        assert_int_equal(buf_printf(&blob, "%s{\"sealed\":\"%u\"}", i ? "," : "", i), PD_OK);
+    assert_int_equal(buf_puts(&blob, "]}"), PD_OK);
+    keep_put(k, 1, SPAN_LIT("t"), MSG_MAKER_ANTHROPIC, buf_span(&blob));
+    calls(&m, &a, 1, 1);
+    assert_int_equal(keep_restore(k, 1, MSG_MAKER_ANTHROPIC, &m, &a), PD_OK);
+    for (const struct msg_part *p = m.first->first; p; p = p->next)
+        count += p->kind == MSG_PART_REASONING;
+    assert_int_equal(count, KEEP_REASONING_MAX);
+    buf_done(&blob);
+    arena_done(&a);
+    keep_free(k);
+}
+
 static void survives_every_failed_allocation(void **state)
 {
     (void)state;
@@ -246,6 +312,8 @@ int main(void)
         cmocka_unit_test(what_is_too_large_is_not_kept_and_what_it_replaces_goes),
         cmocka_unit_test(the_oldest_go_first_and_use_makes_young),
         cmocka_unit_test(makers_get_back_what_they_want),
+        cmocka_unit_test(what_a_request_gets_back_has_a_limit),
+        cmocka_unit_test(the_reasoning_before_an_answer_has_a_limit),
         cmocka_unit_test(survives_every_failed_allocation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
