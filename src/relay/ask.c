@@ -2,6 +2,7 @@
 
 #include "dialect/carry.h"
 #include "dialect/keep.h"
+#include "parse/url.h"
 #include "relay/relay_priv.h"
 
 #include <pthread.h>
@@ -137,7 +138,24 @@ void ask_done(struct ask *a)
 
 /* ---- the path --------------------------------------------------------------------- */
 
-/* What of a client's query goes on: all but a key and what the path says already. */
+/* Credentials of the client's, in all ways in which Google takes them from a query, and what the path says already. */
+static bool withheld_query(struct span one)
+{
+    static const char *const names[] = {"key", "access_token", "oauth_token", "alt"};
+    char room[64];
+    struct span name = span_cut(&one, '=');
+    if (name.n > sizeof(room))
+        return false;
+    struct span plain = span_of(room, url_unescape(name, room));
+    if (span_starts(plain, "$"))
+        plain = span_from(plain, 1);
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (span_iis(plain, names[i]))
+            return true;
+    return false;
+}
+
+/* What of a client's query goes on. */
 static pd_err query_for(struct span query, struct arena *a, struct span *ret)
 {
     char *out = arena_alloc(a, query.n + 1);
@@ -146,7 +164,7 @@ static pd_err query_for(struct span query, struct arena *a, struct span *ret)
         return PD_NOMEM;
     while (query.p && query.n) {
         struct span one = span_cut(&query, '&');
-        if (!one.n || span_starts(one, "key=") || span_starts(one, "alt=") || span_starts(one, "$alt="))
+        if (!one.n || withheld_query(one))
             continue;
         if (n)
             out[n++] = '&';

@@ -473,6 +473,20 @@ void run_end_now(struct run *run)
 
 /* ---- start and stop ---------------------------------------------------------------------- */
 
+/* Keys and tokens among the fields that sign it. A signature is good for this one request only. */
+static void remember_secrets(struct run *run, const struct ask_fields *f, unsigned from)
+{
+    static const char *const names[] = {"authorization", "x-amz-security-token", "x-api-key", "api-key",
+                                        "x-goog-api-key"};
+    for (unsigned i = from; i < f->count; i++)
+        for (size_t k = 0; k < sizeof(names) / sizeof(names[0]); k++) {
+            struct span value = f->list[i].value;
+            if (!span_iis(f->list[i].name, names[k]) || run->secrets_count == RUN_SECRETS_MAX)
+                continue;
+            run->secrets[run->secrets_count++] = span_starts(value, "Bearer ") ? span_from(value, 7) : value;
+        }
+}
+
 /* Path, head and signature are there: off it goes. */
 static pd_err send_off(struct run *run, const struct credential_view *view, const char **ret_why)
 {
@@ -495,7 +509,9 @@ static pd_err send_off(struct run *run, const struct credential_view *view, cons
                                   .body = run->ask.parts,
                                   .body_count = run->ask.parts_count,
                                   .connect_ms = way->settings.connect_timeout};
+    unsigned before = fields.count;
     e = signing_put(p, view, &rq, &r->arena, &fields);
+    remember_secrets(run, &fields, before);
     rq.fields = fields.list;
     rq.fields_count = fields.count;
     if (e)

@@ -152,7 +152,7 @@ static pd_err on_name(void *ctx, struct span id)
     struct names *n = ctx;
     if (n->resources && span_starts(id, "models/"))
         id = span_from(id, strlen("models/"));
-    if (n->count == CATALOG_MODELS_MAX)
+    if (n->count == CATALOG_MODELS_MAX || !id.n || !routing_name_ok(id))
         return PD_OK;
     if (n->count == n->room) {
         unsigned room = n->room ? n->room * 2 : 64;

@@ -116,16 +116,31 @@ void relay_attempt_complete(struct relay *r, struct run *run)
 /* Some providers repeat the key that they refuse. A shorter one is no secret, and would be found in any text. */
 enum { SECRET_LEAST = 8 };
 
-static void hide_key(const char *key, char *message)
+static void hide(struct span secret, char *message)
 {
-    size_t n = key ? strlen(key) : 0;
-    for (char *at = message; n >= SECRET_LEAST && (at = strstr(at, key)); at += n)
-        memset(at, '*', n);
+    size_t n = strlen(message);
+    for (char *at = message; secret.n >= SECRET_LEAST;) {
+        at = memmem(at, n - (size_t)(at - message), secret.p, secret.n);
+        if (!at)
+            return;
+        memset(at, '*', secret.n);
+    }
 }
 
-static bool holds_key(const char *key, struct span body)
+static void hide_secrets(const struct run *run, char *message)
 {
-    return key && strlen(key) >= SECRET_LEAST && span_has(body, key);
+    for (unsigned i = 0; i < run->secrets_count; i++)
+        hide(run->secrets[i], message);
+}
+
+static bool holds_secret(const struct run *run, struct span body)
+{
+    for (unsigned i = 0; i < run->secrets_count; i++) {
+        struct span s = run->secrets[i];
+        if (s.n >= SECRET_LEAST && memmem(body.p, body.n, s.p, s.n))
+            return true;
+    }
+    return false;
 }
 
 /* An error in the shape that this format's clients read. OpenAI's relatives send others, which its SDKs make nothing of. */
@@ -148,7 +163,7 @@ static void remember_told(struct relay *r, struct run *run, const struct verdict
     t->verdict = *v;
     t->foreign = !run->ask.same;
     struct span body = run->mode == RUN_REFUSED ? span_trim(buf_span(&run->body)) : SPAN_NONE;
-    if (run->ask.same && is_own_error(run->ask.codec, body) && !holds_key(run->provider->key, body))
+    if (run->ask.same && is_own_error(run->ask.codec, body) && !holds_secret(run, body))
         t->body = arena_span(&r->arena, body);
     t->next = r->told;
     r->told = t;
@@ -157,7 +172,7 @@ static void remember_told(struct relay *r, struct run *run, const struct verdict
 void relay_attempt_failed(struct relay *r, struct run *run, const struct verdict *said)
 {
     struct verdict told = *said, *v = &told;
-    hide_key(run->provider->key, told.message);
+    hide_secrets(run, told.message);
     const char *class = failure_row(v->failure)->name;
     meter_add(r->w->meter, METER_ERRORS, 1, LABELS(RUN_LABELS(run), class));
     meter_observe(r->w->meter, METER_OTEL_DURATION, (double)(loop_now_us(r->w->loop) - run->started_us) / 1e6,

@@ -24,6 +24,7 @@ enum {
     RUN_EARLY_MAX = 16 * 1024, /* kept of a stream without output yet: it may turn out to be an error page */
     RUN_DONE_GRACE_MS = 250,   /* from the terminator to the end of the body, in which an error may still follow */
     COLLECT_MAX = 64 << 20,    /* an answer that is collected */
+    RUN_SECRETS_MAX = 4,
 };
 
 /* One attempt under way: an exchange and who reads it. */
@@ -52,7 +53,9 @@ struct run {
     const struct http1_head *
         head; /* RUN_REFUSED: the head, which belongs to its body; from the call's arena, NULL when out of memory */
     uint64_t started_us, head_us, output_us;
-    uint64_t generation; /* of the credentials it was signed with */
+    uint64_t generation;                  /* of the credentials it was signed with */
+    struct span secrets[RUN_SECRETS_MAX]; /* what it was signed with: no provider's words hand them on */
+    unsigned secrets_count;
     char request_id[64];
 };
 

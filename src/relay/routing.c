@@ -404,8 +404,7 @@ static pd_err make_route(struct routing *r, struct worker *w, struct span name, 
     return PD_OK;
 }
 
-/* A name that can stand in a log line and in a header. */
-static bool sane(struct span name)
+bool routing_name_ok(struct span name)
 {
     for (size_t i = 0; i < name.n; i++)
         if ((unsigned char)name.p[i] < 0x20 || name.p[i] == 0x7f)
@@ -415,7 +414,7 @@ static bool sane(struct span name)
 
 pd_err routing_resolve(struct routing *r, struct worker *w, struct span model, struct route_use **ret)
 {
-    if (!sane(model))
+    if (!routing_name_ok(model))
         return PD_NOTFOUND;
     const char *fallback = model.n == 0 ? "default" : NULL;
     for (unsigned i = 0; i < r->conf->routes_count; i++) {
