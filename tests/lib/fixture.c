@@ -1,6 +1,8 @@
 /* Collections of answers: which are ours to read, and with what. */
 #include "fixture.h"
 
+#include "dialect/encoder.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -129,6 +131,78 @@ pd_err fixtures_each(const char *folder, fixture_fn *fn, void *ctx)
     buf_done(&text);
     return e;
 }
+
+/* ---- in another format ---------------------------------------------------------------- */
+
+struct encoding {
+    struct encoder *en;
+    struct buf *out;
+};
+
+static pd_err take_bytes(struct encoding *g)
+{
+    struct span made;
+    pd_err e = encoder_bytes(g->en, &made);
+    if (!e)
+        e = buf_add(g->out, made);
+    encoder_clear(g->en);
+    return e;
+}
+
+static pd_err on_event(void *ctx, const struct answer_event *ev)
+{
+    (void)ev;
+    return take_bytes(ctx);
+}
+
+static pd_err finish_encoding(struct encoding *g, bool streamed, const struct answer_facts *facts)
+{
+    if (!streamed)
+        return encoder_whole(g->en, facts, g->out);
+    pd_err e = encoder_end(g->en, facts);
+    return e ? e : take_bytes(g);
+}
+
+static pd_err encode_stream(struct fixture *f, struct encoding *g, bool streamed, enum answer_end *ret_end)
+{
+    struct answer *an = answer_new(f->codec, f->framing, on_event, g);
+    if (!an)
+        return PD_NOMEM;
+    answer_on_delta(an, encoder_delta, g->en);
+    pd_err e = answer_feed(an, f->body);
+    if (!e)
+        e = answer_finish(an, ret_end);
+    if (!e && *ret_end == ANSWER_COMPLETE)
+        e = finish_encoding(g, streamed, answer_facts(an));
+    answer_free(an);
+    return e;
+}
+
+static pd_err encode_whole(struct fixture *f, struct encoding *g, bool streamed, enum answer_end *ret_end)
+{
+    struct answer_facts facts;
+    pd_err e = answer_read_whole(f->codec, f->body, f->arena, &facts, ret_end, encoder_delta, g->en);
+    return e || *ret_end != ANSWER_COMPLETE ? e : finish_encoding(g, streamed, &facts);
+}
+
+pd_err fixture_encode(struct fixture *f, const struct codec *to, bool streamed, struct buf *out,
+                      enum answer_end *ret_end)
+{
+    enum { ANSWER_MAX = 8 << 20 };
+    struct encode_want want = {.model = SPAN_LIT("some-model"),
+                               .id = SPAN_LIT("abc123"),
+                               .created = 1700000000,
+                               .stream = streamed,
+                               .include_usage = true};
+    struct encoding g = {encoder_new(to, &want, ANSWER_MAX), out};
+    if (!g.en)
+        return PD_NOMEM;
+    pd_err e = f->streaming ? encode_stream(f, &g, streamed, ret_end) : encode_whole(f, &g, streamed, ret_end);
+    encoder_free(g.en);
+    return e;
+}
+
+/* ---- what is expected ------------------------------------------------------------------ */
 
 struct span fixture_text(struct fixture *f, const char *name)
 {

@@ -36,6 +36,11 @@ const char *fixtures_recorded(void);
 /* Whether it must be there. */
 bool fixtures_required(void);
 
+/* The answer's bytes as `to` has them, by way of its encoder; those of a streamed one are fed in one piece. *ret_end: whether the fixture is a
+ * complete answer; only then is there anything in `out`. What reader and encoder return. */
+pd_err fixture_encode(struct fixture *f, const struct codec *to, bool streamed, struct buf *out,
+                      enum answer_end *ret_end) PD_CHECKED;
+
 /* expected.NAME as text in the fixture's arena; null, absent and out of memory are the empty text. */
 struct span fixture_text(struct fixture *f, const char *name);
 /* An escaped text with its escapes undone; false: it cannot be. */

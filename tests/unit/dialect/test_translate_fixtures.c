@@ -54,7 +54,7 @@ static const struct format {
      .framing = FRAMING_LINES,
      .finishes = {{MSG_FINISH_CONTENT_FILTER, MSG_FINISH_STOP}, {MSG_FINISH_REFUSAL, MSG_FINISH_STOP}}},
 };
-enum { FORMATS = sizeof(formats) / sizeof(formats[0]), ANSWER_MAX = 8 << 20 };
+enum { FORMATS = sizeof(formats) / sizeof(formats[0]) };
 
 /* ---- what an answer says ---------------------------------------------------------------- */
 
@@ -175,102 +175,54 @@ static void put_heard(struct fixture *f, const struct format *to, const struct h
 
 /* ---- reading ------------------------------------------------------------------------------- */
 
-/* A source being read: what it says, and what an encoder makes of it. */
-struct reading_to {
-    struct told *told;
-    struct encoder *en; /* NULL: only listen */
-    struct buf bytes;   /* what the encoder wrote so far */
-};
-
-static void on_delta(void *ctx, const struct msg_delta *d)
-{
-    struct reading_to *r = ctx;
-    told_on_delta(r->told, d);
-    if (r->en)
-        encoder_delta(r->en, d);
-}
-
 static pd_err on_event(void *ctx, const struct answer_event *ev)
 {
-    struct reading_to *r = ctx;
-    struct span made;
+    (void)ctx;
     (void)ev;
-    if (!r->en)
-        return PD_OK;
-    pd_err e = encoder_bytes(r->en, &made);
-    if (!e)
-        e = buf_add(&r->bytes, made);
-    encoder_clear(r->en);
-    return e;
+    return PD_OK;
 }
 
-/* Reads an answer into `h` and, by way of its encoder, r->bytes. `parts`: how many the bytes come in. Facts live in `a`. */
+/* `parts`: how many the bytes of a stream come in. Facts live in `a`. */
 static void read_answer(const struct codec *c, enum framing framing, bool streamed, struct span bytes,
-                        size_t parts, struct arena *a, struct reading_to *r, struct heard *h)
+                        size_t parts, struct arena *a, struct heard *h)
 {
-    r->told = h->told = told_new();
+    h->told = told_new();
     if (!streamed) {
-        assert_int_equal(answer_read_whole(c, bytes, a, &h->facts, &h->end, on_delta, r), PD_OK);
+        assert_int_equal(answer_read_whole(c, bytes, a, &h->facts, &h->end, told_on_delta, h->told), PD_OK);
         return;
     }
-    struct answer *an = answer_new(c, framing, on_event, r);
+    struct answer *an = answer_new(c, framing, on_event, NULL);
     assert_non_null(an);
-    answer_on_delta(an, on_delta, r);
+    answer_on_delta(an, told_on_delta, h->told);
     for (size_t i = 0; i < parts; i++) {
         size_t from = bytes.n * i / parts, to = bytes.n * (i + 1) / parts;
         assert_int_equal(answer_feed(an, span_of(bytes.p + from, to - from)), PD_OK);
     }
     assert_int_equal(answer_finish(an, &h->end), PD_OK);
     h->facts = *answer_facts(an);
-    h->facts.stop_sequence = arena_span(a, h->facts.stop_sequence);
-    h->facts.id = h->facts.model = h->facts.usage_raw = h->facts.finish_raw = SPAN_NONE;
+    h->facts.id = h->facts.model = h->facts.usage_raw = h->facts.finish_raw = h->facts.stop_sequence = SPAN_NONE;
     answer_free(an);
 }
 
 /* ---- there and back ---------------------------------------------------------------------------- */
-
-/* The fixture's answer as bytes of another format. */
-static void encode(struct fixture *f, const struct format *to, bool streamed, struct buf *out)
-{
-    struct encode_want want = {.model = SPAN_LIT("some-model"),
-                               .id = SPAN_LIT("abc123"),
-                               .created = 1700000000,
-                               .stream = streamed,
-                               .include_usage = true};
-    struct reading_to r = {.en = encoder_new(to->codec, &want, ANSWER_MAX)};
-    struct heard h;
-    assert_non_null(r.en);
-    buf_init(&r.bytes, 0);
-    read_answer(f->codec, f->framing, f->streaming, f->body, 1, f->arena, &r, &h);
-    if (streamed) {
-        struct span rest;
-        assert_int_equal(encoder_end(r.en, &h.facts), PD_OK);
-        assert_int_equal(encoder_bytes(r.en, &rest), PD_OK);
-        put(out, buf_span(&r.bytes));
-        put(out, rest);
-    } else {
-        assert_int_equal(encoder_whole(r.en, &h.facts, out), PD_OK);
-        assert_int_equal(json_check(buf_span(out)), PD_OK);
-    }
-    buf_done(&r.bytes);
-    encoder_free(r.en);
-    told_free(h.told);
-}
 
 /* Encoded, split at a few places, and read back, it says `want`. */
 static void check_format(struct fixture *f, const struct format *to, bool streamed, const struct heard *source)
 {
     static const size_t splits[] = {1, 2, 7, 61};
     struct buf bytes, want, got;
+    enum answer_end end;
     buf_init(&bytes, 0);
     buf_init(&want, 0);
     buf_init(&got, 0);
-    encode(f, to, streamed, &bytes);
+    assert_int_equal(fixture_encode(f, to->codec, streamed, &bytes, &end), PD_OK);
+    assert_int_equal(end, ANSWER_COMPLETE);
+    if (!streamed)
+        assert_int_equal(json_check(buf_span(&bytes)), PD_OK);
     put_heard(f, to, source, source->told, streamed, &want);
     for (size_t i = 0; i < (streamed ? sizeof(splits) / sizeof(splits[0]) : 1); i++) {
-        struct reading_to r = {0};
         struct heard h;
-        read_answer(to->codec, to->framing, streamed, buf_span(&bytes), splits[i], f->arena, &r, &h);
+        read_answer(to->codec, to->framing, streamed, buf_span(&bytes), splits[i], f->arena, &h);
         buf_clear(&got);
         put_heard(f, to, &h, source->told, streamed, &got);
         bool same = span_eq(buf_span(&want), buf_span(&got));
@@ -296,11 +248,10 @@ struct visits {
 static void check_one(void *ctx, struct fixture *f)
 {
     struct visits *v = ctx;
-    struct reading_to r = {0};
     struct heard source;
     if (!f->codec || f->codec->kind != CODEC_CHAT)
         return;
-    read_answer(f->codec, f->framing, f->streaming, f->body, 1, f->arena, &r, &source);
+    read_answer(f->codec, f->framing, f->streaming, f->body, 1, f->arena, &source);
     if (source.end == ANSWER_COMPLETE) {
         for (size_t i = 0; i < FORMATS; i++) {
             check_format(f, &formats[i], true, &source);
