@@ -2,6 +2,7 @@
 #include "dialect/anthropic_priv.h"
 #include "dialect/embed.h"
 #include "dialect/request_priv.h"
+#include "dialect/value_priv.h"
 
 #include "base/hash.h"
 
@@ -96,14 +97,6 @@ static void take_member(void *ctx, struct span key, struct json v)
             memcpy((char *)ctx + rows[i].at, &v, sizeof(v));
 }
 
-static bool has_items(struct json list)
-{
-    struct json_walk w;
-    struct json item;
-    json_walk_init(&w, list);
-    return json_walk_next(&w, NULL, &item);
-}
-
 static pd_err read_request(struct span body, const struct request_line *line, struct arena *a,
                            struct request_facts *ret, const char **ret_why)
 {
@@ -120,7 +113,7 @@ static pd_err read_request(struct span body, const struct request_line *line, st
     }
     f.include_usage = true; /* it always comes */
     take_beginning(&f, m.system, m.messages);
-    f.tools = has_items(m.tools);
+    f.tools = value_has_items(m.tools);
     f.reasoning = m.thinking.type == JSON_OBJECT && !json_is(json_get(m.thinking, "type"), "disabled");
     f.max_tokens = json_i64(m.max_tokens, &n) && n >= 0 ? n : -1;
     /* Claude Code puts its session into it; an SDK's user has one at least for each person. */

@@ -1,5 +1,6 @@
 /* An Anthropic request into the neutral form. */
 #include "dialect/anthropic_priv.h"
+#include "dialect/value_priv.h"
 
 #include <stddef.h>
 
@@ -47,11 +48,6 @@ static void take_cache(struct json v, bool *cache, struct span *ttl)
         return;
     *cache = true;
     *ttl = json_inner(json_get(mark, "ttl"));
-}
-
-static struct span number_of(struct json v)
-{
-    return v.type == JSON_NUMBER ? v.raw : SPAN_NONE;
 }
 
 /* ---- blocks ------------------------------------------------------------------------ */
@@ -513,9 +509,9 @@ static pd_err take_body(struct parse *ps, struct json body)
     take_format(m, json_get(ms.output_config, "format"));
     take_stops(m, ms.stop_sequences);
     m->max_tokens = json_i64(ms.max_tokens, &n) && n >= 0 ? n : -1;
-    m->temperature = number_of(ms.temperature);
-    m->top_p = number_of(ms.top_p);
-    m->top_k = number_of(ms.top_k);
+    m->temperature = value_number(ms.temperature);
+    m->top_p = value_number(ms.top_p);
+    m->top_k = value_number(ms.top_k);
     m->user = json_inner(json_get(ms.metadata, "user_id"));
     m->service_tier = tier_of(ms.service_tier);
     return PD_OK;

@@ -8,21 +8,6 @@
 /* Begins a text in which Claude Code tells Anthropic its version; it changes from call to call. */
 #define ANTHROPIC_BILLING "x-anthropic-billing-header:"
 
-/* What a generation of Claude takes, wherever it is served (the table is in anthropic_write.c). */
-struct generation {
-    int from; /* 100 * major + minor: this version and later */
-    int64_t
-        answer; /* max_tokens when the client does not say, since the format wants a number: other formats let the model go
-                        to its own limit, and agents write whole files, so this is what all models of the row take */
-    bool thinks; /* has extended thinking, with a budget */
-    bool
-        adapts; /* thinking is {"type":"adaptive"} with an effort in place of a budget, and an assistant turn at the end is refused */
-    bool formats;    /* output_config.format and strict tools */
-    bool one_sample; /* not both temperature and top_p */
-    bool no_sample;  /* no temperature, top_p or top_k at all */
-};
-/* By the model's name, however it is decorated; of a name without "claude" little is taken for granted. */
-const struct generation *anthropic_generation(struct span model);
 /* What asks a generation without `formats` for an answer that fits the schema: the inside of a JSON string, for its instructions. */
 void anthropic_put_schema_instruction(struct put *p, struct span schema);
 

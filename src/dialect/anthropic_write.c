@@ -3,61 +3,9 @@
  * carry_fit() has taken out what this format has no place for. What is done here is what its servers insist on: turns
  * alternate, results of tools come first in a user turn, no text is empty, and thinking excludes other settings. */
 #include "dialect/anthropic_priv.h"
+#include "dialect/claude_priv.h"
 
 #include "parse/base64.h"
-
-/* ---- what models take ------------------------------------------------------------------
- *
- * By the version in their name, as the documentation of thinking, effort, structured outputs and of each release has it. A name with
- * "claude" and no number is taken for a new one, anything else (other makers' models behind this format) for UNKNOWN. */
-static const struct generation generations[] = {
-    /* from  answer  thinks  adapts  formats  one_sample  no_sample */
-    {407, 32000, true, true, true, true, true},     {406, 32000, true, true, true, true, false},
-    {405, 32000, true, false, true, true, false},   {401, 32000, true, false, false, true, false},
-    {307, 32000, true, false, false, false, false}, {305, 8192, false, false, false, false, false},
-    {0, 4096, false, false, false, false, false},
-};
-static const struct generation unknown = {0, 8192, true, false, false, false, false};
-
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
-/* "claude-3-5-sonnet-20241022" is 305, "us.anthropic.claude-opus-4-6-v1" 406, "claude-sonnet-4@20250514" 400, "claude-opus-latest" INT32_MAX. */
-static int version_in(struct span name)
-{
-    int parts[2] = {0, 0};
-    unsigned count = 0;
-    for (size_t i = 0; i < name.n && count < 2;) {
-        size_t n = 0;
-        while (i + n < name.n && is_digit(name.p[i + n]))
-            n++;
-        bool word = i > 0 && name.p[i - 1] != '-' && name.p[i - 1] != '.'; /* "v1" */
-        if (n && n <= 2 && !word)
-            parts[count++] = n == 1 ? name.p[i] - '0' : 10 * (name.p[i] - '0') + name.p[i + 1] - '0';
-        else if (n && count)
-            break; /* a date */
-        else if (count && name.p[i] != '-' && name.p[i] != '.')
-            break; /* the minor number follows at once */
-        i += n ? n : 1;
-    }
-    return count ? 100 * parts[0] + parts[1] : INT32_MAX;
-}
-
-const struct generation *anthropic_generation(struct span model)
-{
-    for (size_t i = 0; i + 6 <= model.n; i++) {
-        if (!span_iis(span_of(model.p + i, 6), "claude"))
-            continue;
-        int version = version_in(span_from(model, i + 6));
-        const struct generation *g = generations;
-        while (version < g->from)
-            g++;
-        return g;
-    }
-    return &unknown;
-}
 
 void anthropic_put_schema_instruction(struct put *p, struct span schema)
 {
@@ -73,7 +21,7 @@ struct writer {
     struct put p;
     const struct msg_request *m;
     const struct write_want *want;
-    const struct generation *is;
+    const struct claude_generation *is;
     bool members;                   /* something stands before the next member of the body */
     bool comma;                     /* something stands before the next item of the list that is being written */
     enum msg_role in;               /* the open message's; MSG_SYSTEM: none is open */
@@ -563,57 +511,6 @@ static void put_choice(struct writer *w)
 
 /* ---- thinking -------------------------------------------------------------------------------- */
 
-enum { BUDGET_LEAST = 1024 }; /* tokens; less is refused */
-
-static int64_t budget_of(enum msg_effort effort)
-{
-    switch (effort) {
-    case MSG_EFFORT_UNSAID:
-    case MSG_EFFORT_NONE:
-        return 0;
-    case MSG_EFFORT_MINIMAL:
-        return BUDGET_LEAST;
-    case MSG_EFFORT_LOW:
-        return 2048;
-    case MSG_EFFORT_MEDIUM:
-        return 8192;
-    case MSG_EFFORT_HIGH:
-        return 16384;
-    case MSG_EFFORT_MAX:
-        return 24576;
-    }
-    return 0;
-}
-
-static const char *effort_word(enum msg_effort effort)
-{
-    switch (effort) {
-    case MSG_EFFORT_UNSAID:
-    case MSG_EFFORT_NONE:
-        return NULL;
-    case MSG_EFFORT_MINIMAL:
-    case MSG_EFFORT_LOW:
-        return "low";
-    case MSG_EFFORT_MEDIUM:
-        return "medium";
-    case MSG_EFFORT_HIGH:
-        return "high";
-    case MSG_EFFORT_MAX:
-        return "max";
-    }
-    return NULL;
-}
-
-static enum msg_effort effort_of(const struct msg_request *m)
-{
-    if (m->effort != MSG_EFFORT_UNSAID || m->reasoning_tokens < 0)
-        return m->effort;
-    return m->reasoning_tokens == 0                              ? MSG_EFFORT_NONE
-           : m->reasoning_tokens <= budget_of(MSG_EFFORT_LOW)    ? MSG_EFFORT_LOW
-           : m->reasoning_tokens <= budget_of(MSG_EFFORT_MEDIUM) ? MSG_EFFORT_MEDIUM
-                                                                 : MSG_EFFORT_HIGH;
-}
-
 static bool has_result(const struct msg_turn *t)
 {
     return t->first && t->first->kind == MSG_PART_TOOL_RESULT;
@@ -653,7 +550,7 @@ static int64_t least(int64_t a, int64_t b)
 static void decide_thinking(struct writer *w)
 {
     const struct msg_request *m = w->m;
-    enum msg_effort effort = effort_of(m);
+    enum msg_effort effort = claude_effort(m);
     w->max_tokens = m->max_tokens > 0 ? m->max_tokens : w->is->answer;
     if (!w->is->thinks || effort == MSG_EFFORT_UNSAID || effort == MSG_EFFORT_NONE || is_forced(m))
         return;
@@ -662,18 +559,18 @@ static void decide_thinking(struct writer *w)
         return;
     }
     bool said = m->reasoning_tokens > 0;
-    w->budget = said ? m->reasoning_tokens : budget_of(effort);
-    if (w->budget < BUDGET_LEAST)
-        w->budget = BUDGET_LEAST;
+    w->budget = said ? m->reasoning_tokens : claude_budget(effort);
+    if (w->budget < CLAUDE_BUDGET_LEAST)
+        w->budget = CLAUDE_BUDGET_LEAST;
     w->budget =
         least(w->budget, said ? w->max_tokens - 1 : w->max_tokens - w->max_tokens / 4); /* room for the answer */
-    w->thinks = w->budget >= BUDGET_LEAST && !is_prefill(m) && !lacks_thinking(m);
+    w->thinks = w->budget >= CLAUDE_BUDGET_LEAST && !is_prefill(m) && !lacks_thinking(m);
 }
 
 static void put_thinking(struct writer *w)
 {
     const struct msg_request *m = w->m;
-    bool off = w->is->thinks && effort_of(m) == MSG_EFFORT_NONE;
+    bool off = w->is->thinks && claude_effort(m) == MSG_EFFORT_NONE;
     if (!w->thinks && !off)
         return;
     put_member(w, "thinking");
@@ -691,7 +588,7 @@ static void put_thinking(struct writer *w)
 
 static void put_output_config(struct writer *w)
 {
-    const char *effort = w->is->adapts ? effort_word(effort_of(w->m)) : NULL;
+    const char *effort = w->is->adapts ? claude_effort_word(claude_effort(w->m)) : NULL;
     bool format = w->m->format == MSG_FORMAT_SCHEMA && w->is->formats;
     if (!effort && !format)
         return;
@@ -809,7 +706,7 @@ static void put_head(struct writer *w)
 
 static pd_err write_body(const struct msg_request *m, const struct write_want *want, bool counts, struct buf *out)
 {
-    struct writer w = {.p = put_into(out), .m = m, .want = want, .is = anthropic_generation(want->model)};
+    struct writer w = {.p = put_into(out), .m = m, .want = want, .is = claude_generation(want->model)};
     unsigned marks = count_marks(m);
     w.marks = marks > MARKS_MAX ? marks - MARKS_MAX : 0;
     w.prefill = is_prefill(m) && !w.is->adapts ? last_written(m) : NULL;

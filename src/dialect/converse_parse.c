@@ -1,7 +1,7 @@
 /* A Converse request into the neutral form. */
 #include "dialect/converse_priv.h"
 #include "dialect/encoder.h"
-#include "dialect/openai_chat_priv.h"
+#include "dialect/value_priv.h"
 
 #include "parse/base64.h"
 
@@ -429,11 +429,6 @@ static pd_err take_tool_config(struct parse *p, struct json config)
 
 /* ---- settings ------------------------------------------------------------------------------- */
 
-static struct span number_of(struct json v)
-{
-    return v.type == JSON_NUMBER ? v.raw : SPAN_NONE;
-}
-
 static pd_err take_inference(struct parse *p, struct json config)
 {
     struct msg_request *m = p->m;
@@ -442,8 +437,8 @@ static pd_err take_inference(struct parse *p, struct json config)
     int64_t n;
     if (json_i64(json_get(config, "maxTokens"), &n) && n >= 0)
         m->max_tokens = n;
-    m->temperature = number_of(json_get(config, "temperature"));
-    m->top_p = number_of(json_get(config, "topP"));
+    m->temperature = value_number(json_get(config, "temperature"));
+    m->top_p = value_number(json_get(config, "topP"));
     json_walk_init(&w, json_get(config, "stopSequences"));
     while (json_walk_next(&w, NULL, &v)) {
         if (m->stops_count == MSG_STOPS_MAX)
@@ -459,7 +454,7 @@ static pd_err take_inference(struct parse *p, struct json config)
 static void take_thinking(struct msg_request *m, struct json v)
 {
     struct json type = json_get(v, "type");
-    enum msg_effort effort = effort_of_word(v.type == JSON_STRING ? v : json_get(v, "maxReasoningEffort"));
+    enum msg_effort effort = value_effort(v.type == JSON_STRING ? v : json_get(v, "maxReasoningEffort"));
     int64_t n;
     if (json_is(type, "enabled")) /* Converse has no way to hide it */
         m->reasoning_shown = 1;
@@ -487,13 +482,13 @@ static pd_err take_more_fields(struct parse *p, struct json fields)
             json_key_is(key, "reasoningConfig"))
             take_thinking(m, v);
         else if (json_key_is(key, "reasoning_effort"))
-            m->effort = effort_of_word(v);
+            m->effort = value_effort(v);
         else if (json_key_is(key, "output_config") && json_get(v, "effort").type == JSON_STRING)
-            m->effort = effort_of_word(json_get(v, "effort"));
+            m->effort = value_effort(json_get(v, "effort"));
         else if (json_key_is(key, "top_k"))
-            m->top_k = number_of(v);
+            m->top_k = value_number(v);
         else if (json_key_is(key, "inferenceConfig") && json_get(v, "topK").type == JSON_NUMBER)
-            m->top_k = number_of(json_get(v, "topK"));
+            m->top_k = value_number(json_get(v, "topK"));
         else
             e = msg_drop_span(m, p->a, key);
         if (e)
@@ -508,7 +503,7 @@ static pd_err take_output(struct parse *p, struct json config)
     struct msg_request *m = p->m;
     struct json schema = json_path(config, "textFormat.structure.jsonSchema"), effort = json_get(config, "effort");
     if (effort.type == JSON_STRING)
-        m->effort = effort_of_word(effort);
+        m->effort = value_effort(effort);
     if (schema.type != JSON_OBJECT)
         return PD_OK;
     struct span text;

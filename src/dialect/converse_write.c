@@ -1,5 +1,6 @@
 /* The neutral form as a Converse request. carry_fit() has taken out what Converse has no place for. */
 #include "dialect/anthropic_priv.h"
+#include "dialect/claude_priv.h"
 #include "dialect/converse_priv.h"
 
 #include "base/mem.h"
@@ -10,7 +11,7 @@ struct writer {
     const struct msg_request *m;
     const struct write_want *want;
     struct arena *a;
-    const struct generation *is; /* of Claude; NULL: another model */
+    const struct claude_generation *is; /* of Claude; NULL: another model */
     bool thinking;               /* is asked for, and the rest of the request allows it */
     bool cache;                  /* the model knows cache points */
     bool comma;                  /* something stands before the next block of the list that is being written */
@@ -445,23 +446,17 @@ static void put_tools(struct writer *w)
 
 /* ---- settings -------------------------------------------------------------------------------- */
 
-enum { THINKING_LEAST = 1024 }; /* tokens; Claude refuses a smaller budget */
-
 /* Tokens to think with, or 0. */
 static int64_t thinking_budget(const struct msg_request *m)
 {
-    static const int64_t budgets[] = {
-        [MSG_EFFORT_UNSAID] = 0, [MSG_EFFORT_NONE] = 0,      [MSG_EFFORT_MINIMAL] = 1024,
-        [MSG_EFFORT_LOW] = 2048, [MSG_EFFORT_MEDIUM] = 8192, [MSG_EFFORT_HIGH] = 16384,
-        [MSG_EFFORT_MAX] = 32000};
-    int64_t n = m->reasoning_tokens > 0 ? m->reasoning_tokens : budgets[m->effort];
+    int64_t n = m->reasoning_tokens > 0 ? m->reasoning_tokens : claude_budget(m->effort);
     if (m->effort == MSG_EFFORT_NONE || n == 0)
         return 0;
-    if (n < THINKING_LEAST)
-        n = THINKING_LEAST;
+    if (n < CLAUDE_BUDGET_LEAST)
+        n = CLAUDE_BUDGET_LEAST;
     if (m->max_tokens >= 0 && n >= m->max_tokens) /* part of the limit must be left for the answer */
         n = m->max_tokens - 1;
-    return n < THINKING_LEAST ? 0 : n;
+    return n < CLAUDE_BUDGET_LEAST ? 0 : n;
 }
 
 /* Claude, thinking, wants the calls of the turn that goes on to begin with their own signed reasoning. */
@@ -531,21 +526,10 @@ static void put_inference(struct writer *w)
     put_text(&w->p, "}");
 }
 
-static const char *effort_word(enum msg_effort effort)
+/* Models of others have these three. */
+static const char *level_word(enum msg_effort effort)
 {
-    return effort == MSG_EFFORT_MINIMAL || effort == MSG_EFFORT_LOW ? "low"
-           : effort == MSG_EFFORT_MEDIUM                            ? "medium"
-                                                                    : "high";
-}
-
-/* A budget as the effort nearest to it, for models that have no budgets. */
-static const char *adaptive_word(const struct msg_request *m)
-{
-    if (m->effort == MSG_EFFORT_MAX)
-        return "max";
-    if (m->effort != MSG_EFFORT_UNSAID)
-        return effort_word(m->effort);
-    return m->reasoning_tokens <= 2048 ? "low" : m->reasoning_tokens <= 8192 ? "medium" : "high";
+    return effort == MSG_EFFORT_MAX ? "high" : claude_effort_word(effort);
 }
 
 /* What each family of models calls these settings. */
@@ -561,7 +545,7 @@ static void put_more_fields(struct writer *w)
         put_item(w);
         put_printf(&w->p,
                    "\"thinking\":{\"type\":\"adaptive\",\"display\":\"%s\"},\"output_config\":{\"effort\":\"%s\"}",
-                   m->reasoning_shown == 0 ? "omitted" : "summarized", adaptive_word(m));
+                   m->reasoning_shown == 0 ? "omitted" : "summarized", claude_effort_word(claude_effort(m)));
     } else if (w->thinking) {
         put_item(w);
         put_text(&w->p, "\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":");
@@ -573,7 +557,7 @@ static void put_more_fields(struct writer *w)
         if (effort) {
             put_item(w);
             put_printf(&w->p, "\"reasoningConfig\":{\"type\":\"enabled\",\"maxReasoningEffort\":\"%s\"}",
-                       effort_word(m->effort));
+                       level_word(m->effort));
         }
         if (m->top_k.n) {
             put_number(w, "\"inferenceConfig\":{\"topK\":", m->top_k);
@@ -581,7 +565,7 @@ static void put_more_fields(struct writer *w)
         }
     } else if (effort && span_has(model, "openai.")) {
         put_item(w);
-        put_printf(&w->p, "\"reasoning_effort\":\"%s\"", effort_word(m->effort));
+        put_printf(&w->p, "\"reasoning_effort\":\"%s\"", level_word(m->effort));
     }
     if (!w->comma && !w->p.err)
         w->p.b->tail = w->p.b->head + before;
@@ -630,7 +614,7 @@ pd_err converse_write_request(const struct msg_request *m, const struct write_wa
     for (const struct msg_turn *t = m->first; t; t = t->next)
         documents += count_documents(t->first);
     w.several = documents > 1;
-    w.is = is_claude(want->model) ? anthropic_generation(want->model) : NULL;
+    w.is = is_claude(want->model) ? claude_generation(want->model) : NULL;
     w.thinking = may_think(&w);
     w.cache = knows_cache(want->model);
     put_messages(&w);

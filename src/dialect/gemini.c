@@ -3,6 +3,7 @@
 #include "dialect/embed.h"
 #include "dialect/gemini_priv.h"
 #include "dialect/request_priv.h"
+#include "dialect/value_priv.h"
 
 #include "base/hash.h"
 
@@ -145,14 +146,6 @@ static void take_contents(struct request_facts *f, struct json contents, struct 
     f->prefix_hash = hash_bytes(prefix, hash_bytes(span_upto(system.raw, PREFIX_MAX), 0));
 }
 
-static bool has_items(struct json list)
-{
-    struct json_walk w;
-    struct json item;
-    json_walk_init(&w, list);
-    return json_walk_next(&w, NULL, &item);
-}
-
 /* A budget that is not 0, a level, or thoughts to be shown. */
 static bool asks_for_thoughts(struct json config)
 {
@@ -208,7 +201,7 @@ static pd_err read_request(struct span body, const struct request_line *line, st
         gemini_take(m.generateContentRequest, member_rows, MEMBER_ROWS, &m);
     if (m.contents.type == JSON_ARRAY)
         take_contents(&f, m.contents, m.systemInstruction);
-    f.tools = has_items(m.tools);
+    f.tools = value_has_items(m.tools);
     f.many = gemini_int(gemini_get(m.generationConfig, "candidateCount"), 1) > 1;
     f.max_tokens = gemini_int(gemini_get(m.generationConfig, "maxOutputTokens"), -1);
     f.reasoning = asks_for_thoughts(gemini_get(m.generationConfig, "thinkingConfig"));

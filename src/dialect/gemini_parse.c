@@ -1,5 +1,6 @@
 /* A generateContent request into the neutral form. */
 #include "dialect/gemini_priv.h"
+#include "dialect/value_priv.h"
 
 struct parse {
     struct msg_request *m;
@@ -59,15 +60,6 @@ pd_err gemini_base64(struct json v, struct arena *a, struct span *ret)
     return PD_OK;
 }
 
-static enum msg_media media_of_type(struct span type)
-{
-    if (span_starts(type, "image/"))
-        return MSG_IMAGE;
-    if (span_starts(type, "audio/"))
-        return MSG_AUDIO;
-    return span_starts(type, "video/") ? MSG_VIDEO : MSG_DOCUMENT;
-}
-
 struct blob {
     struct json mimeType, data, fileUri, displayName;
 };
@@ -86,7 +78,7 @@ static pd_err fill_media(struct parse *p, struct msg_part *part, struct json v)
         return e;
     struct span uri = json_inner(b.fileUri);
     part->media_type = json_inner(b.mimeType);
-    part->media = media_of_type(part->media_type);
+    part->media = value_media(part->media_type);
     part->file_name = json_inner(b.displayName);
     if (span_has(uri, "generativelanguage.googleapis.com")) { /* its own Files API: nobody else can read it */
         part->file_id = uri;
@@ -559,11 +551,6 @@ static const struct gemini_field config_rows[] = {
     GEMINI_FIELD(struct config, responseModalities),
 };
 
-static struct span number_of(struct json v)
-{
-    return v.type == JSON_NUMBER ? v.raw : SPAN_NONE;
-}
-
 static pd_err take_format(struct parse *p, const struct config *c)
 {
     struct json schema = c->responseJsonSchema.type != JSON_NONE ? c->responseJsonSchema : c->_responseJsonSchema;
@@ -658,12 +645,12 @@ static pd_err take_config(struct parse *p, struct json v)
         return e;
     m->max_tokens = gemini_int(c.maxOutputTokens, -1);
     m->n = gemini_int(c.candidateCount, -1);
-    m->temperature = number_of(c.temperature);
-    m->top_p = number_of(c.topP);
-    m->top_k = number_of(c.topK);
-    m->seed = number_of(c.seed);
-    m->presence_penalty = number_of(c.presencePenalty);
-    m->frequency_penalty = number_of(c.frequencyPenalty);
+    m->temperature = value_number(c.temperature);
+    m->top_p = value_number(c.topP);
+    m->top_k = value_number(c.topK);
+    m->seed = value_number(c.seed);
+    m->presence_penalty = value_number(c.presencePenalty);
+    m->frequency_penalty = value_number(c.frequencyPenalty);
     m->logprobs = json_is_true(c.responseLogprobs);
     m->top_logprobs = gemini_int(c.logprobs, -1);
     take_stops(p, c.stopSequences);

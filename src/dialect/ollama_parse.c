@@ -1,6 +1,6 @@
 /* Requests of /api/chat and /api/generate into the neutral form. */
 #include "dialect/ollama_priv.h"
-#include "dialect/openai_chat_priv.h"
+#include "dialect/value_priv.h"
 
 struct parse {
     struct msg_request *m;
@@ -61,7 +61,7 @@ static pd_err add_images(struct parse *p, struct msg_turn *t, struct msg_part *r
             return PD_NOMEM;
         part->media = MSG_IMAGE;
         if (span_starts(json_inner(item), "data:"))
-            media_of_url(part, json_inner(item));
+            value_take_url(part, json_inner(item));
         else
             part->data = json_inner(item);
         if (!part->media_type.n)
@@ -86,7 +86,7 @@ static pd_err add_calls(struct parse *p, struct msg_turn *t, struct json list)
         part->name = json_inner(json_get(function, "name"));
         part->arguments = SPAN_LIT("{}");
         struct json arguments = json_get(function, "arguments");
-        pd_err e = arguments.type > JSON_NULL ? arguments_of(arguments, p->a, part) : PD_OK;
+        pd_err e = arguments.type > JSON_NULL ? value_take_arguments(arguments, p->a, part) : PD_OK;
         if (e)
             return e;
     }
@@ -246,7 +246,7 @@ static void take_format(struct msg_request *m, struct json v)
 static void take_think(struct msg_request *m, struct json v)
 {
     if (v.type == JSON_STRING)
-        m->effort = effort_of_word(v);
+        m->effort = value_effort(v);
     else if (v.type == JSON_BOOL)
         m->effort = json_is_true(v) ? MSG_EFFORT_MEDIUM : MSG_EFFORT_NONE;
     if (m->effort > MSG_EFFORT_NONE)

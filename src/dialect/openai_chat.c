@@ -1,18 +1,11 @@
 /* OpenAI Chat Completions: what requests say, and the words of answers. */
 #include "dialect/openai_chat_priv.h"
 #include "dialect/request_priv.h"
+#include "dialect/value_priv.h"
 
 #include <stddef.h>
 
 /* ---- requests ---------------------------------------------------------------- */
-
-static bool has_items(struct json list)
-{
-    struct json_walk w;
-    struct json item;
-    json_walk_init(&w, list);
-    return json_walk_next(&w, NULL, &item);
-}
 
 static bool says_no(struct json v)
 {
@@ -105,7 +98,7 @@ static pd_err read_request(struct span body, const struct request_line *line, st
         return e;
     if (m.messages.type == JSON_ARRAY)
         request_take_prefix(&f, (struct json){0}, m.messages);
-    f.tools = has_items(m.tools) || has_items(m.functions);
+    f.tools = value_has_items(m.tools) || value_has_items(m.functions);
     f.many = json_i64(m.n, &n) && n > 1;
     f.max_tokens = limit_of(&m);
     f.reasoning = !says_no(m.reasoning_effort) || !says_no(m.enable_thinking) || asks_in_object(m.reasoning) ||
@@ -183,7 +176,7 @@ struct json answer_error_in(struct json obj)
 {
     struct json none = {0}, error = json_get(obj, "error");
     if (!empty_value(error)) {
-        bool empty_object = error.type == JSON_OBJECT && !has_items(error);
+        bool empty_object = error.type == JSON_OBJECT && !value_has_items(error);
         if (!empty_object || json_get(obj, "choices").type == JSON_NONE)
             return obj;
     }

@@ -1,5 +1,6 @@
 /* One object of a chat answer: a chunk with deltas, or a whole answer with messages. Both have the same fields. */
 #include "dialect/openai_chat_priv.h"
+#include "dialect/value_priv.h"
 
 #include "base/hash.h"
 #include "base/mem.h"
@@ -261,14 +262,6 @@ static pd_err read_legacy(struct chat_reader *r, int64_t choice, struct json cal
 
 /* ---- choices ----------------------------------------------------------------- */
 
-static bool has_items(struct json list)
-{
-    struct json_walk w;
-    struct json item;
-    json_walk_init(&w, list);
-    return json_walk_next(&w, NULL, &item);
-}
-
 /* A delta's members, found in one walk. */
 struct delta {
     struct json content, refusal, reasoning_content, reasoning, thinking, details, tools, function;
@@ -301,7 +294,7 @@ static pd_err read_delta(struct chat_reader *r, int64_t choice, struct json v)
         else if (json_key_is(key, "function_call"))
             d.function = m;
         else if (m.type == JSON_ARRAY || json_key_is(key, "audio")) /* images, audio, tools the server ran */
-            r->base.facts.has_output |= has_items(m);
+            r->base.facts.has_output |= value_has_items(m);
     }
     /* Several names for the same text at once: the first that has any is taken. */
     struct json reasoning = json_inner(d.reasoning_content).n ? d.reasoning_content

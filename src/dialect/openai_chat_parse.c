@@ -1,5 +1,6 @@
 /* A chat request into the neutral form. */
 #include "dialect/openai_chat_priv.h"
+#include "dialect/value_priv.h"
 
 struct parse {
     struct msg_request *m;
@@ -15,49 +16,13 @@ static pd_err wrong(struct parse *p, const char *sentence)
 
 /* ---- small values ---------------------------------------------------------------- */
 
-static struct span number_of(struct json v)
-{
-    return v.type == JSON_NUMBER ? v.raw : SPAN_NONE;
-}
-
 static int64_t count_of(struct json v, int64_t otherwise)
 {
     int64_t n;
     return json_i64(v, &n) ? n : otherwise;
 }
 
-static int tristate(struct json v)
-{
-    return v.type == JSON_BOOL ? json_is_true(v) : -1;
-}
-
 /* ---- parts ------------------------------------------------------------------------ */
-
-/* "data:image/png;base64,...": taken apart. Anything else is an address. */
-void media_of_url(struct msg_part *part, struct span url)
-{
-    struct span rest = url;
-    if (!span_starts(url, "data:")) {
-        part->url = url;
-        return;
-    }
-    rest = span_from(rest, 5);
-    struct span type = span_cut(&rest, ',');
-    if (!rest.p) {
-        part->url = url;
-        return;
-    }
-    part->media_type = span_cut(&type, ';');
-    part->data = rest;
-}
-
-static enum msg_media media_of_type(struct span media_type)
-{
-    return span_starts(media_type, "image/")   ? MSG_IMAGE
-           : span_starts(media_type, "audio/") ? MSG_AUDIO
-           : span_starts(media_type, "video/") ? MSG_VIDEO
-                                               : MSG_DOCUMENT;
-}
 
 static void take_cache(struct msg_part *part, struct json v)
 {
@@ -85,13 +50,13 @@ static void take_file(struct msg_part *part, struct json file)
     part->file_name = json_inner(json_get(file, "filename"));
     part->file_id = json_inner(json_get(file, "file_id"));
     if (data.type == JSON_STRING)
-        media_of_url(part, json_inner(data));
+        value_take_url(part, json_inner(data));
     if (part->url.p && !span_has(part->url, "://")) { /* bare base64 */
         part->data = part->url;
         part->url = SPAN_NONE;
         part->media_type = SPAN_LIT("application/pdf");
     }
-    part->media = part->media_type.n ? media_of_type(part->media_type) : MSG_DOCUMENT;
+    part->media = part->media_type.n ? value_media(part->media_type) : MSG_DOCUMENT;
     if (part->file_id.n)
         part->maker = MSG_MAKER_OPENAI;
 }
@@ -134,7 +99,7 @@ static pd_err fill_media(struct parse *p, struct msg_part *part, struct json v)
             continue;
         part->media = rows[i].media;
         part->detail = json_inner(json_get(at, "detail"));
-        media_of_url(part, json_inner(at.type == JSON_STRING ? at : json_get(at, "url")));
+        value_take_url(part, json_inner(at.type == JSON_STRING ? at : json_get(at, "url")));
         return PD_OK;
     }
     struct json audio = json_get(v, "input_audio");
@@ -211,28 +176,6 @@ static pd_err take_content(struct parse *p, struct msg_turn *t, struct msg_part 
 
 /* ---- calls ------------------------------------------------------------------------ */
 
-/* Arguments are JSON text in a string, or, from some clients, the object itself. */
-pd_err arguments_of(struct json v, struct arena *a, struct msg_part *part)
-{
-    struct span text;
-    if (v.type == JSON_OBJECT) {
-        part->arguments = v.raw;
-        return PD_OK;
-    }
-    part->text = json_inner(v);
-    pd_err e = v.type == JSON_STRING ? json_text(v, a, &text) : PD_INVALID;
-    if (e == PD_NOMEM)
-        return e;
-    text = e ? SPAN_NONE : span_trim(text);
-    if (!e && text.n == 0)
-        part->arguments = SPAN_LIT("{}");
-    else if (!e && text.p[0] == '{' && json_check(text) == PD_OK)
-        part->arguments = text;
-    else
-        part->arguments = SPAN_NONE;
-    return PD_OK;
-}
-
 static pd_err take_call(struct parse *p, struct msg_turn *t, struct json call, struct json id)
 {
     struct msg_part *part = msg_part_add(t, p->a, MSG_PART_TOOL_CALL);
@@ -246,7 +189,7 @@ static pd_err take_call(struct parse *p, struct msg_turn *t, struct json call, s
         part->text = json_inner(input);
         return PD_OK;
     }
-    return arguments_of(json_get(call, "arguments"), p->a, part);
+    return value_take_arguments(json_get(call, "arguments"), p->a, part);
 }
 
 static pd_err take_calls(struct parse *p, struct msg_turn *t, struct json list)
@@ -372,7 +315,7 @@ static pd_err take_function(struct parse *p, struct json function, struct json a
     t->name = json_inner(json_get(function, "name"));
     t->description = json_inner(json_get(function, "description"));
     t->schema = schema.type == JSON_OBJECT ? schema.raw : SPAN_NONE;
-    t->strict = tristate(json_get(function, "strict"));
+    t->strict = value_tristate(json_get(function, "strict"));
     t->cache = cache.type == JSON_OBJECT;
     t->cache_ttl = json_inner(json_get(cache, "ttl"));
     return PD_OK;
@@ -437,25 +380,9 @@ static void take_format(struct msg_request *m, struct json v)
     m->format_name = json_inner(json_get(schema, "name"));
     m->format_description = json_inner(json_get(schema, "description"));
     m->format_schema = json_get(schema, "schema").raw;
-    m->format_strict = tristate(json_get(schema, "strict"));
+    m->format_strict = value_tristate(json_get(schema, "strict"));
     if (m->format == MSG_FORMAT_SCHEMA && !m->format_schema.n)
         m->format = MSG_FORMAT_JSON;
-}
-
-enum msg_effort effort_of_word(struct json v)
-{
-    static const struct {
-        const char *word;
-        enum msg_effort effort;
-    } rows[] = {
-        {"none", MSG_EFFORT_NONE},     {"minimal", MSG_EFFORT_MINIMAL}, {"low", MSG_EFFORT_LOW},
-        {"medium", MSG_EFFORT_MEDIUM}, {"high", MSG_EFFORT_HIGH},       {"xhigh", MSG_EFFORT_MAX},
-        {"max", MSG_EFFORT_MAX},
-    };
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-        if (json_is(v, rows[i].word))
-            return rows[i].effort;
-    return MSG_EFFORT_UNSAID;
 }
 
 /* OpenRouter's "reasoning" object, DeepSeek's and Anthropic's "thinking". */
@@ -463,7 +390,7 @@ static void take_thinking(struct msg_request *m, struct json v)
 {
     struct json effort = json_get(v, "effort"), type = json_get(v, "type");
     if (effort.type == JSON_STRING)
-        m->effort = effort_of_word(effort);
+        m->effort = value_effort(effort);
     int64_t budget = count_of(json_get(v, "max_tokens"), count_of(json_get(v, "budget_tokens"), -1));
     if (budget >= 0)
         m->reasoning_tokens = budget;
@@ -510,7 +437,7 @@ static bool take_value(struct msg_request *m, struct span key, struct json v)
         if (!json_key_is(key, rows[i].key))
             continue;
         if (rows[i].number)
-            *rows[i].number = number_of(v);
+            *rows[i].number = value_number(v);
         else
             *rows[i].text = json_inner(v);
         return true;
@@ -533,13 +460,13 @@ static bool take_setting(struct msg_request *m, struct span key, struct json v)
     else if (json_key_is(key, "stop"))
         take_stops(m, v);
     else if (json_key_is(key, "parallel_tool_calls"))
-        m->parallel = tristate(v);
+        m->parallel = value_tristate(v);
     else if (json_key_is(key, "tool_choice") || json_key_is(key, "function_call"))
         take_choice(m, v);
     else if (json_key_is(key, "response_format"))
         take_format(m, v);
     else if (json_key_is(key, "reasoning_effort"))
-        m->effort = effort_of_word(v);
+        m->effort = value_effort(v);
     else if (json_key_is(key, "reasoning") || json_key_is(key, "thinking"))
         take_thinking(m, v);
     else

@@ -19,15 +19,7 @@ pd_err openai_put_error(const struct client_error *e, struct buf *out) PD_CHECKE
 pd_err openai_put_error_event(const struct client_error *e, struct buf *out) PD_CHECKED;
 const char *openai_error_type(int status);
 
-/* ---- shared with the other formats of OpenAI's kind ---- */
-/* "data:image/png;base64,..." into media_type and data, anything else into url. */
-void media_of_url(struct msg_part *part, struct span url);
-/* A call's arguments: a string of JSON text ("" is {}), or an object. Text that is no JSON object stays in part->text. PD_NOMEM. */
-pd_err arguments_of(struct json v, struct arena *a, struct msg_part *part) PD_CHECKED;
 void openai_put_usage(struct put *p, const struct msg_usage *u);
-enum msg_effort effort_of_word(struct json v);
-const char *effort_word(enum msg_effort e); /* "none" ... "xhigh"; NULL when not said */
-
 enum msg_finish finish_of_word(struct json word);
 /* False when it reports no number at all. */
 bool usage_read(struct json usage, struct msg_usage *ret);

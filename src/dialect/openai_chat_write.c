@@ -1,5 +1,6 @@
 /* The neutral form as a chat request. carry_fit() has taken out what chat has no place for. */
 #include "dialect/openai_chat_priv.h"
+#include "dialect/value_priv.h"
 
 struct writer {
     struct put p;
@@ -326,12 +327,6 @@ static void put_tools(struct writer *w)
 
 /* ---- settings --------------------------------------------------------------------- */
 
-const char *effort_word(enum msg_effort e)
-{
-    static const char *const words[] = {NULL, "none", "minimal", "low", "medium", "high", "xhigh"};
-    return words[e];
-}
-
 static void put_number(struct put *p, const char *name, struct span raw)
 {
     if (!raw.n)
@@ -406,8 +401,8 @@ static void put_settings(struct writer *w)
     put_count(p, ",\"top_logprobs\":", m->top_logprobs);
     put_stops(w);
     put_format(w);
-    if (effort_word(m->effort))
-        put_escaped(p, ",\"reasoning_effort\":", span_str(effort_word(m->effort)));
+    if (value_effort_word(m->effort))
+        put_escaped(p, ",\"reasoning_effort\":", span_str(value_effort_word(m->effort)));
     put_word(p, ",\"user\":", m->user);
     put_word(p, ",\"service_tier\":", m->service_tier);
     put_word(p, ",\"prompt_cache_key\":", m->cache_key);

@@ -2,6 +2,7 @@
 #include "dialect/openai_chat_priv.h"
 #include "dialect/request_priv.h"
 #include "dialect/responses_priv.h"
+#include "dialect/value_priv.h"
 
 #include "base/hash.h"
 
@@ -59,23 +60,10 @@ static void take_input(struct request_facts *f, struct json input, struct json i
     f->prefix_hash = hash_bytes(prefix, hash_bytes(span_upto(instructions.raw, PREFIX_MAX), 0));
 }
 
-static bool has_items(struct json list)
-{
-    struct json_walk w;
-    struct json item;
-    json_walk_init(&w, list);
-    return json_walk_next(&w, NULL, &item);
-}
-
-static bool is_nothing(struct json v)
-{
-    return v.type == JSON_NONE || v.type == JSON_NULL;
-}
-
 /* "reasoning": {"effort": "high"}, or a summary alone. */
 static bool asks_reasoning(struct json v)
 {
-    return v.type == JSON_OBJECT && has_items(v) && !json_is(json_get(v, "effort"), "none");
+    return v.type == JSON_OBJECT && value_has_items(v) && !json_is(json_get(v, "effort"), "none");
 }
 
 /* The most exact word on which conversation this is comes first: `user` may be shared by all of an application. */
@@ -109,9 +97,9 @@ static pd_err read_request(struct span body, const struct request_line *line, st
         return e;
     if (m.input.type == JSON_ARRAY || m.input.type == JSON_STRING)
         take_input(&f, m.input, m.instructions);
-    if (!is_nothing(m.previous_response_id))
+    if (!value_is_nothing(m.previous_response_id))
         f.continues = true;
-    f.tools = has_items(m.tools);
+    f.tools = value_has_items(m.tools);
     f.max_tokens = json_i64(m.max_output_tokens, &n) && n >= 0 ? n : -1;
     f.reasoning = asks_reasoning(m.reasoning);
     e = take_hint(&f, &m, a);

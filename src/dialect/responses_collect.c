@@ -1,6 +1,7 @@
 /* OpenAI Responses: a stream, collected. Its last event has the whole response; where a server leaves the output out of that, the
  * items come from the events that told each of them whole. */
 #include "dialect/responses_priv.h"
+#include "dialect/value_priv.h"
 
 struct responses_collector {
     struct collector base;
@@ -54,14 +55,6 @@ static pd_err add(struct collector *base, struct span type, struct json chunk)
     return set_response(k, json_get(chunk, "response"));
 }
 
-static bool has_items(struct json list)
-{
-    struct json_walk w;
-    struct json item;
-    json_walk_init(&w, list);
-    return json_walk_next(&w, NULL, &item);
-}
-
 static pd_err write(struct collector *base, struct buf *out)
 {
     struct responses_collector *k = (struct responses_collector *)base;
@@ -70,7 +63,7 @@ static pd_err write(struct collector *base, struct buf *out)
     if (!text.n) /* no event of a response came */
         return PD_INVALID;
     struct json output = json_get(response, "output");
-    if (has_items(output) || buf_size(&k->items) == 0)
+    if (value_has_items(output) || buf_size(&k->items) == 0)
         return buf_add(out, text);
     struct put p = put_into(out);
     if (output.type == JSON_NONE) {

@@ -1,6 +1,6 @@
 /* OpenAI Responses: a request's body into the neutral form. */
-#include "dialect/openai_chat_priv.h"
 #include "dialect/responses_priv.h"
+#include "dialect/value_priv.h"
 
 #include "base/hash.h"
 
@@ -48,11 +48,6 @@ static pd_err unknown_kind(struct parser *p, const char *noun, struct json type)
 static pd_err drop(struct parser *p, struct span name)
 {
     return msg_drop_span(p->m, p->a, name) ? out_of_memory(p) : PD_OK;
-}
-
-static bool is_nothing(struct json v)
-{
-    return v.type == JSON_NONE || v.type == JSON_NULL;
 }
 
 /* ---- words shared with the writer and the encoder --------------------------------- */
@@ -114,7 +109,7 @@ static pd_err add_image(struct parser *p, const struct place *at, struct json v)
         url = json_get(url, "url");
     }
     if (json_inner(url).n)
-        media_of_url(part, json_inner(url));
+        value_take_url(part, json_inner(url));
     else if (json_inner(file).n)
         part->file_id = json_inner(file);
     else
@@ -141,7 +136,7 @@ static pd_err add_file(struct parser *p, const struct place *at, struct json v)
     part->media = MSG_DOCUMENT;
     part->file_name = json_inner(json_get(v, "filename"));
     if (span_starts(data, "data:")) {
-        media_of_url(part, data);
+        value_take_url(part, data);
         part->media = media_of(part->media_type);
     } else if (
         data.n) { /* bare base64: OpenAI takes it for what the name says, and that is a PDF unless it says so */
@@ -205,7 +200,7 @@ static pd_err take_content(struct parser *p, const struct place *at, struct json
     if (v.type == JSON_OBJECT)
         return take_part(p, at, v);
     if (v.type != JSON_ARRAY)
-        return is_nothing(v) ? PD_OK : at_item(p, PD_INVALID, "\"content\" must be a string or an array of parts");
+        return value_is_nothing(v) ? PD_OK : at_item(p, PD_INVALID, "\"content\" must be a string or an array of parts");
     json_walk_init(&w, v);
     while (json_walk_next(&w, NULL, &part)) {
         pd_err e = take_part(p, at, part);
@@ -286,7 +281,7 @@ static pd_err take_function_call(struct parser *p, struct json v)
     pd_err e = add_call(p, v, name, &part);
     if (e)
         return e;
-    return arguments_of(json_get(v, "arguments"), p->a, part) ? out_of_memory(p) : PD_OK;
+    return value_take_arguments(json_get(v, "arguments"), p->a, part) ? out_of_memory(p) : PD_OK;
 }
 
 static pd_err take_custom_call(struct parser *p, struct json v)
@@ -442,7 +437,7 @@ static pd_err take_item(struct parser *p, struct json v)
     struct json type = json_get(v, "type");
     if (v.type != JSON_OBJECT)
         return at_item(p, PD_INVALID, "an item must be an object");
-    if (json_is(type, "message") || (is_nothing(type) && !is_nothing(json_get(v, "role"))))
+    if (json_is(type, "message") || (value_is_nothing(type) && !value_is_nothing(json_get(v, "role"))))
         return take_message(p, v);
     if (json_is(type, "function_call"))
         return take_function_call(p, v);
@@ -454,7 +449,7 @@ static pd_err take_item(struct parser *p, struct json v)
         return take_result(p, v, true);
     if (json_is(type, "reasoning"))
         return take_reasoning(p, v);
-    if (json_is(type, "item_reference") || (is_nothing(type) && !is_nothing(json_get(v, "id"))))
+    if (json_is(type, "item_reference") || (value_is_nothing(type) && !value_is_nothing(json_get(v, "id"))))
         return state_at_maker(p, "an item_reference");
     for (size_t i = 0; i < sizeof(built_ins) / sizeof(built_ins[0]); i++) {
         if (json_is(type, built_ins[i].call))
@@ -474,7 +469,7 @@ static pd_err take_input(struct parser *p, struct json v)
         return turn ? add_text(p, &(struct place){.turn = turn}, MSG_PART_TEXT, json_inner(v)) : out_of_memory(p);
     }
     if (v.type != JSON_ARRAY)
-        return is_nothing(v) ? PD_OK : invalid(p, "\"input\" must be a string or an array of items");
+        return value_is_nothing(v) ? PD_OK : invalid(p, "\"input\" must be a string or an array of items");
     json_walk_init(&w, v);
     for (; json_walk_next(&w, NULL, &item); p->item++) {
         pd_err e = take_item(p, item);
@@ -486,7 +481,7 @@ static pd_err take_input(struct parser *p, struct json v)
 
 static pd_err take_instructions(struct parser *p, struct json v)
 {
-    if (is_nothing(v) || (v.type == JSON_STRING && !json_inner(v).n))
+    if (value_is_nothing(v) || (v.type == JSON_STRING && !json_inner(v).n))
         return PD_OK;
     if (v.type != JSON_STRING)
         return invalid(p, "\"instructions\" must be a string");
@@ -495,11 +490,6 @@ static pd_err take_instructions(struct parser *p, struct json v)
 }
 
 /* ---- tools ------------------------------------------------------------------------- */
-
-static int tristate(struct json v)
-{
-    return v.type == JSON_BOOL ? json_is_true(v) : -1;
-}
 
 /* `space`: the namespace that it stands in, empty: none. */
 static pd_err take_tool(struct parser *p, struct json v, struct span space)
@@ -530,7 +520,7 @@ static pd_err take_tool(struct parser *p, struct json v, struct span space)
             return out_of_memory(p);
     }
     if (function) {
-        t->strict = tristate(json_get(v, "strict"));
+        t->strict = value_tristate(json_get(v, "strict"));
         if (schema.type == JSON_OBJECT)
             t->schema = schema.raw;
     } else if (json_get(v, "format").type == JSON_OBJECT) {
@@ -544,7 +534,7 @@ static pd_err take_tools(struct parser *p, struct json list, struct span space)
     struct json_walk w;
     struct json tool;
     if (list.type != JSON_ARRAY)
-        return is_nothing(list) ? PD_OK : invalid(p, "\"tools\" must be an array");
+        return value_is_nothing(list) ? PD_OK : invalid(p, "\"tools\" must be an array");
     json_walk_init(&w, list);
     while (json_walk_next(&w, NULL, &tool)) {
         if (tool.type != JSON_OBJECT)
@@ -625,12 +615,12 @@ static pd_err take_choice_word(struct parser *p, struct json v)
 static pd_err take_choice(struct parser *p, struct json v)
 {
     struct json type = json_get(v, "type");
-    if (is_nothing(v))
+    if (value_is_nothing(v))
         return PD_OK;
     if (v.type == JSON_STRING)
         return take_choice_word(p, v);
     if (json_is(type, "allowed_tools")) {
-        pd_err e = is_nothing(json_get(v, "mode")) ? PD_OK : take_choice_word(p, json_get(v, "mode"));
+        pd_err e = value_is_nothing(json_get(v, "mode")) ? PD_OK : take_choice_word(p, json_get(v, "mode"));
         return e ? e : keep_allowed(p, json_get(v, "tools"));
     }
     if (!json_is(type, "function") && !json_is(type, "custom"))
@@ -697,7 +687,7 @@ static pd_err take_top_logprobs(struct parser *p, struct json v)
 }
 static pd_err take_parallel(struct parser *p, struct json v)
 {
-    p->m->parallel = tristate(v);
+    p->m->parallel = value_tristate(v);
     return p->m->parallel < 0 ? invalid(p, "\"parallel_tool_calls\" must be true or false") : PD_OK;
 }
 static pd_err take_user(struct parser *p, struct json v)
@@ -725,7 +715,7 @@ static pd_err take_cache_key(struct parser *p, struct json v)
 static pd_err take_format(struct parser *p, struct json v)
 {
     struct json type = json_get(v, "type");
-    if (is_nothing(v))
+    if (value_is_nothing(v))
         return PD_OK;
     if (json_is(type, "text")) {
         p->m->format = MSG_FORMAT_TEXT;
@@ -739,7 +729,7 @@ static pd_err take_format(struct parser *p, struct json v)
         p->m->format_schema = schema.raw;
         p->m->format_name = json_inner(json_get(v, "name"));
         p->m->format_description = json_inner(json_get(v, "description"));
-        p->m->format_strict = tristate(json_get(v, "strict"));
+        p->m->format_strict = value_tristate(json_get(v, "strict"));
     } else {
         return drop(p, SPAN_LIT("text.format"));
     }
@@ -755,15 +745,15 @@ static pd_err take_text(struct parser *p, struct json v)
 static pd_err take_reasoning_wish(struct parser *p, struct json v)
 {
     struct json effort = json_get(v, "effort"), summary = json_get(v, "summary");
-    if (is_nothing(summary))
+    if (value_is_nothing(summary))
         summary = json_get(v, "generate_summary"); /* its old name */
     if (json_inner(summary).n)
         p->m->reasoning_shown = !json_is(summary, "none");
     if (json_i64(json_get(v, "max_tokens"), &p->m->reasoning_tokens) && p->m->reasoning_tokens < 0)
         p->m->reasoning_tokens = -1; /* OpenRouter's */
-    if (is_nothing(effort))
+    if (value_is_nothing(effort))
         return PD_OK;
-    p->m->effort = effort_of_word(effort);
+    p->m->effort = value_effort(effort);
     if (p->m->effort != MSG_EFFORT_UNSAID)
         return PD_OK;
     return drop(p, SPAN_LIT("reasoning.effort"));

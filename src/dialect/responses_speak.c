@@ -2,8 +2,8 @@
  *
  * The last event repeats the whole response, so all text is gathered. What only another maker can read (signatures, sealed
  * reasoning) has no item: an item that OpenAI cannot open would be refused when it comes back. */
-#include "dialect/openai_chat_priv.h"
 #include "dialect/responses_priv.h"
+#include "dialect/value_priv.h"
 
 /* en->state: the number of items so far, and the open item's. */
 enum { STATE_ITEMS, STATE_OPEN };
@@ -238,7 +238,7 @@ static void put_format(struct put *p, const struct msg_request *m)
 /* What was asked is repeated, as clients' types want it; not the tools and instructions, which may be long. */
 static void put_asked(struct put *p, const struct msg_request *m)
 {
-    const char *effort = m ? effort_word(m->effort) : NULL;
+    const char *effort = m ? value_effort_word(m->effort) : NULL;
     put_text(p, ",\"background\":false,\"instructions\":null,\"max_output_tokens\":");
     if (m && m->max_tokens >= 0)
         put_int(p, m->max_tokens);

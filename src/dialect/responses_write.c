@@ -1,6 +1,6 @@
 /* OpenAI Responses: the neutral form as a request's body. */
-#include "dialect/openai_chat_priv.h"
 #include "dialect/responses_priv.h"
+#include "dialect/value_priv.h"
 
 struct writer {
     struct put put;
@@ -380,7 +380,7 @@ static void put_text_settings(struct put *p, const struct msg_request *m)
 
 static void put_reasoning_wish(struct put *p, const struct msg_request *m)
 {
-    const char *effort = effort_word(m->effort);
+    const char *effort = value_effort_word(m->effort);
     bool summary = m->reasoning_shown == 1;
     if (!effort && !summary)
         return;
