@@ -6,8 +6,6 @@
 
 #include "base/hash.h"
 
-#include <stddef.h>
-
 /* ---- the conversation's beginning ---------------------------------------------------- */
 
 /* A hash of what is said, the same in every turn of a conversation: cache marks wander from turn to turn, and clients write
@@ -80,21 +78,13 @@ struct members {
     struct json messages, system, tools, max_tokens, thinking, metadata;
 };
 
-/* Of duplicates the last. */
 static void take_member(void *ctx, struct span key, struct json v)
 {
-#define ROW(name)                             \
-    {                                         \
-#name, offsetof(struct members, name) \
-    }
-    static const struct {
-        const char *key;
-        size_t at;
-    } rows[] = {ROW(messages), ROW(system), ROW(tools), ROW(max_tokens), ROW(thinking), ROW(metadata)};
-#undef ROW
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-        if (json_key_is(key, rows[i].key))
-            memcpy((char *)ctx + rows[i].at, &v, sizeof(v));
+    static const struct request_field rows[] = {
+        REQUEST_FIELD(struct members, messages), REQUEST_FIELD(struct members, system),
+        REQUEST_FIELD(struct members, tools),    REQUEST_FIELD(struct members, max_tokens),
+        REQUEST_FIELD(struct members, thinking), REQUEST_FIELD(struct members, metadata)};
+    request_take_field(rows, sizeof(rows) / sizeof(rows[0]), key, v, ctx);
 }
 
 static pd_err read_request(struct span body, const struct request_line *line, struct arena *a,

@@ -1,5 +1,6 @@
 /* An Anthropic request into the neutral form. */
 #include "dialect/anthropic_priv.h"
+#include "dialect/request_priv.h"
 #include "dialect/value_priv.h"
 
 #include <stddef.h>
@@ -456,28 +457,29 @@ struct members {
     struct json anthropic_version, anthropic_beta;
 };
 
-/* Of duplicates the last. */
 static pd_err take_member(struct parse *ps, struct members *ms, struct span key, struct json v)
 {
-#define ROW(name)                             \
-    {                                         \
-#name, offsetof(struct members, name) \
-    }
-    static const struct {
-        const char *key;
-        size_t at;
-    } rows[] = {ROW(model),         ROW(messages),       ROW(system),           ROW(tools),
-                ROW(tool_choice),   ROW(max_tokens),     ROW(stream),           ROW(temperature),
-                ROW(top_p),         ROW(top_k),          ROW(thinking),         ROW(stop_sequences),
-                ROW(output_config), ROW(output_format),  ROW(metadata),         ROW(service_tier),
-                ROW(cache_control), ROW(anthropic_beta), ROW(anthropic_version)};
-#undef ROW
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        if (!json_key_is(key, rows[i].key))
-            continue;
-        memcpy((char *)ms + rows[i].at, &v, sizeof(v));
+    static const struct request_field rows[] = {REQUEST_FIELD(struct members, model),
+                                                REQUEST_FIELD(struct members, messages),
+                                                REQUEST_FIELD(struct members, system),
+                                                REQUEST_FIELD(struct members, tools),
+                                                REQUEST_FIELD(struct members, tool_choice),
+                                                REQUEST_FIELD(struct members, max_tokens),
+                                                REQUEST_FIELD(struct members, stream),
+                                                REQUEST_FIELD(struct members, temperature),
+                                                REQUEST_FIELD(struct members, top_p),
+                                                REQUEST_FIELD(struct members, top_k),
+                                                REQUEST_FIELD(struct members, thinking),
+                                                REQUEST_FIELD(struct members, stop_sequences),
+                                                REQUEST_FIELD(struct members, output_config),
+                                                REQUEST_FIELD(struct members, output_format),
+                                                REQUEST_FIELD(struct members, metadata),
+                                                REQUEST_FIELD(struct members, service_tier),
+                                                REQUEST_FIELD(struct members, cache_control),
+                                                REQUEST_FIELD(struct members, anthropic_beta),
+                                                REQUEST_FIELD(struct members, anthropic_version)};
+    if (request_take_field(rows, sizeof(rows) / sizeof(rows[0]), key, v, ms))
         return PD_OK;
-    }
     return msg_drop_span(ps->m, ps->a, key) ? no_memory(ps) : PD_OK;
 }
 

@@ -70,26 +70,13 @@ static bool is_space_escape(char c)
     return c == 'n' || c == 'r' || c == 't';
 }
 
-/* Nothing but white space, escaped or not: refused as a text. */
-static bool is_blank(struct span escaped)
-{
-    for (size_t i = 0; i < escaped.n; i++) {
-        char c = escaped.p[i];
-        if (c == '\\' && i + 1 < escaped.n && is_space_escape(escaped.p[i + 1]))
-            i++;
-        else if (c != ' ')
-            return false;
-    }
-    return true;
-}
-
 /* Reasoning without a signature was never Anthropic's to accept. */
 static bool is_written(const struct msg_part *p)
 {
     switch (p->kind) {
     case MSG_PART_TEXT:
     case MSG_PART_REFUSAL:
-        return !is_blank(p->text);
+        return !msg_is_blank(p->text);
     case MSG_PART_REASONING:
         return p->maker == MSG_MAKER_ANTHROPIC && (p->signature.n || p->sealed.n);
     case MSG_PART_MEDIA:
@@ -263,20 +250,6 @@ static void put_part(struct writer *w, const struct msg_part *part)
 
 /* ---- messages --------------------------------------------------------------------------- */
 
-static bool is_system(const struct msg_turn *t)
-{
-    return t->role == MSG_SYSTEM || t->role == MSG_DEVELOPER;
-}
-
-/* The first turn that is no instruction at the top. */
-static const struct msg_turn *first_message(const struct msg_request *m)
-{
-    const struct msg_turn *t = m->first;
-    while (t && is_system(t))
-        t = t->next;
-    return t;
-}
-
 static enum msg_role role_of(const struct msg_turn *t)
 {
     return t->role == MSG_ASSISTANT ? MSG_ASSISTANT : MSG_USER;
@@ -328,13 +301,13 @@ static void put_beginning(struct writer *w, const struct msg_part *part)
 /* Results of a run of turns, or all else of them. */
 static void put_run(struct writer *w, const struct msg_turn *from, const struct msg_turn *behind, bool results)
 {
-    bool only_instructions = first_message(w->m) == NULL;
+    bool only_instructions = msg_behind_system(w->m) == NULL;
     for (const struct msg_turn *t = from; t != behind; t = t->next)
         for (const struct msg_part *p = t->first; p; p = p->next) {
             if ((p->kind == MSG_PART_TOOL_RESULT) != results || !is_written(p))
                 continue;
             in_message(w, role_of(t));
-            if (is_system(t) && p->kind == MSG_PART_TEXT && !only_instructions)
+            if (msg_is_system(t) && p->kind == MSG_PART_TEXT && !only_instructions)
                 put_instruction(w, p);
             else if (t == w->prefill && p == t->last && p->kind == MSG_PART_TEXT)
                 put_beginning(w, p);
@@ -360,7 +333,7 @@ static bool is_prefill(const struct msg_request *m)
 
 static void put_messages(struct writer *w)
 {
-    const struct msg_turn *t = first_message(w->m);
+    const struct msg_turn *t = msg_behind_system(w->m);
     if (!t)
         t = w->m->first; /* nothing but instructions: they are what is asked */
     put_member(w, "messages");
@@ -415,7 +388,7 @@ static void put_format_instruction(struct writer *w)
 
 static void put_system(struct writer *w)
 {
-    const struct msg_turn *behind = first_message(w->m);
+    const struct msg_turn *behind = msg_behind_system(w->m);
     w->comma = false;
     for (const struct msg_turn *t = w->m->first; behind && t != behind; t = t->next)
         for (const struct msg_part *p = t->first; p; p = p->next)
@@ -640,7 +613,7 @@ static void put_stops(struct writer *w)
 {
     bool any = false;
     for (unsigned i = 0; i < w->m->stops_count; i++) {
-        if (is_blank(w->m->stops[i]))
+        if (msg_is_blank(w->m->stops[i]))
             continue; /* refused */
         if (!any)
             put_member(w, "stop_sequences");

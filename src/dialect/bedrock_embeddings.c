@@ -13,11 +13,8 @@ static pd_err read_request(struct span body, const struct request_line *line, st
     pd_err e = request_read(body, a, NULL, NULL, &f, ret_why);
     if (e)
         return e;
-    if (line)
-        f.line = *line;
-    f.model = f.line.model.p ? f.line.model : SPAN_LIT("");
+    request_take_line(&f, line);
     f.stream = false;
-    f.models_count = f.streams_count = f.options_count = 0;
     *ret = f;
     return PD_OK;
 }
@@ -105,19 +102,6 @@ static pd_err write_request(const struct embed_request *m, const struct write_wa
 
 /* ---- answers ------------------------------------------------------------------------ */
 
-static pd_err add_vector(struct embed_answer *an, struct arena *a, struct json v)
-{
-    if (v.type == JSON_OBJECT) /* Nova: {"embeddingType", "embedding"} */
-        v = json_get(v, "embedding");
-    if (v.type != JSON_ARRAY)
-        return PD_OK;
-    struct embed_vector *x = embed_vector_add(an, a);
-    if (!x)
-        return PD_NOMEM;
-    x->numbers = v.raw;
-    return PD_OK;
-}
-
 static pd_err read_answer(struct span body, struct arena *a, struct embed_answer *ret, enum answer_end *ret_end)
 {
     struct embed_answer an = {.usage = MSG_USAGE_NONE};
@@ -126,10 +110,11 @@ static pd_err read_answer(struct span body, struct arena *a, struct embed_answer
     an.usage.input_total = reader_count(obj, "inputTextTokenCount");
     if (list.type == JSON_OBJECT) /* Cohere, by kinds of numbers */
         list = json_get(list, "float");
-    pd_err e = add_vector(&an, a, json_get(obj, "embedding"));
+    pd_err e = embed_take_vector(&an, a, json_get(obj, "embedding"));
     json_walk_init(&w, list);
     while (!e && json_walk_next(&w, NULL, &item))
-        e = add_vector(&an, a, item);
+        e = embed_take_vector(&an, a,
+                              item.type == JSON_OBJECT ? json_get(item, "embedding") : item); /* Nova: an object */
     if (e)
         return e;
     bool error =

@@ -96,11 +96,6 @@ static bool is_web(struct span url)
     return span_starts(url, "https:") || span_starts(url, "http:");
 }
 
-static bool is_system(const struct msg_turn *t)
-{
-    return t->role == MSG_SYSTEM || t->role == MSG_DEVELOPER;
-}
-
 #define PART_TEST(name)                                                                 \
     static bool name(const struct fit *f PD_UNUSED, const struct msg_turn *t PD_UNUSED, \
                      const struct msg_part *result PD_UNUSED, const struct msg_part *p)
@@ -172,7 +167,7 @@ PART_TEST(is_result_sound)
 }
 PART_TEST(is_system_media)
 {
-    return is_system(t) && p->kind == MSG_PART_MEDIA;
+    return msg_is_system(t) && p->kind == MSG_PART_MEDIA;
 }
 PART_TEST(is_assistant_media)
 {

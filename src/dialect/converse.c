@@ -81,19 +81,13 @@ struct members {
 
 static void member(void *ctx, struct span key, struct json v)
 {
-    struct members *m = ctx;
-    struct {
-        const char *key;
-        struct json *at;
-    } rows[] = {{"messages", &m->messages},
-                {"system", &m->system},
-                {"inferenceConfig", &m->inference},
-                {"toolConfig", &m->tools},
-                {"additionalModelRequestFields", &m->more},
-                {"requestMetadata", &m->metadata}};
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-        if (json_key_is(key, rows[i].key))
-            *rows[i].at = v;
+    static const struct request_field rows[] = {REQUEST_FIELD(struct members, messages),
+                                                REQUEST_FIELD(struct members, system),
+                                                {"inferenceConfig", offsetof(struct members, inference)},
+                                                {"toolConfig", offsetof(struct members, tools)},
+                                                {"additionalModelRequestFields", offsetof(struct members, more)},
+                                                {"requestMetadata", offsetof(struct members, metadata)}};
+    request_take_field(rows, sizeof(rows) / sizeof(rows[0]), key, v, ctx);
 }
 
 static bool says_yes(struct json v)
@@ -110,18 +104,12 @@ static bool asks_for_reasoning(struct json more)
     return false;
 }
 
-static pd_err take_hint(struct request_facts *f, struct json metadata, struct arena *a)
+static pd_err take_hint(struct request_facts *f, struct json metadata, struct arena *a, const char **ret_why)
 {
-    static const char *const keys[] = {"session_id", "sessionId", "conversation_id", "conversationId", "user_id"};
-    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
-        struct json v = json_get(metadata, keys[i]);
-        if (json_inner(v).n == 0)
-            continue;
-        pd_err e = json_text(v, a, &f->user);
-        if (e != PD_SYNTAX)
-            return e;
-    }
-    return PD_OK;
+    struct json hints[] = {json_get(metadata, "session_id"), json_get(metadata, "sessionId"),
+                           json_get(metadata, "conversation_id"), json_get(metadata, "conversationId"),
+                           json_get(metadata, "user_id")};
+    return request_take_hint(f, hints, sizeof(hints) / sizeof(hints[0]), a, ret_why);
 }
 
 static pd_err read_request(struct span body, const struct request_line *line, struct arena *a,
@@ -133,23 +121,17 @@ static pd_err read_request(struct span body, const struct request_line *line, st
     pd_err e = request_read(body, a, member, &m, &f, ret_why);
     if (e)
         return e;
-    if (line)
-        f.line = *line;
-    f.model = f.line.model.p ? f.line.model : SPAN_LIT(""); /* members of these names mean nothing here */
-    f.stream = f.line.stream;
-    f.models_count = f.streams_count = f.options_count = 0;
+    request_take_line(&f, line);
     f.include_usage = true;
     f.tools = json_path(m.tools, "tools.0").type != JSON_NONE;
     f.reasoning = asks_for_reasoning(m.more);
     if (json_i64(json_get(m.inference, "maxTokens"), &n) && n >= 0)
         f.max_tokens = n;
     if (m.messages.type == JSON_ARRAY)
-        request_take_prefix(&f, m.system, m.messages);
-    e = take_hint(&f, m.metadata, a);
-    if (e) {
-        *ret_why = "out of memory while reading the request";
+        request_take_prefix(&f, m.system, m.messages, false);
+    e = take_hint(&f, m.metadata, a, ret_why);
+    if (e)
         return e;
-    }
     *ret = f;
     return PD_OK;
 }

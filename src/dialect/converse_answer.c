@@ -192,11 +192,6 @@ static pd_err take_finish(struct converse_reader *r, struct json word, unsigned 
     return reader_keep_finish(&r->base, word);
 }
 
-static int64_t sum(int64_t a, int64_t b)
-{
-    return a < 0 ? b : b < 0 ? a : a > INT64_MAX - b ? INT64_MAX : a + b;
-}
-
 /* Input is told without what came from a cache or went into one. The names of old are sent with zeros by models that have no
  * cache at all: these say nothing. */
 static int64_t cache_count(struct json usage, const char *name, const char *old)
@@ -220,7 +215,7 @@ static pd_err take_usage(struct converse_reader *r, struct json usage, unsigned 
         .output_total = reader_count(usage, "outputTokens"),
         .reasoning = -1,
     };
-    u.input_total = input < 0 ? -1 : sum(sum(input, u.cache_read), u.cache_write);
+    u.input_total = input < 0 ? -1 : reader_sum(reader_sum(input, u.cache_read), u.cache_write);
     if (u.input_total < 0 && u.output_total < 0)
         return PD_OK;
     return reader_keep_usage(&r->base, usage, &u, holds);

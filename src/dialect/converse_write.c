@@ -37,20 +37,6 @@ static void put_cache_point(struct put *p, struct span ttl)
     put_text(p, "}}");
 }
 
-/* Nothing but white space, as it stands in a JSON string: Converse refuses such a text. */
-static bool is_blank(struct span escaped)
-{
-    for (size_t i = 0; i < escaped.n; i++) {
-        char c = escaped.p[i];
-        if (c == ' ')
-            continue;
-        if (c != '\\' || i + 1 == escaped.n || !strchr("ntrf", escaped.p[i + 1]))
-            return false;
-        i++;
-    }
-    return true;
-}
-
 /* ---- the model, by its name ---------------------------------------------------------- */
 
 static bool is_claude(struct span model)
@@ -228,7 +214,7 @@ static void put_result(struct writer *w, const struct msg_part *part)
         if (c->kind == MSG_PART_MEDIA && (c->data.n || is_s3(c))) {
             put_item(w);
             put_media(w, c);
-        } else if (c->kind != MSG_PART_MEDIA && !is_blank(c->text)) {
+        } else if (c->kind != MSG_PART_MEDIA && !msg_is_blank(c->text)) {
             put_text_block(w, c->text);
         }
     }
@@ -243,7 +229,7 @@ static void put_part(struct writer *w, const struct msg_part *part)
     switch (part->kind) {
     case MSG_PART_TEXT:
     case MSG_PART_REFUSAL:
-        if (!is_blank(part->text))
+        if (!msg_is_blank(part->text))
             put_text_block(w, part->text);
         break;
     case MSG_PART_REASONING:
@@ -270,20 +256,6 @@ static void put_part(struct writer *w, const struct msg_part *part)
 
 /* ---- messages ------------------------------------------------------------------------------ */
 
-static bool is_system(const struct msg_turn *t)
-{
-    return t->role == MSG_SYSTEM || t->role == MSG_DEVELOPER;
-}
-
-/* The first turn that is no system turn; what stands before it goes to the top. */
-static const struct msg_turn *first_turn(const struct msg_request *m)
-{
-    const struct msg_turn *t = m->first;
-    while (t && is_system(t))
-        t = t->next;
-    return t;
-}
-
 /* Claude before 4.5 refuses outputConfig and strict tools. */
 static bool has_formats(const struct writer *w)
 {
@@ -292,7 +264,7 @@ static bool has_formats(const struct writer *w)
 
 static void put_system(struct writer *w)
 {
-    const struct msg_turn *end = first_turn(w->m);
+    const struct msg_turn *end = msg_behind_system(w->m);
     size_t before = buf_size(w->p.b);
     put_text(&w->p, ",\"system\":[");
     w->comma = false;
@@ -341,7 +313,7 @@ static void put_messages(struct writer *w)
 {
     bool any = false;
     put_text(&w->p, "{\"messages\":[");
-    for (const struct msg_turn *t = first_turn(w->m); t;)
+    for (const struct msg_turn *t = msg_behind_system(w->m); t;)
         t = put_message(w, t, &any);
     put_text(&w->p, "]");
 }
@@ -352,7 +324,7 @@ static void put_spec(struct writer *w, const struct msg_tool *t)
 {
     put_item(w);
     put_escaped(&w->p, "{\"toolSpec\":{\"name\":", t->name);
-    if (!is_blank(t->description))
+    if (!msg_is_blank(t->description))
         put_escaped(&w->p, ",\"description\":", t->description);
     put_text(&w->p, ",\"inputSchema\":{\"json\":");
     if (t->kind == MSG_TOOL_CUSTOM)

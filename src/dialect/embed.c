@@ -31,6 +31,44 @@ struct embed_vector *embed_vector_add(struct embed_answer *an, struct arena *a)
     return an->last = x;
 }
 
+pd_err embed_take_vector(struct embed_answer *an, struct arena *a, struct json v)
+{
+    if (v.type != JSON_ARRAY && v.type != JSON_STRING)
+        return PD_OK;
+    struct embed_vector *x = embed_vector_add(an, a);
+    if (!x)
+        return PD_NOMEM;
+    if (v.type == JSON_ARRAY)
+        x->numbers = v.raw;
+    else
+        x->base64 = json_inner(v);
+    return PD_OK;
+}
+
+/* ---- requests ----------------------------------------------------------------------- */
+
+pd_err embed_parse(const struct request_facts *f, struct arena *a, embed_member_fn *member,
+                   struct embed_request *ret, const char **ret_why)
+{
+    struct json_walk w;
+    struct json body, v;
+    struct span key;
+    *ret = (struct embed_request){.model = f->model, .dimensions = -1};
+    *ret_why = "the body is not valid JSON";
+    if (json_check(f->body) || json_first(f->body, &body, NULL))
+        return PD_SYNTAX;
+    *ret_why = "out of memory while reading the request";
+    pd_err e = PD_OK;
+    json_walk_init(&w, body);
+    while (!e && json_walk_next(&w, &key, &v))
+        e = member(ret, a, key, v, ret_why);
+    if (!e && !ret->count) {
+        *ret_why = "the request has no \"input\"";
+        return PD_INVALID;
+    }
+    return e;
+}
+
 /* ---- inputs ------------------------------------------------------------------------- */
 
 static pd_err add_one(struct embed_request *m, struct arena *a, struct json v, bool tokens, const char **ret_why)

@@ -58,6 +58,13 @@ struct embed_vector *embed_vector_add(struct embed_answer *an, struct arena *a) 
 /* A text or a list of texts; with `tokens` also a list of numbers or a list of these. PD_NOMEM; PD_INVALID with a sentence. */
 pd_err embed_take_input(struct embed_request *m, struct arena *a, struct json input, bool tokens,
                         const char **ret_why) PD_CHECKED;
+/* The whole body, member by member, for formats that call their inputs "input". */
+typedef pd_err embed_member_fn(struct embed_request *m, struct arena *a, struct span key, struct json v,
+                               const char **ret_why);
+pd_err embed_parse(const struct request_facts *f, struct arena *a, embed_member_fn *member,
+                   struct embed_request *ret, const char **ret_why) PD_CHECKED;
+/* An array of numbers, or a string of base64, as the next vector; anything else is none. PD_NOMEM. */
+pd_err embed_take_vector(struct embed_answer *an, struct arena *a, struct json v) PD_CHECKED;
 /* Notes a member that has no place in the neutral form. PD_NOMEM. */
 pd_err embed_drop(struct embed_request *m, struct arena *a, struct span key) PD_CHECKED;
 /* The vector in either shape, turned into the one that is asked for: a JSON array, or a JSON string with the base64 of little-endian

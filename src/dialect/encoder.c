@@ -583,3 +583,12 @@ pd_err encoder_each_kept(const struct encoder *en, encoder_keep_fn *fn, void *ct
     buf_done(&blob);
     return e;
 }
+
+int encoder_highest_choice(const struct encoder *en)
+{
+    int highest = 0;
+    for (const struct block *b = en->first; b; b = b->next)
+        if (b->choice > highest)
+            highest = b->choice;
+    return highest;
+}

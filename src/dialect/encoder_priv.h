@@ -81,6 +81,8 @@ struct encoder_ops {
  * written as {"input": "..."}; empty as {}. */
 void encoder_put_arguments(struct put *p, struct encoder *en, struct span escaped);
 void encoder_drop(struct encoder *en, const char *name); /* a literal */
+/* The highest choice that anything was told of. */
+int encoder_highest_choice(const struct encoder *en);
 /* Counts of `u`, those that are unknown as 0. */
 uint64_t encoder_count(int64_t n);
 

@@ -5,7 +5,6 @@
 #include "dialect/request_priv.h"
 #include "dialect/value_priv.h"
 
-#include "base/hash.h"
 
 /* ---- names -------------------------------------------------------------------- */
 
@@ -126,26 +125,6 @@ struct gemini_model gemini_model(struct span name)
 
 /* ---- what a request says -------------------------------------------------------- */
 
-/* Where the conversation's beginning ends. Only so much of it is looked at that a long prompt is not read twice; what lies beyond is taken
- * for a conversation that goes on. */
-static void take_contents(struct request_facts *f, struct json contents, struct json system)
-{
-    struct json_walk w;
-    struct json content;
-    struct span prefix = span_upto(contents.raw, PREFIX_MAX);
-    f->continues = prefix.n < contents.raw.n;
-    json_walk_doc(&w, prefix);
-    while (json_walk_next(&w, NULL, &content)) {
-        struct json role = json_get(content, "role");
-        if (role.type == JSON_STRING && !json_is(role, "user"))
-            continue;
-        prefix.n = (size_t)(content.raw.p + content.raw.n - prefix.p);
-        f->continues = json_walk_next(&w, NULL, &content) || w.err;
-        break;
-    }
-    f->prefix_hash = hash_bytes(prefix, hash_bytes(span_upto(system.raw, PREFIX_MAX), 0));
-}
-
 /* A budget that is not 0, a level, or thoughts to be shown. */
 static bool asks_for_thoughts(struct json config)
 {
@@ -200,7 +179,7 @@ static pd_err read_request(struct span body, const struct request_line *line, st
     if (m.generateContentRequest.type == JSON_OBJECT) /* to be counted */
         gemini_take(m.generateContentRequest, member_rows, MEMBER_ROWS, &m);
     if (m.contents.type == JSON_ARRAY)
-        take_contents(&f, m.contents, m.systemInstruction);
+        request_take_prefix(&f, m.systemInstruction, m.contents, true);
     f.tools = value_has_items(m.tools);
     f.many = gemini_int(gemini_get(m.generationConfig, "candidateCount"), 1) > 1;
     f.max_tokens = gemini_int(gemini_get(m.generationConfig, "maxOutputTokens"), -1);

@@ -294,11 +294,6 @@ struct usage {
     struct json toolUsePromptTokenCount, totalTokenCount;
 };
 
-static int64_t sum(int64_t a, int64_t b)
-{
-    return a < 0 ? b : b < 0 ? a : a > INT64_MAX - b ? INT64_MAX : a + b;
-}
-
 /* Counts that are zero are left out. The prompt's includes what was cached; thoughts stand beside the candidates' tokens, and
  * what tools fed back beside the prompt's. */
 static pd_err take_usage(struct gemini_reader *g, struct json v, unsigned *holds)
@@ -312,8 +307,8 @@ static pd_err take_usage(struct gemini_reader *g, struct json v, unsigned *holds
     TAKE(v, rows, &c);
     struct msg_usage u = MSG_USAGE_NONE;
     u.reasoning = gemini_int(c.thoughtsTokenCount, -1);
-    u.input_total = sum(gemini_int(c.promptTokenCount, -1), gemini_int(c.toolUsePromptTokenCount, -1));
-    u.output_total = sum(gemini_int(c.candidatesTokenCount, -1), u.reasoning);
+    u.input_total = reader_sum(gemini_int(c.promptTokenCount, -1), gemini_int(c.toolUsePromptTokenCount, -1));
+    u.output_total = reader_sum(gemini_int(c.candidatesTokenCount, -1), u.reasoning);
     u.cache_read = gemini_int(c.cachedContentTokenCount, -1);
     bool any =
         u.input_total >= 0 || u.output_total >= 0 || u.cache_read >= 0 || c.totalTokenCount.type == JSON_NUMBER;

@@ -3,10 +3,6 @@
 #include "dialect/gemini_priv.h"
 #include "dialect/request_priv.h"
 
-#include "parse/base64.h"
-
-#include <math.h>
-
 static pd_err read_request(struct span body, const struct request_line *line, struct arena *a,
                            struct request_facts *ret, const char **ret_why)
 {
@@ -195,71 +191,21 @@ static pd_err write_request(const struct embed_request *m, const struct write_wa
 
 /* ---- answers ---------------------------------------------------------------------- */
 
-static pd_err add_vector(struct embed_answer *an, struct arena *a, struct json embedding)
-{
-    struct json values = json_get(embedding, "values");
-    if (values.type != JSON_ARRAY)
-        return PD_OK;
-    struct embed_vector *x = arena_zalloc(a, sizeof(*x));
-    if (!x)
-        return PD_NOMEM;
-    x->numbers = values.raw;
-    if (an->last)
-        an->last->next = x;
-    else
-        an->first = x;
-    an->last = x;
-    an->count++;
-    return PD_OK;
-}
-
 static pd_err read_answer(struct span body, struct arena *a, struct embed_answer *ret, enum answer_end *ret_end)
 {
     struct embed_answer an = {.usage = MSG_USAGE_NONE};
     struct json obj = {JSON_OBJECT, body}, item;
     struct json_walk w;
     an.usage.input_total = gemini_int(gemini_get(gemini_get(obj, "usageMetadata"), "promptTokenCount"), -1);
-    pd_err e = add_vector(&an, a, json_get(obj, "embedding"));
+    pd_err e = embed_take_vector(&an, a, json_path(obj, "embedding.values"));
     json_walk_init(&w, json_get(obj, "embeddings"));
     while (!e && json_walk_next(&w, NULL, &item))
-        e = add_vector(&an, a, item);
+        e = embed_take_vector(&an, a, json_get(item, "values"));
     if (e)
         return e;
     *ret = an;
     *ret_end = answer_error_in(obj).type != JSON_NONE ? ANSWER_FAILED : an.count ? ANSWER_COMPLETE : ANSWER_EMPTY;
     return PD_OK;
-}
-
-/* Little-endian float32 as numbers. */
-static void put_floats(struct put *p, struct span bytes)
-{
-    put_text(p, "[");
-    for (size_t i = 0; i + 4 <= bytes.n; i += 4) {
-        const unsigned char *b = (const unsigned char *)bytes.p + i;
-        uint32_t bits = b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
-        float x;
-        memcpy(&x, &bits, sizeof(x));
-        put_printf(p, "%s%.9g", i ? "," : "", isfinite(x) ? (double)x : 0.0);
-    }
-    put_text(p, "]");
-}
-
-static void put_vector(struct put *p, const struct embed_vector *x)
-{
-    struct buf bytes;
-    put_text(p, "{\"values\":");
-    if (x->numbers.p) {
-        put_span(p, x->numbers);
-        put_text(p, "}");
-        return;
-    }
-    buf_init(&bytes, 0);
-    pd_err e = base64_decode(x->base64, &bytes);
-    if (e && !p->err)
-        p->err = e;
-    put_floats(p, buf_span(&bytes));
-    put_text(p, "}");
-    buf_done(&bytes);
 }
 
 static pd_err put_answer(const struct embed_answer *an, const struct embed_request *asked, struct buf *out)
@@ -269,7 +215,9 @@ static pd_err put_answer(const struct embed_answer *an, const struct embed_reque
     put_text(&p, an->first ? "" : "{\"embeddings\":[");
     for (const struct embed_vector *x = an->first; x; x = x->next) {
         put_text(&p, sep);
-        put_vector(&p, x);
+        put_text(&p, "{\"values\":");
+        embed_put_numbers(&p, x);
+        put_text(&p, "}");
         sep = ",";
         if (!asked->list)
             break;

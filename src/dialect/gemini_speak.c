@@ -191,15 +191,6 @@ static void put_index(struct put *p, int choice)
     put_int(p, choice);
 }
 
-static int highest_choice(const struct encoder *en)
-{
-    int highest = 0;
-    for (const struct block *b = en->first; b; b = b->next)
-        if (b->choice > highest)
-            highest = b->choice;
-    return highest;
-}
-
 static bool has_blocks(const struct encoder *en, int choice)
 {
     for (const struct block *b = en->first; b; b = b->next)
@@ -306,7 +297,7 @@ static void close_block(struct encoder *en, struct block *b)
 static void end(struct encoder *en, const struct answer_facts *f)
 {
     struct put *p = &en->put;
-    int highest = highest_choice(en);
+    int highest = encoder_highest_choice(en);
     begin_chunk(en);
     for (int choice = 0; choice <= highest; choice++) {
         put_text(p, choice ? ",{" : "");
@@ -343,7 +334,7 @@ static void put_whole_candidate(struct encoder *en, const struct answer_facts *f
 
 static void whole(struct encoder *en, const struct answer_facts *f, struct put *p)
 {
-    int highest = highest_choice(en);
+    int highest = encoder_highest_choice(en);
     put_text(p, "{\"candidates\":[");
     for (int choice = 0; choice <= highest; choice++) {
         put_text(p, choice ? "," : "");

@@ -158,20 +158,6 @@ static void put_part(struct writer *w, const struct msg_part *part, bool call_of
 
 /* ---- contents --------------------------------------------------------------------- */
 
-static bool is_system(const struct msg_turn *t)
-{
-    return t->role == MSG_SYSTEM || t->role == MSG_DEVELOPER;
-}
-
-/* Those before anything else are at the top. */
-static const struct msg_turn *behind_system(const struct msg_request *m)
-{
-    const struct msg_turn *t = m->first;
-    while (t && is_system(t))
-        t = t->next;
-    return t;
-}
-
 static bool is_model(const struct msg_turn *t)
 {
     return t->role == MSG_ASSISTANT;
@@ -253,7 +239,7 @@ static const struct msg_turn *put_turns(struct writer *w, const struct msg_turn 
 
 static void put_contents(struct writer *w)
 {
-    const struct msg_turn *t = behind_system(w->m);
+    const struct msg_turn *t = msg_behind_system(w->m);
     const char *sep = "";
     put_text(&w->p, "\"contents\":[");
     while (t && !w->p.err) {
@@ -268,7 +254,7 @@ static void put_system(struct writer *w)
 {
     const char *sep = ",\"systemInstruction\":{\"parts\":[";
     bool any = false;
-    for (const struct msg_turn *t = w->m->first; t && is_system(t); t = t->next)
+    for (const struct msg_turn *t = w->m->first; t && msg_is_system(t); t = t->next)
         for (const struct msg_part *part = t->first; part; part = part->next) {
             put_text(&w->p, sep);
             put_part(w, part, false);

@@ -17,15 +17,13 @@ struct members {
 
 static void member(void *ctx, struct span key, struct json v)
 {
-    struct members *m = ctx;
-    struct {
-        const char *key;
-        struct json *at;
-    } rows[] = {{"messages", &m->messages},     {"system", &m->system},          {"tools", &m->tools},
-                {"max_tokens", &m->max_tokens}, {"max_gen_len", &m->max_tokens}, {"thinking", &m->thinking}};
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-        if (json_key_is(key, rows[i].key))
-            *rows[i].at = v;
+    static const struct request_field rows[] = {REQUEST_FIELD(struct members, messages),
+                                                REQUEST_FIELD(struct members, system),
+                                                REQUEST_FIELD(struct members, tools),
+                                                REQUEST_FIELD(struct members, max_tokens),
+                                                {"max_gen_len", offsetof(struct members, max_tokens)},
+                                                REQUEST_FIELD(struct members, thinking)};
+    request_take_field(rows, sizeof(rows) / sizeof(rows[0]), key, v, ctx);
 }
 
 static pd_err read_request(struct span body, const struct request_line *line, struct arena *a,
@@ -37,18 +35,14 @@ static pd_err read_request(struct span body, const struct request_line *line, st
     pd_err e = request_read(body, a, member, &m, &f, ret_why);
     if (e)
         return e;
-    if (line)
-        f.line = *line;
-    f.model = f.line.model.p ? f.line.model : SPAN_LIT("");
-    f.stream = f.line.stream;
-    f.models_count = f.streams_count = f.options_count = 0;
+    request_take_line(&f, line);
     f.include_usage = true;
     f.tools = json_path(m.tools, "0").type != JSON_NONE;
     f.reasoning = m.thinking.type == JSON_OBJECT && !json_is(json_get(m.thinking, "type"), "disabled");
     if (json_i64(m.max_tokens, &n) && n >= 0)
         f.max_tokens = n;
     if (m.messages.type == JSON_ARRAY)
-        request_take_prefix(&f, m.system, m.messages);
+        request_take_prefix(&f, m.system, m.messages, false);
     *ret = f;
     return PD_OK;
 }

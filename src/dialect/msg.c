@@ -238,3 +238,28 @@ int64_t msg_estimate_tokens(const struct msg_request *m)
                   (int64_t)(t->name.n + t->description.n + t->schema.n + t->raw.n) / ESTIMATE_BYTES_PER_TOKEN;
     return tokens;
 }
+
+bool msg_is_system(const struct msg_turn *t)
+{
+    return t->role == MSG_SYSTEM || t->role == MSG_DEVELOPER;
+}
+
+const struct msg_turn *msg_behind_system(const struct msg_request *m)
+{
+    const struct msg_turn *t = m->first;
+    while (t && msg_is_system(t))
+        t = t->next;
+    return t;
+}
+
+bool msg_is_blank(struct span escaped)
+{
+    for (size_t i = 0; i < escaped.n; i++) {
+        if (escaped.p[i] == ' ')
+            continue;
+        if (escaped.p[i] != '\\' || i + 1 == escaped.n || !strchr("ntrf", escaped.p[i + 1]))
+            return false;
+        i++;
+    }
+    return true;
+}

@@ -227,6 +227,12 @@ pd_err msg_drop_span(struct msg_request *m, struct arena *a, struct span name) P
 pd_err msg_link(struct msg_request *m, struct arena *a) PD_CHECKED;
 /* About how many tokens the request is, without a tokenizer: text at four bytes a token, media at what makers charge for an ordinary one. */
 int64_t msg_estimate_tokens(const struct msg_request *m);
+/* An instruction: a system or developer turn. */
+bool msg_is_system(const struct msg_turn *t);
+/* The first turn that is none, NULL: there is no other. Those before it stand at the top in other formats. */
+const struct msg_turn *msg_behind_system(const struct msg_request *m);
+/* Nothing but white space, as it stands in a JSON string: several makers refuse such a text. */
+bool msg_is_blank(struct span escaped);
 /* Are there any parts of that kind? */
 bool msg_has(const struct msg_request *m, enum msg_part_kind kind);
 

@@ -12,15 +12,11 @@ struct members {
 
 static void member(void *ctx, struct span key, struct json v)
 {
-    struct members *m = ctx;
-    struct {
-        const char *key;
-        struct json *at;
-    } rows[] = {{"messages", &m->messages}, {"prompt", &m->prompt},   {"system", &m->system},
-                {"tools", &m->tools},       {"options", &m->options}, {"think", &m->think}};
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-        if (json_key_is(key, rows[i].key))
-            *rows[i].at = v;
+    static const struct request_field rows[] = {
+        REQUEST_FIELD(struct members, messages), REQUEST_FIELD(struct members, prompt),
+        REQUEST_FIELD(struct members, system),   REQUEST_FIELD(struct members, tools),
+        REQUEST_FIELD(struct members, options),  REQUEST_FIELD(struct members, think)};
+    request_take_field(rows, sizeof(rows) / sizeof(rows[0]), key, v, ctx);
 }
 
 /* Absent and null mean yes. */
@@ -47,7 +43,7 @@ static pd_err read_request(struct span body, const struct request_line *line, st
     if (json_i64(json_get(m.options, "num_predict"), &n) && n >= 0)
         f.max_tokens = n;
     if (m.messages.type == JSON_ARRAY)
-        request_take_prefix(&f, m.system, m.messages);
+        request_take_prefix(&f, m.system, m.messages, false);
     else
         f.prefix_hash = hash_bytes(span_upto(m.prompt.raw, PREFIX_MAX), hash_bytes(m.system.raw, 0));
     *ret = f;

@@ -47,23 +47,7 @@ static pd_err parse_member(struct embed_request *m, struct arena *a, struct span
 static pd_err parse_request(const struct request_facts *f, struct arena *a, struct embed_request *ret,
                             const char **ret_why)
 {
-    struct json_walk w;
-    struct json body, v;
-    struct span key;
-    *ret = (struct embed_request){.model = f->model, .dimensions = -1};
-    *ret_why = "the body is not valid JSON";
-    if (json_check(f->body) || json_first(f->body, &body, NULL))
-        return PD_SYNTAX;
-    *ret_why = "out of memory while reading the request";
-    pd_err e = PD_OK;
-    json_walk_init(&w, body);
-    while (!e && json_walk_next(&w, &key, &v))
-        e = parse_member(ret, a, key, v, ret_why);
-    if (!e && !ret->count) {
-        *ret_why = "the request has no \"input\"";
-        return PD_INVALID;
-    }
-    return e;
+    return embed_parse(f, a, parse_member, ret, ret_why);
 }
 
 static pd_err write_request(const struct embed_request *m, const struct write_want *want, struct arena *a,
@@ -91,17 +75,6 @@ static pd_err write_request(const struct embed_request *m, const struct write_wa
 
 /* ---- answers ------------------------------------------------------------------------ */
 
-static pd_err add_vector(struct embed_answer *an, struct arena *a, struct json v)
-{
-    if (v.type != JSON_ARRAY)
-        return PD_OK;
-    struct embed_vector *x = embed_vector_add(an, a);
-    if (!x)
-        return PD_NOMEM;
-    x->numbers = v.raw;
-    return PD_OK;
-}
-
 static pd_err read_answer(struct span body, struct arena *a, struct embed_answer *ret, enum answer_end *ret_end)
 {
     struct embed_answer an = {.usage = MSG_USAGE_NONE};
@@ -111,10 +84,10 @@ static pd_err read_answer(struct span body, struct arena *a, struct embed_answer
     if (e == PD_NOMEM)
         return e;
     an.usage.input_total = reader_count(obj, "prompt_eval_count");
-    e = add_vector(&an, a, json_get(obj, "embedding"));
+    e = embed_take_vector(&an, a, json_get(obj, "embedding"));
     json_walk_init(&w, json_get(obj, "embeddings"));
     while (!e && json_walk_next(&w, NULL, &item))
-        e = add_vector(&an, a, item);
+        e = embed_take_vector(&an, a, item);
     if (e)
         return e;
     *ret = an;

@@ -3,8 +3,6 @@
 #include "dialect/request_priv.h"
 #include "dialect/value_priv.h"
 
-#include <stddef.h>
-
 /* ---- requests ---------------------------------------------------------------- */
 
 static bool says_no(struct json v)
@@ -36,31 +34,21 @@ struct members {
 
 static void chat_member(void *ctx, struct span key, struct json v)
 {
-#define ROW(name)                             \
-    {                                         \
-#name, offsetof(struct members, name) \
-    }
-    static const struct {
-        const char *key;
-        size_t at;
-    } rows[] = {ROW(messages),
-                ROW(tools),
-                ROW(functions),
-                ROW(n),
-                ROW(max_tokens),
-                ROW(max_completion_tokens),
-                ROW(reasoning_effort),
-                ROW(enable_thinking),
-                ROW(reasoning),
-                ROW(thinking),
-                ROW(chat_template_kwargs),
-                ROW(user),
-                ROW(prompt_cache_key),
-                ROW(metadata)};
-#undef ROW
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-        if (json_key_is(key, rows[i].key))
-            memcpy((char *)ctx + rows[i].at, &v, sizeof(v));
+    static const struct request_field rows[] = {REQUEST_FIELD(struct members, messages),
+                                                REQUEST_FIELD(struct members, tools),
+                                                REQUEST_FIELD(struct members, functions),
+                                                REQUEST_FIELD(struct members, n),
+                                                REQUEST_FIELD(struct members, max_tokens),
+                                                REQUEST_FIELD(struct members, max_completion_tokens),
+                                                REQUEST_FIELD(struct members, reasoning_effort),
+                                                REQUEST_FIELD(struct members, enable_thinking),
+                                                REQUEST_FIELD(struct members, reasoning),
+                                                REQUEST_FIELD(struct members, thinking),
+                                                REQUEST_FIELD(struct members, chat_template_kwargs),
+                                                REQUEST_FIELD(struct members, user),
+                                                REQUEST_FIELD(struct members, prompt_cache_key),
+                                                REQUEST_FIELD(struct members, metadata)};
+    request_take_field(rows, sizeof(rows) / sizeof(rows[0]), key, v, ctx);
 }
 
 static int64_t limit_of(const struct members *m)
@@ -69,21 +57,6 @@ static int64_t limit_of(const struct members *m)
     if ((json_i64(m->max_completion_tokens, &n) && n >= 0) || (json_i64(m->max_tokens, &n) && n >= 0))
         return n;
     return -1;
-}
-
-/* The most exact word on which conversation this is comes first: `user` may be shared by all of an application. */
-static pd_err take_hint(struct request_facts *f, const struct members *m, struct arena *a)
-{
-    struct json hints[] = {m->prompt_cache_key, json_get(m->metadata, "session_id"),
-                           json_get(m->metadata, "conversation_id"), m->user};
-    for (size_t i = 0; i < sizeof(hints) / sizeof(hints[0]); i++) {
-        if (json_inner(hints[i]).n == 0)
-            continue;
-        pd_err e = json_text(hints[i], a, &f->user);
-        if (e != PD_SYNTAX) /* a bad escape is for the provider to complain about */
-            return e;
-    }
-    return PD_OK;
 }
 
 static pd_err read_request(struct span body, const struct request_line *line, struct arena *a,
@@ -97,7 +70,10 @@ static pd_err read_request(struct span body, const struct request_line *line, st
     if (e)
         return e;
     if (m.messages.type == JSON_ARRAY)
-        request_take_prefix(&f, (struct json){0}, m.messages);
+        request_take_prefix(&f, (struct json){0}, m.messages, false);
+    /* The most exact word comes first: `user` may be shared by all of an application. */
+    struct json hints[] = {m.prompt_cache_key, json_get(m.metadata, "session_id"),
+                           json_get(m.metadata, "conversation_id"), m.user};
     f.tools = value_has_items(m.tools) || value_has_items(m.functions);
     f.many = json_i64(m.n, &n) && n > 1;
     f.max_tokens = limit_of(&m);
@@ -105,11 +81,9 @@ static pd_err read_request(struct span body, const struct request_line *line, st
                   asks_in_object(m.thinking) ||
                   json_is_true(json_get(m.chat_template_kwargs, "enable_thinking")) ||
                   json_is_true(json_get(m.chat_template_kwargs, "thinking"));
-    e = take_hint(&f, &m, a);
-    if (e) {
-        *ret_why = "out of memory while reading the request";
+    e = request_take_hint(&f, hints, sizeof(hints) / sizeof(hints[0]), a, ret_why);
+    if (e)
         return e;
-    }
     *ret = f;
     return PD_OK;
 }

@@ -198,19 +198,10 @@ void openai_put_usage(struct put *p, const struct msg_usage *u)
     put_text(p, "}}");
 }
 
-static int highest_choice(const struct encoder *en)
-{
-    int highest = 0;
-    for (const struct block *b = en->first; b; b = b->next)
-        if (b->choice > highest)
-            highest = b->choice;
-    return highest;
-}
-
 static void end(struct encoder *en, const struct answer_facts *f)
 {
     struct put *p = &en->put;
-    for (int choice = 0; choice <= highest_choice(en); choice++) {
+    for (int choice = 0; choice <= encoder_highest_choice(en); choice++) {
         begin_chunk(en, choice);
         if (p->b->tail > p->b->head && p->b->p[p->b->tail - 1] == ',')
             p->b->tail--; /* a role alone */
@@ -304,7 +295,7 @@ static void whole(struct encoder *en, const struct answer_facts *f, struct put *
 {
     put_head(p, en, "chat.completion");
     put_text(p, ",\"choices\":[");
-    for (int choice = 0; choice <= highest_choice(en); choice++) {
+    for (int choice = 0; choice <= encoder_highest_choice(en); choice++) {
         put_text(p, choice ? ",{\"index\":" : "{\"index\":");
         put_int(p, choice);
         put_text(p, ",\"message\":{\"role\":\"assistant\"");

@@ -166,3 +166,8 @@ int64_t reader_count(struct json usage, const char *path)
     int64_t n;
     return json_i64(json_path(usage, path), &n) && n >= 0 ? n : -1;
 }
+
+int64_t reader_sum(int64_t a, int64_t b)
+{
+    return a < 0 ? b : b < 0 ? a : a > INT64_MAX - b ? INT64_MAX : a + b;
+}

@@ -64,6 +64,8 @@ pd_err reader_keep_usage(struct reader *r, struct json usage, const struct msg_u
                          unsigned *holds) PD_CHECKED;
 /* A member that is a count, or -1. */
 int64_t reader_count(struct json usage, const char *path);
+/* Of two counts, of which one may be -1. */
+int64_t reader_sum(int64_t a, int64_t b);
 
 /* The object is an error, or holds one: what provider/classify should look at; else JSON_NONE. */
 struct json answer_error_in(struct json obj);

@@ -116,9 +116,25 @@ pd_err request_read(struct span body, struct arena *a, request_member_fn *member
     return PD_OK;
 }
 
+bool request_take_field(const struct request_field *rows, size_t count, struct span key, struct json v, void *ret)
+{
+    for (size_t i = 0; i < count; i++)
+        if (json_key_is(key, rows[i].key)) {
+            memcpy((char *)ret + rows[i].at, &v, sizeof(v));
+            return true;
+        }
+    return false;
+}
+
+static bool is_users(struct json message, bool unnamed)
+{
+    struct json role = json_get(message, "role");
+    return json_is(role, "user") || (unnamed && role.type != JSON_STRING);
+}
+
 /* Only so much of the beginning is looked at that a long prompt is not read twice; what lies beyond is taken for a conversation that goes
  * on. */
-void request_take_prefix(struct request_facts *f, struct json system, struct json messages)
+void request_take_prefix(struct request_facts *f, struct json system, struct json messages, bool unnamed)
 {
     struct json_walk w;
     struct json message;
@@ -126,11 +142,35 @@ void request_take_prefix(struct request_facts *f, struct json system, struct jso
     f->continues = prefix.n < messages.raw.n;
     json_walk_doc(&w, prefix);
     while (json_walk_next(&w, NULL, &message)) {
-        if (!json_is(json_get(message, "role"), "user"))
+        if (!is_users(message, unnamed))
             continue;
         prefix.n = (size_t)(message.raw.p + message.raw.n - prefix.p);
         f->continues = json_walk_next(&w, NULL, &message) || w.err;
         break;
     }
     f->prefix_hash = hash_bytes(prefix, system.raw.n ? hash_bytes(span_upto(system.raw, PREFIX_MAX), 0) : 0);
+}
+
+pd_err request_take_hint(struct request_facts *f, const struct json *words, size_t count, struct arena *a,
+                         const char **ret_why)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (json_inner(words[i]).n == 0)
+            continue;
+        pd_err e = json_text(words[i], a, &f->user);
+        if (e == PD_NOMEM)
+            *ret_why = no_memory;
+        if (e != PD_SYNTAX)
+            return e;
+    }
+    return PD_OK;
+}
+
+void request_take_line(struct request_facts *f, const struct request_line *line)
+{
+    if (line)
+        f->line = *line;
+    f->model = f->line.model.p ? f->line.model : SPAN_LIT("");
+    f->stream = f->line.stream;
+    f->models_count = f->streams_count = f->options_count = 0;
 }

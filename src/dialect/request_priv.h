@@ -4,15 +4,34 @@
 
 #include "dialect/codec.h"
 
+#include <stddef.h>
+
 /* Is shown each member of the top object that is not common to all. */
 typedef void request_member_fn(void *ctx, struct span key, struct json v);
 
 /* Walks the top object once. As codec.read_request(); `member` may be NULL. */
 pd_err request_read(struct span body, struct arena *a, request_member_fn *member, void *ctx,
                     struct request_facts *ret, const char **ret_why);
-/* Where the conversation's beginning ends, by messages that have a "role": prefix_hash and continues. `system` (may be none) stands
- * before it where a format has it apart. */
-void request_take_prefix(struct request_facts *f, struct json system, struct json messages);
+/* Members that are wanted of the top object, as the walk shows them: of duplicates the last. */
+struct request_field {
+    const char *key;
+    size_t at; /* of its struct json in what is filled */
+};
+#define REQUEST_FIELD(of, name)   \
+    {                             \
+#name, offsetof(of, name) \
+    }
+/* False when `key` is in no row. */
+bool request_take_field(const struct request_field *rows, size_t count, struct span key, struct json v, void *ret);
+/* Where the conversation's beginning ends, by messages that have a "role" (or a text that is all of it): prefix_hash and continues.
+ * `system` (may be none) stands before it where a format has it apart. `unnamed`: a message without a role is the user's. */
+void request_take_prefix(struct request_facts *f, struct json system, struct json messages, bool unnamed);
+/* The first of these words that is not empty, as `user`: on which conversation this is. A bad escape is for the provider to complain
+ * about. PD_NOMEM with a sentence. */
+pd_err request_take_hint(struct request_facts *f, const struct json *words, size_t count, struct arena *a,
+                         const char **ret_why);
+/* Model and stream from the path, for formats in whose bodies members of these names mean nothing. */
+void request_take_line(struct request_facts *f, const struct request_line *line);
 /* As codec.edit_request(); strip_foreign is the format's own to do. */
 pd_err request_edit(const struct request_facts *f, const struct request_edit *e, struct arena *a,
                     struct span parts[REQUEST_PARTS_MAX], unsigned *ret_count);

@@ -4,10 +4,6 @@
 #include "dialect/responses_priv.h"
 #include "dialect/value_priv.h"
 
-#include "base/hash.h"
-
-#include <stddef.h>
-
 /* ---- requests ---------------------------------------------------------------- */
 
 /* The members that are read, as the walk finds them: of duplicates the last. */
@@ -18,71 +14,24 @@ struct members {
 
 static void take_member(void *ctx, struct span key, struct json v)
 {
-#define ROW(name)                             \
-    {                                         \
-#name, offsetof(struct members, name) \
-    }
-    static const struct {
-        const char *key;
-        size_t at;
-    } rows[] = {ROW(input),
-                ROW(instructions),
-                ROW(tools),
-                ROW(max_output_tokens),
-                ROW(reasoning),
-                ROW(user),
-                ROW(prompt_cache_key),
-                ROW(metadata),
-                ROW(client_metadata),
-                ROW(conversation),
-                ROW(previous_response_id)};
-#undef ROW
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-        if (json_key_is(key, rows[i].key))
-            memcpy((char *)ctx + rows[i].at, &v, sizeof(v));
-}
-
-/* Where the conversation's beginning ends: with the first thing the user says. The instructions belong to it. */
-static void take_input(struct request_facts *f, struct json input, struct json instructions)
-{
-    struct json_walk w;
-    struct json item;
-    struct span prefix = span_upto(input.raw, PREFIX_MAX);
-    f->continues = prefix.n < input.raw.n;
-    json_walk_doc(&w, prefix);
-    while (input.type == JSON_ARRAY && json_walk_next(&w, NULL, &item)) {
-        if (!json_is(json_get(item, "role"), "user"))
-            continue;
-        prefix.n = (size_t)(item.raw.p + item.raw.n - prefix.p);
-        f->continues = json_walk_next(&w, NULL, &item) || w.err;
-        break;
-    }
-    f->prefix_hash = hash_bytes(prefix, hash_bytes(span_upto(instructions.raw, PREFIX_MAX), 0));
+    static const struct request_field rows[] = {REQUEST_FIELD(struct members, input),
+                                                REQUEST_FIELD(struct members, instructions),
+                                                REQUEST_FIELD(struct members, tools),
+                                                REQUEST_FIELD(struct members, max_output_tokens),
+                                                REQUEST_FIELD(struct members, reasoning),
+                                                REQUEST_FIELD(struct members, user),
+                                                REQUEST_FIELD(struct members, prompt_cache_key),
+                                                REQUEST_FIELD(struct members, metadata),
+                                                REQUEST_FIELD(struct members, client_metadata),
+                                                REQUEST_FIELD(struct members, conversation),
+                                                REQUEST_FIELD(struct members, previous_response_id)};
+    request_take_field(rows, sizeof(rows) / sizeof(rows[0]), key, v, ctx);
 }
 
 /* "reasoning": {"effort": "high"}, or a summary alone. */
 static bool asks_reasoning(struct json v)
 {
     return v.type == JSON_OBJECT && value_has_items(v) && !json_is(json_get(v, "effort"), "none");
-}
-
-/* The most exact word on which conversation this is comes first: `user` may be shared by all of an application. */
-static pd_err take_hint(struct request_facts *f, const struct members *m, struct arena *a)
-{
-    struct json hints[] = {m->prompt_cache_key,
-                           json_get(m->client_metadata, "session_id"),
-                           m->conversation.type == JSON_STRING ? m->conversation : json_get(m->conversation, "id"),
-                           json_get(m->metadata, "session_id"),
-                           json_get(m->metadata, "conversation_id"),
-                           m->user};
-    for (size_t i = 0; i < sizeof(hints) / sizeof(hints[0]); i++) {
-        if (json_inner(hints[i]).n == 0)
-            continue;
-        pd_err e = json_text(hints[i], a, &f->user);
-        if (e != PD_SYNTAX) /* a bad escape is for the provider to complain about */
-            return e;
-    }
-    return PD_OK;
 }
 
 static pd_err read_request(struct span body, const struct request_line *line, struct arena *a,
@@ -96,17 +45,22 @@ static pd_err read_request(struct span body, const struct request_line *line, st
     if (e)
         return e;
     if (m.input.type == JSON_ARRAY || m.input.type == JSON_STRING)
-        take_input(&f, m.input, m.instructions);
+        request_take_prefix(&f, m.instructions, m.input, false);
     if (!value_is_nothing(m.previous_response_id))
         f.continues = true;
     f.tools = value_has_items(m.tools);
+    /* The most exact word comes first: `user` may be shared by all of an application. */
+    struct json hints[] = {m.prompt_cache_key,
+                           json_get(m.client_metadata, "session_id"),
+                           m.conversation.type == JSON_STRING ? m.conversation : json_get(m.conversation, "id"),
+                           json_get(m.metadata, "session_id"),
+                           json_get(m.metadata, "conversation_id"),
+                           m.user};
     f.max_tokens = json_i64(m.max_output_tokens, &n) && n >= 0 ? n : -1;
     f.reasoning = asks_reasoning(m.reasoning);
-    e = take_hint(&f, &m, a);
-    if (e) {
-        *ret_why = "out of memory while reading the request";
+    e = request_take_hint(&f, hints, sizeof(hints) / sizeof(hints[0]), a, ret_why);
+    if (e)
         return e;
-    }
     *ret = f;
     return PD_OK;
 }
