@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := all
-.PHONY: all help setup check demo bench install fuzz asan tsan lint format docs soak clean sdk agent model
+.PHONY: all help setup check demo bench install fuzz asan tsan lint format docs soak clean sdk agent agents model
 
 all: $(BUILD)/build.ninja            ## build/perdure, optimised
 	@ninja -C $(BUILD) perdure
@@ -67,6 +67,10 @@ sdk: all                             ## the official OpenAI SDKs, Node and Pytho
 
 agent: all                           ## OpenCode finishes a task while its provider goes down
 	@tests/scenario/agent
+
+agents: all                          ## six agent CLIs, each on a provider of its own dialect and on a foreign one (--all: on every one)
+	@tools/setup --sdk
+	@tests/scenario/agents $(AGENTS_ARGS)
 
 model: all                           ## a real model behind two servers, one of which is killed
 	@tests/scenario/model

@@ -185,7 +185,7 @@ pd_err ask_path(const struct ask *a, const struct conf_provider *p, struct span 
                             .location = p->region};
     struct span below, query = SPAN_NONE;
     pd_err e = a->wire->path(a->codec->kind, &at, arena, &below);
-    if (!e && a->same)
+    if (!e && a->same && !a->wire->version) /* other hosts of a format do not know its parameters */
         e = query_for(client_query, arena, &query);
     if (e)
         return e;
