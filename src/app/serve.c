@@ -20,7 +20,8 @@ static const char serve_help[] =
     "  --help\n\n"
     "With no configuration every provider is served whose key is in the environment (OPENAI_API_KEY, "
     "DEEPSEEK_API_KEY, ...),\n"
-    "in the order of PROVIDER_ORDER if that is set. Clients use http://127.0.0.1:8080/v1 as their base URL.\n\n"
+    "in the order of PROVIDER_ORDER if that is set. Base URL of clients: http://127.0.0.1:8080/v1, of those of "
+    "Anthropic, Google, AWS and Ollama without /v1.\n\n"
     "signals: TERM and INT end it when the running calls have ended (a second one: at once); HUP reads the "
     "configuration again.\n";
 

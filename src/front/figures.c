@@ -152,5 +152,6 @@ void serve_index(struct worker *w, struct request *rq, const struct endpoint *at
     (void)w, (void)at, (void)key;
     answer_text(rq, 200, "text/plain; charset=utf-8",
                 SPAN_LIT("perdure " PERDURE_VERSION "\n\nbase_url for OpenAI clients: http://THIS-HOST/v1\n"
+                         "for Anthropic, Google, AWS and Ollama clients: http://THIS-HOST\n"
                          "GET /v1/models  /api/providers  /api/calls  /metrics  /healthz  /readyz\n"));
 }
