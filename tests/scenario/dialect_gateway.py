@@ -46,7 +46,7 @@ class Pair:
         names = list(self.sim.ports)
         try:
             self.gateway = Gateway(config(
-                {n: {**about, "base_url": f"http://127.0.0.1:{self.sim.ports[n]}{path}", "key": "test-key-of-provider", "models": ["m"]} for n in names},
+                {n: {**about, "base_url": f"http://127.0.0.1:{self.sim.ports[n]}{path}", "key": "test-key-of-provider", "models": [f"r{i}" for i in range(routes)]} for n in names},
                 {f"r{i}": {"strategy": "priority", "targets": [{"model": f"{n}/r{i}"} for n in names]} for i in range(routes)},
                 {**QUIET, **(resilience or {})}, extra))
         except BaseException:
