@@ -94,19 +94,31 @@ static void win(struct call *c, int attempt, uint64_t now, struct call_actions *
     call_cancel_others(c, attempt, now, ret);
 }
 
-void call_output(struct call *c, int attempt, uint64_t now, struct call_actions *ret)
+static void take_output(struct call *c, int attempt, bool to_show, uint64_t now, struct call_actions *ret)
 {
     ret->count = 0;
     if (!call_running_one(c, attempt))
         return;
     if (c->winner == attempt) {
         call_moved(c, attempt, now);
-        return;
+    } else {
+        win(c, attempt, now, ret);
+        call_enter(c, CALL_COLLECTING, now);
     }
-    win(c, attempt, now, ret);
-    call_enter(c, c->want.streamed ? CALL_RELAYING : CALL_COLLECTING, now);
-    if (c->want.streamed)
+    if (to_show && c->want.streamed && c->state == CALL_COLLECTING) {
+        call_enter(c, CALL_RELAYING, now);
         call_act(ret, CALL_COMMIT, attempt);
+    }
+}
+
+void call_output(struct call *c, int attempt, uint64_t now, struct call_actions *ret)
+{
+    take_output(c, attempt, true, now, ret);
+}
+
+void call_hidden_output(struct call *c, int attempt, uint64_t now, struct call_actions *ret)
+{
+    take_output(c, attempt, false, now, ret);
 }
 
 void call_complete(struct call *c, int attempt, uint64_t now, struct call_actions *ret)

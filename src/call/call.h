@@ -2,6 +2,7 @@
  *
  *   NEW ------------> TRYING <-----> WAITING          (backoff, Retry-After, nothing usable yet)
  *   TRYING --first output, unstreamed client---> COLLECTING   (nothing shown yet: a failure is still invisible: back to TRYING)
+ *   TRYING --output that cannot be shown yet---> COLLECTING --something to show--> RELAYING
  *   TRYING --first output, streamed client-----> RELAYING     (committed; CALL_BREAK is where continuing a stream will begin)
  *   COLLECTING, RELAYING --complete------------> OVER
  *   any --client gone, deadline, nothing left--> OVER
@@ -127,6 +128,9 @@ void call_begin(struct call *c, struct fleet *f, const struct call_want *want, u
                 struct call_actions *ret);
 /* An attempt gave its first real output (text, reasoning, refusal, tool call). */
 void call_output(struct call *c, int attempt, uint64_t now, struct call_actions *ret);
+/* The same, but there is nothing to show yet: some formats tell a tool call only when it is whole. The attempt is the answer, and its
+ * failure still invisible, until call_output() tells that there is. */
+void call_hidden_output(struct call *c, int attempt, uint64_t now, struct call_actions *ret);
 /* More real output came: the stall clock starts anew. O(1), no actions. */
 static inline void call_moved(struct call *c, int attempt, uint64_t now)
 {

@@ -30,6 +30,14 @@ static void fail_ours(struct run *run, pd_err e)
     fail_as(run, FAILURE_OURS, pd_err_text(e));
 }
 
+/* Is there nothing of it in the client's format yet? Some formats tell a tool call only when it is whole. */
+static bool is_hidden(const struct run *run)
+{
+    struct span made;
+    return run->encoder && run->relay->facts.stream && !buf_size(&run->held) &&
+           encoder_bytes(run->encoder, &made) == PD_OK && !made.n;
+}
+
 /* Something for the client came. Returns false when the run is over. */
 static bool produced(struct run *run)
 {
@@ -41,7 +49,7 @@ static bool produced(struct run *run)
     run->produced = true;
     run->output_us = loop_now_us(r->w->loop);
     buf_done(&run->body); /* the beginning was kept in case it was an error page */
-    relay_attempt_output(r, run);
+    relay_attempt_output(r, run, is_hidden(run));
     return !run->over;
 }
 
@@ -79,6 +87,11 @@ static pd_err show_translated(struct run *run)
 {
     struct span made;
     pd_err e = encoder_bytes(run->encoder, &made);
+    if (!e && made.n && run->produced && !run->relay->shown && run->relay->facts.stream) {
+        relay_attempt_shows(run->relay, run);
+        if (run->over)
+            return PD_CANCELLED;
+    }
     if (!e && run->relay->facts.stream)
         e = show_bytes(run, made);
     encoder_clear(run->encoder);

@@ -37,12 +37,23 @@ static void done_step(struct relay *r, const struct call_actions *actions)
         done_step((r), &actions_);            \
     } while (0)
 
-void relay_attempt_output(struct relay *r, struct run *run)
+void relay_attempt_output(struct relay *r, struct run *run, bool hidden)
 {
     meter_observe(r->w->meter, METER_TTFT, (double)(run->output_us - run->started_us) / 1e6,
                   LABELS(RUN_LABELS(run)));
     meter_observe(r->w->meter, METER_OTEL_TTFT, (double)(run->output_us - run->started_us) / 1e6,
                   LABELS(r->what.operation, run->provider->preset->otel_name, run->target->model));
+    if (hidden) {
+#define DECIDE(a) call_hidden_output(&r->call, run->n, relay_now_ms(r), (a))
+        STEP(r, DECIDE);
+#undef DECIDE
+    } else {
+        relay_attempt_shows(r, run);
+    }
+}
+
+void relay_attempt_shows(struct relay *r, struct run *run)
+{
 #define DECIDE(a) call_output(&r->call, run->n, relay_now_ms(r), (a))
     STEP(r, DECIDE);
 #undef DECIDE

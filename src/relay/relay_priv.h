@@ -102,7 +102,9 @@ struct relay {
 };
 
 /* ---- relay.c: events for the call, actions from it ---- */
-void relay_attempt_output(struct relay *r, struct run *run);
+void relay_attempt_output(struct relay *r, struct run *run,
+                          bool hidden);                     /* hidden: there is nothing to show of it yet */
+void relay_attempt_shows(struct relay *r, struct run *run); /* and now there is */
 void relay_attempt_moved(struct relay *r, struct run *run);
 void relay_attempt_complete(struct relay *r, struct run *run);
 void relay_attempt_failed(struct relay *r, struct run *run, const struct verdict *v);

@@ -147,7 +147,7 @@ def test_what_breaks_after_output_is_an_honest_error_or_never_seen():
 
 
 def test_what_breaks_within_a_tool_call_is_no_call():
-    """Formats that tell calls only when they are whole may have shown nothing before the error."""
+    """Gemini and Ollama tell calls only when they are whole: their clients have seen nothing, and get the second provider's."""
     for upstream in UPSTREAM:
         with pair(upstream) as p:
             for fault in ({"fault": "cut", "after": 1}, {"fault": "early_end", "after": 1}):
@@ -155,6 +155,9 @@ def test_what_breaks_within_a_tool_call_is_no_call():
                     answer = p.ask(client, stream, tools=True)
                     if not stream:
                         assert client.said(answer, stream).calls and answer.headers["x-perdure-provider"] == "beta", (where, answer.body)
+                    elif client in (GEMINI, ARRAY, OLLAMA) and not p.same(client) and upstream not in ("gemini", "ollama"):
+                        said = client.said(answer, stream)
+                        assert said.whole and said.calls and answer.headers["x-perdure-provider"] == "beta", (where, answer.body)
                     elif answer.headers.get("x-perdure-provider") == "alpha":
                         no_end(client, answer, where)
                     else:

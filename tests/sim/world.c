@@ -401,13 +401,22 @@ static void step(struct world *w, unsigned slot, unsigned a)
     at(w, w->now + s->gap_ms, EV_STEP, slot, c->generation, a);
     if (c->commits && c->committed == (int)a)
         c->shown++;
-    if (!first) {
+    bool hidden = c->call.want.streamed && c->call.state == CALL_COLLECTING;
+    if (!first && !hidden) {
         call_moved(&c->call, (int)a, w->now);
+        return;
+    }
+    if (!first) { /* what was hidden can be shown now */
+        call_output(&c->call, (int)a, w->now, &acts);
+        after_event(w, slot, &acts, NULL, false);
         return;
     }
     c->output[a] = true;
     give_place_back(target_of(w, c, a), c, a);
-    call_output(&c->call, (int)a, w->now, &acts);
+    if ((c->generation + a) % 4 == 0)
+        call_hidden_output(&c->call, (int)a, w->now, &acts);
+    else
+        call_output(&c->call, (int)a, w->now, &acts);
     after_event(w, slot, &acts, NULL, false);
 }
 

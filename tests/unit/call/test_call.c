@@ -96,6 +96,8 @@ static uint64_t happen(struct fixture *f, const char *story, const struct step *
     sscanf(s->event, "%*s %d", &n);
     if (strncmp(s->event, "out", 3) == 0) {
         call_output(&f->call, n, now, &acts);
+    } else if (strncmp(s->event, "hidden", 6) == 0) {
+        call_hidden_output(&f->call, n, now, &acts);
     } else if (strncmp(s->event, "move", 4) == 0) {
         call_moved(&f->call, n, now);
     } else if (strncmp(s->event, "done", 4) == 0) {
@@ -233,6 +235,30 @@ static const struct story stories[] = {
      collected,
      {{"out 0", 100, 0, ""}, {"done 0", 300, 0, "commit 0, finish 0"}},
      CALL_COMPLETE,
+     false},
+    {"output that cannot be shown yet holds the reply back",
+     NULL,
+     {{"hidden 0", 100, 0, ""},
+      {"hidden 0", 150, 0, ""},
+      {"out 0", 200, 0, "commit 0"},
+      {"out 0", 250, 0, ""},
+      {"done 0", 300, 0, "finish 0"}},
+     CALL_COMPLETE,
+     false},
+    {"and is shown at the end at the latest",
+     NULL,
+     {{"hidden 0", 100, 0, ""}, {"done 0", 300, 0, "commit 0, finish 0"}},
+     CALL_COMPLETE,
+     false},
+    {"its failure is invisible, that of what was shown is not",
+     NULL,
+     {{"hidden 0", 100, 0, ""},
+      {"fail 0 cut", 200, 0, ""},
+      {"next", 850, 1450, "start 1@0 same"},
+      {"hidden 1", 1600, 0, ""},
+      {"out 1", 1700, 0, "commit 1"},
+      {"fail 1 cut", 1800, 0, "break cut 1"}},
+     CALL_CUT_AFTER,
      false},
     {"an answer without output before its end",
      NULL,
