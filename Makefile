@@ -61,9 +61,10 @@ format:                              ## clang-format over the sources
 docs: all                            ## the generated reference tables
 	@tools/docs
 
-sdk: all                             ## the official OpenAI SDKs, Node and Python, through perdure
+sdk: all                             ## the official SDKs, Node and Python: OpenAI's with failing providers, all with every dialect
 	@tools/setup --sdk
 	@tests/scenario/sdk
+	@tests/scenario/sdk_matrix
 
 agent: all                           ## OpenCode finishes a task while its provider goes down
 	@tests/scenario/agent

@@ -8,10 +8,21 @@
 const struct codec *codec_by_name(struct span name)
 {
     static const struct codec *const codecs[] = {
-        &codec_openai_chat,     &codec_bedrock_converse,  &codec_bedrock_invoke,     &codec_ollama,
-        &codec_ollama_generate, &codec_ollama_embeddings, &codec_bedrock_embeddings, &codec_openai_embeddings,
-        &codec_anthropic,       &codec_anthropic_count,   &codec_openai_responses,   &codec_gemini,
-        &codec_gemini_count,    &codec_gemini_embeddings,
+        &codec_openai_chat,
+        &codec_bedrock_converse,
+        &codec_bedrock_invoke,
+        &codec_ollama,
+        &codec_ollama_generate,
+        &codec_ollama_embeddings,
+        &codec_bedrock_embeddings,
+        &codec_openai_embeddings,
+        &codec_anthropic,
+        &codec_anthropic_count,
+        &codec_openai_responses,
+        &codec_gemini,
+        &codec_gemini_count,
+        &codec_gemini_embeddings,
+        &codec_mistral,
     };
     for (size_t i = 0; i < sizeof(codecs) / sizeof(codecs[0]); i++)
         if (span_is(name, codecs[i]->name))

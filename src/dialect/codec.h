@@ -197,6 +197,8 @@ struct codec {
 };
 
 extern const struct codec codec_openai_chat, codec_openai_responses, codec_openai_embeddings;
+extern const struct codec
+    codec_mistral; /* OpenAI chat as Mistral's own clients understand its answers; no provider is written to in it */
 extern const struct codec codec_anthropic, codec_anthropic_count;
 extern const struct codec codec_gemini, codec_gemini_count, codec_gemini_embeddings;
 extern const struct codec codec_bedrock_converse, codec_bedrock_invoke, codec_bedrock_embeddings;

@@ -59,8 +59,8 @@ static int64_t limit_of(const struct members *m)
     return -1;
 }
 
-static pd_err read_request(struct span body, const struct request_line *line, struct arena *a,
-                           struct request_facts *ret, const char **ret_why)
+pd_err chat_read_request(struct span body, const struct request_line *line, struct arena *a,
+                         struct request_facts *ret, const char **ret_why)
 {
     (void)line;
     struct members m = {0};
@@ -213,7 +213,7 @@ const char *openai_error_type(int status)
 const struct codec codec_openai_chat = {
     .name = "openai-chat",
     .kind = CODEC_CHAT,
-    .read_request = read_request,
+    .read_request = chat_read_request,
     .edit_request = request_edit,
     .parse_request = chat_parse_request,
     .write_request = chat_write_request,

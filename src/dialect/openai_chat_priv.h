@@ -9,6 +9,12 @@ extern const struct reader_ops chat_reader;
 extern const struct collector_ops chat_collector;
 extern const struct encoder_ops chat_encoder;
 
+pd_err chat_read_request(struct span body, const struct request_line *line, struct arena *a,
+                         struct request_facts *ret, const char **ret_why) PD_CHECKED;
+/* What every chunk and the whole answer begin with. */
+void chat_put_head(struct put *p, const struct encoder *en, const char *object);
+const char *chat_finish_of(const struct encoder *en, const struct answer_facts *f, int choice);
+
 pd_err chat_parse_request(const struct request_facts *f, struct arena *a, struct msg_request *ret,
                           const char **ret_why) PD_CHECKED;
 pd_err chat_write_request(const struct msg_request *m, const struct write_want *want, struct arena *a,

@@ -3,8 +3,7 @@
 
 #include "parse/put.h"
 
-/* What every chunk and the whole answer begin with. */
-static void put_head(struct put *p, const struct encoder *en, const char *object)
+void chat_put_head(struct put *p, const struct encoder *en, const char *object)
 {
     put_text(p, "{\"id\":\"chatcmpl-");
     put_span(p, en->want.id);
@@ -19,7 +18,7 @@ static void put_head(struct put *p, const struct encoder *en, const char *object
 static void begin_chunk(struct encoder *en, int choice)
 {
     put_text(&en->put, "data: ");
-    put_head(&en->put, en, "chat.completion.chunk");
+    chat_put_head(&en->put, en, "chat.completion.chunk");
     put_text(&en->put, ",\"choices\":[{\"index\":");
     put_int(&en->put, choice);
     put_text(&en->put, ",\"delta\":{");
@@ -165,7 +164,7 @@ static const char *finish_word(enum msg_finish f, bool tools)
     return tools ? "tool_calls" : "stop";
 }
 
-static const char *finish_of(const struct encoder *en, const struct answer_facts *f, int choice)
+const char *chat_finish_of(const struct encoder *en, const struct answer_facts *f, int choice)
 {
     bool tools = false;
     for (const struct block *b = en->first; b; b = b->next) {
@@ -206,12 +205,12 @@ static void end(struct encoder *en, const struct answer_facts *f)
         if (p->b->tail > p->b->head && p->b->p[p->b->tail - 1] == ',')
             p->b->tail--; /* a role alone */
         put_text(p, "},\"logprobs\":null,\"finish_reason\":\"");
-        put_text(p, finish_of(en, f, choice));
+        put_text(p, chat_finish_of(en, f, choice));
         put_text(p, en->want.include_usage ? "\"}],\"usage\":null}\n\n" : "\"}]}\n\n");
     }
     if (en->want.include_usage) {
         put_text(p, "data: ");
-        put_head(p, en, "chat.completion.chunk");
+        chat_put_head(p, en, "chat.completion.chunk");
         put_text(p, ",\"choices\":[],\"usage\":");
         openai_put_usage(p, &f->usage);
         put_text(p, "}\n\n");
@@ -293,7 +292,7 @@ static void put_whole_citations(struct put *p, const struct encoder *en, int cho
 
 static void whole(struct encoder *en, const struct answer_facts *f, struct put *p)
 {
-    put_head(p, en, "chat.completion");
+    chat_put_head(p, en, "chat.completion");
     put_text(p, ",\"choices\":[");
     for (int choice = 0; choice <= encoder_highest_choice(en); choice++) {
         put_text(p, choice ? ",{\"index\":" : "{\"index\":");
@@ -312,7 +311,7 @@ static void whole(struct encoder *en, const struct answer_facts *f, struct put *
         else
             put_text(p, ",\"logprobs\":null");
         put_text(p, ",\"finish_reason\":\"");
-        put_text(p, finish_of(en, f, choice));
+        put_text(p, chat_finish_of(en, f, choice));
         put_text(p, "\"}");
     }
     put_text(p, "],\"usage\":");

@@ -159,9 +159,16 @@ static bool asks_sse(struct span query)
     return false;
 }
 
+/* Mistral's clients ask as OpenAI's do, on the same path, but take calls, reasoning and usage in answers only as Mistral says them. */
+static const struct codec *codec_of_client(struct request *rq, const struct endpoint *at)
+{
+    bool mistral = at->codec == &codec_openai_chat && span_ihas(request_header(rq, "user-agent"), "mistral");
+    return mistral ? &codec_mistral : at->codec;
+}
+
 void serve_call(struct worker *w, struct request *rq, const struct endpoint *at, const struct conf_key *key)
 {
-    struct relay_request what = {.codec = at->codec, .operation = at->operation, .key = key};
+    struct relay_request what = {.codec = codec_of_client(rq, at), .operation = at->operation, .key = key};
     (void)endpoint_fits(at, request_path(rq), &what.line.model);
     what.line.stream = at->stream;
     what.line.batch = span_ends(request_path(rq), ":batchEmbedContents");

@@ -15,6 +15,20 @@ static const struct codec *codec_of(const struct wire *w, struct span model, enu
     return !w || (w->serves && !w->serves(model)) ? NULL : wire_codec(w, kind);
 }
 
+static bool is_mistral(const struct conf_provider *p)
+{
+    return strcmp(p->preset->name, "mistral") == 0;
+}
+
+/* Is the client's format the target's? Mistral takes OpenAI's but for its own ids, words and reasoning, and refuses members that it does not know: to
+ * it requests are written anew, but for those of its own clients. */
+static bool is_same(const struct conf_provider *p, const struct codec *c, const struct codec *client)
+{
+    if (c == &codec_openai_chat && is_mistral(p))
+        return client == &codec_mistral;
+    return c == client;
+}
+
 bool ask_wire(const struct conf_provider *p, struct span model, const struct codec *client, struct ask *ret)
 {
     *ret = (struct ask){0};
@@ -28,7 +42,7 @@ bool ask_wire(const struct conf_provider *p, struct span model, const struct cod
         if (c == client)
             break;
     }
-    ret->same = ret->codec == client;
+    ret->same = ret->codec && is_same(p, ret->codec, client);
     return ret->codec != NULL;
 }
 
@@ -44,7 +58,7 @@ static struct write_want want_of(const struct conf_provider *p, struct span mode
         .drop_model = !named,
         .version = a->wire->version,
         .reasoning_back = p->preset->reasoning_back,
-        .mistral = strcmp(p->preset->name, "mistral") == 0,
+        .mistral = is_mistral(p),
     };
 }
 

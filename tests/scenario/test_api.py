@@ -134,6 +134,24 @@ def test_the_body_arrives_as_it_was_sent_but_for_the_changed_spans():
         assert got["sha256"] == hashlib.sha256((sent % "m").encode()).hexdigest(), got
 
 
+def test_mistrals_clients_and_mistral_get_what_they_understand():
+    """A client that says that it is Mistral's gets calls whole and usage; OpenAI's request is written anew for Mistral, its own client's is not."""
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {"long_word": {"type": "string"}}, "required": ["long_word"]}}}]
+    ask = {"model": "main", "stream": True, "safe_prompt": True, "tools": tools, "tool_choice": "required", "messages": [{"role": "user", "content": "go"}]}
+    for agent in ("OpenAI/Python", "speakeasy-sdk/python 3.7.0 2.9 1.0.0 mistralai"):
+        theirs = "mistral" in agent
+        with running("alpha:0", resilience=RULES) as (sim, gateway):
+            s = Stream(gateway.port, ask, headers={"user-agent": agent}).rest()
+            called = [e for e in s.events if e["choices"] and e["choices"][0]["delta"].get("tool_calls")]
+            assert (len(called) == 1) == theirs and bool(s.events[-1].get("usage")) == theirs, s.events
+        with running("alpha:0,style=mistral", providers={"alpha": {"preset": "mistral"}}, resilience=RULES) as (sim, gateway):
+            s = Stream(gateway.port, ask, headers={"user-agent": agent}).rest()
+            got = sim.order("alpha", "GET", "/sim/requests?last=1")[0]["body"]
+            got = json.loads(got) if isinstance(got, str) else got
+            assert s.status == 200 and got["tool_choice"] == ("required" if theirs else "any") and got.get("safe_prompt") == (True if theirs else None), got
+            assert s.headers.get("x-perdure-dropped") == (None if theirs else "safe_prompt"), s.headers
+
+
 def test_it_works_with_two_workers():
     with running("alpha:0,tokens=5", resilience=RULES, extra={"workers": 2}) as (sim, gateway):
         for _ in range(40):
