@@ -143,8 +143,8 @@ static pd_err invoke_path(enum codec_kind kind, const struct wire_place *at, str
 
 static pd_err ollama_path(enum codec_kind kind, const struct wire_place *at, struct arena *a, struct span *ret)
 {
-    (void)at, (void)a;
-    return literal(kind == CODEC_EMBED ? "/api/embed" : "/api/chat", ret);
+    (void)a;
+    return literal(kind == CODEC_EMBED ? "/api/embed" : at->prompt ? "/api/generate" : "/api/chat", ret);
 }
 
 static bool is_claude(struct span model)
@@ -202,7 +202,11 @@ static const struct wire wires[] = {
      .version = "bedrock-2023-05-31",
      .betas_in_body = true,
      .serves = is_claude},
-    {.name = "ollama", .chat = &codec_ollama, .embed = &codec_ollama_embeddings, .path = ollama_path},
+    {.name = "ollama",
+     .chat = &codec_ollama,
+     .embed = &codec_ollama_embeddings,
+     .prompt = &codec_ollama_generate,
+     .path = ollama_path},
 };
 enum { WIRES = sizeof(wires) / sizeof(wires[0]) };
 
@@ -214,9 +218,9 @@ const struct wire *wire_by_name(struct span name)
     return NULL;
 }
 
-const struct codec *wire_codec(const struct wire *w, enum codec_kind kind)
+const struct codec *wire_codec(const struct wire *w, const struct codec *client)
 {
-    switch (kind) {
+    switch (client->kind) {
     case CODEC_CHAT:
         break;
     case CODEC_EMBED:
@@ -224,5 +228,5 @@ const struct codec *wire_codec(const struct wire *w, enum codec_kind kind)
     case CODEC_COUNT:
         return w->count;
     }
-    return w->chat;
+    return client == w->prompt ? client : w->chat;
 }

@@ -11,13 +11,16 @@ struct wire_place {
     struct span model; /* text */
     bool stream;
     bool batch;                     /* embeddings: several inputs (Gemini has a verb of its own for these) */
+    bool prompt;                    /* asked in wire.prompt's format, which has a path of its own */
     const char *project, *location; /* Vertex; NULL elsewhere */
 };
 
 struct wire {
     const char *name;                         /* "vertex-anthropic" */
     const struct codec *chat, *embed, *count; /* NULL: not on this wire */
-    enum framing framing;                     /* of streamed answers */
+    const struct codec
+        *prompt; /* one prompt and no messages: for its own clients alone (Ollama's /api/generate); NULL: none */
+    enum framing framing; /* of streamed answers */
     /* The path below base_url, with its query: from the arena or a literal. PD_NOMEM, PD_INVALID (a project is missing). */
     pd_err (*path)(enum codec_kind kind, const struct wire_place *at, struct arena *a, struct span *ret);
     const char *header, *header_value; /* sent unless the client sent its own; NULL: none */
@@ -29,6 +32,7 @@ struct wire {
 };
 
 const struct wire *wire_by_name(struct span name); /* NULL: unknown */
-const struct codec *wire_codec(const struct wire *w, enum codec_kind kind);
+/* The format of a call by a client of that format: the client's own where this wire has it. NULL: none for such calls. */
+const struct codec *wire_codec(const struct wire *w, const struct codec *client);
 
 #endif

@@ -9,10 +9,10 @@
 
 /* ---- the wire format -------------------------------------------------------------- */
 
-/* The codec this wire has for calls of that kind and model; NULL: none. */
-static const struct codec *codec_of(const struct wire *w, struct span model, enum codec_kind kind)
+/* The codec this wire has for calls of such a client about that model; NULL: none. */
+static const struct codec *codec_of(const struct wire *w, struct span model, const struct codec *client)
 {
-    return !w || (w->serves && !w->serves(model)) ? NULL : wire_codec(w, kind);
+    return !w || (w->serves && !w->serves(model)) ? NULL : wire_codec(w, client);
 }
 
 static bool is_mistral(const struct conf_provider *p)
@@ -34,7 +34,7 @@ bool ask_wire(const struct conf_provider *p, struct span model, const struct cod
     *ret = (struct ask){0};
     for (const char *const *entry = p->wires; *entry; entry++) {
         const struct wire *w = wire_by_name(preset_wire_name(*entry));
-        const struct codec *c = codec_of(w, model, client->kind);
+        const struct codec *c = codec_of(w, model, client);
         if (!c || (ret->codec && c != client))
             continue;
         ret->wire = w;
@@ -195,6 +195,7 @@ pd_err ask_path(const struct ask *a, const struct conf_provider *p, struct span 
     struct wire_place at = {.model = model,
                             .stream = a->stream,
                             .batch = a->embeds ? a->embeds->list : a->batch,
+                            .prompt = a->codec == a->wire->prompt,
                             .project = project,
                             .location = p->region};
     struct span below, query = SPAN_NONE;
@@ -347,8 +348,8 @@ static pd_err probe_embeddings(const struct write_want *want, struct arena *a, s
 pd_err ask_probe(const struct conf_provider *p, struct span model, const struct codec *client, struct arena *a,
                  struct ask *ret)
 {
-    const struct codec *like = client && client->kind == CODEC_EMBED ? client : &codec_openai_chat;
-    if (!ask_wire(p, model, client && client->kind != CODEC_COUNT ? client : like, ret))
+    bool can = client && (client->kind == CODEC_EMBED || (client->kind == CODEC_CHAT && client->write_request));
+    if (!ask_wire(p, model, can ? client : &codec_openai_chat, ret))
         return PD_UNSUPPORTED;
     ret->same = false; /* nothing of a client's goes along */
     buf_init(&ret->body, ASK_BODY_MAX);

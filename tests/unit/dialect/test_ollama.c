@@ -1,9 +1,36 @@
 /* Ollama's own format: requests of /api/chat and /api/generate, answers spoken and read, edits, errors. */
+#include "dialect/wire.h"
 #include "translate.h"
 
 #define HI "{\"role\":\"user\",\"content\":\"hi\"}"
 #define ASK(m) "{\"model\":\"qwen3\",\"messages\":[" m "]"
 #define END ",\"stream\":false}"
+
+static void each_path_has_its_format(void **state)
+{
+    (void)state;
+    const struct wire *w = wire_by_name(SPAN_LIT("ollama"));
+    static const struct {
+        const struct codec *client, *asked;
+        const char *path;
+    } rows[] = {
+        {&codec_ollama, &codec_ollama, "/api/chat"},
+        {&codec_ollama_generate, &codec_ollama_generate, "/api/generate"},
+        {&codec_openai_chat, &codec_ollama, "/api/chat"},
+        {&codec_openai_embeddings, &codec_ollama_embeddings, "/api/embed"},
+    };
+    assert_non_null(w);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct span path;
+        const struct codec *asked = wire_codec(w, rows[i].client);
+        assert_ptr_equal(asked, rows[i].asked);
+        struct wire_place at = {.prompt = asked == w->prompt};
+        assert_int_equal(w->path(asked->kind, &at, NULL, &path), PD_OK);
+        assert_true(span_is(path, rows[i].path));
+    }
+    w = wire_by_name(SPAN_LIT("gemini"));
+    assert_ptr_equal(wire_codec(w, &codec_ollama_generate), &codec_gemini);
+}
 
 /* ---- requests ------------------------------------------------------------------------- */
 
@@ -396,6 +423,7 @@ static void survives_every_failed_allocation(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_path_has_its_format),
         cmocka_unit_test(a_request_keeps_its_meaning),
         cmocka_unit_test(chat_becomes_ollama),
         cmocka_unit_test(a_prompt_becomes_messages),
