@@ -100,12 +100,15 @@ struct answer_event {
 };
 typedef pd_err answer_fn(void *ctx, const struct answer_event *ev);
 
+enum { ANSWER_CHOICES = 64 }; /* of n > 1; choices beyond these are relayed but not followed to their end */
+
 /* Kept by a reader; valid at any time. Spans live as long as the reader. */
 struct answer_facts {
     struct msg_usage usage;
-    struct span usage_raw;     /* the last usage object, as it came */
-    enum msg_finish finish;    /* of the first choice, normalised by content (tool calls count) */
-    struct span finish_raw;    /* its own word, text (in a stream its first 64 bytes, escaped) */
+    struct span usage_raw;                    /* the last usage object, as it came */
+    enum msg_finish finish;                   /* of the first choice, normalised by content (tool calls count) */
+    enum msg_finish finishes[ANSWER_CHOICES]; /* of the others, by number, by their own words alone */
+    struct span finish_raw;    /* of the first, its own word, text (in a stream its first 64 bytes, escaped) */
     struct span id, model;     /* text */
     struct span stop_sequence; /* escaped: the one that was met, where the provider tells */
     unsigned events;           /* with data, the terminator not counted */

@@ -66,6 +66,14 @@ uint64_t encoder_count(int64_t n)
     return n > 0 ? (uint64_t)n : 0;
 }
 
+enum msg_finish encoder_finish(const struct answer_facts *f, int choice)
+{
+    if (choice == 0)
+        return f->finish;
+    bool known = choice < ANSWER_CHOICES && f->finishes[choice] != MSG_FINISH_NONE;
+    return known ? f->finishes[choice] : MSG_FINISH_STOP;
+}
+
 /* ---- arguments ------------------------------------------------------------------ */
 
 /* A tool's arguments with their escapes undone; *ret_object: they are one JSON object. */
@@ -448,6 +456,9 @@ void encoder_delta(void *ctx, const struct msg_delta *d)
         break;
     case MSG_LOGPROBS:
         take_logprobs(en, d);
+        break;
+    case MSG_HOSTED:
+        encoder_drop(en, d->text.p);
         break;
     }
     if (en->put.err)

@@ -83,6 +83,8 @@ void encoder_put_arguments(struct put *p, struct encoder *en, struct span escape
 void encoder_drop(struct encoder *en, const char *name); /* a literal */
 /* The highest choice that anything was told of. */
 int encoder_highest_choice(const struct encoder *en);
+/* How that choice ended; where nobody said: MSG_FINISH_STOP. */
+enum msg_finish encoder_finish(const struct answer_facts *f, int choice);
 /* Counts of `u`, those that are unknown as 0. */
 uint64_t encoder_count(int64_t n);
 

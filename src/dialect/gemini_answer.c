@@ -45,6 +45,25 @@ static enum msg_finish finish_of(struct json word)
     return MSG_FINISH_OTHER;
 }
 
+/* Servers that write their enums as numbers. Behind these the two hosts count differently. */
+static struct json finish_word(struct json v)
+{
+    static const char *const words[] = {"\"FINISH_REASON_UNSPECIFIED\"",
+                                        "\"STOP\"",
+                                        "\"MAX_TOKENS\"",
+                                        "\"SAFETY\"",
+                                        "\"RECITATION\"",
+                                        "\"OTHER\"",
+                                        "\"BLOCKLIST\"",
+                                        "\"PROHIBITED_CONTENT\"",
+                                        "\"SPII\""};
+    enum { WORDS = sizeof(words) / sizeof(words[0]) };
+    int64_t n;
+    if (v.type != JSON_NUMBER || !json_i64(v, &n) || n < 0)
+        return v;
+    return (struct json){JSON_STRING, n < WORDS ? span_str(words[n]) : SPAN_LIT("\"OTHER\"")};
+}
+
 static bool says_something(struct json word, const char *nothing)
 {
     return json_inner(word).n && !json_is(word, nothing);
@@ -117,6 +136,22 @@ static void read_signature(struct gemini_reader *g, int choice, int tool, struct
     g->r.facts.has_output = output;
 }
 
+static void tell_hosted(struct gemini_reader *g, int choice, struct json v, struct span name)
+{
+    if (v.type == JSON_OBJECT)
+        reader_emit(&g->r, &(struct msg_delta){.kind = MSG_HOSTED, .choice = choice, .tool = -1, .text = name});
+}
+
+/* Tools that the provider ran itself show their work. */
+static void read_hosted(struct gemini_reader *g, int choice, const struct part *p)
+{
+    tell_hosted(g, choice, p->executableCode, SPAN_LIT("code_execution"));
+    tell_hosted(g, choice, p->codeExecutionResult, SPAN_LIT("code_execution"));
+    tell_hosted(g, choice, p->toolCall, SPAN_LIT("hosted_tools"));
+    tell_hosted(g, choice, p->toolResponse, SPAN_LIT("hosted_tools"));
+    tell_hosted(g, choice, p->fileData, SPAN_LIT("media"));
+}
+
 static pd_err read_part(struct gemini_reader *g, int choice, struct json v)
 {
     struct part p = {0};
@@ -128,10 +163,7 @@ static pd_err read_part(struct gemini_reader *g, int choice, struct json v)
         e = read_call(g, choice, p.functionCall, &tool);
     else if (p.inlineData.type == JSON_OBJECT)
         e = read_media(g, choice, p.inlineData);
-    /* Tools that the provider ran itself show their work. */
-    if (p.executableCode.type == JSON_OBJECT || p.codeExecutionResult.type == JSON_OBJECT ||
-        p.fileData.type == JSON_OBJECT || p.toolCall.type == JSON_OBJECT || p.toolResponse.type == JSON_OBJECT)
-        g->r.facts.has_output = true;
+    read_hosted(g, choice, &p);
     if (!e)
         read_signature(g, choice, tool, p.thoughtSignature);
     return e;
@@ -228,6 +260,7 @@ struct candidate {
 static pd_err take_finish(struct gemini_reader *g, int choice, struct json word)
 {
     g->finished |= (uint64_t)1 << choice;
+    g->r.facts.finishes[choice] = finish_of(word);
     if (choice != 0)
         return PD_OK;
     g->word = finish_of(word);
@@ -256,10 +289,11 @@ static pd_err read_candidate(struct gemini_reader *g, struct json v, unsigned *h
     if (e)
         return e;
     read_citations(g, choice, gemini_get(c.groundingMetadata, "groundingChunks"));
-    if (!says_something(c.finishReason, "FINISH_REASON_UNSPECIFIED"))
+    struct json word = finish_word(c.finishReason);
+    if (!says_something(word, "FINISH_REASON_UNSPECIFIED"))
         return PD_OK;
     *holds |= ANSWER_FINISH;
-    return take_finish(g, choice, c.finishReason);
+    return take_finish(g, choice, word);
 }
 
 static pd_err read_candidates(struct gemini_reader *g, struct json list, unsigned *holds)

@@ -199,11 +199,10 @@ static bool has_blocks(const struct encoder *en, int choice)
     return false;
 }
 
-/* Of choices behind the first it is not known how they ended: an answer that is not whole never comes here. */
 static void put_finish(struct put *p, const struct encoder *en, const struct answer_facts *f, int choice)
 {
     put_text(p, ",\"finishReason\":\"");
-    put_text(p, finish_word(choice == 0 ? f->finish : MSG_FINISH_STOP));
+    put_text(p, finish_word(encoder_finish(f, choice)));
     put_text(p, "\"");
     put_index(p, choice);
     put_sources(p, en, choice);

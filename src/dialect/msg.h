@@ -65,6 +65,8 @@ enum msg_delta_kind {
     MSG_MEDIA,    /* text: base64 data, type: its media type */
     MSG_CITATION, /* text: a URL, id: its title, type: the cited text; of the text told last */
     MSG_LOGPROBS, /* text: a raw array of OpenAI's {token, logprob, bytes, top_logprobs} */
+    MSG_HOSTED, /* work of a tool that the provider ran itself, which its own format alone can show. text: what is named when it is
+                           dropped ("code_execution"), a literal */
 };
 struct msg_delta {
     enum msg_delta_kind kind;

@@ -312,8 +312,10 @@ static pd_err read_delta(struct chat_reader *r, int64_t choice, struct json v)
 
 static pd_err take_finish(struct chat_reader *r, int64_t choice, struct json word)
 {
-    if (choice < ANSWER_CHOICES)
+    if (choice < ANSWER_CHOICES) {
         r->finished |= (uint64_t)1 << choice;
+        r->base.facts.finishes[choice] = finish_of_word(word);
+    }
     if (choice != r->first_choice)
         return PD_OK;
     r->first_word = finish_of_word(word);

@@ -174,7 +174,7 @@ const char *chat_finish_of(const struct encoder *en, const struct answer_facts *
             tools = true;
         }
     }
-    return finish_word(f->finish, tools);
+    return finish_word(encoder_finish(f, choice), tools);
 }
 
 void openai_put_usage(struct put *p, const struct msg_usage *u)

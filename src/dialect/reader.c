@@ -49,6 +49,7 @@ void reader_emit(struct reader *r, const struct msg_delta *d)
         break;
     case MSG_SEALED:
     case MSG_MEDIA:
+    case MSG_HOSTED:
     case MSG_SIGNATURE: /* some answer with reasoning of which only the signature is shown */
         r->facts.has_output = true;
         break;

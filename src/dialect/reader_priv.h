@@ -13,7 +13,6 @@ enum {
     ANSWER_WORD_MAX = 512,        /* bytes of an id or a model name; longer ones are relayed but not kept */
     ANSWER_FINISH_MAX = 64,       /* bytes of a finish reason that are kept */
     ANSWER_USAGE_MAX = 64 * 1024, /* of a usage object; larger ones are read but not kept */
-    ANSWER_CHOICES = 64,          /* of n > 1; choices beyond these are relayed but not followed to their end */
 };
 
 struct reader {

@@ -202,6 +202,13 @@ static const struct stream_row {
      HEAD "(stop STOP)" NOTHING, "text() reasoning() refusal() others(<signature -1 gemini c2ln||>)", "empty"},
     {"all tokens went into thoughts", E(FIN("MAX_TOKENS") "," NAMES "," USED), HEAD "(length MAX_TOKENS)" USAGE,
      "text() reasoning() refusal()", "complete"},
+    {"reasons as numbers", E(C("{\"text\":\"a\"}") "," NAMES) E("\"candidates\":[{\"finishReason\":2}]"),
+     HEAD "(length MAX_TOKENS)" NOTHING, "text(a) reasoning() refusal()", "complete"},
+    {"0 is none", E(C("{\"text\":\"a\"}") "," NAMES) E("\"candidates\":[{\"finishReason\":0}]"),
+     HEAD "(none )" NOTHING, "text(a) reasoning() refusal()", "cut"},
+    {"of which those from 9 on mean one thing here and another there",
+     E(C("{\"text\":\"a\"}") "," NAMES) E("\"candidates\":[{\"finishReason\":9}]"), HEAD "(other OTHER)" NOTHING,
+     "text(a) reasoning() refusal()", "complete"},
     {"a prompt that is blocked", E("\"promptFeedback\":{\"blockReason\":\"SAFETY\"}," NAMES),
      HEAD "(content_filter SAFETY)" NOTHING, "text() reasoning() refusal()", "complete"},
     {"feedback that blocks nothing",
@@ -655,6 +662,63 @@ static void the_reason_to_stop_is_in_its_words(void **state)
     }
 }
 
+/* A whole answer in the words of another format; returns what was dropped, or NULL. */
+static const char *told_in(const struct codec *from, const char *body, const struct codec *to, struct buf *out)
+{
+    struct encode_want how = {.model = SPAN_LIT("g"), .id = SPAN_LIT("r")};
+    struct encoder *en = encoder_new(to, &how, 1 << 20);
+    struct answer_facts f;
+    enum answer_end end;
+    struct arena a;
+    arena_init(&a, 0, 0);
+    assert_non_null(en);
+    assert_int_equal(answer_read_whole(from, span_str(body), &a, &f, &end, encoder_delta, en), PD_OK);
+    assert_int_equal(end, ANSWER_COMPLETE);
+    assert_int_equal(encoder_whole(en, &f, out), PD_OK);
+    const char *dropped = encoder_dropped(en)[0]; /* a literal */
+    encoder_free(en);
+    arena_done(&a);
+    return dropped;
+}
+
+static void each_choice_has_its_own_reason(void **state)
+{
+    (void)state;
+    struct buf out;
+    buf_init(&out, 0);
+    told_in(&codec_openai_chat,
+            "{\"choices\":[{\"index\":0,\"message\":{\"content\":\"a\"},\"finish_reason\":\"stop\"},"
+            "{\"index\":1,\"message\":{\"content\":\"b\"},\"finish_reason\":\"length\"}]}",
+            &codec_gemini, &out);
+    assert_true(span_has(buf_span(&out), "\"finishReason\":\"STOP\",\"index\":0"));
+    assert_true(span_has(buf_span(&out), "\"finishReason\":\"MAX_TOKENS\",\"index\":1"));
+    buf_clear(&out);
+    told_in(&codec_gemini,
+            "{\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"a\"}]},\"finishReason\":\"SAFETY\"},"
+            "{\"index\":1,\"content\":{\"parts\":[{\"text\":\"b\"}]},\"finishReason\":\"STOP\"}]}",
+            &codec_openai_chat, &out);
+    struct json body;
+    assert_int_equal(json_first(buf_span(&out), &body, NULL), PD_OK);
+    assert_true(json_is(json_path(body, "choices.0.finish_reason"), "content_filter"));
+    assert_true(json_is(json_path(body, "choices.1.finish_reason"), "stop"));
+    buf_done(&out);
+}
+
+static void what_only_gemini_shows_is_named(void **state)
+{
+    (void)state;
+    struct buf out;
+    buf_init(&out, 0);
+    assert_string_equal(
+        told_in(
+            &codec_gemini,
+            "{\"candidates\":[{\"content\":{\"parts\":[{\"executableCode\":{\"code\":\"1\"}},{\"text\":\"a\"}]},"
+            "\"finishReason\":\"STOP\"}]}",
+            &codec_anthropic, &out),
+        "code_execution");
+    buf_done(&out);
+}
+
 static pd_err collect_once(void *ctx)
 {
     struct reading r;
@@ -963,6 +1027,8 @@ int main(void)
         cmocka_unit_test(what_is_spoken_is_heard_the_same),
         cmocka_unit_test(foreign_answers_can_go_back),
         cmocka_unit_test(the_reason_to_stop_is_in_its_words),
+        cmocka_unit_test(each_choice_has_its_own_reason),
+        cmocka_unit_test(what_only_gemini_shows_is_named),
         cmocka_unit_test(answers_survive_every_failed_allocation),
         cmocka_unit_test(requests_tell_what_routing_needs),
         cmocka_unit_test(the_beginning_is_the_same_in_every_turn),

@@ -70,8 +70,8 @@ static inline void told_start(struct told *t, struct told_choice *c, const struc
 
 static inline void told_other(struct told *t, struct told_choice *c, const struct msg_delta *d)
 {
-    static const char *const names[] = {"text",      "reasoning", "refusal", "tool",     "arguments",
-                                        "signature", "sealed",    "media",   "citation", "logprobs"};
+    static const char *const names[] = {"text",   "reasoning", "refusal",  "tool",     "arguments", "signature",
+                                        "sealed", "media",     "citation", "logprobs", "hosted"};
     struct buf *o = &c->others;
     t->err = t->err ? t->err : buf_printf(o, "<%s %d %s ", names[d->kind], d->tool, msg_maker_name(d->maker));
     t->err = t->err ? t->err : buf_add(o, d->text);
@@ -107,6 +107,7 @@ static inline void told_on_delta(void *ctx, const struct msg_delta *d)
     case MSG_MEDIA:
     case MSG_CITATION:
     case MSG_LOGPROBS:
+    case MSG_HOSTED:
         told_other(t, c, d);
         return;
     }
