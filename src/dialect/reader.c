@@ -131,7 +131,8 @@ pd_err reader_keep_finish(struct reader *r, struct json v)
         return PD_OK;
     }
     text = span_upto(inner, ANSWER_FINISH_MAX);
-    memcpy(r->finish_word, text.p, text.n);
+    if (text.n)
+        memcpy(r->finish_word, text.p, text.n);
     r->facts.finish_raw = span_of(r->finish_word, text.n);
     return PD_OK;
 }
