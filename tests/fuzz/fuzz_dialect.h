@@ -2,13 +2,17 @@
  *
  * An answer says the same whether its bytes come whole or in parts; what is collected from it is JSON; spoken again by the
  * format's encoder it is JSON, or a stream that the format's own reader takes for whole. A request that is taken can be
- * written in its own format, and what was written is taken again; from the second time on it is written to the same bytes. A request, edited, is still
- * JSON. Here and not in each target, so that a format's target is its name and its models. */
+ * written in its own format, and what was written is taken again; from the second time on it is written to the same bytes.
+ * Fitted for another format it can be written there, or is refused with a sentence. A request, edited, is still JSON. Here and
+ * not in each target, so that a format's target is its name and its models. */
 #ifndef PERDURE_TESTS_FUZZ_DIALECT_H
 #define PERDURE_TESTS_FUZZ_DIALECT_H
 
 #include "base/arena.h"
+#include "dialect/carry.h"
 #include "dialect/encoder.h"
+#include "parse/base64.h"
+#include "parse/eventstream.h"
 
 #include <stdlib.h>
 
@@ -18,10 +22,12 @@
             abort(); \
     } while (0)
 
+/* A format, as one of its streams is framed. Of what its codec has no function for nothing is promised. */
 struct fuzz_dialect {
     const struct codec *codec;
-    enum framing framing;
+    enum framing framing; /* of what a provider sends; the encoder speaks events, or this when these are AWS's */
     const char *const *models; /* NULL ends: what a name decides in write_request() */
+    bool in_path;              /* the model stands in the path */
 };
 
 /* ---- answers ---------------------------------------------------------------------- */
@@ -74,11 +80,16 @@ static inline void feed(struct answer *an, struct span s, pd_err *e)
     free(copy);
 }
 
-static inline enum answer_end read_again(const struct codec *c, struct span stream)
+static inline bool is_aws(enum framing framing)
+{
+    return framing == FRAMING_EVENTSTREAM || framing == FRAMING_CHUNKS;
+}
+
+static inline enum answer_end read_again(const struct fuzz_dialect *d, struct span stream)
 {
     struct seen none = {0};
     enum answer_end end = ANSWER_EMPTY;
-    struct answer *an = answer_new(c, FRAMING_LINES, on_event, &none);
+    struct answer *an = answer_new(d->codec, is_aws(d->framing) ? d->framing : FRAMING_LINES, on_event, &none);
     MUST(an);
     MUST(answer_feed(an, stream) == PD_OK);
     MUST(answer_finish(an, &end) == PD_OK);
@@ -88,14 +99,15 @@ static inline enum answer_end read_again(const struct codec *c, struct span stre
 }
 
 /* What the encoder made of the deltas. It may have had enough of them (a limit, bytes behind a whole value). */
-static inline void use_spoken(const struct codec *c, struct encoder *en, bool stream, const struct answer_facts *f)
+static inline void use_spoken(const struct fuzz_dialect *d, struct encoder *en, bool stream,
+                              const struct answer_facts *f)
 {
     struct span bytes;
     struct buf out;
     buf_init(&out, 0);
     if (stream) {
         if (encoder_end(en, f) == PD_OK && encoder_bytes(en, &bytes) == PD_OK) {
-            enum answer_end end = read_again(c, bytes);
+            enum answer_end end = read_again(d, bytes);
             MUST(end == ANSWER_COMPLETE || end == ANSWER_EMPTY);
         }
     } else if (encoder_whole(en, f, &out) == PD_OK) {
@@ -124,7 +136,7 @@ static inline pd_err run(const struct fuzz_dialect *d, struct span in, size_t fi
     put_seen(&seen->said, f->malformed, span_of((const char *)&f->usage, sizeof(f->usage)));
     MUST(end != ANSWER_COMPLETE || f->events);
     if (!e && end == ANSWER_COMPLETE && seen->encoder)
-        use_spoken(d->codec, seen->encoder, stream, f);
+        use_spoken(d, seen->encoder, stream, f);
     answer_free(an);
     return e;
 }
@@ -137,23 +149,49 @@ static inline void use_collected(const struct codec *c, struct collector *k)
     struct arena a;
     arena_init(&a, 0, 0);
     buf_init(&body, 0);
-    MUST(collector_write(k, &body) == PD_OK);
-    MUST(json_check(buf_span(&body)) == PD_OK);
-    pd_err e = answer_read_whole(c, buf_span(&body), &a, &facts, &end, NULL, NULL);
-    MUST(e == PD_OK || e == PD_TOOBIG);
+    pd_err e = collector_write(k, &body);
+    MUST(e == PD_OK || e == PD_INVALID); /* what came is no answer */
+    if (!e) {
+        MUST(json_check(buf_span(&body)) == PD_OK);
+        e = answer_read_whole(c, buf_span(&body), &a, &facts, &end, NULL, NULL);
+        MUST(e == PD_OK || e == PD_TOOBIG);
+    }
     buf_done(&body);
     arena_done(&a);
 }
 
-static inline void fuzz_answers(const struct fuzz_dialect *d, struct span in, size_t split)
+/* Each line as a message of an event stream, its checksums right: its type, a space, its payload. In chunks the line is the base64
+ * in one. */
+static inline void frame(struct span in, bool chunks, struct buf *out)
+{
+    while (in.p && in.n) {
+        struct span line = span_cut(&in, '\n'), payload = line, type = span_cut(&payload, ' ');
+        bool exception = span_ends(type, "Exception");
+        struct buf around;
+        buf_init(&around, 0);
+        if (chunks && !exception) {
+            MUST(buf_puts(&around, "{\"bytes\":\"") == PD_OK);
+            MUST(base64_encode(line, &around) == PD_OK);
+            MUST(buf_puts(&around, "\"}") == PD_OK);
+            type = SPAN_LIT("chunk");
+            payload = buf_span(&around);
+        }
+        pd_err e = eventstream_put(out, exception ? "exception" : "event", type, SPAN_NONE,
+                                   payload.p ? payload : SPAN_LIT(""));
+        MUST(e == PD_OK || e == PD_TOOBIG);
+        buf_done(&around);
+    }
+}
+
+static inline void fuzz_bytes(const struct fuzz_dialect *d, struct span in, size_t split)
 {
     struct seen whole = {0}, parts = {0};
     bool stream = split & 1;
     struct encode_want want = {.model = SPAN_LIT("m"), .id = SPAN_LIT("x"), .stream = stream};
     if (d->codec->collector)
         whole.collector = collector_new(d->codec, 1 << 20);
-    whole.encoder = encoder_new(d->codec, &want, 1 << 20);
-    MUST(whole.encoder);
+    if (d->codec->encoder)
+        whole.encoder = encoder_new(d->codec, &want, 1 << 20);
     pd_err e = run(d, in, in.n, 1, stream, &whole);
     MUST(e == PD_OK || e == PD_TOOBIG);
     if (!e) {
@@ -168,25 +206,70 @@ static inline void fuzz_answers(const struct fuzz_dialect *d, struct span in, si
     buf_done(&parts.said);
 }
 
+static inline void fuzz_answers(const struct fuzz_dialect *d, struct span in, size_t split)
+{
+    struct buf stream;
+    if (!d->codec->reader)
+        return;
+    buf_init(&stream, 0);
+    if (is_aws(d->framing))
+        frame(in, d->framing == FRAMING_CHUNKS, &stream);
+    fuzz_bytes(d, is_aws(d->framing) ? buf_span(&stream) : in, split);
+    buf_done(&stream);
+}
+
 /* ---- requests ----------------------------------------------------------------------- */
+
+static inline struct request_line line_of(const struct fuzz_dialect *d)
+{
+    return (struct request_line){.model = d->in_path ? SPAN_LIT("m") : SPAN_NONE};
+}
+
+static inline bool parse_request(const struct fuzz_dialect *d, struct span body, struct arena *a,
+                                 struct msg_request *m)
+{
+    struct request_line line = line_of(d);
+    struct request_facts f;
+    const char *why = NULL;
+    pd_err e = d->codec->read_request(body, &line, a, &f, &why);
+    if (!e)
+        e = d->codec->parse_request(&f, a, m, &why);
+    MUST(!e || why);
+    return !e && json_check(body) == PD_OK; /* a body is not validated inside before it is translated: see relay */
+}
 
 static inline bool write_request(const struct fuzz_dialect *d, struct span body, const char *model,
                                  struct arena *a, struct buf *out)
 {
-    struct request_line line = {0};
-    struct request_facts f;
     struct msg_request m;
-    const char *why = NULL;
-    pd_err e = d->codec->read_request(body, &line, a, &f, &why);
-    if (!e)
-        e = d->codec->parse_request(&f, a, &m, &why);
-    MUST(!e || why);
-    if (e)
+    if (!parse_request(d, body, a, &m))
         return false;
-    struct write_want want = {.model = span_str(model), .stream = f.stream};
+    struct write_want want = {.model = span_str(model), .stream = m.stream};
     MUST(d->codec->write_request(&m, &want, a, out) == PD_OK);
     MUST(json_check(buf_span(out)) == PD_OK);
     return true;
+}
+
+static inline void fit_request(const struct fuzz_dialect *d, struct span body, size_t choice, struct arena *a)
+{
+    static const struct codec *const all[] = {&codec_openai_chat, &codec_openai_responses, &codec_anthropic,
+                                              &codec_gemini,      &codec_bedrock_converse, &codec_ollama};
+    const struct codec *to = all[choice % (sizeof(all) / sizeof(all[0]))];
+    struct write_want want = {.model = SPAN_LIT("m")};
+    struct msg_request m;
+    struct buf out;
+    const char *why = NULL;
+    buf_init(&out, 0);
+    if (parse_request(d, body, a, &m)) {
+        MUST(msg_link(&m, a) == PD_OK);
+        pd_err e = carry_fit(&m, to, &want, a, &why);
+        MUST(e == PD_OK || (e == PD_UNSUPPORTED && why));
+        if (!e) {
+            MUST(to->write_request(&m, &want, a, &out) == PD_OK);
+            MUST(json_check(buf_span(&out)) == PD_OK);
+        }
+    }
+    buf_done(&out);
 }
 
 static inline void fuzz_requests(const struct fuzz_dialect *d, struct span in, size_t choice)
@@ -194,14 +277,16 @@ static inline void fuzz_requests(const struct fuzz_dialect *d, struct span in, s
     struct arena a;
     struct buf once, twice, thrice; /* the first writing mends what servers refuse, which may show in the second */
     size_t count = 0;
-    while (d->models[count])
+    while (d->models && d->models[count])
         count++;
-    const char *model = d->models[choice % count];
+    const char *model = count ? d->models[choice % count] : "m";
     arena_init(&a, 0, 0);
     buf_init(&once, 0);
     buf_init(&twice, 0);
     buf_init(&thrice, 0);
-    if (write_request(d, in, model, &a, &once)) {
+    if (d->codec->parse_request)
+        fit_request(d, in, choice, &a);
+    if (d->codec->write_request && write_request(d, in, model, &a, &once)) {
         MUST(write_request(d, buf_span(&once), model, &a, &twice));
         MUST(write_request(d, buf_span(&twice), model, &a, &thrice));
         MUST(span_eq(buf_span(&twice), buf_span(&thrice)));
@@ -216,7 +301,7 @@ static inline void fuzz_edits(const struct fuzz_dialect *d, struct span in, size
 {
     struct arena a;
     struct buf out;
-    struct request_line line = {0};
+    struct request_line line = line_of(d);
     struct request_facts f;
     struct span parts[REQUEST_PARTS_MAX];
     unsigned count = 0;
@@ -240,12 +325,13 @@ static inline void fuzz_edits(const struct fuzz_dialect *d, struct span in, size
     arena_done(&a);
 }
 
-/* The first byte chooses what is done, the second the split or the choice; the rest is the body. */
-static inline int fuzz_dialect(const struct fuzz_dialect *d, const uint8_t *data, size_t size)
+/* The first byte chooses the row and what is done, the second the split or the choice; the rest is the body. */
+static inline int fuzz_dialects(const struct fuzz_dialect *rows, size_t count, const uint8_t *data, size_t size)
 {
     if (size < 2)
         return 0;
     struct span in = span_of((const char *)data + 2, size - 2);
+    const struct fuzz_dialect *d = &rows[data[0] / 3 % count];
     switch (data[0] % 3) {
     case 0:
         fuzz_answers(d, in, data[1]);
@@ -258,5 +344,13 @@ static inline int fuzz_dialect(const struct fuzz_dialect *d, const uint8_t *data
     }
     return 0;
 }
+
+/* What a target is, but for its promises beyond these. */
+#define FUZZ_DIALECTS(rows)                                                       \
+    int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);                 \
+    int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)                  \
+    {                                                                             \
+        return fuzz_dialects(rows, sizeof(rows) / sizeof((rows)[0]), data, size); \
+    }
 
 #endif
