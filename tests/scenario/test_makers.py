@@ -289,8 +289,48 @@ class Converse(Client):
         self.text = "".join(b.get("text", "") for b in blocks)
 
 
-CLIENTS = [Chat, Responses, Messages, Gemini, Converse]
+class Ollama(Client):
+    name, path, stream_path = "ollama", "/api/chat", "/api/chat"
+
+    def say(self, text):
+        self.history.append({"role": "user", "content": text})
+
+    def result(self, results):
+        self.history += [{"role": "tool", "tool_name": call["function"]["name"], "content": text} for call, text in results]
+
+    def body(self):
+        return {"model": "main", "messages": self.history, "stream": self.stream, "think": True,
+                "tools": [{"type": "function", "function": {"name": "look", "parameters": SCHEMA}}]}
+
+    def heard(self, raw):
+        said = [json.loads(line)["message"] for line in raw.splitlines()]
+        self.calls = [c for m in said for c in m.get("tool_calls", [])]
+        self.text = "".join(m.get("content", "") for m in said)
+        thought = "".join(m.get("thinking", "") for m in said)
+        self.history.append({"role": "assistant", "content": self.text, "thinking": thought, **({"tool_calls": self.calls} if self.calls else {})})
+
+
+class OllamaWithoutIds(Ollama):
+    """As its Python SDK has it, whose type of a call has no id."""
+
+    def heard(self, raw):
+        super().heard(raw)
+        for one in self.calls:
+            one.pop("id", None)
+
+
+class GeminiWithoutIds(Gemini):
+    """As clients of the time before calls had ids."""
+
+    def heard(self, raw):
+        super().heard(raw)
+        for one in self.calls:
+            one.pop("id", None)
+
+
+CLIENTS = [Chat, Responses, Messages, Gemini, Converse, Ollama]
 WAYS = [(kind, stream) for kind in CLIENTS for stream in (False, True)]
+ALL_WAYS = WAYS + [(kind, stream) for kind in (OllamaWithoutIds, GeminiWithoutIds) for stream in (False, True)]
 
 
 # ---- a round: a question, a call, its result, an answer ---------------------------------------------------------
@@ -350,7 +390,7 @@ def test_each_maker_gets_its_own_again_when_the_conversation_returns_to_it():
 
 
 def test_a_maker_takes_the_result_of_a_call_that_another_made():
-    for kind, stream in WAYS:
+    for kind, stream in ALL_WAYS:
         with makers() as m:
             client, script, names = kind(stream), rounds(), list(TARGETS)
             for i in range(2 * len(names)):
@@ -373,7 +413,7 @@ def stands_in(body, name):
 
 
 def test_what_a_restart_forgets_is_missed_by_nobody():
-    for kind, stream in WAYS:
+    for kind, stream in ALL_WAYS:
         with makers() as m:
             client, script = kind(stream), rounds()
             for name in TARGETS:
