@@ -209,7 +209,16 @@ static void close(struct encoder *en, struct block *b)
 
 /* ---- the end ------------------------------------------------------------------------------ */
 
-static const char *stop_reason(const struct answer_facts *f)
+static bool has_calls(const struct encoder *en)
+{
+    for (const struct block *b = en->first; b; b = b->next)
+        if (b->kind == BLOCK_TOOL)
+            return true;
+    return false;
+}
+
+/* Clients run tools when the reason says so: where the provider gave none that is known here, the calls themselves do. */
+static const char *stop_reason(const struct encoder *en, const struct answer_facts *f)
 {
     switch (f->finish) {
     case MSG_FINISH_STOP:
@@ -228,7 +237,7 @@ static const char *stop_reason(const struct answer_facts *f)
     case MSG_FINISH_COUNT:
         break;
     }
-    return "end_turn";
+    return has_calls(en) ? "tool_use" : "end_turn";
 }
 
 /* Input without what came from a cache or went into one. */
@@ -262,7 +271,7 @@ static void put_metrics(struct put *p)
 static void end(struct encoder *en, const struct answer_facts *f)
 {
     size_t at = begin(en, SPAN_LIT("messageStop"));
-    put_printf(&en->put, "{\"stopReason\":\"%s\"}", stop_reason(f));
+    put_printf(&en->put, "{\"stopReason\":\"%s\"}", stop_reason(en, f));
     end_event(en, at);
     at = begin(en, SPAN_LIT("metadata"));
     put_text(&en->put, "{\"usage\":");
@@ -336,7 +345,7 @@ static void whole(struct encoder *en, const struct answer_facts *f, struct put *
         comma = true;
         put_block(en, p, b);
     }
-    put_printf(p, "]}},\"stopReason\":\"%s\",\"usage\":", stop_reason(f));
+    put_printf(p, "]}},\"stopReason\":\"%s\",\"usage\":", stop_reason(en, f));
     put_usage(p, &f->usage);
     put_metrics(p);
     put_text(p, "}");

@@ -411,6 +411,18 @@ static void foreign_reasoning_is_marked(void **state)
                       "0 text(x) reasoning(hm) refusal() others(<signature -1 anthropic perdure-foreign||>)");
 }
 
+static void calls_are_the_reason_where_none_is_given(void **state)
+{
+    (void)state;
+    static const struct msg_delta said[] = {
+        {.kind = MSG_TOOL_START, .tool = 0, .text = {"f", 1}, .id = {"t1", 2}}};
+    struct spoken s = {
+        .codec = &codec_bedrock_converse, .framing = FRAMING_EVENTSTREAM, .deltas = said, .count = 1};
+    s.facts.usage = (struct msg_usage){1, -1, -1, 1, -1};
+    assert_spoken(&s, "complete id() model() finish(tool_calls tool_use) usage(1 -1 -1 1 -1)\n"
+                      "0 text() reasoning() refusal() tool(t1 f {})");
+}
+
 static void an_image_is_a_block(void **state)
 {
     (void)state;
@@ -695,6 +707,7 @@ int main(void)
         cmocka_unit_test(many_edits_are_one_part),
         cmocka_unit_test(what_is_spoken_reads_the_same),
         cmocka_unit_test(foreign_reasoning_is_marked),
+        cmocka_unit_test(calls_are_the_reason_where_none_is_given),
         cmocka_unit_test(an_image_is_a_block),
         cmocka_unit_test(events_hold_what_they_say),
         cmocka_unit_test(an_exception_is_an_error_object),
