@@ -172,7 +172,7 @@ def test_the_clients_files_are_json():
     texts = blocks(ROOT / "README.md", "json") + blocks(ROOT / "docs/clients.md", "json")
     assert len(texts) >= 4
     for text in texts:
-        assert "127.0.0.1:8080/v1" in json.dumps(json.loads(text))
+        assert "127.0.0.1:8080" in json.dumps(json.loads(text))
 
 
 def test_every_metric_in_the_alerts_exists():
