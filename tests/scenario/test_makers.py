@@ -12,11 +12,13 @@ from perdure_test import Gateway, Providers, config, main, request
 from test_simulate_dialects import frames, sse
 
 SCHEMA = {"type": "object", "properties": {"at": {"type": "string"}}, "required": ["at"]}
-TARGETS = {"claude": "claude-sonnet-4-5", "gpt": "gpt-5", "flash": "gemini-3-pro-preview"}
+MODELS = {"claude": "claude-sonnet-4-5", "gpt": "gpt-5", "flash": "gemini-3-pro-preview", "bedrock": "us.anthropic.claude-sonnet-4-5-20250929-v1:0"}
+THREE = ("claude", "gpt", "flash")
 PROVIDERS = {
     "claude": {"preset": "anthropic", "path": ""},
     "gpt": {"preset": "openai", "wires": ["openai-responses"], "path": "/v1"},
     "flash": {"preset": "gemini", "path": ""},
+    "bedrock": {"preset": "bedrock", "wires": ["bedrock-converse"], "region": "us-east-1", "path": ""},
 }
 RULES = {"attempts": 1, "backoff": "1ms", "backoff_max": "2ms", "retry_budget": 10, "ttft": 0, "hedge_budget": 0, "affinity": 0, "breaker_failures": 0,
          "breaker_timeouts": 0, "throttle_factor": 0, "probe": "off"}
@@ -25,21 +27,22 @@ RULES = {"attempts": 1, "backoff": "1ms", "backoff_max": "2ms", "retry_budget": 
 # ---- the makers -------------------------------------------------------------------------------------------
 
 class Makers:
-    """Three makers behind the route `main`, of which the first that is up answers."""
+    """Providers behind the route `main`, of which the first that is up answers."""
 
-    def __init__(self):
-        self.sim = Providers(*(f"{name}:0,reasoning=6,tokens=8" for name in TARGETS))
+    def __init__(self, names):
+        self.names = names
+        self.sim = Providers(*(f"{name}:0,reasoning=6,tokens=8" for name in names))
         self.down = set()
         self.gateway = None
         self.start()
 
     def start(self):
         table = {}
-        for name, model in TARGETS.items():
+        for name in self.names:
             about = dict(PROVIDERS[name])
             path = about.pop("path")
-            table[name] = {**about, "base_url": f"http://127.0.0.1:{self.sim.ports[name]}{path}", "key": "any", "models": [model]}
-        routes = {"main": {"strategy": "priority", "targets": [{"model": f"{name}/{model}"} for name, model in TARGETS.items()]}}
+            table[name] = {**about, "base_url": f"http://127.0.0.1:{self.sim.ports[name]}{path}", "key": "any", "models": [MODELS[name]]}
+        routes = {"main": {"strategy": "priority", "targets": [{"model": f"{name}/{MODELS[name]}"} for name in self.names]}}
         self.gateway = Gateway(config(table, routes, RULES))
 
     def restart(self):
@@ -49,7 +52,7 @@ class Makers:
 
     def only(self, name):
         """Every other maker goes down."""
-        for other in TARGETS:
+        for other in self.names:
             if other == name and other in self.down:
                 self.sim.up(other)
                 self.down.discard(other)
@@ -67,11 +70,11 @@ class Makers:
 
 
 @contextlib.contextmanager
-def makers():
-    m = Makers()
+def makers(*names):
+    m = Makers(names or THREE)
     try:
         yield m
-        for name in TARGETS:
+        for name in m.names:
             assert m.sim.state(name)["refused"] == 0, (name, m.sim.state(name))
         assert m.gateway.stop() == 0, m.gateway.log()[-4000:]
     finally:
@@ -367,6 +370,9 @@ def marks(m, name):
     if name == "claude":
         blocks = [b for t in body["messages"] if isinstance(t["content"], list) for b in t["content"]]
         found = [b.get("signature") or b.get("data") for b in blocks if b["type"] in ("thinking", "redacted_thinking")]
+    elif name == "bedrock":
+        thoughts = [b["reasoningContent"] for t in body["messages"] for b in t["content"] if "reasoningContent" in b]
+        found = [t["reasoningText"]["signature"] for t in thoughts if "reasoningText" in t]
     elif name == "gpt":
         found = [i["encrypted_content"] for i in body["input"] if i.get("type") == "reasoning"]
     else:
@@ -382,9 +388,9 @@ def test_each_maker_gets_its_own_again_when_the_conversation_returns_to_it():
     for kind, stream in WAYS:
         with makers() as m:
             client, script = kind(stream), rounds()
-            for name in TARGETS:
+            for name in THREE:
                 round_at(client, m, name, *next(script))
-            for name in TARGETS:
+            for name in THREE:
                 round_at(client, m, name, *next(script))
                 assert len(set(marks(m, name))) >= 2, (kind.name, stream, name, marks(m, name), m.last(name))
 
@@ -392,13 +398,28 @@ def test_each_maker_gets_its_own_again_when_the_conversation_returns_to_it():
 def test_a_maker_takes_the_result_of_a_call_that_another_made():
     for kind, stream in ALL_WAYS:
         with makers() as m:
-            client, script, names = kind(stream), rounds(), list(TARGETS)
+            client, script, names = kind(stream), rounds(), THREE
             for i in range(2 * len(names)):
                 question, result = next(script)
                 m.only(names[i % 3])
                 call(client, m, names[i % 3], question)
                 m.only(names[(i + 1) % 3])
                 answer(client, m, names[(i + 1) % 3], result)
+
+
+def test_one_makers_signatures_are_good_at_every_host_of_its_models():
+    for kind, stream in WAYS:
+        with makers("claude", "bedrock") as m:
+            client, script, before = kind(stream), rounds(), set()
+            for there, back in (("claude", "bedrock"), ("bedrock", "claude")):
+                m.only(there)
+                question, result = next(script)
+                call(client, m, there, question)
+                m.only(back)
+                answer(client, m, back, result)
+                now = set(marks(m, back))
+                assert now > before, (client.name, stream, back, before, now)
+                before = now
 
 
 # Clients that have a place for what the maker gave, and so remember it themselves.
@@ -416,9 +437,9 @@ def test_what_a_restart_forgets_is_missed_by_nobody():
     for kind, stream in ALL_WAYS:
         with makers() as m:
             client, script = kind(stream), rounds()
-            for name in TARGETS:
+            for name in THREE:
                 round_at(client, m, name, *next(script))
-            for name in TARGETS:
+            for name in THREE:
                 m.only(name)
                 question, result = next(script)
                 call(client, m, name, question)
@@ -431,7 +452,7 @@ def test_what_a_restart_forgets_is_missed_by_nobody():
 
 def sent_on(client, name, made_up=()):
     """A request as a maker of its own dialect gets it: the model's own name, always streamed, and without what perdure had made up."""
-    text = client.sent.replace('"model":"main"', f'"model":"{TARGETS[name]}"').replace('"stream":false', '"stream":true')
+    text = client.sent.replace('"model":"main"', f'"model":"{MODELS[name]}"').replace('"stream":false', '"stream":true')
     for piece in map(compact, made_up):
         assert piece + "," in text, (piece, text)
         text = text.replace(piece + ",", "")
