@@ -1,17 +1,13 @@
 /* The table of what each format can carry, and the passes over a request that the table asks for. */
-#include "dialect/carry.h"
-
-#include "base/hash.h"
+#include "dialect/carry_priv.h"
 
 #include <stdio.h>
 
 /* ---- the table's own words ------------------------------------------------------------ */
 
-enum format { CHAT, RESPONSES, ANTHROPIC, GEMINI, CONVERSE, OLLAMA, FORMATS };
-
 static const struct {
     const char *prefix, *title; /* of the codecs' names */
-} formats[FORMATS] = {
+} formats[CARRY_FORMATS] = {
     {"openai-chat", "OpenAI Chat"}, {"openai-responses", "OpenAI Responses"}, {"anthropic", "Anthropic Messages"},
     {"gemini", "Gemini"},           {"bedrock-converse", "Bedrock Converse"}, {"ollama", "Ollama"},
 };
@@ -23,32 +19,24 @@ enum fate {
     R, /* refused */
 };
 
-struct fit {
-    struct msg_request *m;
-    enum format to;
-    enum msg_maker files; /* whose kept files the target can read */
-    const struct write_want *want;
-    struct arena *a;
-};
-
 /* Of a part in a turn, or, with `result`, in that tool's result. */
-typedef bool part_test(const struct fit *f, const struct msg_turn *t, const struct msg_part *result,
+typedef bool part_test(const struct carry *f, const struct msg_turn *t, const struct msg_part *result,
                        const struct msg_part *p);
 
 struct row {
     const char *name; /* what is named when it is dropped; NULL: drop() names it more exactly */
     const char *what; /* for people; with "cannot be given to " behind it a sentence */
-    enum fate fate[FORMATS];
+    enum fate fate[CARRY_FORMATS];
     bool not_mistral; /* chat: Mistral refuses members that it does not know */
-    bool (*uses)(const struct fit *f);
-    part_test *part;                /* in place of uses: some part does */
-    pd_err (*shape)(struct fit *f); /* for S; NULL: the format's writer gives it that shape */
-    pd_err (*drop)(struct fit *f);  /* for D; NULL: the part goes */
+    bool (*uses)(const struct carry *f);
+    part_test *part;                  /* in place of uses: some part does */
+    pd_err (*shape)(struct carry *f); /* for S; NULL: the format's writer gives it that shape */
+    pd_err (*drop)(struct carry *f);  /* for D; NULL: the part goes */
 };
 
 /* ---- parts ------------------------------------------------------------------------------ */
 
-static bool any_part(const struct fit *f, part_test *is)
+static bool any_part(const struct carry *f, part_test *is)
 {
     for (const struct msg_turn *t = f->m->first; t; t = t->next)
         for (const struct msg_part *p = t->first; p; p = p->next) {
@@ -62,7 +50,7 @@ static bool any_part(const struct fit *f, part_test *is)
 }
 
 /* Returns the last that stays. */
-static struct msg_part *remove_from(const struct fit *f, part_test *is, const struct msg_turn *t,
+static struct msg_part *remove_from(const struct carry *f, part_test *is, const struct msg_turn *t,
                                     const struct msg_part *result, struct msg_part **at)
 {
     struct msg_part *last = NULL;
@@ -77,7 +65,7 @@ static struct msg_part *remove_from(const struct fit *f, part_test *is, const st
     return last;
 }
 
-static void remove_parts(const struct fit *f, part_test *is)
+static void remove_parts(const struct carry *f, part_test *is)
 {
     for (struct msg_turn *t = f->m->first; t; t = t->next) {
         t->last = remove_from(f, is, t, NULL, &t->first);
@@ -96,8 +84,8 @@ static bool is_web(struct span url)
     return span_starts(url, "https:") || span_starts(url, "http:");
 }
 
-#define PART_TEST(name)                                                                 \
-    static bool name(const struct fit *f PD_UNUSED, const struct msg_turn *t PD_UNUSED, \
+#define PART_TEST(name)                                                                   \
+    static bool name(const struct carry *f PD_UNUSED, const struct msg_turn *t PD_UNUSED, \
                      const struct msg_part *result PD_UNUSED, const struct msg_part *p)
 
 PART_TEST(is_refusal)
@@ -188,18 +176,18 @@ PART_TEST(is_foreign_reasoning)
     if (p->kind != MSG_PART_REASONING)
         return false;
     switch (f->to) {
-    case CHAT:
+    case CARRY_CHAT:
         return !f->want->reasoning_back || !p->text.n;
-    case OLLAMA:
+    case CARRY_OLLAMA:
         return !p->text.n;
-    case RESPONSES:
+    case CARRY_RESPONSES:
         return p->maker != MSG_MAKER_OPENAI || !p->sealed.n;
-    case ANTHROPIC:
-    case CONVERSE:
+    case CARRY_ANTHROPIC:
+    case CARRY_CONVERSE:
         return p->maker != MSG_MAKER_ANTHROPIC || (!p->signature.n && !p->sealed.n);
-    case GEMINI:
+    case CARRY_GEMINI:
         return p->maker != MSG_MAKER_GEMINI || !p->signature.n;
-    case FORMATS:
+    case CARRY_FORMATS:
         break;
     }
     return true;
@@ -208,7 +196,8 @@ PART_TEST(is_foreign_reasoning)
 /* On a text or a call, where only its maker has a place for it. */
 PART_TEST(is_signed)
 {
-    return p->kind != MSG_PART_REASONING && p->signature.n && (f->to != GEMINI || p->maker != MSG_MAKER_GEMINI);
+    return p->kind != MSG_PART_REASONING && p->signature.n &&
+           (f->to != CARRY_GEMINI || p->maker != MSG_MAKER_GEMINI);
 }
 
 PART_TEST(is_reasoning)
@@ -219,10 +208,11 @@ PART_TEST(is_reasoning)
 /* For whoever takes reasoning in the open: what only its maker could read. */
 PART_TEST(is_sealed_beside_text)
 {
-    return p->kind == MSG_PART_REASONING && (p->signature.n || p->sealed.n) && (f->to == CHAT || f->to == OLLAMA);
+    return p->kind == MSG_PART_REASONING && (p->signature.n || p->sealed.n) &&
+           (f->to == CARRY_CHAT || f->to == CARRY_OLLAMA);
 }
 
-static void each_part(struct fit *f, part_test *is, void (*change)(struct msg_part *p))
+static void each_part(struct carry *f, part_test *is, void (*change)(struct msg_part *p))
 {
     for (struct msg_turn *t = f->m->first; t; t = t->next)
         for (struct msg_part *p = t->first; p; p = p->next) {
@@ -259,17 +249,17 @@ static void forget_signature(struct msg_part *p)
         p->maker = MSG_MAKER_NONE;
 }
 
-static pd_err refusals_to_texts(struct fit *f)
+static pd_err refusals_to_texts(struct carry *f)
 {
     each_part(f, is_refusal, become_text);
     return PD_OK;
 }
-static pd_err drop_failures(struct fit *f)
+static pd_err drop_failures(struct carry *f)
 {
     each_part(f, is_failed_result, forget_failure);
     return PD_OK;
 }
-static pd_err drop_marks(struct fit *f)
+static pd_err drop_marks(struct carry *f)
 {
     each_part(f, is_marked, forget_mark);
     for (struct msg_tool *t = f->m->tools; t; t = t->next) {
@@ -278,18 +268,18 @@ static pd_err drop_marks(struct fit *f)
     }
     return PD_OK;
 }
-static pd_err drop_seals(struct fit *f)
+static pd_err drop_seals(struct carry *f)
 {
     each_part(f, is_sealed_beside_text, forget_seal);
     return PD_OK;
 }
-static pd_err drop_signatures(struct fit *f)
+static pd_err drop_signatures(struct carry *f)
 {
     each_part(f, is_signed, forget_signature);
     return PD_OK;
 }
 
-static bool has_marks(const struct fit *f)
+static bool has_marks(const struct carry *f)
 {
     for (const struct msg_tool *t = f->m->tools; t; t = t->next)
         if (t->cache)
@@ -298,7 +288,7 @@ static bool has_marks(const struct fit *f)
 }
 
 /* Media out of the results, to the end of the turn that has these: there the user may show them. */
-static pd_err move_media(struct fit *f, part_test *is)
+static pd_err move_media(struct carry *f, part_test *is)
 {
     for (struct msg_turn *t = f->m->first; t; t = t->next)
         for (struct msg_part *p = t->first; p; p = p->next)
@@ -315,25 +305,25 @@ static pd_err move_media(struct fit *f, part_test *is)
     return PD_OK;
 }
 /* Gemini's writer knows which models have a place for them. */
-static pd_err move_result_media(struct fit *f)
+static pd_err move_result_media(struct carry *f)
 {
-    return f->to == GEMINI ? PD_OK : move_media(f, is_result_media);
+    return f->to == CARRY_GEMINI ? PD_OK : move_media(f, is_result_media);
 }
-static pd_err move_result_sound(struct fit *f)
+static pd_err move_result_sound(struct carry *f)
 {
-    return f->to == GEMINI ? PD_OK : move_media(f, is_result_sound);
+    return f->to == CARRY_GEMINI ? PD_OK : move_media(f, is_result_sound);
 }
 
 /* ---- turns -------------------------------------------------------------------------------- */
 
-static bool has_names(const struct fit *f)
+static bool has_names(const struct carry *f)
 {
     for (const struct msg_turn *t = f->m->first; t; t = t->next)
         if (t->name.n)
             return true;
     return false;
 }
-static pd_err drop_names(struct fit *f)
+static pd_err drop_names(struct carry *f)
 {
     for (struct msg_turn *t = f->m->first; t; t = t->next)
         t->name = SPAN_NONE;
@@ -342,14 +332,14 @@ static pd_err drop_names(struct fit *f)
 
 /* ---- tools -------------------------------------------------------------------------------- */
 
-static bool has_tool(const struct fit *f, enum msg_tool_kind kind)
+static bool has_tool(const struct carry *f, enum msg_tool_kind kind)
 {
     for (const struct msg_tool *t = f->m->tools; t; t = t->next)
         if (t->kind == kind)
             return true;
     return false;
 }
-static bool has_hosted(const struct fit *f)
+static bool has_hosted(const struct carry *f)
 {
     return has_tool(f, MSG_TOOL_HOSTED);
 }
@@ -358,13 +348,13 @@ PART_TEST(is_custom_call)
 {
     return (p->kind == MSG_PART_TOOL_CALL || p->kind == MSG_PART_TOOL_RESULT) && p->custom;
 }
-static bool has_custom(const struct fit *f)
+static bool has_custom(const struct carry *f)
 {
     return has_tool(f, MSG_TOOL_CUSTOM) || any_part(f, is_custom_call);
 }
 
 /* "tools.web_search": each by its own name. */
-static pd_err drop_hosted(struct fit *f)
+static pd_err drop_hosted(struct carry *f)
 {
     struct msg_tool **at = &f->m->tools, *last = NULL;
     while (*at) {
@@ -387,7 +377,7 @@ static const char input_schema[] =
     "{\"type\":\"object\",\"properties\":{\"input\":{\"type\":\"string\"}},\"required\":[\"input\"]}";
 
 /* The model has to know the grammar that the text must follow, since nobody holds it to that. */
-static pd_err describe_grammar(struct fit *f, struct msg_tool *t)
+static pd_err describe_grammar(struct carry *f, struct msg_tool *t)
 {
     struct json format = {JSON_OBJECT, t->raw}, grammar = json_get(format, "grammar");
     if (!t->raw.n)
@@ -407,7 +397,7 @@ static pd_err describe_grammar(struct fit *f, struct msg_tool *t)
     return PD_OK;
 }
 
-static pd_err custom_to_function(struct fit *f)
+static pd_err custom_to_function(struct carry *f)
 {
     for (struct msg_tool *t = f->m->tools; t; t = t->next) {
         if (t->kind != MSG_TOOL_CUSTOM)
@@ -435,46 +425,46 @@ static pd_err custom_to_function(struct fit *f)
     return PD_OK;
 }
 
-static bool has_strict(const struct fit *f)
+static bool has_strict(const struct carry *f)
 {
     for (const struct msg_tool *t = f->m->tools; t; t = t->next)
         if (t->strict == 1)
             return true;
     return false;
 }
-static pd_err drop_strict(struct fit *f)
+static pd_err drop_strict(struct carry *f)
 {
     for (struct msg_tool *t = f->m->tools; t; t = t->next)
         t->strict = -1;
     return PD_OK;
 }
 
-static bool forces_tool(const struct fit *f)
+static bool forces_tool(const struct carry *f)
 {
     return f->m->choice == MSG_CHOICE_REQUIRED || f->m->choice == MSG_CHOICE_NAMED;
 }
-static bool forbids_tools(const struct fit *f)
+static bool forbids_tools(const struct carry *f)
 {
     return f->m->choice == MSG_CHOICE_NONE && f->m->tools;
 }
-static pd_err drop_choice(struct fit *f)
+static pd_err drop_choice(struct carry *f)
 {
     f->m->choice = MSG_CHOICE_UNSAID;
     f->m->choice_name = SPAN_NONE;
     return PD_OK;
 }
 /* Without tools none is called. Converse wants them as long as there are calls in the history: its writer decides. */
-static pd_err forbid_tools(struct fit *f)
+static pd_err forbid_tools(struct carry *f)
 {
-    if (f->to == OLLAMA)
+    if (f->to == CARRY_OLLAMA)
         f->m->tools = f->m->last_tool = NULL;
     return PD_OK;
 }
-static bool wants_one_call(const struct fit *f)
+static bool wants_one_call(const struct carry *f)
 {
     return f->m->parallel == 0;
 }
-static pd_err drop_parallel(struct fit *f)
+static pd_err drop_parallel(struct carry *f)
 {
     f->m->parallel = -1;
     return PD_OK;
@@ -482,15 +472,15 @@ static pd_err drop_parallel(struct fit *f)
 
 /* ---- settings ------------------------------------------------------------------------------- */
 
-#define SPAN_SETTING(field)                      \
-    static bool has_##field(const struct fit *f) \
-    {                                            \
-        return f->m->field.n > 0;                \
-    }                                            \
-    static pd_err drop_##field(struct fit *f)    \
-    {                                            \
-        f->m->field = SPAN_NONE;                 \
-        return PD_OK;                            \
+#define SPAN_SETTING(field)                        \
+    static bool has_##field(const struct carry *f) \
+    {                                              \
+        return f->m->field.n > 0;                  \
+    }                                              \
+    static pd_err drop_##field(struct carry *f)    \
+    {                                              \
+        f->m->field = SPAN_NONE;                   \
+        return PD_OK;                              \
     }
 SPAN_SETTING(top_k)
 SPAN_SETTING(min_p)
@@ -502,69 +492,69 @@ SPAN_SETTING(service_tier)
 SPAN_SETTING(cache_key)
 SPAN_SETTING(verbosity)
 
-static bool is_hot(const struct fit *f)
+static bool is_hot(const struct carry *f)
 {
     double t;
     return json_f64((struct json){JSON_NUMBER, f->m->temperature}, &t) && t > 1;
 }
-static pd_err cool(struct fit *f)
+static pd_err cool(struct carry *f)
 {
     f->m->temperature = SPAN_LIT("1");
     return PD_OK;
 }
-static bool wants_many(const struct fit *f)
+static bool wants_many(const struct carry *f)
 {
     return f->m->n > 1;
 }
-static bool wants_logprobs(const struct fit *f)
+static bool wants_logprobs(const struct carry *f)
 {
     return f->m->logprobs || f->m->top_logprobs >= 0;
 }
-static pd_err drop_logprobs(struct fit *f)
+static pd_err drop_logprobs(struct carry *f)
 {
     f->m->logprobs = false;
     f->m->top_logprobs = -1;
     return PD_OK;
 }
-static bool has_stops(const struct fit *f)
+static bool has_stops(const struct carry *f)
 {
     return f->m->stops_count > 0;
 }
-static pd_err drop_stops(struct fit *f)
+static pd_err drop_stops(struct carry *f)
 {
     f->m->stops_count = 0;
     return PD_OK;
 }
 /* More are refused. */
-static unsigned stops_most(const struct fit *f)
+static unsigned stops_most(const struct carry *f)
 {
-    return f->to == CHAT ? 4 : f->to == GEMINI ? 5 : MSG_STOPS_MAX;
+    return f->to == CARRY_CHAT ? 4 : f->to == CARRY_GEMINI ? 5 : MSG_STOPS_MAX;
 }
-static bool has_many_stops(const struct fit *f)
+static bool has_many_stops(const struct carry *f)
 {
     return f->m->stops_count > stops_most(f);
 }
-static pd_err drop_last_stops(struct fit *f)
+static pd_err drop_last_stops(struct carry *f)
 {
     f->m->stops_count = stops_most(f);
     return PD_OK;
 }
-static bool wants_json(const struct fit *f)
+static bool wants_json(const struct carry *f)
 {
     return f->m->format == MSG_FORMAT_JSON;
 }
-static pd_err drop_format(struct fit *f)
+static pd_err drop_format(struct carry *f)
 {
     f->m->format = MSG_FORMAT_UNSAID;
     return PD_OK;
 }
-static bool has_budget(const struct fit *f)
+static bool has_budget(const struct carry *f)
 {
     return f->m->reasoning_tokens >= 0;
 }
 
 /* The efforts that makers say these budgets stand for. */
-static pd_err budget_to_effort(struct fit *f)
+static pd_err budget_to_effort(struct carry *f)
 {
     int64_t n = f->m->reasoning_tokens;
     if (f->m->effort == MSG_EFFORT_UNSAID)
@@ -578,142 +568,13 @@ static pd_err budget_to_effort(struct fit *f)
 
 enum { RESPONSES_TOKENS_LEAST = 16 }; /* of max_output_tokens; less is refused */
 
-static bool has_low_limit(const struct fit *f)
+static bool has_low_limit(const struct carry *f)
 {
     return f->m->max_tokens >= 0 && f->m->max_tokens < RESPONSES_TOKENS_LEAST;
 }
-static pd_err raise_limit(struct fit *f)
+static pd_err raise_limit(struct carry *f)
 {
     f->m->max_tokens = RESPONSES_TOKENS_LEAST;
-    return PD_OK;
-}
-
-/* ---- tool names ------------------------------------------------------------------------------- */
-
-static bool is_alnum(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-}
-
-static bool is_tool_part(const struct msg_part *p)
-{
-    return p->kind == MSG_PART_TOOL_CALL || p->kind == MSG_PART_TOOL_RESULT;
-}
-
-enum { NAME_MAX_BYTES = 64, NAME_HASHED = 17 /* "_" and 16 digits */ };
-
-static bool name_fits(struct span name)
-{
-    for (size_t i = 0; i < name.n; i++)
-        if (!is_alnum(name.p[i]) && name.p[i] != '_' && name.p[i] != '-')
-            return false;
-    return name.n > 0 && name.n <= NAME_MAX_BYTES;
-}
-
-static bool has_unfit_names(const struct fit *f)
-{
-    for (const struct msg_tool *t = f->m->tools; t; t = t->next)
-        if (t->kind != MSG_TOOL_HOSTED && !name_fits(t->name))
-            return true;
-    return false;
-}
-
-/* Its beginning, as far as it fits, and a hash, so that two do not become one. */
-static pd_err fit_name(const struct fit *f, struct span *name)
-{
-    char text[NAME_MAX_BYTES + 1];
-    size_t n = name->n < NAME_MAX_BYTES - NAME_HASHED ? name->n : NAME_MAX_BYTES - NAME_HASHED;
-    for (size_t i = 0; i < n; i++)
-        text[i] = is_alnum(name->p[i]) || name->p[i] == '-' ? name->p[i] : '_';
-    snprintf(text + n, sizeof(text) - n, "_%016llx", (unsigned long long)hash_bytes(*name, 0));
-    char *kept = arena_strndup(f->a, text, n + NAME_HASHED);
-    if (!kept)
-        return PD_NOMEM;
-    *name = span_of(kept, n + NAME_HASHED);
-    return PD_OK;
-}
-
-/* In tools, in calls and results of earlier turns, and in the choice: the same name always becomes the same one. */
-static pd_err fit_names(struct fit *f)
-{
-    pd_err e = PD_OK;
-    for (struct msg_tool *t = f->m->tools; t && !e; t = t->next) {
-        if (t->kind == MSG_TOOL_HOSTED || name_fits(t->name))
-            continue;
-        t->client_name = t->name;
-        e = fit_name(f, &t->name);
-    }
-    for (struct msg_turn *t = f->m->first; t && !e; t = t->next)
-        for (struct msg_part *p = t->first; p && !e; p = p->next)
-            if (is_tool_part(p) && p->name.n && !name_fits(p->name))
-                e = fit_name(f, &p->name);
-    if (!e && f->m->choice_name.n && !name_fits(f->m->choice_name))
-        e = fit_name(f, &f->m->choice_name);
-    return e;
-}
-
-/* ---- tool ids --------------------------------------------------------------------------------- */
-
-enum { CHAT_ID_MAX = 40, RESPONSES_ID_MAX = 64, BEDROCK_ID_MAX = 64, MISTRAL_ID = 9 };
-
-/* All of letters, digits and `more`, at most that long. */
-static bool id_has_form(struct span id, size_t most, const char *more)
-{
-    for (size_t i = 0; i < id.n; i++)
-        if (!is_alnum(id.p[i]) && !strchr(more, id.p[i]))
-            return false;
-    return id.n > 0 && id.n <= most;
-}
-
-static bool id_fits(const struct fit *f, struct span id)
-{
-    switch (f->to) {
-    case CHAT:
-        return f->want->mistral ? id.n == MISTRAL_ID && id_has_form(id, MISTRAL_ID, "") : id.n <= CHAT_ID_MAX;
-    case RESPONSES:
-        return id.n <= RESPONSES_ID_MAX;
-    case ANTHROPIC:
-        return id_has_form(id, SIZE_MAX, "_-");
-    case CONVERSE:
-        return id_has_form(id, BEDROCK_ID_MAX, "_.:-");
-    case GEMINI:
-    case OLLAMA:
-    case FORMATS:
-        break;
-    }
-    return true;
-}
-
-PART_TEST(has_unfit_id)
-{
-    return is_tool_part(p) && !id_fits(f, p->id);
-}
-
-/* The same id always becomes the same one, so that a call and its result agree, in every later turn too. */
-static pd_err fit_id(const struct fit *f, struct span *id)
-{
-    static const char digits[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    uint64_t hash = hash_bytes(*id, 0);
-    char text[32];
-    int n = MISTRAL_ID;
-    if (f->to == CHAT && f->want->mistral)
-        for (int i = 0; i < MISTRAL_ID; i++, hash /= 62)
-            text[i] = digits[hash % 62];
-    else
-        n = snprintf(text, sizeof(text), "call_%016llx", (unsigned long long)hash);
-    char *kept = arena_strndup(f->a, text, (size_t)n);
-    if (!kept)
-        return PD_NOMEM;
-    *id = span_of(kept, (size_t)n);
-    return PD_OK;
-}
-
-static pd_err fit_ids(struct fit *f)
-{
-    for (struct msg_turn *t = f->m->first; t; t = t->next)
-        for (struct msg_part *p = t->first; p; p = p->next)
-            if (has_unfit_id(f, t, NULL, p) && fit_id(f, &p->id))
-                return PD_NOMEM;
     return PD_OK;
 }
 
@@ -774,13 +635,13 @@ static const struct row rows[] = {
     {"tools",
      "a tool's name of other bytes than letters, digits, `_` and `-`, or of over 64",
      {S, S, S, C, S, C},
-     .uses = has_unfit_names,
-     .shape = fit_names},
+     .uses = carry_has_unfit_names,
+     .shape = carry_fit_names},
     {"tools", "tools in a namespace", {S, C, S, S, S, S}, .uses = NULL},
     {"tools.strict", "strict tools", {C, C, C, D, C, D}, .uses = has_strict, .drop = drop_strict},
     {"tool_calls", "parallel calls and their results", {C, C, S, S, S, C}, .uses = NULL},
     {"tool_calls", "a call whose arguments are no JSON object", {C, C, S, S, S, S}, .part = is_broken_call},
-    {"tool_call_id", "the id of a call", {S, S, S, C, S, C}, .part = has_unfit_id, .shape = fit_ids},
+    {"tool_call_id", "the id of a call", {S, S, S, C, S, C}, .uses = carry_has_unfit_ids, .shape = carry_fit_ids},
     {"tool_result.is_error",
      "that a result is an error",
      {D, D, C, C, C, D},
@@ -838,18 +699,18 @@ enum { ROWS = sizeof(rows) / sizeof(rows[0]) };
 
 /* ---- going through it --------------------------------------------------------------------------- */
 
-static bool is_used(const struct fit *f, const struct row *r)
+static bool is_used(const struct carry *f, const struct row *r)
 {
     return r->uses ? r->uses(f) : r->part && any_part(f, r->part);
 }
 
-static enum fate fate_of(const struct fit *f, const struct row *r)
+static enum fate fate_of(const struct carry *f, const struct row *r)
 {
     enum fate fate = r->fate[f->to];
-    return fate == C && r->not_mistral && f->to == CHAT && f->want->mistral ? D : fate;
+    return fate == C && r->not_mistral && f->to == CARRY_CHAT && f->want->mistral ? D : fate;
 }
 
-static pd_err refuse(const struct fit *f, const struct row *r, const char **ret_why)
+static pd_err refuse(const struct carry *f, const struct row *r, const char **ret_why)
 {
     char *text =
         arena_printf(f->a, "%s cannot be given to a target that speaks %s", r->what, formats[f->to].title);
@@ -857,7 +718,7 @@ static pd_err refuse(const struct fit *f, const struct row *r, const char **ret_
     return PD_UNSUPPORTED;
 }
 
-static pd_err drop(struct fit *f, const struct row *r)
+static pd_err drop(struct carry *f, const struct row *r)
 {
     if (r->name)
         msg_drop(f->m, r->name);
@@ -867,7 +728,7 @@ static pd_err drop(struct fit *f, const struct row *r)
     return PD_OK;
 }
 
-static pd_err apply(struct fit *f, const struct row *r, const char **ret_why)
+static pd_err apply(struct carry *f, const struct row *r, const char **ret_why)
 {
     enum fate fate = fate_of(f, r);
     if (fate == C || !is_used(f, r))
@@ -909,7 +770,7 @@ static bool has_named_tool(const struct msg_request *m)
 }
 
 /* Words about tools that are not there are refused by most; n = 1 says nothing. */
-static void tidy(struct fit *f)
+static void tidy(struct carry *f)
 {
     struct msg_request *m = f->m;
     remove_empty_turns(m);
@@ -923,29 +784,29 @@ static void tidy(struct fit *f)
     }
     if (m->n <= 1)
         m->n = -1;
-    if (f->to == CHAT || f->to == OLLAMA)
+    if (f->to == CARRY_CHAT || f->to == CARRY_OLLAMA)
         each_part(f, is_reasoning, forget_seal); /* in the open it is nobody's */
 }
 
-static enum format format_of(const struct codec *to)
+static enum carry_format format_of(const struct codec *to)
 {
     struct span name = span_str(to->name);
     if (span_is(name, "bedrock-invoke"))
-        return ANTHROPIC;
-    for (int i = 0; i < FORMATS; i++)
+        return CARRY_ANTHROPIC;
+    for (int i = 0; i < CARRY_FORMATS; i++)
         if (span_starts(name, formats[i].prefix))
-            return (enum format)i;
-    return CHAT;
+            return (enum carry_format)i;
+    return CARRY_CHAT;
 }
 
 /* Chat has no signatures of its own, but OpenAI's files. Bedrock reads none that are kept at Anthropic's. */
-static enum msg_maker files_of(enum format to)
+static enum msg_maker files_of(enum carry_format to)
 {
-    static const enum msg_maker makers[FORMATS] = {
-        [CHAT] = MSG_MAKER_OPENAI,
-        [RESPONSES] = MSG_MAKER_OPENAI,
-        [ANTHROPIC] = MSG_MAKER_ANTHROPIC,
-        [GEMINI] = MSG_MAKER_GEMINI,
+    static const enum msg_maker makers[CARRY_FORMATS] = {
+        [CARRY_CHAT] = MSG_MAKER_OPENAI,
+        [CARRY_RESPONSES] = MSG_MAKER_OPENAI,
+        [CARRY_ANTHROPIC] = MSG_MAKER_ANTHROPIC,
+        [CARRY_GEMINI] = MSG_MAKER_GEMINI,
     };
     return makers[to];
 }
@@ -953,7 +814,7 @@ static enum msg_maker files_of(enum format to)
 pd_err carry_fit(struct msg_request *m, const struct codec *to, const struct write_want *want, struct arena *a,
                  const char **ret_why)
 {
-    struct fit f = {.m = m, .to = format_of(to), .want = want, .a = a};
+    struct carry f = {.m = m, .to = format_of(to), .want = want, .a = a};
     f.files = files_of(f.to);
     *ret_why = NULL;
     for (int i = 0; i < ROWS; i++) {
@@ -973,15 +834,15 @@ pd_err carry_write_markdown(struct buf *out)
 {
     static const char *const fates[] = {"yes", "another shape", "dropped", "refused"};
     pd_err e = buf_puts(out, "| what a request has |");
-    for (int i = 0; !e && i < FORMATS; i++)
+    for (int i = 0; !e && i < CARRY_FORMATS; i++)
         e = buf_printf(out, " %s |", formats[i].title);
     if (!e)
         e = buf_puts(out, " named |\n|---|");
-    for (int i = 0; !e && i <= FORMATS; i++)
+    for (int i = 0; !e && i <= CARRY_FORMATS; i++)
         e = buf_puts(out, "---|");
     for (int i = 0; !e && i < ROWS; i++) {
         e = buf_printf(out, "\n| %s |", rows[i].what);
-        for (int k = 0; !e && k < FORMATS; k++)
+        for (int k = 0; !e && k < CARRY_FORMATS; k++)
             e = buf_printf(out, " %s |", fates[rows[i].fate[k]]);
         if (!e)
             e = buf_printf(out, " `%s` |", rows[i].name ? rows[i].name : "tools.TYPE");
