@@ -16,6 +16,7 @@ struct anthropic_collector {
     struct merge merge;
     struct merge_node *top, *usage;
     struct kept_block *first, *last;
+    unsigned count; /* of these: MERGE_ITEMS_MAX at most */
     bool started;
 };
 
@@ -38,6 +39,8 @@ static void done(struct collector *base)
 static struct kept_block *block_at(struct anthropic_collector *k, int64_t index)
 {
     struct kept_block *found = NULL;
+    if (k->last && k->last->index == index)
+        return k->last;
     for (struct kept_block *b = k->first; b; b = b->next)
         if (b->index == index)
             found = b;
@@ -52,9 +55,12 @@ static bool is_text(struct span key)
 
 static pd_err add_block(struct anthropic_collector *k, int64_t index, struct json v)
 {
+    if (k->count == MERGE_ITEMS_MAX)
+        return PD_TOOBIG;
     struct kept_block *b = merge_take(&k->merge, sizeof(*b));
     if (!b)
         return merge_failure(&k->merge);
+    k->count++;
     *b = (struct kept_block){.index = index};
     b->object = merge_node(&k->merge, MERGE_OBJECT);
     b->pieces = b->object ? merge_node(&k->merge, MERGE_OBJECT) : NULL;

@@ -3,6 +3,7 @@
  * tests/fixtures/translation/anthropic.json has the requests: what comes in, in which format, and what goes out. */
 #include "dialect/embed.h"
 #include "dialect/encoder.h"
+#include "dialect/merge_priv.h"
 #include "told.h"
 
 #include "base/hash.h"
@@ -371,6 +372,30 @@ static void a_stream_is_collected_with_all_that_is_in_it(void **state)
         fail_msg("got %.*s", SPAN_FMT(buf_span(&out)));
     buf_done(&out);
     reading_done(&r);
+}
+
+static struct json parsed(const char *text)
+{
+    struct json v;
+    assert_int_equal(json_first(span_str(text), &v, NULL), PD_OK);
+    return v;
+}
+
+static void a_collected_message_has_a_limit_of_blocks(void **state)
+{
+    (void)state;
+    struct collector *k = collector_new(&codec_anthropic, 64 << 20);
+    char event[200];
+    assert_non_null(k);
+    for (unsigned i = 0; i <= MERGE_ITEMS_MAX; i++) {
+        snprintf(
+            event, sizeof(event),
+            "{\"type\":\"content_block_start\",\"index\":%u,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}",
+            i);
+        assert_int_equal(collector_add(k, SPAN_LIT("content_block_start"), parsed(event)),
+                         i < MERGE_ITEMS_MAX ? PD_OK : PD_TOOBIG);
+    }
+    collector_free(k);
 }
 
 /* ---- spoken -------------------------------------------------------------------------------- */
@@ -921,6 +946,7 @@ int main(void)
         cmocka_unit_test(events_hold_what_they_should),
         cmocka_unit_test(events_get_their_name),
         cmocka_unit_test(a_stream_is_collected_with_all_that_is_in_it),
+        cmocka_unit_test(a_collected_message_has_a_limit_of_blocks),
         cmocka_unit_test(what_is_spoken_is_heard_the_same),
         cmocka_unit_test(foreign_answers_are_marked),
         cmocka_unit_test(the_reason_to_stop_is_in_its_words),
