@@ -76,6 +76,8 @@ static pd_err edit_request(const struct request_facts *f, const struct request_e
 {
     struct request_edit ed = *e;
     ed.want_usage = false;
+    if (!f->streams_count)
+        ed.force_stream = false; /* it comes by itself */
     pd_err err = request_edit(f, &ed, a, parts, ret_count);
     if (!err && e->forbid_stream && !f->streams_count)
         insert_no_stream(f, parts, ret_count);

@@ -161,10 +161,10 @@ static void a_stream_is_the_default(void **state)
         bool stream;
         const char *whole, *streamed; /* edited to have none, and one, with another model */
     } rows[] = {
-        {"{\"model\":\"a\"}", true, "{\"stream\":false,\"model\":\"b\"}", "{\"stream\":true,\"model\":\"b\"}"},
-        {"{ }", true, "{\"stream\":false,\"model\":\"b\" }", "{\"model\":\"b\",\"stream\":true }"},
+        {"{\"model\":\"a\"}", true, "{\"stream\":false,\"model\":\"b\"}", "{\"model\":\"b\"}"},
+        {"{ }", true, "{\"stream\":false,\"model\":\"b\" }", "{\"model\":\"b\" }"},
         {" {\"messages\":[]}\n", true, " {\"stream\":false,\"model\":\"b\",\"messages\":[]}\n",
-         " {\"model\":\"b\",\"stream\":true,\"messages\":[]}\n"},
+         " {\"model\":\"b\",\"messages\":[]}\n"},
         {"{\"model\":\"a\",\"stream\":null}", true, "{\"model\":\"b\",\"stream\":false}",
          "{\"model\":\"b\",\"stream\":true}"},
         {"{\"model\":\"a\", \"stream\":false}", false, "{\"model\":\"b\", \"stream\":false}",
