@@ -2,153 +2,24 @@
  *
  * tests/fixtures/translation/gemini.json has the requests: what comes in, in which format, and what goes out. */
 #include "dialect/embed.h"
-#include "dialect/encoder.h"
 #include "dialect/gemini.h"
-#include "told.h"
+#include "respoken.h"
+#include "translation_rows.h"
 
 /* ---- requests into other requests ---------------------------------------------------- */
 
-struct translation {
-    char *name;
-    const struct codec *from, *to;
-    struct span model, in, out, why, dropped;
-    bool drop_model;
-};
-
-static pd_err put_dropped(const struct msg_request *m, struct buf *out)
-{
-    pd_err e = PD_OK;
-    for (unsigned i = 0; !e && i < m->dropped_count; i++)
-        e = buf_printf(out, "%s%s", i ? "," : "", m->dropped[i]);
-    return e;
-}
-
-static pd_err translate(const struct translation *t, struct arena *a, struct buf *out, struct buf *dropped,
-                        const char **ret_why)
-{
-    struct request_line line = {0};
-    struct request_facts f;
-    struct msg_request m;
-    pd_err e = t->from->read_request(t->in, &line, a, &f, ret_why);
-    if (!e)
-        e = t->from->parse_request(&f, a, &m, ret_why);
-    if (!e)
-        e = put_dropped(&m, dropped);
-    struct write_want want = {.model = t->model, .stream = f.stream, .drop_model = t->drop_model};
-    return e ? e : t->to->write_request(&m, &want, a, out);
-}
-
-static void check_translation(const struct translation *t)
-{
-    struct arena a;
-    struct buf out, dropped;
-    const char *why = "";
-    arena_init(&a, 0, 0);
-    buf_init(&out, 0);
-    buf_init(&dropped, 0);
-    pd_err e = translate(t, &a, &out, &dropped, &why);
-    if (t->why.p) {
-        if (e != PD_UNSUPPORTED && e != PD_INVALID && e != PD_SYNTAX)
-            fail_msg("%s: %s", t->name, pd_err_name(e));
-        if (!span_eq(span_str(why), t->why))
-            fail_msg("%s:\nexpected %.*s\ngot      %s", t->name, SPAN_FMT(t->why), why);
-    } else {
-        if (e)
-            fail_msg("%s: %s: %s", t->name, pd_err_name(e), why);
-        if (!span_eq(buf_span(&out), t->out))
-            fail_msg("%s:\nexpected %.*s\ngot      %.*s", t->name, SPAN_FMT(t->out), SPAN_FMT(buf_span(&out)));
-        assert_int_equal(json_check(buf_span(&out)), PD_OK);
-        if (!span_eq(buf_span(&dropped), t->dropped))
-            fail_msg("%s: dropped %.*s", t->name, SPAN_FMT(buf_span(&dropped)));
-    }
-    buf_done(&out);
-    buf_done(&dropped);
-    arena_done(&a);
-}
-
-static pd_err translate_once(void *ctx)
-{
-    const struct translation *t = ctx;
-    struct arena a;
-    struct buf out, dropped;
-    const char *why = NULL;
-    arena_init(&a, 0, 0);
-    buf_init(&out, 0);
-    buf_init(&dropped, 0);
-    pd_err e = translate(t, &a, &out, &dropped, &why);
-    if (t->why.p && (e == PD_UNSUPPORTED || e == PD_INVALID || e == PD_SYNTAX))
-        e = PD_OK; /* as it has to be */
-    buf_done(&out);
-    buf_done(&dropped);
-    arena_done(&a);
-    return e;
-}
-
-static struct span text_at(struct json row, const char *key, struct arena *a)
-{
-    struct span text = SPAN_NONE;
-    struct json v = json_get(row, key);
-    if (v.type == JSON_STRING)
-        assert_int_equal(json_text(v, a, &text), PD_OK);
-    return text;
-}
-
-static void each_translation(void (*check)(const struct translation *t))
-{
-    struct buf text;
-    struct arena a;
-    struct json rows, row;
-    struct json_walk w;
-    FILE *in = fopen("tests/fixtures/translation/gemini.json", "rb");
-    assert_non_null(in);
-    buf_init(&text, 0);
-    arena_init(&a, 0, 0);
-    size_t n;
-    do {
-        assert_int_equal(buf_reserve(&text, 64 * 1024), PD_OK);
-        n = fread(text.p + text.tail, 1, 64 * 1024, in);
-        buf_added(&text, n);
-    } while (n);
-    fclose(in);
-    assert_int_equal(json_check(buf_span(&text)), PD_OK);
-    assert_int_equal(json_first(buf_span(&text), &rows, NULL), PD_OK);
-    json_walk_init(&w, rows);
-    while (json_walk_next(&w, NULL, &row)) {
-        struct span name = text_at(row, "name", &a);
-        struct translation t = {.name = arena_strndup(&a, name.p, name.n),
-                                .from = codec_by_name(text_at(row, "from", &a)),
-                                .to = codec_by_name(text_at(row, "to", &a)),
-                                .model = text_at(row, "model", &a),
-                                .in = json_get(row, "in").raw,
-                                .out = json_get(row, "out").raw,
-                                .why = text_at(row, "why", &a),
-                                .dropped = text_at(row, "dropped", &a),
-                                .drop_model = json_is_true(json_get(row, "drop_model"))};
-        check(&t);
-    }
-    arena_done(&a);
-    buf_done(&text);
-}
+#define ROWS "tests/fixtures/translation/gemini.json"
 
 static void requests_become_what_the_file_says(void **state)
 {
     (void)state;
-    each_translation(check_translation);
-}
-
-static void torture_translation(const struct translation *t)
-{
-    struct translation copy = *t;
-    if (t->why.p) /* a sentence that finds no room is a shorter one */
-        torture_lenient(translate_once, &copy);
-    else
-        assert_true(torture(translate_once, &copy) >= 2);
+    translations_each(ROWS, translation_check);
 }
 
 static void translating_survives_every_failed_allocation(void **state)
 {
     (void)state;
-    each_translation(torture_translation);
+    translations_each(ROWS, translation_torture);
 }
 
 /* ---- answers --------------------------------------------------------------------------- */
@@ -260,32 +131,13 @@ static const struct stream_row {
 };
 enum { STREAM_ROWS = sizeof(stream_rows) / sizeof(stream_rows[0]) };
 
-static void said_of(const struct told *t, struct buf *out)
-{
-    struct buf all;
-    buf_init(&all, 0);
-    assert_int_equal(told_put(t, &all), PD_OK);
-    struct span line = buf_span(&all);
-    line = span_cut(&line, '\n');
-    assert_int_equal(buf_add(out, span_from(line, 2)), PD_OK);
-    buf_done(&all);
-}
-
-static void read_stream(struct reading *r, enum framing framing, struct span in, size_t cut)
-{
-    assert_int_equal(reading_init(r, &codec_gemini, framing, true), PD_OK);
-    assert_int_equal(reading_feed(r, span_upto(in, cut)), PD_OK);
-    assert_int_equal(reading_feed(r, span_from(in, cut)), PD_OK);
-    assert_int_equal(answer_finish(r->an, &r->end), PD_OK);
-}
-
 static void check_stream(const struct stream_row *row, enum framing framing, struct span in, size_t cut)
 {
     struct reading r;
     struct buf facts, said;
     buf_init(&facts, 0);
     buf_init(&said, 0);
-    read_stream(&r, framing, in, cut);
+    read_stream(&r, &codec_gemini, framing, in, cut);
     assert_int_equal(facts_put(answer_facts(r.an), &facts), PD_OK);
     said_of(r.told, &said);
     if (!span_is(buf_span(&facts), row->facts) || !span_is(buf_span(&said), row->said) ||
@@ -414,7 +266,7 @@ static void a_stream_is_collected_with_all_that_is_in_it(void **state)
     struct reading r;
     struct buf out;
     buf_init(&out, 0);
-    read_stream(&r, FRAMING_LINES, span_str(in), 0);
+    read_stream(&r, &codec_gemini, FRAMING_LINES, span_str(in), 0);
     assert_int_equal(collector_write(r.collector, &out), PD_OK);
     if (!span_is(buf_span(&out), want))
         fail_msg("expected %s\ngot      %.*s", want, SPAN_FMT(buf_span(&out)));
@@ -427,96 +279,10 @@ static void a_stream_is_collected_with_all_that_is_in_it(void **state)
 enum shape { STREAMED, ARRAY, WHOLE };
 static const char *const shape_names[] = {"streamed", "array", "whole"};
 
-struct speech {
-    const char *in;
-    enum shape shape;
-    struct buf *out;
-};
-
-struct listener {
-    struct encoder *en;
-    struct buf *out;
-    pd_err err;
-};
-
-static void on_delta(void *ctx, const struct msg_delta *d)
+static struct encode_want want_of(enum shape shape)
 {
-    struct listener *l = ctx;
-    struct span bytes;
-    encoder_delta(l->en, d);
-    pd_err e = encoder_bytes(l->en, &bytes);
-    if (!e)
-        e = buf_add(l->out, bytes);
-    encoder_clear(l->en);
-    l->err = l->err ? l->err : e;
-}
-
-static pd_err ignore(void *ctx, const struct answer_event *ev)
-{
-    (void)ctx;
-    (void)ev;
-    return PD_OK;
-}
-
-static pd_err finish_speech(struct listener *l, struct answer *an, enum shape shape)
-{
-    enum answer_end end;
-    struct span bytes;
-    pd_err e = answer_finish(an, &end);
-    if (!e)
-        e = l->err;
-    if (e)
-        return e;
-    if (shape == WHOLE)
-        return encoder_whole(l->en, answer_facts(an), l->out);
-    e = encoder_end(l->en, answer_facts(an));
-    if (!e)
-        e = encoder_bytes(l->en, &bytes);
-    return e ? e : buf_add(l->out, bytes);
-}
-
-/* The deltas of a stream, spoken again. */
-static pd_err speak(void *ctx)
-{
-    struct speech *s = ctx;
-    struct encode_want want = {
-        .model = SPAN_LIT("g"), .id = SPAN_LIT("r"), .stream = s->shape != WHOLE, .array = s->shape == ARRAY};
-    struct listener l = {.out = s->out};
-    buf_clear(s->out);
-    l.en = encoder_new(&codec_gemini, &want, 1 << 20);
-    struct answer *an = l.en ? answer_new(&codec_gemini, FRAMING_LINES, ignore, NULL) : NULL;
-    pd_err e = an ? PD_OK : PD_NOMEM;
-    if (an) {
-        answer_on_delta(an, on_delta, &l);
-        e = answer_feed(an, span_str(s->in));
-        if (!e)
-            e = finish_speech(&l, an, s->shape);
-    }
-    answer_free(an);
-    encoder_free(l.en);
-    return e;
-}
-
-static void hear(struct span bytes, enum shape shape, struct buf *out, const char **ret_end)
-{
-    if (shape != WHOLE) {
-        struct reading r;
-        read_stream(&r, shape == ARRAY ? FRAMING_ARRAY : FRAMING_LINES, bytes, 0);
-        said_of(r.told, out);
-        *ret_end = end_name(r.end);
-        reading_done(&r);
-        return;
-    }
-    struct arena a;
-    struct answer_facts facts;
-    enum answer_end end;
-    struct told *t = told_new();
-    arena_init(&a, 0, 0);
-    assert_int_equal(answer_read_whole(&codec_gemini, bytes, &a, &facts, &end, told_on_delta, t), PD_OK);
-    said_of(t, out);
-    *ret_end = end_name(end);
-    arena_done(&a);
-    told_free(t);
+    return (struct encode_want){
+        .model = SPAN_LIT("g"), .id = SPAN_LIT("r"), .stream = shape != WHOLE, .array = shape == ARRAY};
 }
 
 /* Ids are made up where there are none, and a call that nobody signed gets the word for that; all else comes out as it went in. */
@@ -544,9 +310,9 @@ static void what_is_spoken_is_heard_the_same(void **state)
                 continue;
             buf_init(&out, 0);
             buf_init(&said, 0);
-            struct speech s = {row->in, shape, &out};
+            struct speech s = {&codec_gemini, row->in, want_of(shape), &out};
             assert_int_equal(speak(&s), PD_OK);
-            hear(buf_span(&out), shape, &said, &end);
+            hear(&s, &said, &end);
             forget_made_up(&said);
             if (!span_is(buf_span(&said), row->said) || strcmp(end, "complete") != 0)
                 fail_msg("%s (%s): %s\n%.*s\n%.*s", row->name, shape_names[shape], end, SPAN_FMT(buf_span(&said)),
@@ -750,7 +516,7 @@ static void answers_survive_every_failed_allocation(void **state)
             struct buf out;
             buf_init(&out, 0);
             assert_int_equal(buf_reserve(&out, 16 * 1024), PD_OK);
-            struct speech s = {row->in, shape, &out};
+            struct speech s = {&codec_gemini, row->in, want_of(shape), &out};
             assert_true(torture(speak, &s) >= 3);
             buf_done(&out);
         }
