@@ -404,12 +404,22 @@ static pd_err make_route(struct routing *r, struct worker *w, struct span name, 
     return PD_OK;
 }
 
+static bool leads_elsewhere(struct span name)
+{
+    while (name.p) {
+        struct span piece = span_cut(&name, '/');
+        if (span_is(piece, ".") || span_is(piece, ".."))
+            return true;
+    }
+    return false;
+}
+
 bool routing_name_ok(struct span name)
 {
     for (size_t i = 0; i < name.n; i++)
         if ((unsigned char)name.p[i] < 0x20 || name.p[i] == 0x7f)
             return false;
-    return name.n <= MODEL_NAME_MAX;
+    return name.n <= MODEL_NAME_MAX && !leads_elsewhere(name);
 }
 
 pd_err routing_resolve(struct routing *r, struct worker *w, struct span model, struct route_use **ret)

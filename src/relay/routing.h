@@ -27,7 +27,8 @@ const char *route_label(const struct route_use *u);
 struct route_use *route_release(struct route_use *u); /* NULL is fine; returns NULL */
 
 enum { MODEL_NAME_MAX = 300 };
-/* A model's name that can stand in a log line and in a header: no control characters, at most MODEL_NAME_MAX bytes. */
+/* A model's name that can stand in a log line, a header and a path: no control characters, no "." or ".." between its slashes (some wires
+ * have it in their path, where it would lead elsewhere), at most MODEL_NAME_MAX bytes. */
 bool routing_name_ok(struct span name);
 
 /* Of a target of this snapshot: its provider's config and origin. */

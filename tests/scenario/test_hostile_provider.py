@@ -221,6 +221,21 @@ def test_no_credential_of_a_client_reaches_a_provider_or_the_log():
             assert key not in head and key not in gateway.log(), (key, head)
 
 
+def test_a_models_name_leads_to_no_other_path_of_its_provider():
+    whole = {"candidates": [{"content": {"role": "model", "parts": [{"text": "fine"}]}, "finishReason": "STOP"}]}
+    body = {"contents": [{"parts": [{"text": "hi"}]}]}
+    with behind(lambda head, body: answer(whole), preset="gemini", path="") as (provider, gateway):
+        for model in ("p/../../v1/files", "p/..", "p/.", "p/%2e%2e/x", "p/a/../b", "p%2F..%2F..%2Fx"):
+            got = post(gateway.port, f"/v1beta/models/{model}:generateContent", body)
+            assert got.status == 404 and not provider.seen, (model, got.status, provider.seen)
+            got = post(gateway.port, "/v1/chat/completions", {**CHAT, "model": model.replace("%2e", ".").replace("%2F", "/")})
+            assert got.status == 404 and not provider.seen, (model, got.status, provider.seen)
+        got = post(gateway.port, "/v1beta/models/p%2Fa?b%23c%20d:generateContent", body)
+        assert got.status in (404, 405) and not provider.seen
+        got = post(gateway.port, "/v1beta/models/p%2Fa%3Fb%23c%20d..e:generateContent", body)
+        assert got.status == 200 and "POST /v1beta/models/a%3Fb%23c%20d..e:generateContent HTTP" in provider.seen[-1][0], provider.seen
+
+
 def test_names_of_a_model_list_that_cannot_stand_in_a_header_are_left_out():
     names = ["good", "bad\r\nX-Injected: y", "bad\u0000", "", "n" * 5000, "also/good"]
     whole = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "fine"}, "finish_reason": "stop"}]}
