@@ -233,7 +233,7 @@ def test_a_models_name_leads_to_no_other_path_of_its_provider():
         got = post(gateway.port, "/v1beta/models/p%2Fa?b%23c%20d:generateContent", body)
         assert got.status in (404, 405) and not provider.seen
         got = post(gateway.port, "/v1beta/models/p%2Fa%3Fb%23c%20d..e:generateContent", body)
-        assert got.status == 200 and "POST /v1beta/models/a%3Fb%23c%20d..e:generateContent HTTP" in provider.seen[-1][0], provider.seen
+        assert got.status == 200 and "POST /v1beta/models/a%3Fb%23c%20d..e:" in provider.seen[-1][0], provider.seen
 
 
 def test_names_of_a_model_list_that_cannot_stand_in_a_header_are_left_out():
