@@ -48,7 +48,9 @@ CLIENTS = {}
 
 def client_of(sdk, make):
     """One for all conversations: making one reads certificates, or the description of a whole service."""
-    return CLIENTS.setdefault(sdk, None) or CLIENTS.update({sdk: make()}) or CLIENTS[sdk]
+    if sdk not in CLIENTS:
+        CLIENTS[sdk] = make()
+    return CLIENTS[sdk]
 
 
 def failure(kind, e, after=None):

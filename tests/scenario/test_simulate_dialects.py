@@ -734,6 +734,8 @@ def test_what_gemini_refuses():
         def go_on(part, back=back, then=()):
             return GEMINI.ask(port, False, tools=True, messages=[user, {"role": "model", "parts": [part]}, back, *then])
         assert part["thoughtSignature"] and b"42 apples" in go_on(part).body
+        pieces = [{"role": "model", "parts": [p]} for p in ({"text": "I look."}, part, {"text": ""})]   # as the SDKs keep a stream
+        assert b"42 apples" in GEMINI.ask(port, False, tools=True, messages=[user, *pieces, back]).body
         bare = {"functionCall": part["functionCall"]}
         assert b"missing a thought_signature" in go_on(bare).body
         assert go_on(bare, then=[user]).status == 200                  # an old turn needs none
