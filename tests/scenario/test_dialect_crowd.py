@@ -87,6 +87,12 @@ def test_two_hundred_at_once_in_all_dialects_with_signatures_and_clients_that_le
             return talk(gateway, client, upstream, i % 2 == 0)
         with concurrent.futures.ThreadPoolExecutor(200) as pool:
             made = sum(pool.map(one, range(200 if SANITIZED else 400)))
+        for upstream, proof in (("messages", '"signature":'), ("gemini", '"thoughtSignature":'), ("converse", '"signature":'), ("responses", '"encrypted_content":')):
+            for _ in range(4):   # by then one of them had its turns on both workers
+                made += talk(gateway, CHAT, upstream, True)
+                asked = sim.order(upstream, "GET", "/sim/requests?last=1")[-1]["body"]
+                asked = asked if isinstance(asked, str) else json.dumps(asked, separators=(",", ":"))
+                assert proof in asked and "skip_thought" not in asked, (upstream, "what its maker wants back did not come", asked)
         gateway.until("the last call's end", lambda: gateway.metric("perdure_calls_running") == 0)
         done = sum(v for (n, labels), v in gateway.metrics().items() if n == "perdure_calls_total")
         assert done == made, (done, made)
