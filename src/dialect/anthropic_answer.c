@@ -3,6 +3,7 @@
  * Blocks are known by their index, for relays mix them. Unknown events, blocks and deltas are stepped over, as the format's
  * versioning rules want. At Bedrock the same objects come out of an event stream's chunks; their own "type" tells what they are. */
 #include "dialect/anthropic_priv.h"
+#include "dialect/value_priv.h"
 
 enum {
     OPEN_MAX =
@@ -37,10 +38,7 @@ static void done(struct reader *base)
 
 static enum msg_finish finish_of(struct json word)
 {
-    static const struct {
-        const char *word;
-        enum msg_finish finish;
-    } rows[] = {
+    static const struct value_finish rows[] = {
         {"end_turn", MSG_FINISH_STOP},
         {"stop_sequence", MSG_FINISH_STOP},
         {"max_tokens", MSG_FINISH_LENGTH},
@@ -59,10 +57,7 @@ static enum msg_finish finish_of(struct json word)
         {"error", MSG_FINISH_ERROR},
         {"network_error", MSG_FINISH_ERROR},
     };
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-        if (json_is(word, rows[i].word))
-            return rows[i].finish;
-    return MSG_FINISH_OTHER;
+    return value_finish(rows, sizeof(rows) / sizeof(rows[0]), word);
 }
 
 bool anthropic_usage(struct json usage, struct msg_usage *ret)

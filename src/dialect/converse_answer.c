@@ -1,5 +1,6 @@
 /* Answers of Converse: the events of its stream and its whole body, which has the same content blocks. */
 #include "dialect/converse_priv.h"
+#include "dialect/value_priv.h"
 
 #include "base/mem.h"
 #include "parse/base64.h"
@@ -161,10 +162,7 @@ static pd_err read_block(struct converse_reader *r, int64_t block, struct json v
 
 static enum msg_finish finish_of(struct json word)
 {
-    static const struct {
-        const char *word;
-        enum msg_finish finish;
-    } rows[] = {
+    static const struct value_finish rows[] = {
         {"end_turn", MSG_FINISH_STOP},
         {"tool_use", MSG_FINISH_TOOL_CALLS},
         {"max_tokens", MSG_FINISH_LENGTH},
@@ -175,10 +173,7 @@ static enum msg_finish finish_of(struct json word)
         {"malformed_model_output", MSG_FINISH_ERROR},
         {"malformed_tool_use", MSG_FINISH_ERROR},
     };
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-        if (json_is(word, rows[i].word))
-            return rows[i].finish;
-    return MSG_FINISH_OTHER;
+    return value_finish(rows, sizeof(rows) / sizeof(rows[0]), word);
 }
 
 static pd_err take_finish(struct converse_reader *r, struct json word, unsigned *holds)

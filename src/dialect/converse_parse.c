@@ -327,8 +327,9 @@ static void results_first(struct msg_turn *t)
     t->last = last;
 }
 
-static pd_err take_message(struct parse *p, struct json message)
+static pd_err take_message(void *ctx, struct json message)
 {
+    struct parse *p = ctx;
     struct json role = json_get(message, "role"), content = json_get(message, "content");
     bool assistant = json_is(role, "assistant"), system = json_is(role, "system");
     if (!assistant && !system && !json_is(role, "user"))
@@ -348,17 +349,7 @@ static pd_err take_message(struct parse *p, struct json message)
 
 static pd_err take_messages(struct parse *p, struct json list)
 {
-    struct json_walk w;
-    struct json message;
-    if (list.type != JSON_ARRAY)
-        return wrong(p, "\"messages\" must be a list");
-    json_walk_init(&w, list);
-    while (json_walk_next(&w, NULL, &message)) {
-        pd_err e = take_message(p, message);
-        if (e)
-            return e;
-    }
-    return w.err ? wrong(p, "\"messages\" is not valid JSON") : PD_OK;
+    return value_messages(list, take_message, p, p->why);
 }
 
 static pd_err take_system(struct parse *p, struct json list)

@@ -3,6 +3,7 @@
  * Nothing ends a stream but the end of its bytes, and a finish reason may come more than once: with code execution one was seen
  * in the middle, with text behind it. An answer is whole when every candidate has one. */
 #include "dialect/gemini_priv.h"
+#include "dialect/value_priv.h"
 
 struct gemini_reader {
     struct reader r;
@@ -17,10 +18,7 @@ struct gemini_reader {
 
 static enum msg_finish finish_of(struct json word)
 {
-    static const struct {
-        const char *word;
-        enum msg_finish finish;
-    } rows[] = {
+    static const struct value_finish rows[] = {
         {"STOP", MSG_FINISH_STOP},
         {"MAX_TOKENS", MSG_FINISH_LENGTH},
         {"SAFETY", MSG_FINISH_CONTENT_FILTER},
@@ -39,10 +37,7 @@ static enum msg_finish finish_of(struct json word)
         {"MISSING_THOUGHT_SIGNATURE", MSG_FINISH_ERROR},
         {"MALFORMED_RESPONSE", MSG_FINISH_ERROR},
     };
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-        if (json_is(word, rows[i].word))
-            return rows[i].finish;
-    return MSG_FINISH_OTHER;
+    return value_finish(rows, sizeof(rows) / sizeof(rows[0]), word);
 }
 
 /* Servers that write their enums as numbers. Behind these the two hosts count differently. */

@@ -6,6 +6,7 @@
 #include "dialect/converse_priv.h"
 #include "dialect/request_priv.h"
 #include "dialect/request_splice.h"
+#include "dialect/value_priv.h"
 
 #include "parse/eventstream.h"
 
@@ -143,10 +144,7 @@ static pd_err read_nova(struct invoke_reader *r, struct json obj, unsigned *hold
 
 static enum msg_finish finish_of(struct json word)
 {
-    static const struct {
-        const char *word;
-        enum msg_finish finish;
-    } rows[] = {
+    static const struct value_finish rows[] = {
         {"FINISH", MSG_FINISH_STOP},
         {"FINISHED", MSG_FINISH_STOP},
         {"LENGTH", MSG_FINISH_LENGTH},
@@ -168,10 +166,7 @@ static enum msg_finish finish_of(struct json word)
         {"tool_calls", MSG_FINISH_TOOL_CALLS},
         {"content_filter", MSG_FINISH_CONTENT_FILTER},
     };
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-        if (json_is(word, rows[i].word))
-            return rows[i].finish;
-    return MSG_FINISH_OTHER;
+    return value_finish(rows, sizeof(rows) / sizeof(rows[0]), word);
 }
 
 /* Where each family has its text and its reason. */

@@ -110,8 +110,9 @@ static pd_err add_result(struct parse *p, struct json message)
     return add_images(p, t, part, json_get(message, "images"));
 }
 
-static pd_err add_message(struct parse *p, struct json message)
+static pd_err add_message(void *ctx, struct json message)
 {
+    struct parse *p = ctx;
     static const struct {
         const char *word;
         enum msg_role role;
@@ -139,17 +140,7 @@ static pd_err add_message(struct parse *p, struct json message)
 
 static pd_err add_messages(struct parse *p, struct json list)
 {
-    struct json_walk w;
-    struct json message;
-    if (list.type != JSON_ARRAY)
-        return wrong(p, "\"messages\" must be a list");
-    json_walk_init(&w, list);
-    while (json_walk_next(&w, NULL, &message)) {
-        pd_err e = add_message(p, message);
-        if (e)
-            return e;
-    }
-    return w.err ? wrong(p, "\"messages\" is not valid JSON") : PD_OK;
+    return value_messages(list, add_message, p, p->why);
 }
 
 /* ---- tools ------------------------------------------------------------------------------ */

@@ -92,10 +92,7 @@ pd_err chat_read_request(struct span body, const struct request_line *line, stru
 
 enum msg_finish finish_of_word(struct json word)
 {
-    static const struct {
-        const char *word;
-        enum msg_finish finish;
-    } rows[] = {
+    static const struct value_finish rows[] = {
         {"stop", MSG_FINISH_STOP},
         {"eos", MSG_FINISH_STOP},
         {"eos_token", MSG_FINISH_STOP},
@@ -115,10 +112,7 @@ enum msg_finish finish_of_word(struct json word)
     };
     if (word.type != JSON_STRING || json_inner(word).n == 0)
         return MSG_FINISH_NONE;
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-        if (json_is(word, rows[i].word))
-            return rows[i].finish;
-    return MSG_FINISH_OTHER;
+    return value_finish(rows, sizeof(rows) / sizeof(rows[0]), word);
 }
 
 /* ---- errors in answers ------------------------------------------------------- */

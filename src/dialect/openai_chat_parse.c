@@ -264,8 +264,9 @@ static pd_err take_result(struct parse *p, struct json message)
     return take_content(p, t, part, json_get(message, "content"));
 }
 
-static pd_err take_message(struct parse *p, struct json message)
+static pd_err take_message(void *ctx, struct json message)
 {
+    struct parse *p = ctx;
     struct json role = json_get(message, "role");
     if (message.type != JSON_OBJECT)
         return wrong(p, "an item of \"messages\" is not an object");
@@ -291,17 +292,7 @@ static pd_err take_message(struct parse *p, struct json message)
 
 static pd_err take_messages(struct parse *p, struct json list)
 {
-    struct json_walk w;
-    struct json message;
-    if (list.type != JSON_ARRAY)
-        return wrong(p, "\"messages\" must be a list");
-    json_walk_init(&w, list);
-    while (json_walk_next(&w, NULL, &message)) {
-        pd_err e = take_message(p, message);
-        if (e)
-            return e;
-    }
-    return w.err ? wrong(p, "\"messages\" is not valid JSON") : PD_OK;
+    return value_messages(list, take_message, p, p->why);
 }
 
 /* ---- tools ------------------------------------------------------------------------ */

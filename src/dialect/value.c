@@ -24,6 +24,27 @@ struct span value_number(struct json v)
     return v.type == JSON_NUMBER ? v.raw : SPAN_NONE;
 }
 
+/* ---- messages --------------------------------------------------------------------- */
+
+pd_err value_messages(struct json list, value_message_fn *take, void *ctx, const char **ret_why)
+{
+    struct json_walk w;
+    struct json message;
+    if (list.type != JSON_ARRAY) {
+        *ret_why = "\"messages\" must be a list";
+        return PD_INVALID;
+    }
+    json_walk_init(&w, list);
+    while (json_walk_next(&w, NULL, &message)) {
+        pd_err e = take(ctx, message);
+        if (e)
+            return e;
+    }
+    if (w.err)
+        *ret_why = "\"messages\" is not valid JSON";
+    return w.err ? PD_INVALID : PD_OK;
+}
+
 /* ---- media and calls -------------------------------------------------------------- */
 
 enum msg_media value_media(struct span media_type)
@@ -74,7 +95,15 @@ pd_err value_take_arguments(struct json v, struct arena *a, struct msg_part *par
     return PD_OK;
 }
 
-/* ---- effort ----------------------------------------------------------------------- */
+/* ---- words ------------------------------------------------------------------------ */
+
+enum msg_finish value_finish(const struct value_finish *rows, size_t count, struct json word)
+{
+    for (size_t i = 0; i < count; i++)
+        if (json_is(word, rows[i].word))
+            return rows[i].finish;
+    return MSG_FINISH_OTHER;
+}
 
 enum msg_effort value_effort(struct json v)
 {
