@@ -1,6 +1,7 @@
 """Translated calls under load: two workers and all dialects at once, signatures that all workers keep together, clients that leave, and clients that are slow."""
 import concurrent.futures
 import json
+import signal
 import socket
 
 from dialect_gateway import ARRAY, CHAT, CONVERSE, GEMINI, MESSAGES, OLLAMA, RESPONSES, UPSTREAM, WAYS, Pair, name_of, pair, whole
@@ -84,6 +85,7 @@ def test_two_hundred_at_once_in_all_dialects_with_signatures_and_clients_that_le
             if i % 29 == 3:
                 gateway.get("/api/calls")
                 gateway.get("/metrics")
+                gateway.program.process.send_signal(signal.SIGHUP)   # calls keep the configuration they began with
             return talk(gateway, client, upstream, i % 2 == 0)
         with concurrent.futures.ThreadPoolExecutor(200) as pool:
             made = sum(pool.map(one, range(200 if SANITIZED else 400)))
