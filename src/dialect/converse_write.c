@@ -12,10 +12,10 @@ struct writer {
     const struct write_want *want;
     struct arena *a;
     const struct claude_generation *is; /* of Claude; NULL: another model */
-    bool thinking;               /* is asked for, and the rest of the request allows it */
-    bool cache;                  /* the model knows cache points */
-    bool comma;                  /* something stands before the next block of the list that is being written */
-    unsigned number;             /* of the document that comes next, from 1; all have one when there are several */
+    bool thinking;                      /* is asked for, and the rest of the request allows it */
+    bool cache;                         /* the model knows cache points */
+    bool comma;      /* something stands before the next block of the list that is being written */
+    unsigned number; /* of the document that comes next, from 1; all have one when there are several */
     bool several;
 };
 

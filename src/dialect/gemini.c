@@ -5,7 +5,6 @@
 #include "dialect/request_priv.h"
 #include "dialect/value_priv.h"
 
-
 /* ---- names -------------------------------------------------------------------- */
 
 bool gemini_key(struct span key, const char *camel)

@@ -200,7 +200,8 @@ static pd_err take_content(struct parser *p, const struct place *at, struct json
     if (v.type == JSON_OBJECT)
         return take_part(p, at, v);
     if (v.type != JSON_ARRAY)
-        return value_is_nothing(v) ? PD_OK : at_item(p, PD_INVALID, "\"content\" must be a string or an array of parts");
+        return value_is_nothing(v) ? PD_OK
+                                   : at_item(p, PD_INVALID, "\"content\" must be a string or an array of parts");
     json_walk_init(&w, v);
     while (json_walk_next(&w, NULL, &part)) {
         pd_err e = take_part(p, at, part);
