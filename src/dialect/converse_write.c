@@ -268,7 +268,7 @@ static void put_system(struct writer *w)
     size_t before = buf_size(w->p.b);
     put_text(&w->p, ",\"system\":[");
     w->comma = false;
-    for (const struct msg_turn *t = w->m->first; t != end; t = t->next)
+    for (const struct msg_turn *t = w->m->first; t && t != end; t = t->next)
         for (const struct msg_part *part = t->first; part; part = part->next)
             put_part(w, part);
     if (w->m->format == MSG_FORMAT_SCHEMA && !has_formats(w)) {

@@ -101,9 +101,9 @@ static unsigned major_of(struct span name)
 struct gemini_model gemini_model(struct span name)
 {
     struct gemini_model none = {.thinking = GEMINI_THINKS_NOT};
-    while (memchr(name.p ? name.p : "", '/', name.n))
+    while (name.n && memchr(name.p, '/', name.n))
         span_cut(&name, '/');
-    if (!span_starts(name, "gemini-"))
+    if (!name.n || !span_starts(name, "gemini-"))
         return none;
     unsigned major = major_of(name);
     bool pro = span_has(name, "-pro"), lite = span_has(name, "-lite");

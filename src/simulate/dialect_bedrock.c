@@ -495,7 +495,7 @@ static enum stream_piece converse_next(struct stream *s)
 {
     uint64_t before = s->tokens;
     steps_next(&s->steps, false, &s->tokens);
-    const struct block *b = s->steps.block < s->steps.count ? &s->steps.blocks[s->steps.block] : NULL;
+    const struct block *b = &s->steps.blocks[s->steps.block < s->steps.count ? s->steps.block : 0];
     switch (s->steps.step) {
     case STEP_BEGIN:
         put_text(event_begin(s), "{\"role\":\"assistant\"");

@@ -210,7 +210,7 @@ enum stream_piece messages_next(struct stream *s)
 {
     uint64_t before = s->tokens;
     steps_next(&s->steps, false, &s->tokens);
-    const struct block *b = s->steps.block < s->steps.count ? &s->steps.blocks[s->steps.block] : NULL;
+    const struct block *b = &s->steps.blocks[s->steps.block < s->steps.count ? s->steps.block : 0];
     struct put *out;
     switch (s->steps.step) {
     case STEP_BEGIN:

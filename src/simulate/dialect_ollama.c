@@ -213,7 +213,7 @@ static enum stream_piece ollama_next(struct stream *s)
 {
     uint64_t before = s->tokens;
     steps_next(&s->steps, true, &s->tokens);
-    const struct block *b = s->steps.block < s->steps.count ? &s->steps.blocks[s->steps.block] : NULL;
+    const struct block *b = &s->steps.blocks[s->steps.block < s->steps.count ? s->steps.block : 0];
     struct put *out;
     switch (s->steps.step) {
     case STEP_BEGIN:

@@ -657,7 +657,8 @@ static enum stream_piece responses_next(struct stream *s)
     static const struct closing open = {.status = "in_progress"};
     uint64_t before = s->tokens;
     steps_next(&s->steps, false, &s->tokens);
-    const struct block *b = s->steps.block < s->steps.count ? &s->steps.blocks[s->steps.block] : NULL;
+    /* one that is open or was: the other steps do not look at it */
+    const struct block *b = &s->steps.blocks[s->steps.block < s->steps.count ? s->steps.block : 0];
     struct closing c;
     switch (s->steps.step) {
     case STEP_BEGIN:
