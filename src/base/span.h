@@ -29,7 +29,7 @@ static inline struct span span_str(const char *s)
 }
 static inline struct span span_from(struct span s, size_t at)
 {
-    return at >= s.n ? (struct span){s.p + s.n, 0} : (struct span){s.p + at, s.n - at};
+    return at >= s.n ? (struct span){s.n ? s.p + s.n : s.p, 0} : (struct span){s.p + at, s.n - at};
 }
 static inline struct span span_upto(struct span s, size_t n)
 {

@@ -404,9 +404,9 @@ static pd_err converse_read(struct reading *r)
 
 static void put_usage(const struct answer *a, uint64_t tokens, struct put *out)
 {
-    put_printf(out, "{\"inputTokens\":%llu,\"outputTokens\":%llu,\"totalTokens\":%llu}",
-               (unsigned long long)a->prompt_tokens, (unsigned long long)(tokens + a->hidden_tokens),
-               (unsigned long long)(a->prompt_tokens + tokens + a->hidden_tokens));
+    unsigned long long said = tokens, hidden = a->hidden_tokens, asked = a->prompt_tokens;
+    put_printf(out, "{\"inputTokens\":%llu,\"outputTokens\":%llu,\"totalTokens\":%llu}", asked, said + hidden,
+               asked + said + hidden);
 }
 
 /* Most payloads are padded to a random length. */
@@ -644,9 +644,9 @@ static pd_err headers(struct sim_headers *h)
         return header_add(h, "x-amzn-bedrock-content-type", "application/json");
     err = header_add(h, "x-amzn-bedrock-input-token-count", "%llu",
                      (unsigned long long)h->of->answer->prompt_tokens);
+    unsigned long long said = h->of->answer->completion_tokens, hidden = h->of->answer->hidden_tokens;
     if (err == PD_OK)
-        err = header_add(h, "x-amzn-bedrock-output-token-count", "%llu",
-                         (unsigned long long)(h->of->answer->completion_tokens + h->of->answer->hidden_tokens));
+        err = header_add(h, "x-amzn-bedrock-output-token-count", "%llu", said + hidden);
     return err == PD_OK ? header_add(h, "x-amzn-bedrock-invocation-latency", "%u", 120u) : err;
 }
 
