@@ -122,9 +122,9 @@ class Codex(Agent):
 
     def setup(self, home, url):
         (home / ".codex").mkdir()
-        (home / ".codex/config.toml").write_text(
-            'model = "coder"\nmodel_provider = "perdure"\n[model_providers.perdure]\nname = "perdure"\n'
-            f'base_url = "{url}/v1"\nwire_api = "responses"\nenv_key = "PERDURE_KEY"\n')
+        (home / ".codex/config.toml").write_text(   # as the README has it
+            'model = "coder"\nmodel_provider = "perdure"\n'
+            f'model_providers.perdure = {{name = "perdure", base_url = "{url}/v1", wire_api = "responses", env_key = "PERDURE_KEY"}}\n')
         return {"PERDURE_KEY": "any"}
 
     def command(self):
