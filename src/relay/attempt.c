@@ -222,6 +222,12 @@ static void on_head(void *ctx, const struct http1_head *head)
     }
 }
 
+/* What cannot be read is the provider's fault, what cannot be kept is ours. */
+static void fail_reading(struct run *run, pd_err e)
+{
+    fail_as(run, e == PD_TOOBIG || e == PD_SYNTAX ? FAILURE_MALFORMED : FAILURE_OURS, pd_err_text(e));
+}
+
 /* What a body is that does not say so: '{' begins a document, anything else a stream. */
 static void sniff(struct run *run)
 {
@@ -239,7 +245,7 @@ static void sniff(struct run *run)
     if (!e)
         e = answer_feed(run->answer, buf_span(&early));
     if (e && !run->over)
-        fail_ours(run, e);
+        fail_reading(run, e);
     if (run->produced || run->over)
         buf_done(&early);
     else
@@ -275,7 +281,7 @@ static void on_body(void *ctx, struct span bytes)
         if (!run->over) {
             pd_err e = answer_feed(run->answer, bytes);
             if (e && !run->over)
-                fail_as(run, e == PD_TOOBIG || e == PD_SYNTAX ? FAILURE_MALFORMED : FAILURE_OURS, pd_err_text(e));
+                fail_reading(run, e);
         }
         break;
     case RUN_WHOLE:

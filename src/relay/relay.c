@@ -510,32 +510,25 @@ static void give_id(struct relay *r)
     text_str(&ids, r->id);
 }
 
-/* Can any target of the route say how many tokens a request has? */
-static bool can_count(const struct relay *r)
-{
-    const struct route *route = route_used(r->route);
-    for (unsigned i = 0; i < route->count; i++) {
-        const struct target *t = route->targets[i].target;
-        const struct conf_provider *p = routing_provider(r->routing, t);
-        struct ask a;
-        if (p && ask_wire(p, span_str(t->model), r->what.codec, &a))
-            return true;
-    }
-    return false;
-}
+/* How the route's targets can be spoken to by this client. */
+struct ways {
+    bool any;   /* at least one has the operation */
+    bool mixed; /* some only in another format than the client's: an earlier answer may have been translated */
+};
 
-/* Do some targets of the route speak other formats than the client? Then an answer of an earlier turn may have been translated. */
-static bool is_mixed(const struct relay *r)
+static struct ways ways_of(const struct relay *r)
 {
     const struct route *route = route_used(r->route);
+    struct ways ways = {false, false};
     for (unsigned i = 0; i < route->count; i++) {
         const struct target *t = route->targets[i].target;
         const struct conf_provider *p = routing_provider(r->routing, t);
         struct ask a;
-        if (p && !(ask_wire(p, span_str(t->model), r->what.codec, &a) && a.same))
-            return true;
+        bool speaks = p && ask_wire(p, span_str(t->model), r->what.codec, &a);
+        ways.any |= speaks;
+        ways.mixed |= p && !(speaks && a.same);
     }
-    return false;
+    return ways;
 }
 
 static struct relay *relay_new(struct worker *w, struct request *rq, const struct relay_request *what)
@@ -597,12 +590,13 @@ void relay_start(struct worker *w, struct request *rq, const struct relay_reques
         relay_free(r);
         return;
     }
-    if (what->codec->kind == CODEC_COUNT && !can_count(r) && reply_estimate(r)) {
+    struct ways ways = ways_of(r);
+    if (what->codec->kind == CODEC_COUNT && !ways.any && reply_estimate(r)) {
         relay_free(r);
         return;
     }
     give_id(r);
-    r->mixed = is_mixed(r);
+    r->mixed = ways.mixed;
     r->keep_scope = what->key ? hash_bytes(span_str(what->key->name), 3) : 3;
     want.route = route_used(r->route);
     find_session(r, &want);
