@@ -277,10 +277,7 @@ static void say_unknown(struct conf_reader *r, const struct node *key, const cha
     const char *in = *what ? what : "a config";
     const char *elsewhere = setting_elsewhere(key->text);
     const char *near = conf_nearest(key->text, words, count);
-    if (scope && scope->where == SETTING_RESILIENCE &&
-        (span_is(key->text, "hold") || span_is(key->text, "linger")))
-        conf_warn(r, key->line, "%s.%.*s is not yet supported and does nothing", in, SPAN_FMT(key->text));
-    else if (elsewhere)
+    if (elsewhere)
         conf_error(r, key->line, "\"%.*s\" does not belong in %s: %s", SPAN_FMT(key->text), in, elsewhere);
     else if (span_is(key->text, "<<"))
         conf_error(r, key->line, "%s: merging with << is not supported: write the entries out", in);

@@ -110,6 +110,7 @@ struct answer_facts {
     enum msg_finish finishes[ANSWER_CHOICES]; /* of the others, by number, by their own words alone */
     struct span finish_raw;    /* of the first, its own word, text (in a stream its first 64 bytes, escaped) */
     struct span id, model;     /* text */
+    int64_t created;           /* Unix seconds; 0: the format has none */
     struct span stop_sequence; /* escaped: the one that was met, where the provider tells */
     unsigned events;           /* with data, the terminator not counted */
     unsigned comments, malformed;
@@ -144,6 +145,7 @@ struct write_want {
     const char *version; /* as request_edit */
     bool reasoning_back; /* assistant reasoning goes back as reasoning_content (chat) */
     bool mistral;        /* chat: tool call ids of 9 letters and digits, "any" for required, no unknown members */
+    int continues; /* enum continue_way (continuation.h) of a request whose last turn is the beginning of the answer; 0: none */
 };
 
 struct client_error;
@@ -174,6 +176,12 @@ struct codec {
     /* The neutral form as a body. carry_fit() has run: everything that is left can be carried. Scratch from `a`. PD_NOMEM, PD_TOOBIG. */
     pd_err (*write_request)(const struct msg_request *m, const struct write_want *want, struct arena *a,
                             struct buf *out);
+
+    /* The tools alone, with their schemas, as parse_request() would give them: cheap, whatever the conversation's size. PD_NOMEM; what cannot be read is
+     * left out. NULL: the format has no tools. */
+    pd_err (*parse_tools)(const struct request_facts *f, struct arena *a, struct msg_request *ret);
+    const char
+        *turns_member; /* "messages", "input", "contents": where its turns stand; NULL: continuing is not for it */
 
     /* ---- answers ---- */
     bool lines;        /* its streams are JSON lines: a bare line is an event as it should be (Ollama) */

@@ -45,6 +45,11 @@ void encoder_clear(struct encoder *en);
 pd_err encoder_end(struct encoder *en, const struct answer_facts *f) PD_CHECKED;
 /* The whole answer as one body (want.stream false). */
 pd_err encoder_whole(struct encoder *en, const struct answer_facts *f, struct buf *out) PD_CHECKED;
+/* Before anything was told: the client has seen `s` already, as it came from a provider of its own format. The encoder takes that over - blocks with
+ * their numbers and ids, the answer's id, model and time, the count of events - and goes on behind it without writing a byte of it again. The text
+ * block told last stays open; reasoning that was under way is closed with the next block. PD_NOMEM, PD_TOOBIG. */
+struct shown;
+pd_err encoder_resume(struct encoder *en, const struct shown *s) PD_CHECKED;
 /* How many events it wrote, in formats that number them; else 0. */
 uint64_t encoder_sequence(const struct encoder *en);
 /* Names of what could not be carried, each once; NULL ends. */

@@ -72,6 +72,8 @@ enum failure_blame {
       "the answer says success and nothing else")                                                                 \
     X(FAILURE_CARRY, "cannot_carry", SAME_NEVER, true, BLAME_NONE, 400, "cannot_be_carried",                      \
       "the request holds what this target's wire format has no place for")                                        \
+    X(FAILURE_JOIN, "cannot_join", SAME_FIRST, true, BLAME_NONE, 502, "stream_interrupted",                       \
+      "it would not go on with the text that was already shown")                                                  \
     X(FAILURE_OURS, "internal", SAME_NEVER, true, BLAME_NONE, 500, "internal_error",                              \
       "perdure itself ran out of something")
 

@@ -144,6 +144,7 @@ static uint64_t park_first(enum failure why)
     case FAILURE_MALFORMED:
     case FAILURE_EMPTY:
     case FAILURE_CARRY:
+    case FAILURE_JOIN:
     case FAILURE_OURS:
     case FAILURE_COUNT:
         return PARK_QUOTA_MS;

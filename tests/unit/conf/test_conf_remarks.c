@@ -237,7 +237,6 @@ static const struct row warnings[] = {
      "did you mean \"qwen3\"?"},
     {"backoff over its limit", P "resilience: {backoff: 2m}\n", 3,
      "backoff (2m) is longer than backoff_max (30s)"},
-    {"a setting of later", P "resilience: {hold: 15m}\n", 3, "not yet supported and does nothing"},
 };
 
 static void a_doubtful_config_is_taken_with_a_warning(void **state)

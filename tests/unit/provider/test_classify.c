@@ -497,7 +497,7 @@ static void every_class_of_an_answer_is_shown(void **state)
         seen[rows[i].failure] = true;
     for (enum failure f = FAILURE_RATE; f < FAILURE_COUNT; f++) {
         bool ours = f == FAILURE_DNS || f == FAILURE_SLOW || f == FAILURE_STALLED || f == FAILURE_CUT ||
-                    f == FAILURE_CARRY || f == FAILURE_OURS;
+                    f == FAILURE_CARRY || f == FAILURE_JOIN || f == FAILURE_OURS;
         if (!seen[f] && !ours)
             fail_msg("no row is %s", failure_row(f)->name);
     }

@@ -1,0 +1,53 @@
+/* shown.h - what of an answer was shown to a client, in the neutral form: the memory behind continuing a broken stream, resuming one, and
+ * joining a call that is asked a second time.
+ *
+ * An append-only log of deltas. Pieces of one text that follow each other are one entry, so
+ * that a long answer costs little more than its own bytes. A position is a number of log
+ * bytes: what was added after it can be told again, also from the middle of a text.
+ *
+ * Ownership: everything is copied in; spans of what is told live until the next shown_add(). */
+#ifndef PERDURE_DIALECT_SHOWN_H
+#define PERDURE_DIALECT_SHOWN_H
+
+#include "base/buf.h"
+#include "dialect/codec.h"
+
+enum { SHOWN_MAX = 64 << 20 }; /* bytes of one answer's log */
+
+struct shown {
+    struct buf log;
+    size_t last_at; /* offset of the last entry */
+    bool any;
+    /* How the client knows the answer, from its beginning as it was shown: text, kept by shown_identity(). */
+    struct buf identity;
+    size_t id_bytes, model_bytes; /* in identity, one behind the other */
+    int64_t created;              /* Unix seconds; 0: the format has none, or it is not known */
+    uint64_t sequence;            /* events shown, in formats that number them; set by whoever shows */
+    bool has_text, has_reasoning, has_calls, has_other; /* other: media, hosted work, refusals, logprobs */
+    bool many;                                          /* more than one choice was told of */
+    uint64_t text_bytes;                                /* of MSG_TEXT, escaped */
+};
+
+void shown_init(struct shown *s); /* takes no memory yet */
+void shown_done(struct shown *s);
+void shown_clear(struct shown *s); /* as new; the memory stays */
+/* PD_NOMEM, PD_TOOBIG (SHOWN_MAX): nothing was added. */
+pd_err shown_add(struct shown *s, const struct msg_delta *d) PD_CHECKED;
+pd_err shown_identity(struct shown *s, struct span id, struct span model, int64_t created) PD_CHECKED;
+struct span shown_id(const struct shown *s);
+struct span shown_model(const struct shown *s);
+/* The position behind everything that was added so far. */
+static inline size_t shown_end(const struct shown *s)
+{
+    return buf_size(&s->log);
+}
+/* Tells what was added since `from` (0: all), in order. A position inside a text tells the rest of it. Returns the position behind it. */
+size_t shown_tell(const struct shown *s, size_t from, msg_delta_fn *fn, void *ctx);
+/* All text (MSG_TEXT of choice 0), plain, appended to `out`. PD_NOMEM. */
+pd_err shown_text(const struct shown *s, struct buf *out) PD_CHECKED;
+/* The log as bytes, for a file, and back again: PD_SYNTAX when they are not what shown_save() wrote, all read before it stays. */
+pd_err shown_save(const struct shown *s, size_t from,
+                  struct buf *out) PD_CHECKED;                    /* entries behind the position `from` */
+pd_err shown_load(struct shown *s, struct span bytes) PD_CHECKED; /* appends */
+
+#endif
