@@ -77,6 +77,7 @@ struct msg_delta {
     struct span type;     /* escaped */
     enum msg_maker maker; /* of SIGNATURE and SEALED */
     bool legacy_function; /* a function_call of old, not a tool call */
+    bool free_text;       /* of TOOL_START: a custom tool's, whose input is text and not JSON */
     int place; /* the number that its block has on the wire (Messages, Converse: index; Responses: output_index), from 1; 0: none */
     struct span item; /* escaped: the id that its block has on the wire (Responses: item_id); empty: none */
 };
