@@ -415,7 +415,7 @@ static void take_logprobs(struct encoder *en, const struct msg_delta *d)
 void encoder_delta(void *ctx, const struct msg_delta *d)
 {
     struct encoder *en = ctx;
-    if (en->err || en->ended)
+    if (en->err || en->ended || d->kind == MSG_STEP)
         return;
     if (d->choice != 0 && !en->ops->choices) {
         encoder_drop(en, "choices");
@@ -459,6 +459,8 @@ void encoder_delta(void *ctx, const struct msg_delta *d)
         break;
     case MSG_HOSTED:
         encoder_drop(en, d->text.p);
+        break;
+    case MSG_STEP:
         break;
     }
     if (en->put.err)

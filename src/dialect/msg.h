@@ -67,6 +67,17 @@ enum msg_delta_kind {
     MSG_LOGPROBS, /* text: a raw array of OpenAI's {token, logprob, bytes, top_logprobs} */
     MSG_HOSTED, /* work of a tool that the provider ran itself, which its own format alone can show. text: what is named when it is
                            dropped ("code_execution"), a literal */
+    MSG_STEP, /* a step of a block on the wire that says nothing by itself (enum msg_step), for who goes on in the same format: everyone else leaves
+                           it alone. `type`: the wire's own word for the block ("thinking", "web_search_call"), for OPENED */
+};
+/* How far a block has come on the wire, in formats whose blocks begin and end by events of their own. */
+enum msg_step {
+    MSG_STEP_OPENED = 1,
+    MSG_STEP_PART,      /* Responses: its content part, or part of a summary, was begun */
+    MSG_STEP_TEXT_DONE, /* its text or arguments were said to be over */
+    MSG_STEP_PART_DONE,
+    MSG_STEP_CLOSED,
+    MSG_STEP_COUNT
 };
 struct msg_delta {
     enum msg_delta_kind kind;
@@ -79,7 +90,8 @@ struct msg_delta {
     bool legacy_function; /* a function_call of old, not a tool call */
     bool free_text;       /* of TOOL_START: a custom tool's, whose input is text and not JSON */
     int place; /* the number that its block has on the wire (Messages, Converse: index; Responses: output_index), from 1; 0: none */
-    struct span item; /* escaped: the id that its block has on the wire (Responses: item_id); empty: none */
+    enum msg_step step; /* STEP */
+    struct span item;   /* escaped: the id that its block has on the wire (Responses: item_id); empty: none */
 };
 typedef void msg_delta_fn(void *ctx, const struct msg_delta *d);
 

@@ -55,6 +55,7 @@ void reader_emit(struct reader *r, const struct msg_delta *d)
         break;
     case MSG_CITATION:
     case MSG_LOGPROBS:
+    case MSG_STEP:
         break;
     }
     if (r->on_delta)

@@ -31,8 +31,9 @@ struct shown {
 void shown_init(struct shown *s); /* takes no memory yet */
 void shown_done(struct shown *s);
 void shown_clear(struct shown *s); /* as new; the memory stays */
-/* PD_NOMEM, PD_TOOBIG (SHOWN_MAX): nothing was added. */
+/* PD_NOMEM, PD_TOOBIG (SHOWN_MAX): nothing was added. Texts without a byte are not kept. */
 pd_err shown_add(struct shown *s, const struct msg_delta *d) PD_CHECKED;
+/* What is known already stays: it can be called with every event. PD_NOMEM. */
 pd_err shown_identity(struct shown *s, struct span id, struct span model, int64_t created) PD_CHECKED;
 struct span shown_id(const struct shown *s);
 struct span shown_model(const struct shown *s);
@@ -41,13 +42,16 @@ static inline size_t shown_end(const struct shown *s)
 {
     return buf_size(&s->log);
 }
-/* Tells what was added since `from` (0: all), in order. A position inside a text tells the rest of it. Returns the position behind it. */
+/* Tells what was added since `from` (0: all), in order. A position inside a text tells the rest of it, from the beginning of the character it stands in (an
+ * escape and a pair of surrogates is one); any other position inside an entry tells all of that. Returns the position behind it. */
 size_t shown_tell(const struct shown *s, size_t from, msg_delta_fn *fn, void *ctx);
-/* All text (MSG_TEXT of choice 0), plain, appended to `out`. PD_NOMEM. */
+/* All text (MSG_TEXT of choice 0), plain, appended to `out`. PD_NOMEM, PD_SYNTAX: it is no text of a JSON string. */
 pd_err shown_text(const struct shown *s, struct buf *out) PD_CHECKED;
-/* The log as bytes, for a file, and back again: PD_SYNTAX when they are not what shown_save() wrote, all read before it stays. */
+/* The log as bytes, for a file, and back again: PD_SYNTAX when they are not what shown_save() wrote; all whole entries before that
+ * stay. What was saved in several goes and is loaded in the same order is the same log, with the same positions. Identity and sequence are
+ * the caller's to keep. */
 pd_err shown_save(const struct shown *s, size_t from,
-                  struct buf *out) PD_CHECKED;                    /* entries behind the position `from` */
-pd_err shown_load(struct shown *s, struct span bytes) PD_CHECKED; /* appends */
+                  struct buf *out) PD_CHECKED;                    /* what is behind the position `from` */
+pd_err shown_load(struct shown *s, struct span bytes) PD_CHECKED; /* appends; PD_NOMEM, PD_TOOBIG too */
 
 #endif

@@ -110,6 +110,8 @@ static inline void told_on_delta(void *ctx, const struct msg_delta *d)
     case MSG_HOSTED:
         told_other(t, c, d);
         return;
+    case MSG_STEP:
+        return;
     }
     t->err = t->err ? t->err : buf_add(to, d->text);
 }
