@@ -11,5 +11,6 @@
 uint64_t clock_mono_us(void);
 uint64_t clock_mono_ms(void);
 uint64_t clock_wall_ms(void); /* since 1970-01-01 UTC */
+uint64_t clock_wall_us(void);
 
 #endif

@@ -20,6 +20,7 @@
 #include <stdatomic.h>
 
 struct codec;
+struct journal;
 struct keep;
 struct routing;
 struct call_record;
@@ -42,7 +43,9 @@ struct gateway {
         [FLEET_TARGETS_MAX]; /* by target id: what it was last asked, so what it can be probed with; NULL: chat */
     struct keep *keep;       /* what makers want back with tool calls; under keep_lock */
     pthread_mutex_t keep_lock;
-    struct list calls;                        /* running struct relay, by `node`; under the fleet's lock */
+    struct journal
+        *journal;      /* what must outlive the process (state/journal.h), from any worker; NULL: it is not kept */
+    struct list calls; /* running struct relay, by `node`; under the fleet's lock */
     struct call_record *recent[RECENT_CALLS]; /* ended calls, a ring; under the fleet's lock */
     unsigned recent_next;
     uint64_t calls_made; /* numbers call ids; under the fleet's lock */
