@@ -31,12 +31,26 @@ struct call_action *call_act(struct call_actions *ret, enum call_act act, int at
     return a;
 }
 
+static void leave(struct call *c, uint64_t now)
+{
+    uint64_t took_ms = now - c->wait_began_ms;
+    if (c->state == CALL_WAITING && c->wait_counts)
+        c->waited_ms += took_ms;
+    if (c->state != CALL_HOLDING)
+        return;
+    c->held_ms += took_ms;
+    if (!c->want.deadline_ms)
+        c->deadline_ms += took_ms;
+}
+
 void call_enter(struct call *c, enum call_state to, uint64_t now)
 {
+    leave(c, now);
     switch (to) {
     case CALL_NEW:
         break;
     case CALL_WAITING:
+    case CALL_HOLDING:
         c->winner = -1;
         c->wait_began_ms = now;
         break;
@@ -72,10 +86,9 @@ void call_begin(struct call *c, struct fleet *f, const struct call_want *want, u
     c->want = *want;
     c->began_ms = now;
     c->deadline_ms = now + (want->deadline_ms ? want->deadline_ms : want->route->settings.call_timeout);
-    c->try_target = -1;
-    c->worst = -1;
+    c->try_target = c->worst = c->broke_attempt = c->winner = -1;
+    c->continuing = want->resumes;
     call_enter(c, CALL_NEW, now);
-    c->winner = -1;
     c->try_at_ms = CLOCK_NEVER;
 
     budget_earn(fleet_retry_budget(f), want->route->settings.retry_budget, now);
@@ -87,11 +100,19 @@ void call_begin(struct call *c, struct fleet *f, const struct call_want *want, u
 static void win(struct call *c, int attempt, uint64_t now, struct call_actions *ret)
 {
     struct attempt *a = &c->attempts[attempt];
-    a->output_ms = a->moved_ms = now;
-    target_first_token(call_target_of(c, a)->target, now - a->started_ms, &a->trial);
+    a->output_ms = c->moved_ms = now;
+    target_first_token(call_target_of(c, a)->target, now - a->started_ms, &c->lanes[a->lane].trial);
     target_pace(call_target_of(c, a)->target, c->want.prompt_bytes, now - a->started_ms, now);
     c->winner = attempt;
     call_cancel_others(c, attempt, now, ret);
+}
+
+/* The client sees more: what had broken before is whole up to here. */
+static void commit(struct call *c, int attempt, struct call_actions *ret)
+{
+    c->continued += c->continuing;
+    c->hold_rounds = 0;
+    call_act(ret, CALL_COMMIT, attempt);
 }
 
 static void take_output(struct call *c, int attempt, bool to_show, uint64_t now, struct call_actions *ret)
@@ -107,7 +128,7 @@ static void take_output(struct call *c, int attempt, bool to_show, uint64_t now,
     }
     if (to_show && c->want.streamed && c->state == CALL_COLLECTING) {
         call_enter(c, CALL_RELAYING, now);
-        call_act(ret, CALL_COMMIT, attempt);
+        commit(c, attempt, ret);
     }
 }
 
@@ -132,29 +153,35 @@ void call_complete(struct call *c, int attempt, uint64_t now, struct call_action
     fleet_remember(c->fleet, c->want.session, call_target_of(c, &c->attempts[attempt])->target,
                    c->want.route->settings.affinity, now);
     if (c->state != CALL_RELAYING)
-        call_act(ret, CALL_COMMIT, attempt);
+        commit(c, attempt, ret);
     call_act(ret, CALL_FINISH, attempt);
-    call_over(c, CALL_COMPLETE, now);
+    call_over(c, c->continued ? CALL_CONTINUED : CALL_COMPLETE, now);
 }
 
-/* What was shown cannot be taken back. Continuing on another target will begin here. */
-static void broke_after_output(struct call *c, int attempt, enum failure why, enum call_outcome outcome,
-                               uint64_t now, struct call_actions *ret)
+/* What was shown cannot be taken back. True: the call goes on with it. */
+static bool goes_on(struct call *c, int attempt, const struct verdict *v, uint64_t now)
 {
-    call_act(ret, CALL_BREAK, attempt)->failure = why;
-    call_over(c, outcome, now);
+    if (!c->want.can_continue || c->breaks >= c->want.route->settings.continuations || now >= c->deadline_ms ||
+        v->failure == FAILURE_FILTER)
+        return false;
+    c->breaks++;
+    c->continuing = true;
+    c->broke_attempt = attempt;
+    c->broke_by = v->failure;
+    call_afresh(c);
+    c->tries[c->attempts[attempt].target] = 1;
+    return true;
 }
 
 /* The books of the attempt are closed; what does it mean for the call? */
 static void failed(struct call *c, int attempt, const struct verdict *v, uint64_t now, struct call_actions *ret)
 {
-    if (c->state == CALL_RELAYING) {
-        broke_after_output(c, attempt, v->failure, v->failure == FAILURE_STALLED ? CALL_STALLED : CALL_CUT_AFTER,
-                           now, ret);
+    if (c->state == CALL_RELAYING && !goes_on(c, attempt, v, now)) {
+        call_break(c, attempt, v->failure, now, ret);
         return;
     }
-    if (c->state == CALL_COLLECTING)
-        call_enter(c, CALL_TRYING, now); /* nothing was shown: as if it had never answered */
+    if (c->state == CALL_COLLECTING || c->state == CALL_RELAYING)
+        call_enter(c, CALL_TRYING, now); /* nothing that is to come was shown: as if it had never answered */
     call_after_failure(c, attempt, v, now, ret);
 }
 
@@ -188,7 +215,7 @@ static uint64_t stall_deadline(const struct call *c)
 {
     const struct attempt *a = &c->attempts[c->winner];
     uint64_t stall_ms = call_target_of(c, a)->settings.stall;
-    return stall_ms ? a->moved_ms + stall_ms : CLOCK_NEVER;
+    return stall_ms ? c->moved_ms + stall_ms : CLOCK_NEVER;
 }
 
 static void deadline_passed(struct call *c, uint64_t now, struct call_actions *ret)
@@ -196,9 +223,9 @@ static void deadline_passed(struct call *c, uint64_t now, struct call_actions *r
     bool shown = c->state == CALL_RELAYING;
     call_cancel_others(c, -1, now, ret);
     if (shown)
-        broke_after_output(c, c->winner, FAILURE_TIMEOUT, CALL_CUT_AFTER, now, ret);
+        call_break(c, c->winner, FAILURE_TIMEOUT, now, ret);
     else
-        call_fail(c, FAILURE_TIMEOUT, CALL_CUT_BEFORE, now, ret);
+        call_give_up(c, FAILURE_TIMEOUT, now, ret);
 }
 
 static void end_those_without_first_token(struct call *c, uint64_t now, struct call_actions *ret)
@@ -212,14 +239,24 @@ static void end_those_without_first_token(struct call *c, uint64_t now, struct c
     }
 }
 
+/* On hold the time that is left stands still, but for a deadline that the client has set. */
+static uint64_t deadline(const struct call *c)
+{
+    return c->state == CALL_HOLDING && !c->want.deadline_ms ? CLOCK_NEVER : c->deadline_ms;
+}
+
 void call_wake(struct call *c, uint64_t now, struct call_actions *ret)
 {
     ret->count = 0;
-    if (c->state != CALL_OVER && now >= c->deadline_ms) {
+    if (c->state != CALL_OVER && now >= deadline(c)) {
         deadline_passed(c, now, ret);
         return;
     }
     switch (c->state) {
+    case CALL_HOLDING:
+        if (now >= c->try_at_ms)
+            call_hold_look(c, now, ret);
+        break;
     case CALL_WAITING:
         if (now >= c->try_at_ms)
             call_wait_over(c, now, ret);
@@ -258,7 +295,7 @@ static uint64_t next_of_tries(const struct call *c)
             continue;
         at = sooner(at, first_token_deadline(c, a));
         if (!a->hedged)
-            at = sooner(at, a->hedge_at_ms);
+            at = sooner(at, c->lanes[a->lane].hedge_at_ms);
     }
     return at;
 }
@@ -267,7 +304,8 @@ uint64_t call_next(const struct call *c)
 {
     switch (c->state) {
     case CALL_WAITING:
-        return sooner(c->deadline_ms, c->try_at_ms);
+    case CALL_HOLDING:
+        return sooner(deadline(c), c->try_at_ms);
     case CALL_TRYING:
         return sooner(c->deadline_ms, next_of_tries(c));
     case CALL_COLLECTING:

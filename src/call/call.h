@@ -1,11 +1,16 @@
 /* call.h - one client request's whole life, as decisions: which target, when to give up, when to try again, what the client may see.
  *
  *   NEW ------------> TRYING <-----> WAITING          (backoff, Retry-After, nothing usable yet)
+ *   TRYING, WAITING --every target is down-----> HOLDING --one is back--> TRYING   (the deadline stands still)
  *   TRYING --first output, unstreamed client---> COLLECTING   (nothing shown yet: a failure is still invisible: back to TRYING)
  *   TRYING --output that cannot be shown yet---> COLLECTING --something to show--> RELAYING
- *   TRYING --first output, streamed client-----> RELAYING     (committed; CALL_BREAK is where continuing a stream will begin)
+ *   TRYING --first output, streamed client-----> RELAYING     (committed)
+ *   RELAYING --broke, can be continued---------> TRYING, WAITING, HOLDING   (as after any failure; the attempts go on with what was shown)
  *   COLLECTING, RELAYING --complete------------> OVER
  *   any --client gone, deadline, nothing left--> OVER
+ *
+ * A call that is `continuing` has shown something that is not whole. Each of its attempts is asked to go on exactly there, and the first
+ * output of one (CALL_COMMIT once more) or its end bridges the break. What cannot be bridged ends in CALL_BREAK, never in an error answer.
  *
  * Events of an attempt that is not running (late ones after a cancel) and any event of a call that is OVER do nothing.
  *
@@ -20,6 +25,7 @@
 #define CALL_STATES(X)                                                                \
     X(CALL_NEW, "new", "not begun")                                                   \
     X(CALL_WAITING, "waiting", "for a moment at which trying makes sense")            \
+    X(CALL_HOLDING, "holding", "for recovery: every target is down")                  \
     X(CALL_TRYING, "trying", "attempts run, nothing has come")                        \
     X(CALL_COLLECTING, "collecting", "an answer comes and is kept until it is whole") \
     X(CALL_RELAYING, "relaying", "the client sees the answer as it comes")            \
@@ -52,7 +58,7 @@ enum call_outcome {
 const char *call_outcome_name(enum call_outcome o);
 
 /* Attempts in one call at most, whatever `attempts` and the number of targets would allow. */
-enum { CALL_ATTEMPTS_MAX = 24, CALL_RUNNING_MAX = 3, CALL_ACTIONS_MAX = 12 };
+enum { CALL_ATTEMPTS_MAX = 64, CALL_RUNNING_MAX = 3, CALL_ACTIONS_MAX = 12 };
 
 /* What the request asks for. */
 struct call_want {
@@ -61,37 +67,49 @@ struct call_want {
     bool begins;      /* the session's first call: its target is chosen afresh, and remembered */
     bool streamed;    /* the client sees output as it comes */
     bool reasoning;
-    bool no_fallback; /* x-perdure-no-fallback: only the first target */
+    bool no_fallback;  /* x-perdure-no-fallback: only the first target */
+    bool can_continue; /* streamed chat with one choice: what broke after output may be gone on with */
+    bool in_session;   /* settings.hold applies, else hold_single */
+    bool
+        resumes; /* text of an earlier call with the same request was shown to this client before: `continuing` from the beginning on */
     size_t prompt_bytes;
     uint64_t ttft_ms;     /* x-perdure-ttft; UINT64_MAX: by the settings */
-    uint64_t deadline_ms; /* x-perdure-deadline, from now; 0: by the settings */
+    uint64_t deadline_ms; /* x-perdure-deadline, from now; 0: by the settings. It does not stand still on hold */
+    uint64_t hold_ms;     /* x-perdure-hold; UINT64_MAX: by the settings */
+    uint64_t key;         /* hash of the client's key, for the fair queue; 0: none */
 };
 
 enum attempt_state { ATTEMPT_NONE, ATTEMPT_RUNNING, ATTEMPT_DONE, ATTEMPT_FAILED, ATTEMPT_CANCELLED };
 struct attempt {
     uint8_t state, target, failure; /* enum attempt_state; index in route->targets; enum failure */
     bool hedge, hedged;             /* started as a hedge; a hedge was started because of it */
+    uint8_t lane;                   /* RUNNING: its place in call.lanes */
     uint16_t status;
+    uint64_t started_ms, output_ms, ended_ms; /* 0: not reached */
+};
+/* What matters of an attempt only while it runs: calls have many attempts, of which few run. */
+struct call_lane {
+    bool taken;
     uint32_t trial;       /* the breaker's trial place; TRIAL_NONE */
     uint64_t hedge_at_ms; /* no output until then: another may be started beside it; CLOCK_NEVER */
     uint64_t slow_at_ms;  /* no output until then: it is slow by its target's own measure; CLOCK_NEVER */
-    uint64_t started_ms, output_ms, moved_ms, ended_ms; /* 0: not reached */
 };
 
 enum call_act {
     CALL_START,  /* start attempt n on its target */
     CALL_CANCEL, /* stop attempt n at once; no more events for it */
-    CALL_COMMIT, /* attempt n is the answer: begin (and go on) showing it; a collected one is shown whole */
+    CALL_COMMIT, /* attempt n is the answer: begin (and go on) showing it; a collected one is shown whole. One that continues: what is new of it */
     CALL_FINISH, /* the answer of attempt n is complete: end the reply properly */
     CALL_FAIL, /* nothing was shown: an error answer; attempt n's failure is the one to tell, -1: our own (no target was free, a deadline) */
-    CALL_BREAK, /* something was shown and it broke: an error in the stream, never a clean end. Continuing will stand here */
+    CALL_BREAK, /* something was shown and it broke for good: an error in the stream, never a clean end. Attempt n broke; -1: an earlier call's */
 };
 struct call_action {
     enum call_act act;
     int attempt;
     enum failure failure;    /* of FAIL and BREAK */
     uint64_t retry_after_ms; /* of FAIL: what to tell the client; 0: nothing */
-    bool same_target, hedge; /* of START: this target was tried before in this call; a hedge */
+    bool same_target, hedge; /* of START: this target is tried once more; a hedge */
+    bool continues;          /* of START: it is to go on with what was shown */
 };
 struct call_actions {
     struct call_action list[CALL_ACTIONS_MAX];
@@ -103,24 +121,34 @@ struct call {
     enum call_outcome outcome; /* when OVER */
     struct fleet *fleet;
     struct call_want want;
-    uint64_t began_ms, deadline_ms;
-    uint64_t try_at_ms; /* WAITING: when; CLOCK_NEVER otherwise */
-    uint64_t wait_began_ms;
-    int try_target;     /* WAITING: this one, or -1: pick again */
-    bool wait_counts;   /* WAITING for a target to come back, not only our own backoff */
-    bool paid;          /* a token of the retry budget is in hand */
-    bool broke;         /* the retry budget said no: no target is tried twice any more */
-    uint64_t waited_ms; /* in WAITING for targets to come back, bounded by retry_after_max */
-    uint32_t used_up;   /* bit per route target: not again in this call */
+    uint64_t began_ms, deadline_ms; /* later by the time on hold */
+    uint64_t try_at_ms;             /* WAITING: when; HOLDING: the next look; CLOCK_NEVER otherwise */
+    uint64_t wait_began_ms;         /* WAITING, HOLDING */
+    uint64_t moved_ms;              /* last output of the winner */
+    int try_target;                 /* WAITING: this one, or -1: pick again */
+    bool wait_counts;               /* WAITING for a target to come back, not only our own backoff */
+    bool paid;                      /* a token of the retry budget is in hand */
+    bool broke;                     /* the retry budget said no: no target is tried twice any more */
+    bool continuing;                /* something was shown, and it is not whole: attempts go on with it */
+    uint64_t waited_ms;             /* in WAITING for targets to come back, bounded by retry_after_max */
+    uint64_t held_ms;               /* in HOLDING, all together, bounded by the hold */
+    uint32_t used_up;   /* bit per route target: not again until the call looks at its targets afresh */
+    uint32_t unfit;     /* bit per route target: not again in this call: it cannot take this request */
+    uint32_t unhealing; /* bit per route target: the last failure there is none that time heals */
     uint32_t told;      /* bit per route target: not_before is its Retry-After */
     unsigned group;     /* of the last failure's target: the other regions of its provider come next; 0: none */
     uint64_t not_before_ms[ROUTE_TARGETS_MAX]; /* backoff or Retry-After after a failure there */
-    uint8_t tries[ROUTE_TARGETS_MAX];          /* without those that were cancelled and not late */
+    uint8_t tries[ROUTE_TARGETS_MAX]; /* since it looked afresh; without those that were cancelled and not late */
     struct attempt attempts[CALL_ATTEMPTS_MAX];
     unsigned attempts_count;
+    struct call_lane lanes[CALL_RUNNING_MAX];
     int winner;                       /* attempt that gave the first output; -1 */
     unsigned retries, hedges, denied; /* denied: by a budget */
     int worst;                        /* attempt whose failure is told to the client if nothing better comes; -1 */
+    unsigned hold_rounds;             /* holds since the last output: a target is tried once in each round */
+    unsigned breaks, continued;       /* streams of it that broke and were to be gone on with; those that were */
+    int broke_attempt;                /* the last that broke; -1 */
+    enum failure broke_by;            /* and by what; FAILURE_NONE: none did */
 };
 
 /* Begins: gives the first actions. */
@@ -134,7 +162,8 @@ void call_hidden_output(struct call *c, int attempt, uint64_t now, struct call_a
 /* More real output came: the stall clock starts anew. O(1), no actions. */
 static inline void call_moved(struct call *c, int attempt, uint64_t now)
 {
-    c->attempts[attempt].moved_ms = now;
+    if (c->winner == attempt)
+        c->moved_ms = now;
 }
 /* An attempt's answer is whole. Without output before it this is its first output too. */
 void call_complete(struct call *c, int attempt, uint64_t now, struct call_actions *ret);

@@ -20,6 +20,15 @@ unsigned call_running(const struct call *c)
     return n;
 }
 
+static unsigned free_lane(const struct call *c)
+{
+    unsigned lane = 0;
+    while (c->lanes[lane].taken)
+        lane++;
+    assert(lane < CALL_RUNNING_MAX);
+    return lane;
+}
+
 void call_start(struct call *c, unsigned target, bool hedge, uint64_t now, struct call_actions *ret)
 {
     assert(c->attempts_count < CALL_ATTEMPTS_MAX);
@@ -27,12 +36,15 @@ void call_start(struct call *c, unsigned target, bool hedge, uint64_t now, struc
     int n = (int)c->attempts_count++;
     uint64_t limit_ms = target_ttft_limit(rt->target, &rt->settings, c->want.prompt_bytes, c->want.reasoning);
     uint64_t wish_ms = c->want.ttft_ms == UINT64_MAX ? limit_ms : c->want.ttft_ms;
-    c->attempts[n] = (struct attempt){
-        .state = ATTEMPT_RUNNING,
-        .target = (uint8_t)target,
-        .hedge = hedge,
+    unsigned lane = free_lane(c);
+    c->attempts[n] = (struct attempt){.state = ATTEMPT_RUNNING,
+                                      .target = (uint8_t)target,
+                                      .hedge = hedge,
+                                      .lane = (uint8_t)lane,
+                                      .started_ms = now};
+    c->lanes[lane] = (struct call_lane){
+        .taken = true,
         .trial = target_start(rt->target, now),
-        .started_ms = now,
         .hedge_at_ms = wish_ms ? now + wish_ms : CLOCK_NEVER,
         .slow_at_ms = limit_ms ? now + limit_ms : CLOCK_NEVER, /* a wish is no evidence against a target */
     };
@@ -41,12 +53,20 @@ void call_start(struct call *c, unsigned target, bool hedge, uint64_t now, struc
     c->retries += again;
     c->hedges += hedge;
     if (c->want.no_fallback)
-        c->used_up |= ~(1u << target);
+        c->unfit = c->used_up |= ~(1u << target);
     call_enter(c, CALL_TRYING, now);
 
     struct call_action *act = call_act(ret, CALL_START, n);
     act->same_target = again;
     act->hedge = hedge;
+    act->continues = c->continuing;
+}
+
+/* Returns its trial place. */
+static uint32_t leave_lane(struct call *c, const struct attempt *a)
+{
+    c->lanes[a->lane].taken = false;
+    return c->lanes[a->lane].trial;
 }
 
 void call_attempt_ended(struct call *c, int attempt, const struct verdict *v, uint64_t now)
@@ -58,7 +78,7 @@ void call_attempt_ended(struct call *c, int attempt, const struct verdict *v, ui
         a->failure = (uint8_t)v->failure;
         a->status = (uint16_t)v->status;
     }
-    target_end(call_target_of(c, a)->target, v, false, a->trial, now);
+    target_end(call_target_of(c, a)->target, v, false, leave_lane(c, a), now);
 }
 
 void call_attempt_failed_by_us(struct call *c, int attempt, enum failure why, uint64_t now,
@@ -76,7 +96,7 @@ void call_attempt_failed_by_us(struct call *c, int attempt, enum failure why, ui
 void call_attempt_cancelled(struct call *c, int attempt, uint64_t now, struct call_actions *ret)
 {
     struct attempt *a = &c->attempts[attempt];
-    if (!a->output_ms && now >= a->slow_at_ms) {
+    if (!a->output_ms && now >= c->lanes[a->lane].slow_at_ms) {
         call_attempt_failed_by_us(c, attempt, FAILURE_SLOW, now, ret);
         return;
     }
@@ -84,7 +104,7 @@ void call_attempt_cancelled(struct call *c, int attempt, uint64_t now, struct ca
     a->state = ATTEMPT_CANCELLED;
     /* It might have answered: should the winner break before it is whole, this one may be asked again. */
     c->tries[a->target]--;
-    target_end(call_target_of(c, a)->target, NULL, true, a->trial, now);
+    target_end(call_target_of(c, a)->target, NULL, true, leave_lane(c, a), now);
     call_act(ret, CALL_CANCEL, attempt);
 }
 

@@ -1,6 +1,7 @@
 /* call_priv.h - what the files of this room share.
  *
- * call.c takes the events, call_attempt.c keeps attempts and their targets' books, call_try.c decides where to go next. */
+ * call.c takes the events, call_attempt.c keeps attempts and their targets' books, call_try.c decides where to go next, call_hold.c waits
+ * for better times. */
 #ifndef PERDURE_CALL_CALL_PRIV_H
 #define PERDURE_CALL_CALL_PRIV_H
 
@@ -37,7 +38,16 @@ void call_advance(struct call *c, uint64_t now, struct call_actions *ret);
 void call_wait_over(struct call *c, uint64_t now, struct call_actions *ret);
 /* Starts another attempt beside those that are late. */
 void call_hedge(struct call *c, uint64_t now, struct call_actions *ret);
-void call_fail(struct call *c, enum failure why, enum call_outcome outcome, uint64_t now,
-               struct call_actions *ret);
+/* No way on, nothing runs: an error answer, or a break where something was shown. */
+void call_give_up(struct call *c, enum failure why, uint64_t now, struct call_actions *ret);
+void call_break(struct call *c, int attempt, enum failure why, uint64_t now, struct call_actions *ret);
+/* What was noted about targets counts no more, but what lasts: those that are unfit, and a Retry-After. */
+void call_afresh(struct call *c);
+
+/* ---- call_hold.c */
+/* Where the call would end for want of a target: true: it holds. */
+bool call_hold(struct call *c, uint64_t now);
+/* Time to look whether a target is back. */
+void call_hold_look(struct call *c, uint64_t now, struct call_actions *ret);
 
 #endif

@@ -30,7 +30,8 @@ static uint64_t soonest(const struct call *c, uint64_t now)
     return soonest_ms;
 }
 
-void call_fail(struct call *c, enum failure why, enum call_outcome outcome, uint64_t now, struct call_actions *ret)
+static void fail(struct call *c, enum failure why, enum call_outcome outcome, uint64_t now,
+                 struct call_actions *ret)
 {
     bool told_by_worst = c->worst >= 0 && c->attempts[c->worst].failure == why;
     struct call_action *act = call_act(ret, CALL_FAIL, told_by_worst ? c->worst : -1);
@@ -43,11 +44,27 @@ void call_fail(struct call *c, enum failure why, enum call_outcome outcome, uint
     call_over(c, outcome, now);
 }
 
+void call_break(struct call *c, int attempt, enum failure why, uint64_t now, struct call_actions *ret)
+{
+    call_act(ret, CALL_BREAK, attempt)->failure = why;
+    call_over(c, why == FAILURE_STALLED ? CALL_STALLED : CALL_CUT_AFTER, now);
+}
+
+/* Where something was shown, the break that could not be bridged is what is told. */
+void call_give_up(struct call *c, enum failure why, uint64_t now, struct call_actions *ret)
+{
+    if (!c->continuing)
+        fail(c, why, CALL_CUT_BEFORE, now, ret);
+    else if (c->broke_by != FAILURE_NONE)
+        call_break(c, c->broke_attempt, c->broke_by, now, ret);
+    else
+        call_break(c, c->worst, why, now, ret);
+}
+
 /* No way on: the last failure that a provider or the network gave is the one to tell. */
 static void give_up(struct call *c, uint64_t now, struct call_actions *ret)
 {
-    enum failure why = c->worst >= 0 ? c->attempts[c->worst].failure : FAILURE_OVERLOAD;
-    call_fail(c, why, CALL_CUT_BEFORE, now, ret);
+    call_give_up(c, c->worst >= 0 ? c->attempts[c->worst].failure : FAILURE_OVERLOAD, now, ret);
 }
 
 /* ---- choosing */
@@ -66,14 +83,45 @@ static uint32_t tried_set(const struct call *c)
     return set;
 }
 
-/* Not again in this call: where it cannot work, and where all tries were made. */
+/* A try whose stream broke was a good one: it does not count. After a hold one try shows whether it is over. */
+static uint64_t tries_most(const struct call *c, unsigned target)
+{
+    if (c->hold_rounds)
+        return 1;
+    bool broke_here = c->broke_attempt >= 0 && c->attempts[c->broke_attempt].target == target;
+    return c->want.route->targets[target].settings.attempts + broke_here;
+}
+
+/* Not now: where it cannot work, and where all tries were made. */
 static uint32_t closed_set(const struct call *c)
 {
     uint32_t set = c->used_up;
     for (unsigned i = 0; i < c->want.route->count; i++)
-        if (c->tries[i] >= c->want.route->targets[i].settings.attempts)
+        if (c->tries[i] >= tries_most(c, i))
             set |= bit(i);
     return set;
+}
+
+static uint32_t not_yet_set(const struct call *c, uint64_t now)
+{
+    uint32_t set = 0;
+    for (unsigned i = 0; i < c->want.route->count; i++)
+        if (c->not_before_ms[i] > now)
+            set |= bit(i);
+    return set;
+}
+
+void call_afresh(struct call *c)
+{
+    c->used_up = c->unfit;
+    c->unhealing = 0;
+    c->hold_rounds = 0;
+    c->broke = false;
+    for (unsigned i = 0; i < c->want.route->count; i++) {
+        c->tries[i] = 0;
+        if (!(c->told & bit(i)))
+            c->not_before_ms[i] = 0;
+    }
 }
 
 /* `group`: whose regions come first; 0: none's. */
@@ -129,7 +177,7 @@ static int first_back(const struct call *c, uint64_t now, uint64_t *ret_at_ms, b
             continue;
         uint64_t at;
         bool counts = !target_usable(c->want.route->targets[i].target, now, &at);
-        if (c->tries[i] && c->not_before_ms[i] > at) {
+        if (c->not_before_ms[i] > at) {
             at = c->not_before_ms[i];
             counts = counts || c->told & bit(i);
         }
@@ -169,7 +217,7 @@ static bool wait_for_first_back(struct call *c, uint64_t now)
 void call_advance(struct call *c, uint64_t now, struct call_actions *ret)
 {
     if (now >= c->deadline_ms) { /* the timer that says so may be late */
-        call_fail(c, FAILURE_TIMEOUT, CALL_CUT_BEFORE, now, ret);
+        call_give_up(c, FAILURE_TIMEOUT, now, ret);
         return;
     }
     if (c->attempts_count == CALL_ATTEMPTS_MAX) {
@@ -177,28 +225,24 @@ void call_advance(struct call *c, uint64_t now, struct call_actions *ret)
         return;
     }
     uint32_t tried = tried_set(c);
-    int fresh = pick(c, c->used_up | tried, c->group, now);
+    uint32_t not_yet = not_yet_set(c, now);
+    int fresh = pick(c, closed_set(c) | tried | not_yet, c->group, now);
     if (fresh >= 0) {
         call_start(c, (unsigned)fresh, false, now, ret);
         return;
     }
-    uint32_t not_yet = closed_set(c) | ~tried;
-    for (unsigned i = 0; i < c->want.route->count; i++)
-        if (c->not_before_ms[i] > now)
-            not_yet |= bit(i);
-    int again = c->broke && !c->paid ? -1 : pick(c, not_yet, 0, now);
+    int again = c->broke && !c->paid ? -1 : pick(c, closed_set(c) | ~tried | not_yet, 0, now);
     if (again >= 0 && pay_for_retry(c)) {
         start_again(c, (unsigned)again, now, ret);
         return;
     }
-    if (!wait_for_first_back(c, now))
+    if (!wait_for_first_back(c, now) && !call_hold(c, now))
         give_up(c, now, ret);
 }
 
 void call_wait_over(struct call *c, uint64_t now, struct call_actions *ret)
 {
-    if (c->wait_counts)
-        c->waited_ms += now - c->wait_began_ms;
+    call_enter(c, CALL_WAITING, now); /* books the wait so far */
     int target = c->try_target;
     uint64_t at;
     if (target >= 0 && target_usable(c->want.route->targets[target].target, now, &at))
@@ -225,14 +269,21 @@ static void note(struct call *c, int attempt, const struct verdict *v, uint64_t 
 {
     const struct attempt *a = &c->attempts[attempt];
     bool told = v->has_retry_after && v->retry_after_ms > 0;
+    enum failure f = v->failure;
     if (v->failure != FAILURE_OURS || c->worst < 0)
         c->worst = attempt;
     c->group =
         call_target_of(c, a)->group; /* a refused key too: accounts have regions that are not open to them */
     if (failure_row(v->failure)->same == SAME_NEVER || v->provider_says_stop)
         c->used_up |= bit(a->target);
-    c->not_before_ms[a->target] =
-        now + (told ? v->retry_after_ms : backoff(c, &call_target_of(c, a)->settings, c->tries[a->target]));
+    if (f == FAILURE_CARRY || f == FAILURE_CONTEXT || f == FAILURE_BAD)
+        c->unfit |= bit(a->target);
+    bool heals = failure_row(f)->blame != BLAME_NONE;
+    c->unhealing = heals ? c->unhealing & ~bit(a->target) : c->unhealing | bit(a->target);
+    uint64_t wait_ms = told                ? v->retry_after_ms
+                       : f == FAILURE_JOIN ? 0 /* it answers: it is asked in another way */
+                                           : backoff(c, &call_target_of(c, a)->settings, c->tries[a->target]);
+    c->not_before_ms[a->target] = now + wait_ms;
     c->told = told ? c->told | bit(a->target) : c->told & ~bit(a->target);
 }
 
@@ -244,8 +295,17 @@ static bool of_the_request(enum failure f)
     return (!row->elsewhere && row->same == SAME_NEVER) || f == FAILURE_CONTEXT;
 }
 
+/* The request of a continuing attempt is not the client's: what this target refuses another may take. A safety decision stays one. */
+static bool ends_the_call(const struct call *c, enum failure f, bool others_run)
+{
+    if (c->continuing)
+        return f == FAILURE_FILTER;
+    return of_the_request(f) && !(others_run && f == FAILURE_CONTEXT);
+}
+
 /* One more try on the target that has just failed for the first time, before any other. */
-static bool retry_first(struct call *c, int attempt, const struct verdict *v, uint64_t now)
+static bool retry_first(struct call *c, int attempt, const struct verdict *v, uint64_t now,
+                        struct call_actions *ret)
 {
     unsigned target = c->attempts[attempt].target;
     const struct settings *s = &c->want.route->targets[target].settings;
@@ -263,7 +323,10 @@ static bool retry_first(struct call *c, int attempt, const struct verdict *v, ui
         return false; /* too long to be waited out while another may be free */
     if (!pay_for_retry(c))
         return false;
-    wait_until(c, (int)target, at > now ? at : now + 1, told, now);
+    if (v->failure == FAILURE_JOIN)
+        start_again(c, target, now, ret);
+    else
+        wait_until(c, (int)target, at > now ? at : now + 1, told, now);
     return true;
 }
 
@@ -275,7 +338,7 @@ static void free_hedges(struct call *c, uint64_t now)
         if (a->state != ATTEMPT_RUNNING || !a->hedged)
             continue;
         a->hedged = false;
-        a->hedge_at_ms = now;
+        c->lanes[a->lane].hedge_at_ms = now;
     }
 }
 
@@ -284,9 +347,12 @@ void call_after_failure(struct call *c, int attempt, const struct verdict *v, ui
 {
     note(c, attempt, v, now);
     unsigned running = call_running(c);
-    if (of_the_request(v->failure) && !(running && v->failure == FAILURE_CONTEXT)) {
+    if (ends_the_call(c, v->failure, running > 0)) {
         call_cancel_others(c, -1, now, ret);
-        call_fail(c, v->failure, CALL_ERROR, now, ret);
+        if (c->continuing)
+            call_break(c, attempt, v->failure, now, ret);
+        else
+            fail(c, v->failure, CALL_ERROR, now, ret);
         return;
     }
     if (running) {
@@ -294,7 +360,7 @@ void call_after_failure(struct call *c, int attempt, const struct verdict *v, ui
         call_hedge(c, now, ret);
         return;
     }
-    if (!retry_first(c, attempt, v, now))
+    if (!retry_first(c, attempt, v, now, ret))
         call_advance(c, now, ret);
 }
 
@@ -302,7 +368,7 @@ void call_after_failure(struct call *c, int attempt, const struct verdict *v, ui
 
 static bool hedge_one(struct call *c, struct attempt *late, uint64_t now, struct call_actions *ret)
 {
-    int target = pick(c, c->used_up | tried_set(c), call_target_of(c, late)->group, now);
+    int target = pick(c, closed_set(c) | tried_set(c) | not_yet_set(c, now), call_target_of(c, late)->group, now);
     if (target < 0)
         return false;
     if (c->want.route->settings.hedge_budget == 0 || !budget_spend(fleet_hedge_budget(c->fleet))) {
@@ -319,12 +385,14 @@ void call_hedge(struct call *c, uint64_t now, struct call_actions *ret)
     unsigned before = c->attempts_count; /* those started here are not late */
     for (unsigned i = 0; i < before; i++) {
         struct attempt *a = &c->attempts[i];
-        if (a->state != ATTEMPT_RUNNING || a->hedged || a->hedge_at_ms > now || now >= c->deadline_ms)
+        if (a->state != ATTEMPT_RUNNING || a->hedged || c->lanes[a->lane].hedge_at_ms > now ||
+            now >= c->deadline_ms)
             continue;
         if (call_running(c) >= CALL_RUNNING_MAX || c->attempts_count == CALL_ATTEMPTS_MAX ||
             !hedge_one(c, a, now, ret)) {
-            uint64_t again_ms = a->hedge_at_ms - a->started_ms;
-            a->hedge_at_ms = now + (again_ms > HEDGE_AGAIN_LEAST_MS ? again_ms : HEDGE_AGAIN_LEAST_MS);
+            uint64_t again_ms = c->lanes[a->lane].hedge_at_ms - a->started_ms;
+            c->lanes[a->lane].hedge_at_ms =
+                now + (again_ms > HEDGE_AGAIN_LEAST_MS ? again_ms : HEDGE_AGAIN_LEAST_MS);
         }
     }
 }

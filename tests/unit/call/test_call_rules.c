@@ -23,6 +23,10 @@ static void every_class_follows_its_row(void **state)
         if (nowhere && row->same == SAME_NEVER) {
             assert_int_equal(f.call.outcome, CALL_ERROR);
             assert_int_equal(acts.list[0].failure, i);
+        } else if (i == FAILURE_JOIN) { /* it answers, so it is asked in another way at once */
+            assert_int_equal(acts.count, 1);
+            assert_int_equal(f.call.attempts[1].target, 0);
+            assert_true(acts.list[0].same_target);
         } else if (row->same == SAME_FIRST) {
             assert_int_equal(f.call.state, CALL_WAITING);
             assert_int_equal(f.call.try_target, 0);
@@ -212,7 +216,7 @@ static void attempts_have_a_most(void **state)
     (void)state;
     struct fixture f;
     begin(&f);
-    f.settings.attempts = 20;
+    f.settings.attempts = 30;
     f.settings.backoff = 0;
     f.settings.breaker_failures = 0;
     f.settings.retry_budget = 10 * 1000000;
