@@ -119,8 +119,11 @@ static void emit_signature(struct anthropic_reader *r, struct json v)
 {
     struct span text = json_inner(v);
     if (text.n)
-        reader_emit(&r->base, &(struct msg_delta){
-                                  .kind = MSG_SIGNATURE, .tool = -1, .text = text, .maker = MSG_MAKER_ANTHROPIC});
+        reader_emit(&r->base, &(struct msg_delta){.kind = MSG_SIGNATURE,
+                                                  .tool = -1,
+                                                  .text = text,
+                                                  .maker = MSG_MAKER_ANTHROPIC,
+                                                  .place = r->base.place});
 }
 
 /* What the text told last rests on. Places in a document that has no address have no form elsewhere. */
@@ -134,7 +137,8 @@ static void emit_citation(struct anthropic_reader *r, struct json v)
                                                   .tool = -1,
                                                   .text = url,
                                                   .id = json_inner(json_get(v, "title")),
-                                                  .type = json_inner(json_get(v, "cited_text"))});
+                                                  .type = json_inner(json_get(v, "cited_text")),
+                                                  .place = r->base.place});
 }
 
 static void emit_citations(struct anthropic_reader *r, struct json list)
@@ -188,7 +192,8 @@ static pd_err take_block(struct anthropic_reader *r, struct json block, int *ret
         reader_emit(&r->base, &(struct msg_delta){.kind = MSG_SEALED,
                                                   .tool = -1,
                                                   .text = json_inner(json_get(block, "data")),
-                                                  .maker = MSG_MAKER_ANTHROPIC});
+                                                  .maker = MSG_MAKER_ANTHROPIC,
+                                                  .place = r->base.place});
     } else {
         r->base.facts.has_output =
             true; /* a tool that the provider runs, its result: shown in this format alone */
@@ -202,7 +207,9 @@ static void tell_input(struct anthropic_reader *r, const struct open_block *b)
     if (b->tool < 0 || b->told)
         return;
     struct span text = buf_size(&b->input) ? buf_span(&b->input) : SPAN_LIT("{}");
-    reader_emit(&r->base, &(struct msg_delta){.kind = MSG_TOOL_ARGUMENTS, .tool = b->tool, .text = text});
+    reader_emit(&r->base,
+                &(struct msg_delta){
+                    .kind = MSG_TOOL_ARGUMENTS, .tool = b->tool, .text = text, .place = reader_place(b->index)});
 }
 
 static void stop_block(struct anthropic_reader *r, int64_t index)
@@ -231,7 +238,10 @@ static pd_err start_block(struct anthropic_reader *r, int64_t index, struct json
     struct open_block *b = &r->open[r->open_count++];
     *b = (struct open_block){.index = index, .tool = -1};
     buf_init(&b->input, ANSWER_EVENT_MAX);
-    return take_block(r, block, &b->tool, &b->input);
+    pd_err e = take_block(r, block, &b->tool, &b->input);
+    if (!e)
+        reader_emit_step(&r->base, MSG_STEP_OPENED, json_inner(json_get(block, "type")), SPAN_NONE);
+    return e;
 }
 
 static void add_arguments(struct anthropic_reader *r, int64_t index, struct json piece)
@@ -241,7 +251,8 @@ static void add_arguments(struct anthropic_reader *r, int64_t index, struct json
     if (!b || b->tool < 0 || text.n == 0)
         return;
     b->told = true;
-    reader_emit(&r->base, &(struct msg_delta){.kind = MSG_TOOL_ARGUMENTS, .tool = b->tool, .text = text});
+    reader_emit(&r->base, &(struct msg_delta){
+                              .kind = MSG_TOOL_ARGUMENTS, .tool = b->tool, .text = text, .place = r->base.place});
 }
 
 static void take_delta(struct anthropic_reader *r, int64_t index, struct json delta)
@@ -307,6 +318,8 @@ static pd_err take_end(struct anthropic_reader *r, struct json obj, unsigned *ho
     struct json delta = json_get(obj, "delta");
     stop_all(r);
     pd_err e = take_stop(r, json_get(delta, "stop_reason"), json_get(delta, "stop_sequence"), holds);
+    if (*holds & ANSWER_FINISH)
+        reader_emit_step(&r->base, MSG_STEP_FINISHED, SPAN_NONE, SPAN_NONE);
     return e ? e : take_usage(r, json_get(obj, "usage"), holds);
 }
 
@@ -318,6 +331,8 @@ static int64_t index_of(struct json obj)
 
 static pd_err take_event(struct anthropic_reader *r, struct json type, struct json obj, unsigned *holds)
 {
+    if (span_starts(json_inner(type), "content_block"))
+        r->base.place = reader_place(index_of(obj));
     if (json_is(type, "content_block_delta")) {
         take_delta(r, index_of(obj), json_get(obj, "delta"));
         return PD_OK;
@@ -326,8 +341,10 @@ static pd_err take_event(struct anthropic_reader *r, struct json type, struct js
         return start_block(r, index_of(obj), json_get(obj, "content_block"));
     if (json_is(type, "content_block_stop")) {
         stop_block(r, index_of(obj));
+        reader_emit_step(&r->base, MSG_STEP_CLOSED, SPAN_NONE, SPAN_NONE);
         return PD_OK;
     }
+    r->base.place = 0;
     if (json_is(type, "message_start"))
         return take_start(r, json_get(obj, "message"), holds);
     if (json_is(type, "message_delta"))

@@ -111,6 +111,7 @@ struct answer_facts {
     struct span finish_raw;    /* of the first, its own word, text (in a stream its first 64 bytes, escaped) */
     struct span id, model;     /* text */
     int64_t created;           /* Unix seconds; 0: the format has none */
+    uint64_t sequence;         /* of the next event, in formats that number them (Responses) */
     struct span stop_sequence; /* escaped: the one that was met, where the provider tells */
     unsigned events;           /* with data, the terminator not counted */
     unsigned comments, malformed;

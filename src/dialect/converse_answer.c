@@ -58,7 +58,8 @@ static pd_err add_to_tool(struct converse_reader *r, int64_t block, struct json 
 
 static void emit_mark(struct converse_reader *r, enum msg_delta_kind kind, struct span text)
 {
-    struct msg_delta d = {.kind = kind, .tool = -1, .text = text, .maker = MSG_MAKER_ANTHROPIC};
+    struct msg_delta d = {
+        .kind = kind, .tool = -1, .text = text, .maker = MSG_MAKER_ANTHROPIC, .place = r->base.place};
     if (text.n)
         reader_emit(&r->base, &d);
 }
@@ -101,7 +102,8 @@ static void read_citation(struct converse_reader *r, struct json v)
                           .tool = -1,
                           .text = json_inner(url),
                           .id = json_inner(json_get(v, "title")),
-                          .type = json_inner(json_path(v, "sourceContent.0.text"))};
+                          .type = json_inner(json_path(v, "sourceContent.0.text")),
+                          .place = r->base.place};
     if (d.text.n || d.id.n)
         reader_emit(&r->base, &d);
 }
@@ -114,7 +116,8 @@ static void read_image(struct converse_reader *r, struct json image)
     struct msg_delta d = {.kind = MSG_MEDIA,
                           .tool = -1,
                           .text = json_inner(json_path(image, "source.bytes")),
-                          .type = span_str(r->image_format ? r->image_format->type : "")};
+                          .type = span_str(r->image_format ? r->image_format->type : ""),
+                          .place = r->base.place};
     if (d.text.n)
         reader_emit(&r->base, &d);
 }
@@ -230,7 +233,11 @@ static pd_err read_start(struct converse_reader *r, struct json obj)
     r->image_format = NULL;
     if (image.type == JSON_OBJECT)
         r->image_format = converse_format_by_word(MSG_IMAGE, json_inner(json_get(image, "format")));
-    return use.type == JSON_OBJECT ? start_tool(r, block_of(obj), use) : PD_OK;
+    pd_err e = use.type == JSON_OBJECT ? start_tool(r, block_of(obj), use) : PD_OK;
+    if (!e)
+        reader_emit_step(&r->base, MSG_STEP_OPENED,
+                         use.type == JSON_OBJECT ? SPAN_LIT("toolUse") : SPAN_LIT("image"), SPAN_NONE);
+    return e;
 }
 
 /* The report of usage is the last event: it is held back until the body's end has proved that nothing is missing. */
@@ -255,14 +262,19 @@ pd_err converse_read_event(struct converse_reader *r, struct span type, struct j
     bool had = r->base.facts.has_output;
     unsigned tools = r->tool_count;
     pd_err e = PD_OK;
+    r->base.place = span_starts(type, "contentBlock") ? reader_place(block_of(obj)) : 0;
     if (span_is(type, "contentBlockDelta"))
         e = read_block(r, block_of(obj), json_get(obj, "delta"), false);
     else if (span_is(type, "contentBlockStart"))
         e = read_start(r, obj);
+    else if (span_is(type, "contentBlockStop"))
+        reader_emit_step(&r->base, MSG_STEP_CLOSED, SPAN_NONE, SPAN_NONE);
     else if (span_is(type, "messageStop"))
         e = take_finish(r, json_get(obj, "stopReason"), holds);
     else if (span_is(type, "metadata"))
         e = read_metadata(r, obj, holds);
+    if (*holds & ANSWER_FINISH)
+        reader_emit_step(&r->base, MSG_STEP_FINISHED, SPAN_NONE, SPAN_NONE);
     note_output(r, before, had, holds);
     if (r->tool_count != tools)
         *holds |= ANSWER_OUTPUT;

@@ -56,7 +56,7 @@ enum msg_delta_kind {
     MSG_TEXT,
     MSG_REASONING, /* text may come in any number of pieces */
     MSG_REFUSAL,
-    MSG_TOOL_START,     /* text: the name, id: the call's id (may be empty) */
+    MSG_TOOL_START, /* text: the name, id: the call's id (may be empty), type: the namespace it came from (Responses) */
     MSG_TOOL_ARGUMENTS, /* text: a piece of the arguments' JSON text, escaped once more as in a JSON string */
     MSG_SIGNATURE, /* text: an opaque signature, whole. tool >= 0: of that call; else of the reasoning told last, or, where
                            there was none, of the text */
@@ -77,6 +77,7 @@ enum msg_step {
     MSG_STEP_TEXT_DONE, /* its text or arguments were said to be over */
     MSG_STEP_PART_DONE,
     MSG_STEP_CLOSED,
+    MSG_STEP_FINISHED, /* of no block: the answer's finish reason was told, by an event before the last (Messages, Converse) */
     MSG_STEP_COUNT
 };
 struct msg_delta {

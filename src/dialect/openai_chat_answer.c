@@ -201,7 +201,8 @@ static void start_tool(struct chat_reader *r, struct chat_tool *t, struct span n
                                               .tool = t->number,
                                               .text = name,
                                               .id = id,
-                                              .legacy_function = t->index == CHAT_LEGACY});
+                                              .legacy_function = t->index == CHAT_LEGACY,
+                                              .place = reader_place(t->index)});
 }
 
 static pd_err tool_take(struct chat_reader *r, struct chat_tool *t, const struct tool_piece *p)
@@ -394,7 +395,7 @@ static pd_err read_object(struct reader *base, struct span type, struct json obj
 {
     struct chat_reader *r = (struct chat_reader *)base;
     (void)type;
-    struct json id = {0}, model = {0}, choices = {0}, usage = {0}, groq = {0}, error = {0}, m;
+    struct json id = {0}, created = {0}, model = {0}, choices = {0}, usage = {0}, groq = {0}, error = {0}, m;
     struct json_walk w;
     struct span key;
     unsigned holds = 0;
@@ -403,6 +404,8 @@ static pd_err read_object(struct reader *base, struct span type, struct json obj
     while (json_walk_next(&w, &key, &m)) {
         if (json_key_is(key, "id"))
             id = m;
+        else if (json_key_is(key, "created"))
+            created = m;
         else if (json_key_is(key, "model"))
             model = m;
         else if (json_key_is(key, "choices"))
@@ -422,6 +425,8 @@ static pd_err read_object(struct reader *base, struct span type, struct json obj
     pd_err e = reader_keep_word(&r->base, &r->base.facts.id, id);
     if (!e)
         e = reader_keep_word(&r->base, &r->base.facts.model, model);
+    if (!r->base.facts.created)
+        (void)json_i64(created, &r->base.facts.created);
     if (!e)
         e = read_choices(r, choices, &holds, &error, &any);
     if (r->base.facts.has_output)

@@ -62,11 +62,30 @@ void reader_emit(struct reader *r, const struct msg_delta *d)
         r->on_delta(r->ctx, d);
 }
 
+void reader_emit_step(struct reader *r, enum msg_step step, struct span word, struct span more)
+{
+    if (r->on_delta && (r->place || step == MSG_STEP_FINISHED))
+        r->on_delta(r->ctx, &(struct msg_delta){.kind = MSG_STEP,
+                                                .tool = -1,
+                                                .step = step,
+                                                .type = word,
+                                                .id = more,
+                                                .place = r->place,
+                                                .item = r->item});
+}
+
+int reader_place(int64_t index)
+{
+    return index >= 0 && index < INT32_MAX ? (int)index + 1 : 0;
+}
+
 void reader_emit_text(struct reader *r, enum msg_delta_kind kind, int choice, struct json v)
 {
     struct span text = json_inner(v);
     if (text.n)
-        reader_emit(r, &(struct msg_delta){.kind = kind, .choice = choice, .tool = -1, .text = text});
+        reader_emit(
+            r, &(struct msg_delta){
+                   .kind = kind, .choice = choice, .tool = -1, .text = text, .place = r->place, .item = r->item});
 }
 
 void reader_emit_tool(struct reader *r, int choice, int tool, struct json id, struct json name)
@@ -75,7 +94,9 @@ void reader_emit_tool(struct reader *r, int choice, int tool, struct json id, st
                                        .choice = choice,
                                        .tool = tool,
                                        .text = json_inner(name),
-                                       .id = json_inner(id)});
+                                       .id = json_inner(id),
+                                       .place = r->place,
+                                       .item = r->item});
 }
 
 /* Arguments as text: a string's inside, or the object itself, escaped. */
@@ -96,8 +117,12 @@ pd_err reader_emit_arguments(struct reader *r, int choice, int tool, struct json
     struct span text;
     pd_err e = reader_arguments(r, v, &text);
     if (!e && text.n)
-        reader_emit(r,
-                    &(struct msg_delta){.kind = MSG_TOOL_ARGUMENTS, .choice = choice, .tool = tool, .text = text});
+        reader_emit(r, &(struct msg_delta){.kind = MSG_TOOL_ARGUMENTS,
+                                           .choice = choice,
+                                           .tool = tool,
+                                           .text = text,
+                                           .place = r->place,
+                                           .item = r->item});
     return e;
 }
 

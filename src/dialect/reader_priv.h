@@ -23,6 +23,8 @@ struct reader {
     struct buf usage, scratch; /* scratch: an event's own, reused */
     msg_delta_fn *on_delta;    /* NULL: nobody asks */
     void *ctx;
+    int place;        /* of the block that the event at hand is of: what the calls below tell as msg_delta's */
+    struct span item; /* the same; lives as long as the reader */
     char finish_word[ANSWER_FINISH_MAX];
 };
 
@@ -46,6 +48,8 @@ struct reader *reader_free(struct reader *r);
 /* ---- for the formats ---- */
 /* Hands a delta on and keeps has_output, has_tool_calls and output_bytes. */
 void reader_emit(struct reader *r, const struct msg_delta *d);
+/* A step of the block at hand; `word`, `more`: msg_delta's type and id. */
+void reader_emit_step(struct reader *r, enum msg_step step, struct span word, struct span more);
 /* Text of that kind, nothing when it is empty or no string. */
 void reader_emit_text(struct reader *r, enum msg_delta_kind kind, int choice, struct json v);
 void reader_emit_tool(struct reader *r, int choice, int tool, struct json id, struct json name);
@@ -61,6 +65,8 @@ pd_err reader_keep_finish(struct reader *r, struct json v) PD_CHECKED;
  * reported earlier in the stream (overlay). */
 pd_err reader_keep_usage(struct reader *r, struct json usage, const struct msg_usage *u,
                          unsigned *holds) PD_CHECKED;
+/* A block's number on the wire as a place; 0 when it cannot be one. */
+int reader_place(int64_t index);
 /* A member that is a count, or -1. */
 int64_t reader_count(struct json usage, const char *path);
 /* Of two counts, of which one may be -1. */

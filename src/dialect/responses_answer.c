@@ -14,9 +14,10 @@ enum { ITEMS_MAX = ANSWER_TOOLS_MAX };
 struct item {
     int64_t index; /* output_index */
     enum item_kind kind;
-    int tool;   /* number of the call; -1: none */
-    bool told;  /* some of its text was handed on */
-    bool ended; /* and all that its end says */
+    struct span id; /* as its first event has it */
+    int tool;       /* number of the call; -1: none */
+    bool told;      /* some of its text was handed on */
+    bool ended;     /* and all that its end says */
 };
 
 struct responses_reader {
@@ -92,6 +93,25 @@ static int64_t index_of(struct json obj)
     return json_i64(json_get(obj, "output_index"), &n) && n >= 0 ? n : 0;
 }
 
+/* The item that an event is of; what is told from here on is of it. */
+static pd_err item_at_hand(struct responses_reader *rr, int64_t index, struct json id, struct item **ret)
+{
+    pd_err e = item_get(rr, index, ret);
+    struct span name = json_inner(id);
+    if (e)
+        return e;
+    if (rr->r.on_delta && !rr->r.whole && !(*ret)->id.n && name.n && name.n <= ANSWER_WORD_MAX) {
+        (*ret)->id = arena_span(rr->r.arena, name);
+        if (!(*ret)->id.p) {
+            (*ret)->id = SPAN_NONE;
+            return PD_NOMEM;
+        }
+    }
+    rr->r.place = rr->r.whole ? 0 : reader_place(index);
+    rr->r.item = (*ret)->id;
+    return PD_OK;
+}
+
 /* A namespace and a name there are one name for everyone else. */
 static pd_err start_call(struct responses_reader *rr, struct item *it, struct json v)
 {
@@ -109,15 +129,20 @@ static pd_err start_call(struct responses_reader *rr, struct item *it, struct js
     struct span joined = responses_joined_name(rr->r.arena, space, json_inner(name));
     if (!joined.p)
         return PD_NOMEM;
-    reader_emit(&rr->r, &(struct msg_delta){
-                            .kind = MSG_TOOL_START, .tool = it->tool, .text = joined, .id = json_inner(id)});
+    reader_emit(&rr->r, &(struct msg_delta){.kind = MSG_TOOL_START,
+                                            .tool = it->tool,
+                                            .text = joined,
+                                            .id = json_inner(id),
+                                            .type = space,
+                                            .place = rr->r.place,
+                                            .item = rr->r.item});
     return PD_OK;
 }
 
 static pd_err start_item(struct responses_reader *rr, int64_t index, struct json v, struct item **ret)
 {
     struct item *it;
-    pd_err e = item_get(rr, index, &it);
+    pd_err e = item_at_hand(rr, index, json_get(v, "id"), &it);
     if (e)
         return e;
     *ret = it;
@@ -155,7 +180,9 @@ static void tell_citation(struct responses_reader *rr, struct json v)
     reader_emit(&rr->r, &(struct msg_delta){.kind = MSG_CITATION,
                                             .tool = -1,
                                             .text = json_inner(json_get(v, "url")),
-                                            .id = json_inner(json_get(v, "title"))});
+                                            .id = json_inner(json_get(v, "title")),
+                                            .place = rr->r.place,
+                                            .item = rr->r.item});
 }
 
 static void tell_logprobs(struct responses_reader *rr, struct json list)
@@ -184,7 +211,11 @@ static void tell_part(struct responses_reader *rr, struct item *it, struct json 
 static void tell_break(struct responses_reader *rr, const struct item *it)
 {
     if (it->told)
-        reader_emit(&rr->r, &(struct msg_delta){.kind = MSG_REASONING, .tool = -1, .text = SPAN_LIT("\\n\\n")});
+        reader_emit(&rr->r, &(struct msg_delta){.kind = MSG_REASONING,
+                                                .tool = -1,
+                                                .text = SPAN_LIT(RESPONSES_BREAK),
+                                                .place = rr->r.place,
+                                                .item = rr->r.item});
 }
 
 static void tell_reasoning_list(struct responses_reader *rr, struct item *it, struct json list)
@@ -211,7 +242,9 @@ static void end_reasoning(struct responses_reader *rr, struct item *it, struct j
                                                 .tool = -1,
                                                 .text = json_inner(sealed),
                                                 .id = json_inner(json_get(v, "id")),
-                                                .maker = MSG_MAKER_OPENAI});
+                                                .maker = MSG_MAKER_OPENAI,
+                                                .place = rr->r.place,
+                                                .item = rr->r.item});
 }
 
 static pd_err end_image(struct responses_reader *rr, struct json v)
@@ -222,8 +255,12 @@ static pd_err end_image(struct responses_reader *rr, struct json v)
         return PD_OK;
     int n = snprintf(type, sizeof(type), "image/%.*s", format.n && format.n < 16 ? (int)format.n : 3,
                      format.n && format.n < 16 ? format.p : "png");
-    reader_emit(&rr->r, &(struct msg_delta){
-                            .kind = MSG_MEDIA, .tool = -1, .text = data, .type = span_of(type, (size_t)n)});
+    reader_emit(&rr->r, &(struct msg_delta){.kind = MSG_MEDIA,
+                                            .tool = -1,
+                                            .text = data,
+                                            .type = span_of(type, (size_t)n),
+                                            .place = rr->r.place,
+                                            .item = rr->r.item});
     return PD_OK;
 }
 
@@ -263,6 +300,8 @@ static pd_err end_item(struct responses_reader *rr, struct item *it, struct json
 static pd_err take_names(struct responses_reader *rr, struct json response)
 {
     pd_err e = reader_keep_word(&rr->r, &rr->r.facts.id, json_get(response, "id"));
+    if (!rr->r.facts.created)
+        (void)json_i64(json_get(response, "created_at"), &rr->r.facts.created);
     return e ? e : reader_keep_word(&rr->r, &rr->r.facts.model, json_get(response, "model"));
 }
 
@@ -400,13 +439,41 @@ static pd_err on_error(struct event *ev)
 
 static pd_err on_item_added(struct event *ev)
 {
-    return start_item(ev->rr, ev->it->index, json_get(ev->obj, "item"), &ev->it);
+    struct json item = json_get(ev->obj, "item");
+    pd_err e = start_item(ev->rr, ev->it->index, item, &ev->it);
+    if (!e)
+        reader_emit_step(&ev->rr->r, MSG_STEP_OPENED, json_inner(json_get(item, "type")),
+                         json_inner(json_get(item, "phase")));
+    return e;
 }
 
 static pd_err on_item_done(struct event *ev)
 {
-    pd_err e = on_item_added(ev);
-    return e ? e : end_item(ev->rr, ev->it, json_get(ev->obj, "item"));
+    struct json item = json_get(ev->obj, "item");
+    pd_err e = start_item(ev->rr, ev->it->index, item, &ev->it);
+    if (!e)
+        e = end_item(ev->rr, ev->it, item);
+    if (!e)
+        reader_emit_step(&ev->rr->r, MSG_STEP_CLOSED, SPAN_NONE, SPAN_NONE);
+    return e;
+}
+
+static pd_err on_part(struct event *ev)
+{
+    reader_emit_step(&ev->rr->r, MSG_STEP_PART, json_inner(json_path(ev->obj, "part.type")), SPAN_NONE);
+    return PD_OK;
+}
+
+static pd_err on_text_done(struct event *ev)
+{
+    reader_emit_step(&ev->rr->r, MSG_STEP_TEXT_DONE, SPAN_NONE, SPAN_NONE);
+    return PD_OK;
+}
+
+static pd_err on_part_done(struct event *ev)
+{
+    reader_emit_step(&ev->rr->r, MSG_STEP_PART_DONE, SPAN_NONE, SPAN_NONE);
+    return PD_OK;
 }
 
 static pd_err on_text(struct event *ev)
@@ -430,6 +497,7 @@ static pd_err on_reasoning(struct event *ev)
 
 static pd_err on_summary_part(struct event *ev)
 {
+    (void)on_part(ev);
     tell_break(ev->rr, ev->it);
     return PD_OK;
 }
@@ -441,12 +509,14 @@ static pd_err on_arguments(struct event *ev)
 
 static pd_err on_arguments_done(struct event *ev)
 {
-    return ev->it->told ? PD_OK : tell_arguments(ev->rr, ev->it, json_get(ev->obj, "arguments"));
+    pd_err e = ev->it->told ? PD_OK : tell_arguments(ev->rr, ev->it, json_get(ev->obj, "arguments"));
+    return e ? e : on_text_done(ev);
 }
 
 static pd_err on_input_done(struct event *ev)
 {
-    return ev->it->told ? PD_OK : tell_arguments(ev->rr, ev->it, json_get(ev->obj, "input"));
+    pd_err e = ev->it->told ? PD_OK : tell_arguments(ev->rr, ev->it, json_get(ev->obj, "input"));
+    return e ? e : on_text_done(ev);
 }
 
 static pd_err on_annotation(struct event *ev)
@@ -473,7 +543,14 @@ static const struct {
     {"response.output_item.done", on_item_done, true},
     {"response.function_call_arguments.done", on_arguments_done, true},
     {"response.custom_tool_call_input.done", on_input_done, true},
-    {"response.output_text.annotation.added", on_annotation, false},
+    {"response.output_text.annotation.added", on_annotation, true},
+    {"response.content_part.added", on_part, true},
+    {"response.output_text.done", on_text_done, true},
+    {"response.refusal.done", on_text_done, true},
+    {"response.reasoning_summary_text.done", on_text_done, true},
+    {"response.reasoning_text.done", on_text_done, true},
+    {"response.content_part.done", on_part_done, true},
+    {"response.reasoning_summary_part.done", on_part_done, true},
     {"response.created", on_named, false},
     {"response.in_progress", on_named, false},
     {"response.queued", on_named, false},
@@ -485,12 +562,25 @@ static const struct {
     {"error", on_error, false},
 };
 
+/* An item that no event announced is known by the id of its first. */
+static pd_err take_item(struct event *ev)
+{
+    int64_t index = index_of(ev->obj);
+    struct json none = {0};
+    const struct item *known = item_at(ev->rr, index);
+    return item_at_hand(ev->rr, index, known ? none : json_get(ev->obj, "item_id"), &ev->it);
+}
+
 static pd_err take_event(struct event *ev, struct json type)
 {
     for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++) {
         if (!json_is(type, events[i].type))
             continue;
-        pd_err e = events[i].of_item ? item_get(ev->rr, index_of(ev->obj), &ev->it) : PD_OK;
+        pd_err e = PD_OK;
+        ev->rr->r.place = 0;
+        ev->rr->r.item = SPAN_NONE;
+        if (events[i].of_item)
+            e = take_item(ev);
         return e ? e : events[i].take(ev);
     }
     return PD_OK;
@@ -506,6 +596,14 @@ static bool is_response(struct json obj)
     return json_get(obj, "output").type == JSON_ARRAY || json_is(json_get(obj, "object"), "response");
 }
 
+/* Servers that number nothing are counted. */
+static void take_sequence(struct responses_reader *rr, struct json obj)
+{
+    int64_t n;
+    bool said = json_i64(json_get(obj, "sequence_number"), &n) && n >= 0;
+    rr->r.facts.sequence = said ? (uint64_t)n + 1 : rr->r.facts.sequence + 1;
+}
+
 static pd_err read_object(struct reader *r, struct span type, struct json obj, unsigned *ret_holds,
                           struct json *ret_error)
 {
@@ -516,6 +614,7 @@ static pd_err read_object(struct reader *r, struct span type, struct json obj, u
     (void)type;
     r->facts.has_output = false; /* for a moment: is there any in this object? */
     if (is_event(obj)) {
+        take_sequence(ev.rr, obj);
         e = take_event(&ev, word);
     } else if (is_response(obj)) {
         e = take_response(ev.rr, obj, &ev.holds, &ev.error);

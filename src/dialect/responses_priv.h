@@ -22,6 +22,8 @@ struct span responses_joined_name(struct arena *a, struct span space, struct spa
 const struct msg_tool *responses_tool(const struct msg_request *m, struct span name);
 
 /* Reasoning that perdure showed in place of a foreign maker's: its item's id begins with this. */
+/* What stands in the neutral form between two paragraphs of reasoning: an empty line. */
+#define RESPONSES_BREAK "\\n\\n"
 #define RESPONSES_FOREIGN "rs_" ENCODER_FOREIGN
 
 /* What an output item is, and where its pieces stand. */
