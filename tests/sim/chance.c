@@ -34,6 +34,9 @@ void random_settings(struct rnd *r, struct settings *s)
     s->affinity = ONE_OF(r, 0, 5 * MIN, 1 * HOUR);
     s->throttle_factor = ONE_OF(r, 0, 2500000, 3000000, 5000000);
     s->throttle_samples = ONE_OF(r, 6, 8, 20, 64);
+    s->hold = ONE_OF(r, 0, 30 * S, 15 * MIN, 1 * HOUR);
+    s->hold_single = ONE_OF(r, 0, 0, 10 * S, 5 * MIN);
+    s->continuations = ONE_OF(r, 0, 1, 2, 8);
     if (s->call_timeout < s->first_token_timeout)
         s->call_timeout = 2 * s->first_token_timeout;
 }

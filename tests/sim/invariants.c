@@ -25,6 +25,76 @@ static const struct attempt *attempt_of(const struct moment *m)
     return &m->c->call.attempts[m->attempt];
 }
 
+/* ---- what may be asked of a target, by the world's own books */
+
+/* The last attempt of the call that failed there; NULL: none did. */
+static const struct script *last_failure(const struct moment *m, unsigned target, const struct attempt **ret)
+{
+    const struct sim_call *c = m->c;
+    for (unsigned i = c->call.attempts_count; i-- > 0;) {
+        *ret = &c->call.attempts[i];
+        if ((*ret)->target == target && (*ret)->state == ATTEMPT_FAILED)
+            return &c->scripts[i];
+    }
+    return NULL;
+}
+
+static bool unfit_for_the_request(enum failure f)
+{
+    return f == FAILURE_CARRY || f == FAILURE_CONTEXT || f == FAILURE_BAD;
+}
+
+/* This call may still go to this target of its route, as far as what happened to it there tells. */
+static bool may_go_to(const struct moment *m, unsigned target)
+{
+    const struct sim_call *c = m->c;
+    for (unsigned i = 0; i < c->call.attempts_count; i++) {
+        const struct attempt *a = &c->call.attempts[i];
+        const struct ending *v = &c->scripts[i].verdict;
+        if (c->want.no_fallback && a->target != target)
+            return false;
+        if (a->target != target || a->state != ATTEMPT_FAILED)
+            continue;
+        if (unfit_for_the_request(a->failure) ||
+            (a->failure == v->failure && v->has_retry_after && m->w->now < a->ended_ms + v->retry_after_ms))
+            return false;
+    }
+    return true;
+}
+
+/* Free for a first try of this round. After a hold a target that failed the call before it is not asked at once again. */
+static bool free_for_a_first_try(const struct moment *m, unsigned target)
+{
+    const struct sim_call *c = m->c;
+    uint64_t at;
+    struct target *t = c->want.route->targets[target].target;
+    const struct attempt *a;
+    bool by_hold = c->holds && last_failure(m, target, &a);
+    return c->starts_on[t->id] == 0 && !by_hold && target_usable(t, m->w->now, &at) && may_go_to(m, target);
+}
+
+static uint64_t hold_most(const struct moment *m)
+{
+    const struct settings *s = &m->c->want.route->settings;
+    uint64_t by_settings_ms = m->c->want.in_session ? s->hold : s->hold_single;
+    return m->c->want.hold_ms == UINT64_MAX ? by_settings_ms : m->c->want.hold_ms;
+}
+
+static uint64_t held(const struct moment *m)
+{
+    return m->c->held_ms + (m->c->holding ? m->w->now - m->c->holding_since : 0);
+}
+
+/* It ended for want of a target, not by its deadline, a refusal or its last allowed break. */
+static bool ended_for_want_of_a_target(const struct moment *m)
+{
+    const struct sim_call *c = m->c;
+    if (m->w->now >= c->deadline_at || c->starts == CALL_ATTEMPTS_MAX)
+        return false;
+    return c->call.outcome == CALL_CUT_BEFORE ||
+           (c->breaks && c->gone_on == c->broke && c->told != FAILURE_FILTER);
+}
+
 /* ---- the end of a call */
 
 static bool ends_exactly_once(const struct moment *m)
@@ -40,18 +110,19 @@ static bool outcome_is_what_the_client_saw(const struct moment *m)
     const struct sim_call *c = m->c;
     switch (c->call.outcome) {
     case CALL_COMPLETE:
-        return c->finishes == 1 && c->commits == 1;
+        return c->finishes == 1 && c->commits == 1 && !c->want.resumes;
     case CALL_CLIENT_GONE:
         return c->departed;
     case CALL_CUT_BEFORE:
         return c->fails == 1 && c->commits == 0 && c->shown == 0;
     case CALL_CUT_AFTER:
-        return c->breaks == 1 && c->commits == 1 && c->told != FAILURE_STALLED;
+        return c->breaks == 1 && c->commits + c->want.resumes >= 1 && c->told != FAILURE_STALLED;
     case CALL_STALLED:
-        return c->breaks == 1 && c->commits == 1 && c->told == FAILURE_STALLED;
+        return c->breaks == 1 && c->commits + c->want.resumes >= 1 && c->told == FAILURE_STALLED;
     case CALL_ERROR:
         return c->fails == 1 && c->commits == 0 && c->refused + (c->told == FAILURE_CONTEXT) > 0;
     case CALL_CONTINUED:
+        return c->finishes == 1 && c->commits + c->want.resumes > 1;
     case CALL_OUTCOME_COUNT:
         return false;
     }
@@ -62,9 +133,90 @@ static bool no_byte_lost_or_doubled(const struct moment *m)
 {
     const struct sim_call *c = m->c;
     if (c->committed < 0)
-        return c->shown == 0;
+        return c->shown == c->resumed_at;
     const struct script *s = &c->scripts[c->committed];
-    return c->finishes ? c->shown == s->tokens && s->given == s->tokens : c->shown == s->given;
+    return c->misplaced == 0 && c->shown == s->from + s->given && (!c->finishes || s->given == s->tokens);
+}
+
+static bool continued_means_a_bridged_break(const struct moment *m)
+{
+    const struct sim_call *c = m->c;
+    return (c->call.outcome == CALL_CONTINUED) == (c->finishes && c->bridged > 0) &&
+           c->call.continued == c->bridged && c->bridged <= c->gone_on + c->want.resumes;
+}
+
+static bool broken_ends_as_broken(const struct moment *m)
+{
+    const struct sim_call *c = m->c;
+    if (c->fails)
+        return c->shown == 0 && c->commits == 0;
+    if (!c->breaks || c->want.resumes || c->told == FAILURE_FILTER)
+        return true;
+    return c->told == (c->broke && !c->relaying ? c->broke_by : FAILURE_TIMEOUT);
+}
+
+static bool continuations_are_bounded(const struct moment *m)
+{
+    const struct sim_call *c = m->c;
+    return c->gone_on <= (c->want.can_continue ? settings_of(m)->continuations : 0) && c->broke <= c->gone_on + 1;
+}
+
+static bool goes_on_where_something_was_shown(const struct moment *m)
+{
+    const struct sim_call *c = m->c;
+    return c->scripts[m->attempt].continues == (c->commits > 0 || c->want.resumes);
+}
+
+/* ---- holding */
+
+static bool holds_no_longer_than_it_may(const struct moment *m)
+{
+    return held(m) <= hold_most(m) + late(m);
+}
+
+static bool holds_only_when_nothing_is_free(const struct moment *m)
+{
+    for (unsigned i = 0; i < m->c->want.route->count; i++)
+        if (free_for_a_first_try(m, i))
+            return false;
+    return true;
+}
+
+/* Time heals what ended the call's last attempt there, or keeps it from there. */
+static bool time_heals(const struct moment *m, unsigned target)
+{
+    const struct attempt *a;
+    const struct target *t = m->c->want.route->targets[target].target;
+    if (last_failure(m, target, &a) && failure_row(a->failure)->blame == BLAME_NONE)
+        return false;
+    return t->parked_for == FAILURE_NONE || t->parked_for == FAILURE_QUOTA;
+}
+
+static bool no_error_while_it_may_still_hold(const struct moment *m)
+{
+    const struct sim_call *c = m->c;
+    uint64_t most_ms = hold_most(m);
+    if (!ended_for_want_of_a_target(m) || held(m) >= most_ms)
+        return true;
+    uint64_t end_at = m->w->now + most_ms - held(m);
+    for (unsigned i = 0; i < c->want.route->count; i++) {
+        uint64_t at, told_until = 0;
+        const struct attempt *a;
+        const struct script *s = last_failure(m, i, &a);
+        if (s && s->verdict.has_retry_after && s->verdict.failure == a->failure)
+            told_until = a->ended_ms + s->verdict.retry_after_ms;
+        target_usable(c->want.route->targets[i].target, m->w->now, &at);
+        bool can = time_heals(m, i) && (may_go_to(m, i) || told_until > m->w->now) && at < end_at &&
+                   told_until < end_at && c->call.not_before_ms[i] < end_at;
+        if (can && !(c->want.no_fallback && c->starts && c->call.attempts[0].target != i))
+            return false;
+    }
+    return true;
+}
+
+static bool a_held_call_looks_often(const struct moment *m)
+{
+    return m->c->call.state != CALL_HOLDING || call_next(&m->c->call) <= m->w->now + 3 * S;
 }
 
 static bool truncated_is_never_finished(const struct moment *m)
@@ -79,7 +231,7 @@ static bool truncated_is_never_finished(const struct moment *m)
 static bool failure_told_really_happened(const struct moment *m)
 {
     const struct sim_call *c = m->c;
-    if (!c->fails)
+    if (!c->fails && !c->breaks)
         return true;
     bool any = false;
     for (unsigned i = 0; i < c->call.attempts_count; i++) {
@@ -104,8 +256,7 @@ static bool client_is_told_when_to_come_back(const struct moment *m)
 static bool healthy_target_means_an_answer(const struct moment *m)
 {
     const struct sim_call *c = m->c;
-    if (c->call.outcome != CALL_CUT_BEFORE || c->want.no_fallback || m->w->now >= c->deadline_at ||
-        c->starts == CALL_ATTEMPTS_MAX)
+    if (!ended_for_want_of_a_target(m) || c->want.no_fallback)
         return true;
     for (unsigned i = 0; i < c->want.route->count; i++) {
         const struct sim_target *t = &m->w->targets[c->want.route->targets[i].target->id];
@@ -120,13 +271,12 @@ static bool healthy_target_means_an_answer(const struct moment *m)
 static bool never_gives_up_beside_a_free_target(const struct moment *m)
 {
     const struct sim_call *c = m->c;
-    if (c->call.outcome != CALL_CUT_BEFORE || c->want.no_fallback || m->w->now >= c->deadline_at ||
-        c->starts == CALL_ATTEMPTS_MAX)
+    if (!ended_for_want_of_a_target(m))
         return true;
     for (unsigned i = 0; i < c->want.route->count; i++) {
         uint64_t at;
         struct target *t = c->want.route->targets[i].target;
-        if (c->starts_on[t->id] == 0 && target_usable(t, m->w->now, &at))
+        if (c->starts_since_output[t->id] == 0 && target_usable(t, m->w->now, &at) && may_go_to(m, i))
             return false;
     }
     return true;
@@ -160,7 +310,9 @@ static bool one_attempt_of_a_call_on_a_target(const struct moment *m)
 
 static bool few_tries_on_one_target(const struct moment *m)
 {
-    return m->c->starts_on[m->t->target->id] <= settings_of(m)->attempts;
+    const struct sim_call *c = m->c;
+    bool broke_here = c->broke && c->call.attempts[c->committed].target == attempt_of(m)->target;
+    return c->starts_on[m->t->target->id] <= settings_of(m)->attempts + broke_here;
 }
 
 static bool a_second_try_is_called_one(const struct moment *m)
@@ -177,6 +329,8 @@ static bool never_again_where_it_cannot_work(const struct moment *m)
 {
     for (int i = 0; i < m->attempt; i++) {
         const struct attempt *a = &m->c->call.attempts[i];
+        if (i < (int)m->c->round_from && !unfit_for_the_request(a->failure))
+            continue; /* it has healed since, or goes on with another answer */
         if (a->target == attempt_of(m)->target && a->state == ATTEMPT_FAILED &&
             failure_row(a->failure)->same == SAME_NEVER)
             return false;
@@ -191,7 +345,7 @@ static bool retry_after_is_waited_out(const struct moment *m)
 {
     for (int i = 0; i < m->attempt; i++) {
         const struct attempt *a = &m->c->call.attempts[i];
-        const struct verdict *v = &m->c->scripts[i].verdict;
+        const struct ending *v = &m->c->scripts[i].verdict;
         if (a->target == attempt_of(m)->target && a->state == ATTEMPT_FAILED && a->failure == v->failure &&
             v->has_retry_after && m->w->now < a->ended_ms + v->retry_after_ms)
             return false;
@@ -201,7 +355,7 @@ static bool retry_after_is_waited_out(const struct moment *m)
 
 static bool no_fallback_stays_on_one_target(const struct moment *m)
 {
-    return !m->c->want.no_fallback || m->c->starts_on[m->t->target->id] == m->c->starts;
+    return !m->c->want.no_fallback || attempt_of(m)->target == m->c->call.attempts[0].target;
 }
 
 static bool spared(const struct moment *m, const struct target *t)
@@ -214,12 +368,9 @@ static bool throttled_comes_last(const struct moment *m)
     const struct route *r = m->c->want.route;
     if (m->same_target || m->t->target->pace.state != PACE_THROTTLED)
         return true;
-    for (unsigned i = 0; i < r->count; i++) {
-        uint64_t at;
-        struct target *t = r->targets[i].target;
-        if (m->c->starts_on[t->id] == 0 && target_usable(t, m->w->now, &at) && !spared(m, t))
+    for (unsigned i = 0; i < r->count; i++)
+        if (free_for_a_first_try(m, i) && !spared(m, r->targets[i].target))
             return false;
-    }
     return true;
 }
 
@@ -255,12 +406,9 @@ static bool regions_come_before_other_providers(const struct moment *m)
     bool own = c->want.session && m->w->sessions[c->want.session - 1].target == (int)m->t->target->id;
     if (!group || group == group_of(m, m->attempt) || own)
         return true;
-    for (unsigned i = 0; i < r->count; i++) {
-        uint64_t at;
-        if (r->targets[i].group == group && c->starts_on[r->targets[i].target->id] == 0 &&
-            target_usable(r->targets[i].target, m->w->now, &at) && !spared(m, r->targets[i].target))
+    for (unsigned i = 0; i < r->count; i++)
+        if (r->targets[i].group == group && free_for_a_first_try(m, i) && !spared(m, r->targets[i].target))
             return false;
-    }
     return true;
 }
 
@@ -271,12 +419,9 @@ static bool a_group_is_used_in_its_order(const struct moment *m)
     bool own = m->c->want.session && m->w->sessions[m->c->want.session - 1].target == (int)m->t->target->id;
     if (!group || r->strategy == STRATEGY_LATENCY || m->same_target || own)
         return true;
-    for (unsigned i = 0; i < attempt_of(m)->target; i++) {
-        uint64_t at;
-        if (r->targets[i].group == group && m->c->starts_on[r->targets[i].target->id] == 0 &&
-            target_usable(r->targets[i].target, m->w->now, &at) && !spared(m, r->targets[i].target))
+    for (unsigned i = 0; i < attempt_of(m)->target; i++)
+        if (r->targets[i].group == group && free_for_a_first_try(m, i) && !spared(m, r->targets[i].target))
             return false;
-    }
     return true;
 }
 
@@ -286,10 +431,7 @@ static bool standby_only_when_others_are_down(const struct moment *m)
     if (r->targets[attempt_of(m)->target].weight > 0)
         return true;
     for (unsigned i = 0; i < r->count; i++) {
-        uint64_t at;
-        struct target *t = r->targets[i].target;
-        if (r->targets[i].weight > 0 && m->c->starts_on[t->id] == 0 && target_usable(t, m->w->now, &at) &&
-            !spared(m, t))
+        if (r->targets[i].weight > 0 && free_for_a_first_try(m, i) && !spared(m, r->targets[i].target))
             return m->c->starts_on[m->t->target->id] > 1 || follows_a_region(m); /* a retry stays where it is */
     }
     return true;
@@ -349,7 +491,7 @@ static bool parked_target_waits_for_its_probe(const struct moment *m)
 
 static bool committed_once(const struct moment *m)
 {
-    return m->c->commits <= 1 && m->c->starts_after_commit == 0;
+    return m->c->commits <= 1 + m->c->gone_on && m->c->starts_beside == 0;
 }
 
 static bool losers_stop_at_once(const struct moment *m)
@@ -361,7 +503,7 @@ static bool losers_stop_at_once(const struct moment *m)
 
 static bool only_the_streamed_see_it_early(const struct moment *m)
 {
-    return m->c->call.state != CALL_COLLECTING || m->c->commits == 0;
+    return m->c->want.streamed || m->c->call.state != CALL_COLLECTING || m->c->commits == 0;
 }
 
 /* ---- limits of time */
@@ -429,7 +571,8 @@ static bool wakes_are_few(const struct moment *m)
 
 static bool every_call_has_a_next(const struct moment *m)
 {
-    return m->c->call.state == CALL_OVER || call_next(&m->c->call) <= m->c->deadline_at;
+    return m->c->call.state == CALL_OVER || call_next(&m->c->call) <= m->c->deadline_at ||
+           (m->c->call.state == CALL_HOLDING && !m->c->want.deadline_ms);
 }
 
 /* ---- books that must balance */
@@ -562,7 +705,8 @@ static struct invariant {
 } invariants[] = {
     {"a call ends exactly once", AT_EVENT, ends_exactly_once, 0, 0},
     {"the outcome that is counted is the one that the client saw", AT_OVER, outcome_is_what_the_client_saw, 0, 0},
-    {"no byte is lost or doubled", AT_OVER | AT_EVENT, no_byte_lost_or_doubled, 0, 0},
+    {"no byte is lost or doubled, whoever goes on with the answer", AT_OVER | AT_EVENT, no_byte_lost_or_doubled, 0,
+     0},
     {"a truncated answer is never finished as if it were whole", AT_OVER, truncated_is_never_finished, 0, 0},
     {"the failure that the client is told really happened", AT_OVER, failure_told_really_happened, 0, 0},
     {"a client that may try again is told when", AT_OVER, client_is_told_when_to_come_back, 0, 0},
@@ -595,7 +739,22 @@ static struct invariant {
     {"a target that rests gets no call", AT_START, resting_target_rests, 0, 0},
     {"a parked target gets no call before its probe or its time", AT_START, parked_target_waits_for_its_probe, 0,
      0},
-    {"an answer is committed once, and nothing is started after it", AT_EVENT, committed_once, 0, 0},
+    {"an answer is committed once, and again after each break, and nothing is started while it is shown", AT_EVENT,
+     committed_once, 0, 0},
+    {"an attempt goes on with what was shown when something was, and only then", AT_START,
+     goes_on_where_something_was_shown, 0, 0},
+    {"a stream is gone on with as often as `continuations` says, and no more", AT_EVENT, continuations_are_bounded,
+     0, 0},
+    {"a call is called continued when a break was bridged, and only then", AT_OVER,
+     continued_means_a_bridged_break, 0, 0},
+    {"what was shown in part ends whole, or in the break that could not be bridged", AT_OVER,
+     broken_ends_as_broken, 0, 0},
+    {"a call holds no longer than it may, all its holds together", AT_EVENT | AT_OVER, holds_no_longer_than_it_may,
+     0, 0},
+    {"no call holds while a target that it has not tried is free", AT_HOLD, holds_only_when_nothing_is_free, 0, 0},
+    {"no call ends for want of a target while it may still hold for one", AT_OVER,
+     no_error_while_it_may_still_hold, 0, 0},
+    {"a held call looks for a target every few seconds", AT_EVENT, a_held_call_looks_often, 0, 0},
     {"the moment that one attempt answers, the others stop", AT_EVENT, losers_stop_at_once, 0, 0},
     {"a client that does not stream sees nothing before the answer is whole", AT_EVENT,
      only_the_streamed_see_it_early, 0, 0},

@@ -40,7 +40,9 @@ void provider_setup(struct provider *p, struct rnd *r)
         .places = rnd_below(r, 4) == 0 ? (unsigned)between(r, 2, 8) : 0,
         .whole = rnd_below(r, 5) == 0,
         .window_bytes = rnd_below(r, 3) == 0 ? 400 * 1000 : 8 * 1000 * 1000,
-        .noise = rnd_below(r, 2) ? 0.01 : 0.001,
+        .noise = rnd_below(r, 2) ? 0.02 : 0.002,
+        .no_continue = rnd_below(r, 6) == 0,
+        .no_join = rnd_below(r, 3) ? 0.05 : 0.5,
     };
 }
 
@@ -55,9 +57,9 @@ static const enum fault episode_faults[] = {
     FAULT_FLAP,        FAULT_DRIFT,      FAULT_THROTTLE,    FAULT_THROTTLE,
 };
 static const enum fault noise_faults[] = {
-    FAULT_SERVER,    FAULT_RESET,     FAULT_CUT,        FAULT_STALL, FAULT_SILENT,
-    FAULT_SLOW,      FAULT_MALFORMED, FAULT_EMPTY,      FAULT_TOOL,  FAULT_OURS,
-    FAULT_RATE_TOLD, FAULT_RATE_BARE, FAULT_OVERLOADED, FAULT_AUTH,  FAULT_NOT_FOUND,
+    FAULT_CUT,   FAULT_CUT,       FAULT_STALL,     FAULT_SERVER,     FAULT_RESET, FAULT_CUT,
+    FAULT_STALL, FAULT_SILENT,    FAULT_SLOW,      FAULT_MALFORMED,  FAULT_EMPTY, FAULT_TOOL,
+    FAULT_OURS,  FAULT_RATE_TOLD, FAULT_RATE_BARE, FAULT_OVERLOADED, FAULT_AUTH,  FAULT_NOT_FOUND,
 };
 #define ANY(r, list) (list)[rnd_below(r, sizeof(list) / sizeof((list)[0]))]
 
@@ -94,7 +96,7 @@ static void told(struct script *s, uint64_t ms)
 
 static void after_some_tokens(struct script *s, struct rnd *r)
 {
-    if (!s->whole)
+    if (!s->whole && s->tokens)
         s->fail_after = 1 + (unsigned)rnd_below(r, s->tokens);
 }
 
@@ -214,6 +216,20 @@ static void spoil(const struct provider *p, struct rnd *r, enum fault f, uint64_
         s->first_ms = usual_ms * (rnd_below(r, 8) ? between(r, 4, 12) : 1);
         s->gap_ms *= rnd_below(r, 8) ? between(r, 4, 12) : 1;
         break;
+    case FAULT_OUTAGE: {
+        static const enum failure ways[] = {FAILURE_CONNECT, FAILURE_OVERLOAD, FAILURE_SERVER, FAILURE_RESET};
+        fails(s, ANY(r, ways), 0);
+        break;
+    }
+    case FAULT_NO_JOIN:
+        s->first_ms = usual_ms;
+        fails(s, FAILURE_JOIN, 200);
+        break;
+    case FAULT_NO_CONTINUE:
+        fails(s, FAILURE_BAD, 400);
+        break;
+    case FAULT_CUT_AGAIN: /* these two are seen, not made */
+    case FAULT_CUT_HIDDEN:
     case FAULT_NO_FAULT:
     case FAULT_COUNT:
         break;
@@ -226,17 +242,25 @@ void provider_answer(const struct provider *p, struct rnd *r, const struct reque
     *ret = (struct script){
         .first_ms = 1 + (uint64_t)log_spread(r, p->ttft_ms, 2) + q->prompt_bytes / 1000,
         .gap_ms = 1 + (uint64_t)log_spread(r, p->gap_ms, 2),
-        .tokens = 1 + (unsigned)exponential(r, 10),
+        .tokens = !q->continues + (unsigned)exponential(r, 10), /* going on, there may be nothing more to say */
+        .hidden = rnd_below(r, 4) ? 0 : 1 + (unsigned)rnd_below(r, 4),
         .whole = p->whole,
+        .continues = q->continues,
     };
     if (calm)
         ret->first_ms = ret->gap_ms = 30 + rnd_below(r, 20);
     const struct episode *e = &p->episode;
-    if (!calm && e->fault != FAULT_NO_FAULT && rnd_unit(r) < e->share &&
-        (e->fault != FAULT_FLAP || (now - e->began_ms) / e->flap_ms % 2 == 0))
+    if (!calm && now < p->down_until_ms)
+        spoil(p, r, FAULT_OUTAGE, now, ret);
+    else if (!calm && e->fault != FAULT_NO_FAULT && rnd_unit(r) < e->share &&
+             (e->fault != FAULT_FLAP || (now - e->began_ms) / e->flap_ms % 2 == 0))
         spoil(p, r, e->fault, now, ret);
     else if (p->places && live > p->places)
         spoil(p, r, FAULT_RATE_PLACES, now, ret);
+    else if (q->continues && p->no_continue)
+        spoil(p, r, FAULT_NO_CONTINUE, now, ret);
+    else if (q->continues && !calm && rnd_unit(r) < p->no_join)
+        spoil(p, r, FAULT_NO_JOIN, now, ret);
     else if (q->bad)
         spoil(p, r, FAULT_BAD, now, ret);
     else if (q->filtered)

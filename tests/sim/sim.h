@@ -18,41 +18,46 @@
 #include <stdint.h>
 
 /* ---- faults: each must have happened in a run, or the run proves nothing about it */
-#define FAULTS(X)                                        \
-    X(NO_FAULT, "none")                                  \
-    X(RATE_TOLD, "429 with Retry-After")                 \
-    X(RATE_BARE, "429 without")                          \
-    X(RATE_PLACES, "429, too many at once")              \
-    X(QUOTA, "quota used up")                            \
-    X(BILLING, "unpaid")                                 \
-    X(AUTH, "key refused")                               \
-    X(PERMISSION, "not permitted")                       \
-    X(NOT_FOUND, "model unknown")                        \
-    X(OVERLOADED, "529")                                 \
-    X(UNAVAILABLE, "503 with Retry-After")               \
-    X(SERVER, "500")                                     \
-    X(SERVER_STOP, "500 with x-should-retry: false")     \
-    X(OVERLOADED_RETRY, "529 with x-should-retry: true") \
-    X(GATEWAY, "504")                                    \
-    X(DNS, "name not resolved")                          \
-    X(CONNECT, "connection refused")                     \
-    X(TLS, "handshake failed")                           \
-    X(RESET, "reset before output")                      \
-    X(RESET_ALL, "outage that resets what runs")         \
-    X(SILENT, "no answer at all")                        \
-    X(SLOW, "slow first token")                          \
-    X(STALL, "silent after some tokens")                 \
-    X(CUT, "cut after some tokens")                      \
-    X(MALFORMED, "unreadable")                           \
-    X(EMPTY, "success without an answer")                \
-    X(TOOL, "tool call that does not fit")               \
-    X(CONTEXT, "prompt too long")                        \
-    X(BAD, "bad request")                                \
-    X(FILTER, "content filtered")                        \
-    X(OURS, "out of memory on our side")                 \
-    X(FLAP, "up and down every few seconds")             \
-    X(DRIFT, "latency drifting up")                      \
-    X(THROTTLE, "throttling by latency")
+#define FAULTS(X)                                         \
+    X(NO_FAULT, "none")                                   \
+    X(RATE_TOLD, "429 with Retry-After")                  \
+    X(RATE_BARE, "429 without")                           \
+    X(RATE_PLACES, "429, too many at once")               \
+    X(QUOTA, "quota used up")                             \
+    X(BILLING, "unpaid")                                  \
+    X(AUTH, "key refused")                                \
+    X(PERMISSION, "not permitted")                        \
+    X(NOT_FOUND, "model unknown")                         \
+    X(OVERLOADED, "529")                                  \
+    X(UNAVAILABLE, "503 with Retry-After")                \
+    X(SERVER, "500")                                      \
+    X(SERVER_STOP, "500 with x-should-retry: false")      \
+    X(OVERLOADED_RETRY, "529 with x-should-retry: true")  \
+    X(GATEWAY, "504")                                     \
+    X(DNS, "name not resolved")                           \
+    X(CONNECT, "connection refused")                      \
+    X(TLS, "handshake failed")                            \
+    X(RESET, "reset before output")                       \
+    X(RESET_ALL, "outage that resets what runs")          \
+    X(SILENT, "no answer at all")                         \
+    X(SLOW, "slow first token")                           \
+    X(STALL, "silent after some tokens")                  \
+    X(CUT, "cut after some tokens")                       \
+    X(MALFORMED, "unreadable")                            \
+    X(EMPTY, "success without an answer")                 \
+    X(TOOL, "tool call that does not fit")                \
+    X(CONTEXT, "prompt too long")                         \
+    X(BAD, "bad request")                                 \
+    X(FILTER, "content filtered")                         \
+    X(OURS, "out of memory on our side")                  \
+    X(FLAP, "up and down every few seconds")              \
+    X(DRIFT, "latency drifting up")                       \
+    X(THROTTLE, "throttling by latency")                  \
+    X(OUTAGE, "all providers down at once")               \
+    X(NO_JOIN, "does not go on with what was shown")      \
+    X(NO_CONTINUE, "refuses the continuing request")      \
+    X(CUT_AGAIN, "broke again while it was gone on with") \
+    X(CUT_HIDDEN, "broke while output was held back")
 
 enum fault {
 #define X(code, name) FAULT_##code,
@@ -71,6 +76,7 @@ enum ev_kind {
     EV_LEAVE,
     EV_LATE,
     EV_EPISODE,
+    EV_OUTAGE,
     EV_PROBE_CHECK,
     EV_PROBE_END
 };
@@ -102,21 +108,35 @@ struct provider {
     unsigned places;        /* at once; 0: no limit */
     bool whole;             /* does not stream: the answer comes at once */
     size_t window_bytes;
-    double noise; /* share of attempts with a lone fault, outside of episodes */
+    double noise;           /* share of attempts with a lone fault, outside of episodes */
+    bool no_continue;       /* refuses requests that ask it to go on */
+    double no_join;         /* share of continuing attempts whose answer does not fit to what was shown */
+    uint64_t down_until_ms; /* an outage of all */
+};
+/* How an attempt fails: what of a verdict matters here. */
+struct ending {
+    enum failure failure;
+    enum limit_kind limit;
+    int status;
+    bool has_retry_after, provider_says_retry, provider_says_stop;
+    uint64_t retry_after_ms;
 };
 /* What becomes of one attempt. */
 struct script {
     enum fault fault;
-    struct verdict verdict;    /* failure NONE: it ends well */
+    struct ending verdict;     /* failure NONE: it ends well */
     uint64_t first_ms, gap_ms; /* until its first step; between tokens */
-    unsigned tokens;           /* of the whole answer */
-    unsigned fail_after;       /* tokens given before it fails */
-    bool silent_then;          /* at that point it says nothing any more instead of failing */
-    bool whole;
+    unsigned from;       /* where its first token stands in the whole text: it goes on behind what was shown */
+    unsigned tokens;     /* of the whole answer, from there on */
+    unsigned hidden;     /* so many tokens cannot be shown before the next has come */
+    unsigned fail_after; /* tokens given before it fails */
+    bool silent_then;    /* at that point it says nothing any more instead of failing */
+    bool whole, continues;
     unsigned given;
 };
 struct request {
     bool bad, filtered; /* by everyone; by whoever looks */
+    bool continues;     /* asks to go on with what was shown */
     size_t prompt_bytes;
 };
 void provider_setup(struct provider *p, struct rnd *r);
@@ -126,7 +146,7 @@ void provider_answer(const struct provider *p, struct rnd *r, const struct reque
                      bool calm, struct script *ret);
 
 /* ---- the world */
-enum { SIM_TARGETS = 6, SIM_ROUTES = 3, SIM_CALLS = 8192, SIM_SESSIONS = 64, SIM_LOG = 128 };
+enum { SIM_TARGETS = 6, SIM_ROUTES = 3, SIM_CALLS = 8192, SIM_SESSIONS = 64, SIM_KEYS = 4, SIM_LOG = 128 };
 
 struct sim_call {
     struct call call;
@@ -139,16 +159,27 @@ struct sim_call {
     uint8_t ends[CALL_ATTEMPTS_MAX];   /* how often it ended */
     uint64_t started_at[CALL_ATTEMPTS_MAX], moved_at[CALL_ATTEMPTS_MAX];
     unsigned starts, live_count;
-    unsigned starts_on[SIM_TARGETS]; /* without those that were cancelled and not late */
-    unsigned refused;                /* attempts that were told the request itself is wrong */
+    unsigned
+        starts_on[SIM_TARGETS]; /* since the last break or hold; without those that were cancelled and not late */
+    unsigned starts_since_output[SIM_TARGETS];
+    unsigned round_from; /* the first attempt since the last break or hold */
+    unsigned refused;    /* attempts that were told the request itself is wrong */
     bool used, departed;
     unsigned generation, wake_number, wakes;
     uint64_t began_at, wake_at, deadline_at;
     unsigned commits, finishes, fails, breaks;
-    int committed;  /* attempt; -1 */
-    unsigned shown; /* tokens that the client saw */
-    unsigned starts_after_commit;
-    bool by_deadline;
+    int committed;          /* attempt; -1 */
+    bool relaying;          /* and it is being shown */
+    unsigned shown;         /* tokens that the client saw */
+    unsigned resumed_at;    /* of them, from an earlier call */
+    unsigned misplaced;     /* tokens that did not stand behind the last one shown */
+    unsigned starts_beside; /* attempts started while an answer was being shown */
+    unsigned broke, gone_on,
+        bridged;           /* breaks; those after which the call went on; those that another answer followed */
+    enum failure broke_by; /* the last */
+    bool holding;          /* by our own books */
+    uint64_t holding_since, held_ms;
+    unsigned holds;
     uint64_t retry_after_ms;
     enum failure told;
 };
@@ -212,6 +243,7 @@ void random_route(struct world *w, struct route *route);
 /* ---- what a run adds up to, over all seeds */
 struct tally {
     uint64_t calls, attempts, probes, events, outcomes[CALL_OUTCOME_COUNT], faults[FAULT_COUNT];
+    uint64_t breaks, bridged, holds, held_hours_ms, released;
     uint64_t hedges, retries, denied, breaker_opened, throttled, unthrottled, late_events;
     double hours;
 };
@@ -219,6 +251,8 @@ struct tally {
 /* Lives through `hours` and then through a calm time in which everything must heal. False: an invariant broke. */
 bool world_run(uint64_t seed, double hours, bool trace, struct tally *tally);
 void world_note(const struct world *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+struct verdict verdict_of(const struct ending *e);
 
 /* ---- invariants.c */
 enum moment_kind {
@@ -233,6 +267,7 @@ enum moment_kind {
     AT_LATE = 256,   /* an event came for an attempt that had ended */
     AT_CALM = 512,   /* the faults ended long ago, and all calls too */
     AT_PACE = 1024,  /* a target was found to throttle by latency */
+    AT_HOLD = 2048,  /* a call begins to hold */
 };
 struct moment {
     enum moment_kind kind;

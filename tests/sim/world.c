@@ -44,6 +44,17 @@ static struct sim_target *target_of(struct world *w, const struct sim_call *c, u
     return &w->targets[c->want.route->targets[c->call.attempts[attempt].target].target->id];
 }
 
+struct verdict verdict_of(const struct ending *e)
+{
+    return (struct verdict){.failure = e->failure,
+                            .limit = e->limit,
+                            .status = e->status,
+                            .has_retry_after = e->has_retry_after,
+                            .retry_after_ms = e->retry_after_ms,
+                            .provider_says_retry = e->provider_says_retry,
+                            .provider_says_stop = e->provider_says_stop};
+}
+
 /* ---- our books of breakers */
 
 static void on_breaker(void *ctx, const struct target *t, enum breaker_state from, enum breaker_state to)
@@ -134,7 +145,7 @@ static void book_end(struct world *w, struct sim_call *c, unsigned a, const stru
 {
     struct sim_target *t = target_of(w, c, a);
     c->ends[a]++;
-    if (c->call.attempts[a].state == ATTEMPT_CANCELLED)
+    if (c->call.attempts[a].state == ATTEMPT_CANCELLED && a >= c->round_from)
         c->starts_on[t->target->id]--; /* as if it had not been */
     if (c->live[a]) {
         c->live[a] = false;
@@ -144,6 +155,60 @@ static void book_end(struct world *w, struct sim_call *c, unsigned a, const stru
     give_place_back(t, c, a);
     if (v)
         book_verdict(w, t, v, false);
+}
+
+/* The client sees some tokens of this attempt: each must stand behind the last one it saw. */
+static void show(struct sim_call *c, unsigned a, unsigned first, unsigned count)
+{
+    c->misplaced += c->scripts[a].from + first != c->shown;
+    c->shown += count;
+}
+
+static void new_round(struct sim_call *c, unsigned before)
+{
+    memset(c->starts_on, 0, sizeof(c->starts_on));
+    c->round_from = before;
+}
+
+/* What was being shown broke: will the call go on? */
+static void book_break(struct world *w, struct sim_call *c)
+{
+    if (!c->relaying || c->call.attempts[c->committed].state != ATTEMPT_FAILED)
+        return;
+    struct sim_target *t = target_of(w, c, (unsigned)c->committed);
+    c->relaying = false;
+    c->broke++;
+    c->broke_by = c->call.attempts[c->committed].failure;
+    w->tally->breaks++;
+    if (c->commits > 1 || c->want.resumes)
+        w->tally->faults[FAULT_CUT_AGAIN]++;
+    if (c->call.state == CALL_OVER)
+        return;
+    c->gone_on++;
+    memset(c->starts_since_output, 0, sizeof(c->starts_since_output));
+    new_round(c, c->starts);
+    c->starts_on[t->target->id] = c->starts_since_output[t->target->id] = 1;
+}
+
+static void book_hold(struct world *w, struct sim_call *c)
+{
+    bool holds = c->call.state == CALL_HOLDING;
+    if (c->holding && !holds) {
+        uint64_t held_ms = w->now - c->holding_since;
+        c->held_ms += held_ms;
+        w->tally->held_hours_ms += held_ms;
+        w->tally->released += c->call.state != CALL_OVER;
+        if (!c->want.deadline_ms)
+            c->deadline_at += held_ms;
+    }
+    if (holds && !c->holding) {
+        c->holding_since = w->now;
+        c->holds++;
+        w->tally->holds++;
+        check(w, (struct moment){.kind = AT_HOLD, .c = c});
+        new_round(c, c->starts);
+    }
+    c->holding = holds;
 }
 
 /* ---- actions */
@@ -167,8 +232,9 @@ static void do_start(struct world *w, struct sim_call *c, unsigned slot, const s
     c->live_count++;
     c->starts++;
     c->starts_on[t->target->id]++;
+    c->starts_since_output[t->target->id]++;
     c->started_at[a] = w->now;
-    c->starts_after_commit += c->commits > 0;
+    c->starts_beside += c->relaying;
     t->live++;
     if (t->state == BREAKER_TRIAL) {
         c->place[a] = t->round;
@@ -182,7 +248,9 @@ static void do_start(struct world *w, struct sim_call *c, unsigned slot, const s
     if (act->same_target)
         budget_use(&w->retries);
 
+    c->request.continues = act->continues;
     provider_answer(&t->provider, &w->rnd, &c->request, t->live, w->now, w->calm, s);
+    s->from = act->continues ? c->shown : 0; /* whoever is not asked to go on begins at the beginning */
     if (s->fault != FAULT_NO_FAULT)
         t->last_bad_ms = w->now;
     world_note(w, "call %u.%u attempt %u starts on %s%s%s: %s", slot, c->generation, a, t->target->name,
@@ -245,11 +313,15 @@ static void carry_out(struct world *w, struct sim_call *c, unsigned slot, const 
             break;
         case CALL_COMMIT:
             c->commits++;
+            c->bridged += c->commits > 1 || c->want.resumes;
             c->committed = act->attempt;
-            c->shown += c->scripts[act->attempt].given;
+            c->relaying = true;
+            memset(c->starts_since_output, 0, sizeof(c->starts_since_output));
+            show(c, (unsigned)act->attempt, 0, c->scripts[act->attempt].given);
             break;
         case CALL_FINISH:
             c->finishes++;
+            c->relaying = false;
             break;
         case CALL_FAIL:
             c->fails++;
@@ -300,11 +372,12 @@ static void end_call(struct world *w, struct sim_call *c, unsigned slot)
 {
     w->tally->outcomes[c->call.outcome]++;
     w->tally->denied += c->call.denied;
+    w->tally->bridged += c->bridged;
     world_note(w, "call %u.%u is over: %s", slot, c->generation, call_outcome_name(c->call.outcome));
     check(w, (struct moment){.kind = AT_OVER, .c = c});
     if (rnd_below(&w->rnd, 8) == 0)
         disturb(w, c);
-    if (c->call.outcome == CALL_COMPLETE && c->want.session && w->settings.affinity) {
+    if (c->finishes && c->want.session && w->settings.affinity) {
         w->sessions[c->want.session - 1].target = (int)target_of(w, c, (unsigned)c->committed)->target->id;
         w->sessions[c->want.session - 1].until = w->now + w->settings.affinity;
     }
@@ -318,6 +391,8 @@ static void after_event(struct world *w, unsigned slot, const struct call_action
                         bool woken)
 {
     struct sim_call *c = w->calls[slot];
+    book_break(w, c);
+    book_hold(w, c);
     carry_out(w, c, slot, acts, end);
     check(w, (struct moment){.kind = AT_EVENT, .c = c});
     if (woken)
@@ -357,14 +432,17 @@ static void step(struct world *w, unsigned slot, unsigned a)
     if (s->verdict.failure != FAILURE_NONE && s->given >= s->fail_after) {
         struct sim_target *t = target_of(w, c, a);
         book_fault(w, s->fault);
-        if (failure_row(s->verdict.failure)->blame == BLAME_NONE && !failure_row(s->verdict.failure)->elsewhere)
+        if (failure_row(s->verdict.failure)->blame == BLAME_NONE && !failure_row(s->verdict.failure)->elsewhere &&
+            !(s->continues && s->verdict.failure == FAILURE_BAD))
             c->refused++;
+        if (c->call.want.streamed && c->call.state == CALL_COLLECTING)
+            book_fault(w, FAULT_CUT_HIDDEN);
+        struct verdict v = verdict_of(&s->verdict);
         world_note(w, "call %u.%u attempt %u: %s", slot, c->generation, a, failure_row(s->verdict.failure)->name);
-        book_end(w, c, a, &s->verdict);
-        call_failed(&c->call, (int)a, &s->verdict, w->now, &acts);
+        book_end(w, c, a, &v);
+        call_failed(&c->call, (int)a, &v, w->now, &acts);
         after_event(w, slot, &acts,
-                    &(struct moment){.kind = AT_END, .c = c, .t = t, .attempt = (int)a, .verdict = &s->verdict},
-                    false);
+                    &(struct moment){.kind = AT_END, .c = c, .t = t, .attempt = (int)a, .verdict = &v}, false);
         return;
     }
     if (s->silent_then && s->given >= s->fail_after) {
@@ -379,8 +457,8 @@ static void step(struct world *w, unsigned slot, unsigned a)
     bool goes_well = s->verdict.failure == FAILURE_NONE && !s->silent_then;
     if (s->whole || (goes_well && s->given == s->tokens &&
                      rnd_below(&w->rnd, 4) == 0)) { /* the last token and the end may come at once */
-        if (c->commits && c->committed == (int)a)
-            c->shown += s->whole ? s->tokens : 1;
+        if (c->relaying && c->committed == (int)a)
+            show(c, a, s->given - 1, 1);
         c->output[a] = true;
         tell_rate(w, c, a);
         book_end(w, c, a, NULL);
@@ -399,9 +477,9 @@ static void step(struct world *w, unsigned slot, unsigned a)
         return;
     }
     at(w, w->now + s->gap_ms, EV_STEP, slot, c->generation, a);
-    if (c->commits && c->committed == (int)a)
-        c->shown++;
-    bool hidden = c->call.want.streamed && c->call.state == CALL_COLLECTING;
+    if (c->relaying && c->committed == (int)a)
+        show(c, a, s->given - 1, 1);
+    bool hidden = c->call.want.streamed && c->call.state == CALL_COLLECTING && s->given > s->hidden;
     if (!first && !hidden) {
         call_moved(&c->call, (int)a, w->now);
         return;
@@ -413,7 +491,7 @@ static void step(struct world *w, unsigned slot, unsigned a)
     }
     c->output[a] = true;
     give_place_back(target_of(w, c, a), c, a);
-    if ((c->generation + a) % 4 == 0)
+    if (s->hidden)
         call_hidden_output(&c->call, (int)a, w->now, &acts);
     else
         call_output(&c->call, (int)a, w->now, &acts);
@@ -483,7 +561,13 @@ static void arrive(struct world *w)
         .prompt_bytes = c->request.prompt_bytes,
         .ttft_ms = rnd_below(r, 30) ? UINT64_MAX : rnd_below(r, 4) * 300,
         .deadline_ms = rnd_below(r, 20) ? 0 : 1 + rnd_below(r, 60 * S),
+        .hold_ms = rnd_below(r, 10) ? UINT64_MAX : ONE_OF(r, 0, 1 * S, 2 * MIN, 30 * MIN),
+        .key = 1 + rnd_below(r, SIM_KEYS),
     };
+    c->want.in_session = c->want.session != 0;
+    c->want.can_continue = c->want.streamed && rnd_below(r, 10) > 0;
+    c->want.resumes = c->want.can_continue && rnd_below(r, 40) == 0;
+    c->shown = c->resumed_at = c->want.resumes ? 1 + (unsigned)rnd_below(r, 30) : 0;
     c->deadline_at = w->now + (c->want.deadline_ms ? c->want.deadline_ms : c->want.route->settings.call_timeout);
     if (rnd_below(r, 20) == 0)
         at(w, w->now + rnd_below(r, 20 * S), EV_LEAVE, slot, generation, 0);
@@ -533,6 +617,21 @@ static void reset_what_runs(struct world *w, struct sim_target *t)
             break;
         }
     }
+}
+
+/* Everything is down for some minutes. */
+static void outage(struct world *w)
+{
+    if (w->calm)
+        return;
+    uint64_t until_ms = w->now + 1 + (uint64_t)(-log(1 - rnd_unit(&w->rnd)) * 4 * MIN);
+    world_note(w, "all are down for %llu ms", (unsigned long long)(until_ms - w->now));
+    for (unsigned i = 0; i < w->targets_count && !w->broken; i++) {
+        w->targets[i].provider.down_until_ms = until_ms;
+        w->targets[i].last_bad_ms = w->now;
+        reset_what_runs(w, &w->targets[i]);
+    }
+    at(w, until_ms + 1 + (uint64_t)(-log(1 - rnd_unit(&w->rnd)) * 90 * MIN), EV_OUTAGE, 0, 0, 0);
 }
 
 static void episode(struct world *w, unsigned target)
@@ -627,6 +726,9 @@ static void handle(struct world *w, const struct ev *e)
         if (w->targets[e->slot].provider.episode.until_ms == e->at)
             episode(w, e->slot);
         break;
+    case EV_OUTAGE:
+        outage(w);
+        break;
     case EV_PROBE_CHECK:
         if (w->check_probes_at == e->at)
             probe_check(w);
@@ -688,6 +790,7 @@ static bool set_up(struct world *w, uint64_t seed, double hours, bool trace, str
     for (unsigned i = 0; i < SIM_SESSIONS; i++)
         w->sessions[i].target = -1;
     next_arrival(w);
+    at(w, w->now + rnd_below(r, 90 * MIN), EV_OUTAGE, 0, 0, 0);
     return true;
 }
 
