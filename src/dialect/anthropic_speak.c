@@ -108,10 +108,10 @@ static void put_usage(struct put *p, const struct msg_usage *u)
     put_text(p, "}");
 }
 
-static void put_head(struct put *p, const struct encoder *en)
+static void put_head(struct put *p, struct encoder *en)
 {
-    put_text(p, "{\"id\":\"msg_");
-    put_span(p, en->want.id);
+    put_text(p, "{\"id\":\"");
+    encoder_put_id(en, p, "msg_");
     put_text(p, "\",\"type\":\"message\",\"role\":\"assistant\",\"model\":");
     put_json(p, en->want.model);
     put_text(p, ",\"content\":[");
@@ -185,6 +185,7 @@ static void open_block(struct encoder *en, struct block *b)
         put_text(p, "\"}}\n\n");
         break;
     case BLOCK_MEDIA:
+    case BLOCK_HOSTED:
         break;
     }
 }
@@ -219,13 +220,13 @@ static void close_block(struct encoder *en, struct block *b)
         encoder_drop(en, "media");
     if (!shown(b))
         return;
-    for (const struct block_citation *c = b->citations; c; c = c->next) {
+    for (const struct block_citation *c = encoder_citations(b); c; c = c->next) {
         begin(p, "content_block_delta", en->state[SHOWN] - 1);
         put_text(p, ",\"delta\":{\"type\":\"citations_delta\",\"citation\":");
         put_citation(p, c);
         put_text(p, "}}\n\n");
     }
-    if (b->kind == BLOCK_REASONING)
+    if (b->kind == BLOCK_REASONING && !b->shown_signature)
         put_delta(en, "signature_delta", "signature", signature_of(b));
     begin(p, "content_block_stop", en->state[SHOWN] - 1);
     put_text(p, "}\n\n");
@@ -234,11 +235,14 @@ static void close_block(struct encoder *en, struct block *b)
 static void end(struct encoder *en, const struct answer_facts *f)
 {
     struct put *p = &en->put;
-    put_text(p, "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{");
-    put_stop(p, en, f);
-    put_text(p, "},");
-    put_usage(p, &f->usage);
-    put_text(p, "}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n");
+    if (!en->finished) {
+        put_text(p, "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{");
+        put_stop(p, en, f);
+        put_text(p, "},");
+        put_usage(p, &f->usage);
+        put_text(p, "}\n\n");
+    }
+    put_text(p, "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n");
 }
 
 /* ---- whole ---------------------------------------------------------------------------- */
@@ -285,6 +289,7 @@ static void put_block(struct put *p, struct encoder *en, struct block *b)
         put_text(p, "\"}");
         break;
     case BLOCK_MEDIA:
+    case BLOCK_HOSTED:
         break;
     }
 }
@@ -310,7 +315,19 @@ static void whole(struct encoder *en, const struct answer_facts *f, struct put *
     put_text(p, "}");
 }
 
+static enum block_kind kind_of(struct span word)
+{
+    return span_is(word, "text") ? BLOCK_TEXT : span_is(word, "thinking") ? BLOCK_REASONING : BLOCK_HOSTED;
+}
+
+static void resumed(struct encoder *en)
+{
+    en->state[SHOWN] = (uint64_t)en->highest_place;
+}
+
 const struct encoder_ops anthropic_encoder = {
+    .kind_of = kind_of,
+    .resumed = resumed,
     .start = start,
     .open = open_block,
     .add = add,

@@ -144,7 +144,7 @@ static void add(struct encoder *en, struct block *b, struct span piece)
 
 static void add_citations(struct encoder *en, const struct block *b)
 {
-    for (const struct block_citation *c = b->citations; c; c = c->next) {
+    for (const struct block_citation *c = encoder_citations(b); c; c = c->next) {
         size_t at = begin_delta(en);
         put_text(&en->put, "\"citation\":");
         put_citation(&en->put, c);
@@ -188,16 +188,20 @@ static void close(struct encoder *en, struct block *b)
         add_citations(en, b);
         break;
     case BLOCK_REASONING:
-        add_signature(en, b);
+        if (!b->shown_signature)
+            add_signature(en, b);
         break;
     case BLOCK_SEALED:
-        add_redacted(en, b);
+        if (!b->shown)
+            add_redacted(en, b);
         break;
     case BLOCK_MEDIA:
-        add_image(en, b);
+        if (!b->shown)
+            add_image(en, b);
         break;
     case BLOCK_REFUSAL:
     case BLOCK_TOOL:
+    case BLOCK_HOSTED:
         break;
     }
     size_t at = begin(en, SPAN_LIT("contentBlockStop"));
@@ -270,9 +274,12 @@ static void put_metrics(struct put *p)
 
 static void end(struct encoder *en, const struct answer_facts *f)
 {
-    size_t at = begin(en, SPAN_LIT("messageStop"));
-    put_printf(&en->put, "{\"stopReason\":\"%s\"}", stop_reason(en, f));
-    end_event(en, at);
+    size_t at;
+    if (!en->finished) {
+        at = begin(en, SPAN_LIT("messageStop"));
+        put_printf(&en->put, "{\"stopReason\":\"%s\"}", stop_reason(en, f));
+        end_event(en, at);
+    }
     at = begin(en, SPAN_LIT("metadata"));
     put_text(&en->put, "{\"usage\":");
     put_usage(&en->put, &f->usage);
@@ -331,6 +338,8 @@ static void put_block(struct encoder *en, struct put *p, const struct block *b)
         put_escaped(p, ",\"source\":{\"bytes\":", buf_span(&b->text));
         put_text(p, "}}}");
         break;
+    case BLOCK_HOSTED:
+        break;
     }
 }
 
@@ -351,7 +360,21 @@ static void whole(struct encoder *en, const struct answer_facts *f, struct put *
     put_text(p, "}");
 }
 
+static enum block_kind kind_of(struct span word)
+{
+    (void)word; /* texts have no beginning of their own */
+    return BLOCK_HOSTED;
+}
+
+static void resumed(struct encoder *en)
+{
+    const struct block *open = encoder_open_block(en);
+    en->state[NEXT_BLOCK] = open && open->place ? (uint64_t)open->place - 1 : (uint64_t)en->highest_place;
+}
+
 const struct encoder_ops converse_encoder = {
+    .kind_of = kind_of,
+    .resumed = resumed,
     .start = start,
     .open = open,
     .add = add,

@@ -1,5 +1,6 @@
 /* The encoders' driver: deltas into blocks, one open at a time in each choice. */
 #include "dialect/encoder_priv.h"
+#include "dialect/shown.h"
 
 #include "base/mem.h"
 
@@ -157,6 +158,18 @@ static bool is_tool(const struct block *b, int choice, int tool)
     return b->kind == BLOCK_TOOL && b->choice == choice && b->tool == tool;
 }
 
+/* The block that has that place on the wire. */
+static struct block *block_at(const struct encoder *en, int place)
+{
+    struct block *found = NULL;
+    if (!place || (en->last && en->last->place == place))
+        return place ? en->last : NULL;
+    for (struct block *b = en->first; b; b = b->next)
+        if (b->place == place)
+            found = b;
+    return found;
+}
+
 static struct block *tool_of(struct encoder *en, int choice, int tool)
 {
     if (en->tool && is_tool(en->tool, choice, tool))
@@ -262,6 +275,7 @@ static struct block *add_block(struct encoder *en, enum block_kind kind, int cho
     b->kind = kind;
     b->choice = choice;
     b->tool = -1;
+    b->shown = en->replaying;
     b->index = before ? before->index + 1 : 0;
     buf_init(&b->text, en->limit_bytes);
     if (en->last)
@@ -283,12 +297,30 @@ static void add_text(struct encoder *en, struct block *b, struct span piece)
         en->ops->add(en, b, piece);
 }
 
+/* Where a text begins on the wire. */
+static void place_block(struct encoder *en, struct block *b, const struct msg_delta *d)
+{
+    if (!en->replaying || !b)
+        return;
+    b->place = d->place;
+    b->item = kept(en, d->item);
+}
+
+/* Can the text that is told go on in this block? */
+static bool takes_text(const struct encoder *en, const struct block *b, enum block_kind kind,
+                       const struct msg_delta *d)
+{
+    if (!b || b->kind != kind || b->closed || (kind == BLOCK_REASONING && b->signature.n))
+        return false;
+    return en->replaying ? b->place == d->place : b->step < MSG_STEP_TEXT_DONE;
+}
+
 static void take_text(struct encoder *en, enum block_kind kind, const struct msg_delta *d)
 {
-    struct block *b = last_of(en, d->choice);
-    bool signed_already = b && b->kind == BLOCK_REASONING && b->signature.n;
-    if (!b || b->kind != kind || signed_already) {
+    struct block *b = en->replaying && d->place ? block_at(en, d->place) : last_of(en, d->choice);
+    if (!takes_text(en, b, kind, d)) {
         b = add_block(en, kind, d->choice);
+        place_block(en, b, d);
         if (!b)
             return;
         advance(en, d->choice, false);
@@ -312,8 +344,10 @@ static void start_tool(struct encoder *en, const struct msg_delta *d)
     struct block *b = add_block(en, BLOCK_TOOL, d->choice);
     if (!b)
         return;
-    b->tool = d->tool;
-    b->name = kept(en, client_name(en, d->text));
+    b->tool = d->tool + en->tool_base;
+    place_block(en, b, d);
+    b->space = kept(en, en->replaying ? d->type : SPAN_NONE);
+    b->name = kept(en, en->replaying ? d->text : client_name(en, d->text));
     b->legacy_function = d->legacy_function;
     if (d->id.n) {
         b->id = kept(en, d->id);
@@ -336,11 +370,11 @@ static bool only_space(struct span s)
 
 static void add_arguments(struct encoder *en, const struct msg_delta *d)
 {
-    struct block *b = tool_of(en, d->choice, d->tool);
+    struct block *b = tool_of(en, d->choice, d->tool + en->tool_base);
     if (!b || d->text.n == 0)
         return;
     if (b->closed) {
-        if (!only_space(d->text))
+        if (!only_space(d->text) && !en->replaying)
             failed(en, PD_SYNTAX); /* more behind a whole value */
         return;
     }
@@ -352,11 +386,14 @@ static void add_arguments(struct encoder *en, const struct msg_delta *d)
 
 static void sign(struct encoder *en, const struct msg_delta *d)
 {
-    struct block *b = d->tool >= 0 ? tool_of(en, d->choice, d->tool) : last_of(en, d->choice);
+    struct block *b = d->tool >= 0                ? tool_of(en, d->choice, d->tool + en->tool_base)
+                      : en->replaying && d->place ? block_at(en, d->place)
+                                                  : last_of(en, d->choice);
     bool on_text = b && b->kind == BLOCK_TEXT && d->maker == MSG_MAKER_GEMINI;
     bool on_reasoning = b && b->kind == BLOCK_REASONING && !b->signature.n;
     if (d->tool < 0 && !on_text && !on_reasoning) { /* reasoning of which nothing but the signature is shown */
         b = add_block(en, BLOCK_REASONING, d->choice);
+        place_block(en, b, d);
         if (b)
             advance(en, d->choice, false);
     }
@@ -366,9 +403,29 @@ static void sign(struct encoder *en, const struct msg_delta *d)
     b->maker = d->maker;
 }
 
+/* Of a block whose beginning was shown: what it holds. */
+static bool fill_shown(struct encoder *en, enum block_kind kind, const struct msg_delta *d)
+{
+    struct block *b = en->replaying ? block_at(en, d->place) : NULL;
+    if (b && b->kind == BLOCK_REASONING && kind == BLOCK_SEALED) {
+        b->sealed = kept(en, d->text);
+        return true;
+    }
+    if (!b || b->kind != BLOCK_HOSTED)
+        return false;
+    b->kind = kind;
+    b->name = kept(en, d->type);
+    b->maker = d->maker;
+    gather(en, b, d->text);
+    return true;
+}
+
 static void take_whole(struct encoder *en, enum block_kind kind, const struct msg_delta *d)
 {
+    if (fill_shown(en, kind, d))
+        return;
     struct block *b = add_block(en, kind, d->choice);
+    place_block(en, b, d);
     if (!b)
         return;
     b->id = kept(en, d->id);
@@ -380,7 +437,7 @@ static void take_whole(struct encoder *en, enum block_kind kind, const struct ms
 
 static void cite(struct encoder *en, const struct msg_delta *d)
 {
-    struct block *b = last_of(en, d->choice);
+    struct block *b = en->replaying && d->place ? block_at(en, d->place) : last_of(en, d->choice);
     struct block_citation *c = b && b->kind == BLOCK_TEXT ? arena_zalloc(&en->arena, sizeof(*c)) : NULL;
     if (!c) {
         if (b && b->kind == BLOCK_TEXT)
@@ -465,6 +522,164 @@ void encoder_delta(void *ctx, const struct msg_delta *d)
     }
     if (en->put.err)
         failed(en, en->put.err);
+}
+
+/* ---- going on with what was shown --------------------------------------------------- */
+
+const struct block_citation *encoder_citations(const struct block *b)
+{
+    return b->shown_citation ? b->shown_citation->next : b->citations;
+}
+
+struct block *encoder_open_block(const struct encoder *en)
+{
+    struct block *open = NULL;
+    for (struct block *b = en->first; b; b = b->next)
+        if (b->opened && !b->closed)
+            open = b;
+    return open;
+}
+
+void encoder_put_id(struct encoder *en, struct put *p, const char *prefix)
+{
+    if (en->known_id.n) {
+        put_json_inner(p, en->known_id);
+        return;
+    }
+    put_text(p, prefix);
+    put_span(p, en->want.id);
+}
+
+void encoder_next_answer(struct encoder *en)
+{
+    for (const struct block *b = en->first; b; b = b->next) {
+        int wire = en->ops->kind_of ? 0 : b->place; /* where blocks have no places, a call's is its own number */
+        int behind = b->tool + 1 > wire ? b->tool + 1 : wire;
+        if (b->kind == BLOCK_TOOL && behind > en->tool_base)
+            en->tool_base = behind;
+    }
+}
+
+/* The block of a step; where nothing was told of it yet it begins here. */
+static struct block *step_block(struct encoder *en, const struct msg_delta *d)
+{
+    struct block *b = block_at(en, d->place);
+    if (b || (d->step != MSG_STEP_OPENED && d->step != MSG_STEP_PART))
+        return b;
+    b = add_block(en, en->ops->kind_of(d->type), 0);
+    place_block(en, b, d);
+    if (b)
+        advance(en, 0, false);
+    return b;
+}
+
+/* Another part of its item: what follows is its text. */
+static void add_part(struct encoder *en, struct block *b, const struct msg_delta *d)
+{
+    struct block_part *part = arena_zalloc(&en->arena, sizeof(*part));
+    size_t size = buf_size(&b->text);
+    if (!part) {
+        failed(en, PD_NOMEM);
+        return;
+    }
+    if (!size && !b->part_count && en->ops->kind_of(d->type) == BLOCK_REFUSAL)
+        b->kind = BLOCK_REFUSAL;
+    if (b->kind == BLOCK_REASONING)
+        b->word = kept(en, d->type);
+    if (b->last_part)
+        b->last_part->end = size;
+    part->at =
+        size && b->kind == BLOCK_REASONING ? size + ENCODER_BREAK : size; /* an empty line is told between */
+    part->end = SIZE_MAX;
+    if (b->last_part)
+        b->last_part->next = part;
+    else
+        b->parts = part;
+    b->last_part = part;
+    b->part_count++;
+}
+
+static void take_step(struct encoder *en, const struct msg_delta *d)
+{
+    if (d->step == MSG_STEP_FINISHED)
+        en->finished = true;
+    struct block *b = en->ops->kind_of && d->place ? step_block(en, d) : NULL;
+    if (!b || b->closed)
+        return;
+    b->step = d->step;
+    if (d->step == MSG_STEP_OPENED) {
+        b->word = kept(en, d->type);
+        b->phase = kept(en, d->id);
+    } else if (d->step == MSG_STEP_PART) {
+        add_part(en, b, d);
+    } else if (d->step == MSG_STEP_CLOSED) {
+        if (!b->opened)
+            open_block(en, b);
+        close_block(en, b);
+    }
+}
+
+static void replay(void *ctx, const struct msg_delta *d)
+{
+    struct encoder *en = ctx;
+    if (en->err)
+        return;
+    if (d->place > en->highest_place)
+        en->highest_place = d->place;
+    if (d->kind == MSG_STEP)
+        take_step(en, d);
+    else if (d->kind != MSG_HOSTED) /* it was shown: nothing is dropped */
+        encoder_delta(en, d);
+    buf_clear(&en->out);
+}
+
+/* All that was told was shown, however the driver would have ordered it. */
+static void settle(struct encoder *en)
+{
+    for (struct block *b = en->first; b && !en->err; b = b->next) {
+        if (!b->opened)
+            open_block(en, b);
+        b->shown_signature = b->signature.n > 0;
+        b->shown_citation = b->last_citation;
+        bool text = b->kind == BLOCK_TEXT || b->kind == BLOCK_REASONING || b->kind == BLOCK_REFUSAL;
+        if (!en->ops->kind_of && !b->closed && !text && may_close(en, b))
+            close_block(en, b);
+        buf_clear(&en->out);
+    }
+}
+
+static void take_names(struct encoder *en, const struct shown *s)
+{
+    if (shown_id(s).n)
+        en->known_id = kept(en, shown_id(s));
+    if (shown_model(s).n)
+        en->want.model = kept(en, shown_model(s));
+    if (s->created)
+        en->want.created = s->created;
+}
+
+pd_err encoder_resume(struct encoder *en, const struct shown *s)
+{
+    if (en->err)
+        return en->err;
+    if (en->started || !en->want.stream)
+        return PD_INVALID;
+    en->started = en->resumed = en->replaying = true;
+    take_names(en, s);
+    (void)shown_tell(s, 0, replay, en);
+    settle(en);
+    en->replaying = false;
+    buf_clear(&en->out);
+    buf_clear(&en->logprobs);
+    en->dropped_count = 0;
+    memset(en->dropped, 0, sizeof(en->dropped));
+    en->sequence = s->sequence;
+    if (!en->err && en->ops->resumed)
+        en->ops->resumed(en);
+    encoder_next_answer(en);
+    if (en->put.err)
+        failed(en, en->put.err);
+    return en->err;
 }
 
 pd_err encoder_bytes(const struct encoder *en, struct span *ret)

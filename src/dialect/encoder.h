@@ -47,9 +47,14 @@ pd_err encoder_end(struct encoder *en, const struct answer_facts *f) PD_CHECKED;
 pd_err encoder_whole(struct encoder *en, const struct answer_facts *f, struct buf *out) PD_CHECKED;
 /* Before anything was told: the client has seen `s` already, as it came from a provider of its own format. The encoder takes that over - blocks with
  * their numbers and ids, the answer's id, model and time, the count of events - and goes on behind it without writing a byte of it again. The text
- * block told last stays open; reasoning that was under way is closed with the next block. PD_NOMEM, PD_TOOBIG. */
+ * block told last stays open, reasoning too until another block comes. Names come from shown_identity(), the count of events from s->sequence
+ * (answer_facts.sequence); the blocks' numbers and ids from the deltas. Where the finish reason was shown (and only the end mark is missing)
+ * encoder_end() writes the rest. PD_NOMEM, PD_TOOBIG; PD_INVALID: something was told, or want.stream is false. */
 struct shown;
 pd_err encoder_resume(struct encoder *en, const struct shown *s) PD_CHECKED;
+/* What is told from here on comes from another reader: its tool calls are others than those told of before, though it numbers them from 0 too. A text that is
+ * open goes on. encoder_resume() does this itself. */
+void encoder_next_answer(struct encoder *en);
 /* How many events it wrote, in formats that number them; else 0. */
 uint64_t encoder_sequence(const struct encoder *en);
 /* Names of what could not be carried, each once; NULL ends. */

@@ -9,11 +9,29 @@
 #include "dialect/encoder.h"
 #include "parse/put.h"
 
-enum block_kind { BLOCK_TEXT, BLOCK_REASONING, BLOCK_REFUSAL, BLOCK_TOOL, BLOCK_SEALED, BLOCK_MEDIA };
+/* HOSTED: work of a tool that the provider ran, of which the client saw more than the neutral form holds. In resumed encoders only. */
+/* Bytes of what is told between two paragraphs of reasoning, an empty line. */
+enum { ENCODER_BREAK = sizeof("\\n\\n") - 1 };
+
+enum block_kind {
+    BLOCK_TEXT,
+    BLOCK_REASONING,
+    BLOCK_REFUSAL,
+    BLOCK_TOOL,
+    BLOCK_SEALED,
+    BLOCK_MEDIA,
+    BLOCK_HOSTED
+};
 
 struct block_citation {
     struct block_citation *next;
     struct span url, title, cited; /* escaped, the encoder's arena */
+};
+
+/* A part of a resumed Responses item: from `at` up to `end` (SIZE_MAX: to the text's end). */
+struct block_part {
+    struct block_part *next;
+    size_t at, end;
 };
 
 struct block {
@@ -31,8 +49,20 @@ struct block {
     enum msg_maker maker;  /* of signature and sealed data */
     struct block_citation *citations, *last_citation;
     bool legacy_function;
-    bool opened, closed; /* as the format was told */
-    bool complete;       /* BLOCK_TOOL: its arguments are a whole JSON value */
+    bool opened, closed;  /* as the format was told */
+    bool complete;        /* BLOCK_TOOL: its arguments are a whole JSON value */
+    unsigned long number; /* a format's own number for it, once it is opened */
+
+    /* What the client saw of it already, in a resumed encoder: encoder_resume(). */
+    bool shown, shown_signature;
+    const struct block_citation *shown_citation; /* the last of those */
+    enum msg_step step;                          /* how far it had come on the wire */
+    int place;
+    struct span item, word, phase,
+        space; /* escaped; as msg_delta has them: item, and type and id of its STEP, type of its TOOL_START */
+    struct span sealed; /* escaped: of REASONING, what its maker alone can read */
+    struct block_part *parts, *last_part;
+    unsigned part_count;
 };
 
 struct encoder {
@@ -57,6 +87,13 @@ struct encoder {
     unsigned dropped_count;
     unsigned long sequence; /* the format's own counter (Responses) */
     uint64_t state[4];      /* the format's own small state */
+    int tool_base;          /* of the answer that is told of now: encoder_next_answer() */
+
+    /* resumed */
+    bool resumed, replaying; /* replaying: what is told was shown already; nothing that is written counts */
+    bool finished;           /* the finish reason was shown */
+    int highest_place;
+    struct span known_id; /* text: the answer's id as the client knows it; empty: made from want.id */
 };
 
 struct encoder_ops {
@@ -72,11 +109,21 @@ struct encoder_ops {
         struct block *b); /* b->text: all of a tool's arguments (never empty: "{}"), and of the others when
                                                            gathers; SEALED, MEDIA: their data. b->signature, citations: if any came */
     void (*end)(struct encoder *en, const struct answer_facts *f);
+    /* Which block an OPENED or PART step with that word begins. NULL: the format's blocks have no steps: a call is whole when it was shown. */
+    enum block_kind (*kind_of)(struct span word);
+    /* All that was shown has been told: the format's own state is set after it. NULL: nothing to set. */
+    void (*resumed)(struct encoder *en);
     /* Whole: blocks from en->first, all closed. */
     void (*whole)(struct encoder *en, const struct answer_facts *f, struct put *out);
 };
 
 /* ---- for the formats ---- */
+/* The answer's id, with its prefix, as the inside of a JSON string. */
+void encoder_put_id(struct encoder *en, struct put *p, const char *prefix);
+/* The first citation that was not shown yet. */
+const struct block_citation *encoder_citations(const struct block *b);
+/* The block that the client saw open last and not closed; NULL: none. */
+struct block *encoder_open_block(const struct encoder *en);
 /* Escaped JSON text (a tool's arguments) with its escapes undone, as it stands in JSON: an object, on one line. What is no JSON object is
  * written as {"input": "..."}; empty as {}. */
 void encoder_put_arguments(struct put *p, struct encoder *en, struct span escaped);

@@ -70,12 +70,14 @@ static bool says_at_end(struct encoder *en, const struct block *b)
     case BLOCK_SEALED:
         encoder_drop(en, "sealed reasoning");
         return false;
+    case BLOCK_HOSTED:
+        return false;
     case BLOCK_TEXT:
     case BLOCK_REASONING:
     case BLOCK_REFUSAL:
         break;
     }
-    return !en->want.stream || own_signature(b).n;
+    return !en->want.stream || (own_signature(b).n && !b->shown_signature);
 }
 
 static void put_block(struct put *p, struct encoder *en, const struct block *b)
@@ -236,13 +238,13 @@ static void put_usage(struct put *p, const struct msg_usage *u)
     put_text(p, "}");
 }
 
-static void put_names(struct put *p, const struct encoder *en)
+static void put_names(struct put *p, struct encoder *en)
 {
     put_text(p, ",\"modelVersion\":");
     put_json(p, en->want.model);
-    put_text(p, ",\"responseId\":");
-    put_json(p, en->want.id);
-    put_text(p, "}");
+    put_text(p, ",\"responseId\":\"");
+    encoder_put_id(en, p, "");
+    put_text(p, "\"}");
 }
 
 /* ---- streamed --------------------------------------------------------------------- */
@@ -344,7 +346,13 @@ static void whole(struct encoder *en, const struct answer_facts *f, struct put *
     put_names(p, en);
 }
 
+static void resumed(struct encoder *en)
+{
+    en->state[CHUNKS] += 1;
+}
+
 const struct encoder_ops gemini_encoder = {
+    .resumed = resumed,
     .choices = true,
     .add = add,
     .close = close_block,

@@ -65,7 +65,7 @@ static void close_block(struct encoder *en, struct block *b)
 {
     if (b->kind == BLOCK_MEDIA)
         encoder_drop(en, "media");
-    if (b->citations)
+    if (encoder_citations(b))
         encoder_drop(en, "citations");
     if (b->kind != BLOCK_TOOL)
         return;
@@ -172,6 +172,7 @@ static void whole(struct encoder *en, const struct answer_facts *f, struct put *
 }
 
 static const struct encoder_ops encoder = {
+    .resumed = chat_resumed,
     .choices = true,
     .add = add,
     .close = close_block,

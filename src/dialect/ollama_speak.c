@@ -75,7 +75,7 @@ static void put_end(struct put *p, const struct answer_facts *f)
 /* What has no place here is counted by name. */
 static bool has_place(struct encoder *en, const struct block *b)
 {
-    if (b->citations)
+    if (encoder_citations(b))
         encoder_drop(en, "citations");
     switch (b->kind) {
     case BLOCK_TEXT:
@@ -88,6 +88,8 @@ static bool has_place(struct encoder *en, const struct block *b)
         return !is_generate(en);
     case BLOCK_SEALED:
         encoder_drop(en, "sealed_reasoning");
+        return false;
+    case BLOCK_HOSTED:
         return false;
     case BLOCK_MEDIA:
         break;

@@ -12,7 +12,9 @@ extern const struct encoder_ops chat_encoder;
 pd_err chat_read_request(struct span body, const struct request_line *line, struct arena *a,
                          struct request_facts *ret, const char **ret_why) PD_CHECKED;
 /* What every chunk and the whole answer begin with. */
-void chat_put_head(struct put *p, const struct encoder *en, const char *object);
+/* The role was shown. */
+void chat_resumed(struct encoder *en);
+void chat_put_head(struct put *p, struct encoder *en, const char *object);
 const char *chat_finish_of(const struct encoder *en, const struct answer_facts *f, int choice);
 
 pd_err chat_parse_request(const struct request_facts *f, struct arena *a, struct msg_request *ret,

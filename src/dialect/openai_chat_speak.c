@@ -3,10 +3,10 @@
 
 #include "parse/put.h"
 
-void chat_put_head(struct put *p, const struct encoder *en, const char *object)
+void chat_put_head(struct put *p, struct encoder *en, const char *object)
 {
-    put_text(p, "{\"id\":\"chatcmpl-");
-    put_span(p, en->want.id);
+    put_text(p, "{\"id\":\"");
+    encoder_put_id(en, p, "chatcmpl-");
     put_text(p, "\",\"object\":\"");
     put_text(p, object);
     put_text(p, "\",\"created\":");
@@ -134,9 +134,9 @@ static void close_block(struct encoder *en, struct block *b)
         put_image(&en->put, b);
         put_text(&en->put, "]");
         end_chunk(en);
-    } else if (b->citations) {
+    } else if (encoder_citations(b)) {
         begin_chunk(en, b->choice);
-        put_annotations(&en->put, b->citations);
+        put_annotations(&en->put, encoder_citations(b));
         end_chunk(en);
     }
 }
@@ -319,7 +319,13 @@ static void whole(struct encoder *en, const struct answer_facts *f, struct put *
     put_text(p, "}");
 }
 
+void chat_resumed(struct encoder *en)
+{
+    en->state[0] |= 1; /* the role */
+}
+
 const struct encoder_ops chat_encoder = {
+    .resumed = chat_resumed,
     .choices = true,
     .open = open_block,
     .add = add,

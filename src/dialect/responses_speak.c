@@ -17,13 +17,15 @@ static bool is_image(const struct block *b)
 
 static bool has_item(const struct block *b)
 {
-    return b->kind != BLOCK_SEALED && (b->kind != BLOCK_MEDIA || is_image(b));
+    return b->kind != BLOCK_SEALED && b->kind != BLOCK_HOSTED && (b->kind != BLOCK_MEDIA || is_image(b));
 }
 
 /* Is the call of a tool that takes free text? Then its arguments are that text, or, from a maker that has functions only,
  * an object with one "input". */
 static bool is_custom(const struct encoder *en, const struct block *b)
 {
+    if (b->word.n)
+        return span_is(b->word, "custom_tool_call");
     const struct msg_tool *t = responses_tool(en->want.asked, b->name);
     return t && (t->kind == MSG_TOOL_CUSTOM || t->free_text);
 }
@@ -37,6 +39,10 @@ static void put_id(struct put *p, const struct encoder *en, const char *prefix, 
 
 static void put_item_id(struct put *p, const struct encoder *en, const struct block *b, uint64_t index)
 {
+    if (b->item.n) {
+        put_span(p, b->item);
+        return;
+    }
     switch (b->kind) {
     case BLOCK_TEXT:
     case BLOCK_REFUSAL:
@@ -49,6 +55,7 @@ static void put_item_id(struct put *p, const struct encoder *en, const struct bl
         put_id(p, en, is_custom(en, b) ? "ctc_" : "fc_", index);
         break;
     case BLOCK_SEALED:
+    case BLOCK_HOSTED:
     case BLOCK_MEDIA:
         put_id(p, en, "ig_", index);
         break;
@@ -114,20 +121,71 @@ static struct span custom_input(struct encoder *en, struct span escaped)
     return found.p ? found : SPAN_LIT("");
 }
 
+/* OpenAI itself has it as it is. */
+static struct span free_text(struct encoder *en, const struct block *b)
+{
+    return b->shown ? buf_span(&b->text) : custom_input(en, buf_span(&b->text));
+}
+
+/* Without the namespace that stands before it, of a call that was shown. */
+static struct span plain_name(const struct block *b)
+{
+    bool joined = b->space.n && b->name.n > b->space.n + 2 && span_eq(span_upto(b->name, b->space.n), b->space) &&
+                  b->name.p[b->space.n] == '_';
+    return joined ? span_from(b->name, b->space.n + 2) : b->name;
+}
+
 static void put_call(struct put *p, struct encoder *en, const struct block *b, struct span arguments)
 {
     const struct msg_tool *t = responses_tool(en->want.asked, b->name);
     put_text(p, ",\"call_id\":\"");
     put_span(p, b->id);
+    struct span space = b->space.n ? b->space : t ? t->space : SPAN_NONE;
     put_text(p, "\",\"name\":\"");
-    put_span(p, t && t->space.n ? t->plain_name : b->name);
-    if (t && t->space.n) {
+    put_span(p, t && t->space.n ? t->plain_name : plain_name(b));
+    if (space.n) {
         put_text(p, "\",\"namespace\":\"");
-        put_span(p, t->space);
+        put_span(p, space);
     }
     put_text(p, is_custom(en, b) ? "\",\"input\":\"" : "\",\"arguments\":\"");
     put_span(p, arguments);
     put_text(p, "\"");
+}
+
+/* Of reasoning that is shown as it is, and not as a summary. */
+static bool is_raw(const struct block *b)
+{
+    return b->kind == BLOCK_REASONING && span_is(b->word, "reasoning_text");
+}
+
+static void put_part(struct put *p, const struct block *b, struct span text, struct span logprobs)
+{
+    if (b->kind != BLOCK_REASONING) {
+        put_text_part(p, b, text, logprobs);
+        return;
+    }
+    put_text(p, is_raw(b) ? "{\"type\":\"reasoning_text\",\"text\":\"" : "{\"type\":\"summary_text\",\"text\":\"");
+    put_span(p, text);
+    put_text(p, "\"}");
+}
+
+/* Its text from the beginning of the part on that is under way. */
+static struct span part_text(const struct block *b)
+{
+    return span_from(buf_span(&b->text), b->last_part ? b->last_part->at : 0);
+}
+
+/* All parts of an item: one, unless the client saw more of them. */
+static void put_parts(struct put *p, const struct block *b, struct span logprobs)
+{
+    if (!b->parts) {
+        put_part(p, b, buf_span(&b->text), logprobs);
+        return;
+    }
+    for (const struct block_part *part = b->parts; part; part = part->next) {
+        put_part(p, b, span_from(span_upto(buf_span(&b->text), part->end), part->at), logprobs);
+        put_text(p, part->next ? "," : "");
+    }
 }
 
 /* An item with what its block has said so far; `done`: it is over, and `logprobs` are its own. */
@@ -142,25 +200,28 @@ static void put_item(struct put *p, struct encoder *en, const struct block *b, u
     switch (b->kind) {
     case BLOCK_TEXT:
     case BLOCK_REFUSAL:
-        put_text(p, "message\",\"role\":\"assistant\",\"content\":[");
+        put_text(p, "message\",\"role\":\"assistant\"");
+        if (b->phase.n)
+            put_escaped(p, ",\"phase\":", b->phase);
+        put_text(p, ",\"content\":[");
         if (over)
-            put_text_part(p, b, text, logprobs);
+            put_parts(p, b, logprobs);
         put_text(p, "]");
         break;
     case BLOCK_REASONING:
-        put_text(p, "reasoning\",\"summary\":[");
-        if (text.n) {
-            put_text(p, "{\"type\":\"summary_text\",\"text\":\"");
-            put_span(p, text);
-            put_text(p, "\"}");
-        }
+        put_text(p, is_raw(b) ? "reasoning\",\"summary\":[],\"content\":[" : "reasoning\",\"summary\":[");
+        if (text.n)
+            put_parts(p, b, SPAN_NONE);
         put_text(p, "]");
+        if (over && b->sealed.n)
+            put_escaped(p, ",\"encrypted_content\":", b->sealed);
         break;
     case BLOCK_TOOL:
         put_text(p, is_custom(en, b) ? "custom_tool_call\"" : "function_call\"");
-        put_call(p, en, b, is_custom(en, b) && over ? custom_input(en, text) : text);
+        put_call(p, en, b, is_custom(en, b) && over ? free_text(en, b) : text);
         break;
     case BLOCK_SEALED:
+    case BLOCK_HOSTED:
     case BLOCK_MEDIA:
         put_text(p, "image_generation_call\",\"result\":");
         put_text(p, over ? "\"" : "null");
@@ -293,8 +354,8 @@ static void put_response(struct put *p, struct encoder *en, const struct answer_
 {
     struct ending end = f ? ending_of(f) : (struct ending){NULL, "in_progress", NULL};
     uint64_t index = 0;
-    put_text(p, "{\"id\":\"resp_");
-    put_span(p, en->want.id);
+    put_text(p, "{\"id\":\"");
+    encoder_put_id(en, p, "resp_");
     put_text(p, "\",\"object\":\"response\",\"created_at\":");
     put_int(p, en->want.created);
     put_text(p, ",\"status\":\"");
@@ -308,10 +369,13 @@ static void put_response(struct put *p, struct encoder *en, const struct answer_
     put_json(p, en->want.model);
     put_text(p, ",\"output\":[");
     for (const struct block *b = f ? en->first : NULL; b; b = b->next) {
+        if (b->kind == BLOCK_HOSTED)
+            encoder_drop(en, "hosted items");
         if (!has_item(b))
             continue;
         put_text(p, index ? "," : "");
-        put_item(p, en, b, index, true, index == 0 ? buf_span(&en->logprobs) : SPAN_NONE);
+        put_item(p, en, b, en->want.stream ? b->number : index, true,
+                 index == 0 ? buf_span(&en->logprobs) : SPAN_NONE);
         index++;
     }
     put_text(p, "]");
@@ -359,12 +423,20 @@ static void put_whole_item(struct encoder *en, const struct block *b, const char
     finish_event(en);
 }
 
+/* Which part of its item is under way. */
+static void put_part_index(struct encoder *en, const struct block *b)
+{
+    put_text(&en->put, b->kind == BLOCK_REASONING && !is_raw(b) ? ",\"summary_index\":" : ",\"content_index\":");
+    put_uint(&en->put, b->part_count ? b->part_count - 1 : 0);
+}
+
 /* An event with one text: `,"NAME":"..."`. */
-static void put_text_event(struct encoder *en, const struct block *b, const char *type, const char *place,
-                           const char *name, struct span text)
+static void put_text_event(struct encoder *en, const struct block *b, const char *type, const char *name,
+                           struct span text)
 {
     begin_of_item(en, b, type);
-    put_text(&en->put, place);
+    if (b->kind != BLOCK_TOOL)
+        put_part_index(en, b);
     put_printf(&en->put, ",\"%s\":\"", name);
     put_span(&en->put, text);
     put_text(&en->put, "\"");
@@ -377,17 +449,16 @@ static void put_text_event(struct encoder *en, const struct block *b, const char
     finish_event(en);
 }
 
-static void put_part_event(struct encoder *en, const struct block *b, const char *type, struct span text)
+static void put_part_event(struct encoder *en, const struct block *b, bool over)
 {
-    begin_of_item(en, b, type);
-    if (b->kind == BLOCK_REASONING) {
-        put_text(&en->put, ",\"summary_index\":0,\"part\":{\"type\":\"summary_text\",\"text\":\"");
-        put_span(&en->put, text);
-        put_text(&en->put, "\"}");
-    } else {
-        put_text(&en->put, ",\"content_index\":0,\"part\":");
-        put_text_part(&en->put, b, text, SPAN_NONE);
-    }
+    static const char *const types[] = {"response.content_part.added", "response.content_part.done",
+                                        "response.reasoning_summary_part.added",
+                                        "response.reasoning_summary_part.done"};
+    bool summary = b->kind == BLOCK_REASONING && !is_raw(b);
+    begin_of_item(en, b, types[summary * 2 + over]);
+    put_part_index(en, b);
+    put_text(&en->put, ",\"part\":");
+    put_part(&en->put, b, over ? part_text(b) : SPAN_LIT(""), SPAN_NONE);
     finish_event(en);
 }
 
@@ -403,6 +474,11 @@ static void start(struct encoder *en, const struct answer_facts *f)
     }
 }
 
+static bool has_parts(const struct block *b)
+{
+    return b->kind == BLOCK_TEXT || b->kind == BLOCK_REFUSAL || b->kind == BLOCK_REASONING;
+}
+
 static void open_item(struct encoder *en, struct block *b)
 {
     if (!has_item(b)) {
@@ -410,32 +486,42 @@ static void open_item(struct encoder *en, struct block *b)
             encoder_drop(en, "media");
         return;
     }
-    en->state[STATE_OPEN] = en->state[STATE_ITEMS]++;
+    b->number = en->state[STATE_OPEN] = en->state[STATE_ITEMS]++;
     put_whole_item(en, b, "response.output_item.added", false);
-    if (b->kind == BLOCK_TEXT || b->kind == BLOCK_REFUSAL)
-        put_part_event(en, b, "response.content_part.added", SPAN_LIT(""));
-    else if (b->kind == BLOCK_REASONING)
-        put_part_event(en, b, "response.reasoning_summary_part.added", SPAN_LIT(""));
+    if (has_parts(b))
+        put_part_event(en, b, false);
+}
+
+/* The client saw an item begin and no part of it yet. */
+static void need_part(struct encoder *en, struct block *b)
+{
+    if (!en->replaying && b->step == MSG_STEP_OPENED && has_parts(b)) {
+        b->step = MSG_STEP_PART;
+        put_part_event(en, b, false);
+    }
 }
 
 static void add(struct encoder *en, struct block *b, struct span piece)
 {
-    static const char content[] = ",\"content_index\":0", summary[] = ",\"summary_index\":0";
+    need_part(en, b);
     switch (b->kind) {
     case BLOCK_TEXT:
-        put_text_event(en, b, "response.output_text.delta", content, "delta", piece);
+        put_text_event(en, b, "response.output_text.delta", "delta", piece);
         break;
     case BLOCK_REFUSAL:
-        put_text_event(en, b, "response.refusal.delta", content, "delta", piece);
+        put_text_event(en, b, "response.refusal.delta", "delta", piece);
         break;
     case BLOCK_REASONING:
-        put_text_event(en, b, "response.reasoning_summary_text.delta", summary, "delta", piece);
+        put_text_event(en, b,
+                       is_raw(b) ? "response.reasoning_text.delta" : "response.reasoning_summary_text.delta",
+                       "delta", piece);
         break;
     case BLOCK_TOOL: /* free text is known when all of it is there: it may come wrapped in an object */
         if (!is_custom(en, b))
-            put_text_event(en, b, "response.function_call_arguments.delta", "", "delta", piece);
+            put_text_event(en, b, "response.function_call_arguments.delta", "delta", piece);
         break;
     case BLOCK_SEALED:
+    case BLOCK_HOSTED:
     case BLOCK_MEDIA:
         break;
     }
@@ -444,27 +530,48 @@ static void add(struct encoder *en, struct block *b, struct span piece)
 static void close_call(struct encoder *en, struct block *b)
 {
     struct span text = buf_span(&b->text);
+    if (b->step >= MSG_STEP_TEXT_DONE)
+        return;
     if (is_custom(en, b)) {
-        text = custom_input(en, text);
-        put_text_event(en, b, "response.custom_tool_call_input.delta", "", "delta", text);
-        put_text_event(en, b, "response.custom_tool_call_input.done", "", "input", text);
+        text = free_text(en, b);
+        if (!b->shown)
+            put_text_event(en, b, "response.custom_tool_call_input.delta", "delta", text);
+        put_text_event(en, b, "response.custom_tool_call_input.done", "input", text);
         return;
     }
-    put_text_event(en, b, "response.function_call_arguments.done", "", "arguments", text);
+    put_text_event(en, b, "response.function_call_arguments.done", "arguments", text);
 }
 
 static void close_text(struct encoder *en, struct block *b)
 {
     unsigned number = 0;
-    for (const struct block_citation *c = b->citations; c; c = c->next, number++) {
+    const struct block_citation *unseen = encoder_citations(b);
+    for (const struct block_citation *c = b->citations; c != unseen; c = c->next)
+        number++;
+    need_part(en, b);
+    for (const struct block_citation *c = unseen; c; c = c->next, number++) {
         begin_of_item(en, b, "response.output_text.annotation.added");
-        put_printf(&en->put, ",\"content_index\":0,\"annotation_index\":%u,\"annotation\":", number);
+        put_part_index(en, b);
+        put_printf(&en->put, ",\"annotation_index\":%u,\"annotation\":", number);
         put_annotation(&en->put, c);
         finish_event(en);
     }
-    put_text_event(en, b, b->kind == BLOCK_TEXT ? "response.output_text.done" : "response.refusal.done",
-                   ",\"content_index\":0", b->kind == BLOCK_TEXT ? "text" : "refusal", buf_span(&b->text));
-    put_part_event(en, b, "response.content_part.done", buf_span(&b->text));
+    if (b->step < MSG_STEP_TEXT_DONE)
+        put_text_event(en, b, b->kind == BLOCK_TEXT ? "response.output_text.done" : "response.refusal.done",
+                       b->kind == BLOCK_TEXT ? "text" : "refusal", part_text(b));
+    if (b->step < MSG_STEP_PART_DONE)
+        put_part_event(en, b, true);
+}
+
+static void close_reasoning(struct encoder *en, struct block *b)
+{
+    if (b->step == MSG_STEP_OPENED) /* sealed, without a word that can be read */
+        return;
+    if (b->step < MSG_STEP_TEXT_DONE)
+        put_text_event(en, b, is_raw(b) ? "response.reasoning_text.done" : "response.reasoning_summary_text.done",
+                       "text", part_text(b));
+    if (b->step < MSG_STEP_PART_DONE)
+        put_part_event(en, b, true);
 }
 
 static void close_item(struct encoder *en, struct block *b)
@@ -477,14 +584,13 @@ static void close_item(struct encoder *en, struct block *b)
         close_text(en, b);
         break;
     case BLOCK_REASONING:
-        put_text_event(en, b, "response.reasoning_summary_text.done", ",\"summary_index\":0", "text",
-                       buf_span(&b->text));
-        put_part_event(en, b, "response.reasoning_summary_part.done", buf_span(&b->text));
+        close_reasoning(en, b);
         break;
     case BLOCK_TOOL:
         close_call(en, b);
         break;
     case BLOCK_SEALED:
+    case BLOCK_HOSTED:
     case BLOCK_MEDIA:
         break;
     }
@@ -507,7 +613,28 @@ static void whole(struct encoder *en, const struct answer_facts *f, struct put *
     put_response(out, en, f);
 }
 
+static enum block_kind kind_of(struct span word)
+{
+    return span_is(word, "message") || span_is(word, "output_text") ? BLOCK_TEXT
+           : span_is(word, "refusal")                               ? BLOCK_REFUSAL
+           : span_is(word, "reasoning") || span_is(word, "reasoning_text") || span_is(word, "summary_text")
+               ? BLOCK_REASONING
+               : BLOCK_HOSTED;
+}
+
+static void resumed(struct encoder *en)
+{
+    const struct block *open = encoder_open_block(en);
+    for (struct block *b = en->first; b; b = b->next)
+        b->number = b->place ? (unsigned long)b->place - 1 : b->number;
+    en->state[STATE_ITEMS] = (uint64_t)en->highest_place;
+    if (open)
+        en->state[STATE_OPEN] = open->number;
+}
+
 const struct encoder_ops responses_encoder = {
+    .kind_of = kind_of,
+    .resumed = resumed,
     .gathers = true,
     .start = start,
     .open = open_item,
