@@ -2,6 +2,7 @@
 
 #include "simulate/frame.h"
 #include "simulate/schema.h"
+#include "simulate/varied.h"
 
 #include <stdio.h>
 
@@ -78,7 +79,7 @@ bool directive_read(struct span text, void (*fn)(void *ctx, struct span key, str
 
 struct wish {
     struct span text, finish, refusal;
-    int64_t tokens, reasoning, parallel;
+    int64_t tokens, items, reasoning, parallel;
     bool media, redacted;
     int tools;          /* -1: not said */
     struct buf *faults; /* the JSON of a fault, as it is written */
@@ -103,6 +104,8 @@ static void on_directive(void *ctx, struct span key, struct span value)
         w->text = value.p ? value : SPAN_LIT("");
     } else if (span_is(key, "tokens") && number) {
         w->tokens = (int64_t)n;
+    } else if (span_is(key, "items") && n <= VARIED_ITEMS_MAX && number) {
+        w->items = (int64_t)n;
     } else if (span_is(key, "reasoning") && number) {
         w->reasoning = (int64_t)n;
     } else if (span_is(key, "parallel") && number) {
@@ -155,8 +158,8 @@ static pd_err add_call(struct answer *a, enum style_call_id form, struct rnd *rn
     return err;
 }
 
-static pd_err call_tools(struct answer *a, enum style_call_id form, const struct ask *rq, struct rnd *rnd,
-                         unsigned count, struct arena *mem)
+static pd_err call_tools(const struct script_provider *p, struct answer *a, enum style_call_id form,
+                         const struct ask *rq, struct rnd *rnd, unsigned count, struct arena *mem)
 {
     struct buf text;
     pd_err err = PD_OK;
@@ -167,7 +170,7 @@ static pd_err call_tools(struct answer *a, enum style_call_id form, const struct
             break;
         buf_clear(&text);
         struct put put = put_into(&text);
-        schema_put_example(&put, tool->schema);
+        schema_put_varied(&put, tool->schema, p->varied ? rnd : NULL);
         struct span arguments = SPAN_NONE;
         err = put.err;
         if (err == PD_OK && !(arguments = arena_span(mem, buf_span(&text))).p)
@@ -238,13 +241,13 @@ static pd_err turn_find(const struct script_provider *p, const struct ask *rq, b
 
 /* ---- putting it together -------------------------------------------------- */
 
-static pd_err structured(const struct ask *rq, struct arena *mem, struct span *ret)
+static pd_err structured(const struct ask *rq, struct rnd *rnd, struct arena *mem, struct span *ret)
 {
     struct buf text;
     buf_init(&text, 0);
     struct put put = put_into(&text);
     if (rq->schema.type == JSON_OBJECT)
-        schema_put_example(&put, rq->schema);
+        schema_put_varied(&put, rq->schema, rnd);
     else
         put_text(&put, "{\"answer\": \"simulated\", \"ok\": true}");
     *ret = put.err == PD_OK ? arena_span(mem, buf_span(&text)) : SPAN_NONE;
@@ -293,26 +296,115 @@ static pd_err describe_media(const struct ask *rq, struct arena *mem, struct spa
     return err;
 }
 
-/* The texts of all choices: the first is `given`, or words; the others are words of their own. */
+/* What follows `so_far` in this answer: the words of the seed, a given text, or items. PD_SYNTAX: it did not begin like that. */
+static pd_err rest_of(const struct script_provider *p, uint64_t seed, const struct ask *rq, const struct wish *w,
+                      struct span given, struct span so_far, struct arena *mem, struct span *ret)
+{
+    struct buf text;
+    struct rnd rnd = {seed};
+    pd_err err = PD_OK;
+    if (given.p || !p->varied || w->tokens >= 0) {
+        struct span whole = given;
+        if (!given.p)
+            err = answer_words(seed ^ rq->conversation, w->tokens >= 0 ? w->tokens : p->tokens, mem, &whole);
+        if (err == PD_OK && so_far.n && (so_far.n > whole.n || memcmp(so_far.p, whole.p, so_far.n) != 0))
+            err = PD_SYNTAX;
+        *ret = err == PD_OK ? span_from(whole, so_far.n) : SPAN_NONE;
+        return err;
+    }
+    buf_init(&text, 0);
+    struct put put = put_into(&text);
+    err = varied_go_on(&put, so_far, w->items >= 0 ? w->items : p->items, &rnd);
+    if (err == PD_OK)
+        *ret = buf_size(&text) ? arena_span(mem, buf_span(&text)) : SPAN_LIT("");
+    buf_done(&text);
+    return err == PD_OK && !ret->p ? PD_NOMEM : err;
+}
+
+static pd_err joined(struct arena *mem, const char *first, struct span a, struct span b, struct span c,
+                     struct span *ret)
+{
+    size_t n = strlen(first);
+    char *text = arena_alloc(mem, n + a.n + b.n + c.n + 1);
+    if (!text)
+        return PD_NOMEM;
+    memcpy(text, first, n);
+    const struct span parts[] = {a, b, c};
+    for (size_t i = 0; i < 3; i++) {
+        if (parts[i].n)
+            memcpy(text + n, parts[i].p, parts[i].n);
+        n += parts[i].n;
+    }
+    *ret = span_of(text, n);
+    return PD_OK;
+}
+
+/* The last words of a text, for an echo. */
+static struct span last_words(struct span text, unsigned count)
+{
+    size_t at = text.n;
+    while (at && count) {
+        at--;
+        count -= at && text.p[at] != ' ' && text.p[at - 1] == ' ';
+    }
+    return span_from(text, at);
+}
+
+/* The answer to a request that ends in the beginning of one. */
+static pd_err go_on_prefill(const struct script_provider *p, const struct ask *rq, struct span rest,
+                            struct arena *mem, struct answer *a)
+{
+    switch (ask_prefill_way(p, rq)) {
+    case PREFILL_ECHO_ALL:
+        return joined(mem, "", rq->prefill, rest, SPAN_NONE, &a->texts[0]);
+    case PREFILL_ECHO_WORDS:
+        return joined(mem, "", last_words(rq->prefill, 3), rest, SPAN_NONE, &a->texts[0]);
+    case PREFILL_DEFAULT:
+    case PREFILL_HONOUR:
+    case PREFILL_IGNORE:
+    case PREFILL_REFUSE:
+        break;
+    }
+    a->texts[0] = rest;
+    return PD_OK;
+}
+
+/* The answer to a user turn that asks to go on: what stands behind the quoted words may be blanks, which come again. */
+static pd_err go_on_asked(const struct script_provider *p, const struct ask *rq, struct span rest,
+                          struct arena *mem, struct answer *a)
+{
+    struct span after = span_from(rq->anchor, rq->anchor.n);
+    after.n = (size_t)(rq->so_far.p + rq->so_far.n - after.p);
+    if (p->going_on == GO_ON_ANCHOR)
+        return joined(mem, "", rq->anchor, after, rest, &a->texts[0]);
+    if (p->going_on == GO_ON_CHATTY)
+        return joined(mem, "Sure, here it goes on:\n\n", rq->anchor, after, rest, &a->texts[0]);
+    a->texts[0] = rest;
+    return PD_OK;
+}
+
+/* The texts of all choices: the first is `given`, or words; the others are words of their own. `then`: what was asked at first, when
+ * this is a request to go on. */
 static pd_err put_texts(const struct script_provider *p, uint64_t seed, const struct ask *rq, const struct wish *w,
                         struct span given, struct arena *mem, struct answer *a)
 {
-    bool continues = rq->at.dialect == SIM_CHAT ? p->style->continues : rq->at.dialect != SIM_RESPONSES;
+    enum prefill_way way = ask_prefill_way(p, rq);
+    bool prefilled = rq->prefill.n && way != PREFILL_IGNORE && way != PREFILL_REFUSE;
+    bool asked = rq->so_far.p && p->going_on != GO_ON_AFRESH;
     for (unsigned i = 0; i < a->choices; i++) {
-        pd_err err = PD_OK;
-        if (given.p)
-            a->texts[i] = given;
-        else
-            err = answer_words(seed ^ rq->conversation ^ i, w->tokens >= 0 ? w->tokens : p->tokens, mem,
-                               &a->texts[i]);
+        struct span so_far = prefilled ? rq->prefill : asked && i == 0 ? rq->so_far : SPAN_NONE;
+        pd_err err = rest_of(p, seed ^ i, rq, w, given, so_far, mem, &a->texts[i]);
+        a->continues |= err == PD_OK && so_far.n && i == 0;
+        if (err == PD_SYNTAX) {
+            a->strayed |= i == 0;
+            err = rest_of(p, seed ^ i, rq, w, given, SPAN_NONE, mem, &a->texts[i]);
+        }
         if (err != PD_OK)
             return err;
-        struct span prefill = rq->prefill;
-        if (continues && prefill.n && prefill.n <= a->texts[i].n &&
-            memcmp(prefill.p, a->texts[i].p, prefill.n) == 0)
-            a->texts[i] = span_from(a->texts[i], prefill.n);
     }
-    return PD_OK;
+    if (!a->continues)
+        return PD_OK;
+    return prefilled ? go_on_prefill(p, rq, a->texts[0], mem, a) : go_on_asked(p, rq, a->texts[0], mem, a);
 }
 
 static pd_err put_reasoning(const struct script_provider *p, uint64_t seed, const struct ask *rq,
@@ -441,7 +533,7 @@ static pd_err decide(const struct script_provider *p, uint64_t seed, const struc
     struct rnd rnd = {seed ^ rq->conversation};
     struct span text = w->text;
     enum style_call_id form = id_form(p, rq);
-    bool spent = false, tools = rq->tools_count && rq->choice != CHOOSE_NONE;
+    bool spent = false, preface = false, tools = rq->tools_count && rq->choice != CHOOSE_NONE;
     bool directed = w->text.p || w->tools >= 0 || w->tokens >= 0 || w->refusal.p || w->media;
     const struct turn *t = NULL;
     pd_err err = directed ? PD_OK : turn_find(p, rq, tools, mem, &spent, &t);
@@ -461,11 +553,12 @@ static pd_err decide(const struct script_provider *p, uint64_t seed, const struc
     } else if (p->scripted_tools && !tools && !directed) {
         text = SPAN_LIT("A simulated session"); /* agents ask for a title like this */
     } else if (tools && w->tools != 0 && !w->text.p && (w->tools == 1 || !rq->tool_results)) {
-        err = call_tools(a, form, rq, &rnd, calls_wanted(p, rq, w), mem);
+        err = call_tools(p, a, form, rq, &rnd, calls_wanted(p, rq, w), mem);
+        preface = p->preface;
     } else if (!text.p && rq->tool_results) {
         err = quote_result(rq, mem, &text);
     } else if (!text.p && rq->json_wanted) {
-        err = structured(rq, mem, &text);
+        err = structured(rq, p->varied ? &rnd : NULL, mem, &text);
     } else if (!text.p && rq->media && w->tokens < 0 && !p->answer.p) {
         err = describe_media(rq, mem, &text);
     } else if (!text.p && w->tokens < 0) {
@@ -473,8 +566,9 @@ static pd_err decide(const struct script_provider *p, uint64_t seed, const struc
     }
     if (err != PD_OK)
         return err;
-    if (a->calls_count || a->refusal.p) {
+    if (a->calls_count || a->refusal.p)
         a->finish = t && t->finish.p ? a->finish : a->refusal.p ? "refusal" : "tool_calls";
+    if ((a->calls_count || a->refusal.p) && !preface) {
         for (unsigned i = 0; i < a->choices; i++)
             a->texts[i] = text.p ? text : SPAN_LIT("");
         return PD_OK;
@@ -493,11 +587,11 @@ static pd_err directive_fault(struct wish *w, struct arena *mem, struct answer *
     return text.p ? json_first(text, &a->fault, NULL) : PD_NOMEM;
 }
 
-pd_err answer_make(const struct script_provider *p, uint64_t seed, const struct ask *rq, struct arena *mem,
+static pd_err make(const struct script_provider *p, uint64_t seed, const struct ask *rq, struct arena *mem,
                    struct answer *ret)
 {
     struct buf faults;
-    struct wish w = {.tokens = -1, .reasoning = -1, .parallel = -1, .tools = -1, .faults = &faults};
+    struct wish w = {.tokens = -1, .items = -1, .reasoning = -1, .parallel = -1, .tools = -1, .faults = &faults};
     *ret = (struct answer){.choices = (unsigned)rq->n, .finish = "stop"};
     buf_init(&faults, 64 * 1024);
     (void)directive_read(rq->last_user, on_directive, &w);
@@ -515,4 +609,20 @@ pd_err answer_make(const struct script_provider *p, uint64_t seed, const struct 
         err = directive_fault(&w, mem, ret);
     buf_done(&faults);
     return err;
+}
+
+pd_err answer_make(const struct script_provider *p, uint64_t seed, const struct ask *rq, struct arena *mem,
+                   struct answer *ret)
+{
+    if (!rq->so_far.p)
+        return make(p, seed, rq, mem, ret);
+    struct ask first = *rq->then; /* what was asked at first, with something said already */
+    first.so_far = rq->so_far;
+    first.anchor = rq->anchor;
+    pd_err err = make(p, seed, &first, mem, ret);
+    if (err != PD_OK || ret->continues || p->varied)
+        return err;
+    first = *rq; /* a question that quotes something */
+    first.so_far = first.anchor = SPAN_NONE;
+    return make(p, seed, &first, mem, ret);
 }

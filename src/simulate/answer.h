@@ -4,6 +4,9 @@
  * them. Deciding, in this order: a directive `[[sim ...]]` in the last user message, the turns of the script, tools that were offered,
  * structured output, images and documents (which are described), the provider's `answer`, words from the seed.
  *
+ * A varied answer (varied.h) has its words from the seed alone, which is another with every request; what it can go on from is what the
+ * request says of it: a prefill, or a last user turn that quotes the end of the answer before it.
+ *
  * Ownership: all texts lie in the arena, the script or the request body. */
 #ifndef PERDURE_SIMULATE_ANSWER_H
 #define PERDURE_SIMULATE_ANSWER_H
@@ -27,6 +30,8 @@ struct answer {
     struct span stopped_at; /* the stop text that ended it; p NULL: none */
     uint64_t prompt_tokens, completion_tokens, reasoning_tokens;
     uint64_t hidden_tokens; /* of reasoning that is not shown: not among completion_tokens */
+    bool continues;         /* it goes on where another answer stopped */
+    bool strayed;           /* it was to go on, and what was said so far cannot be the beginning of an answer */
     struct json fault;      /* of a directive; JSON_NONE: none */
 };
 

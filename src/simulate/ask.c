@@ -383,13 +383,60 @@ static pd_err settle_user(struct reading *r, const struct said *m)
     return PD_OK;
 }
 
+/* The longest end of `text` that is quoted in `in`. */
+static struct span quoted_end(struct span text, struct span in)
+{
+    size_t least = text.n < ASK_ANCHOR_LEAST ? text.n : ASK_ANCHOR_LEAST;
+    size_t n = text.n < ASK_ANCHOR_MOST ? text.n : ASK_ANCHOR_MOST;
+    for (; n >= least && n > 0; n--)
+        if (in.n >= n && memmem(in.p, in.n, text.p + text.n - n, n))
+            return span_from(text, text.n - n);
+    return SPAN_NONE;
+}
+
+/* Does the last turn, the user's, quote the end of the answer before it? */
+static pd_err find_going_on(struct reading *r, const struct said *answer, const struct ask *then)
+{
+    struct ask *a = r->ask;
+    struct span text;
+    if (!answer || answer->next != a->said_last || a->said_last->role != SAID_USER ||
+        ask_count(a->said_last, SAID_RESULT) || ask_count(answer, SAID_CALL))
+        return PD_OK;
+    pd_err err = join_texts(r, answer, &text);
+    if (err != PD_OK || !text.n)
+        return err;
+    a->anchor = quoted_end(text, a->last_user);
+    if (!a->anchor.n) { /* blanks at its end do not count */
+        size_t n = text.n;
+        while (n && memchr(" \t\r\n", text.p[n - 1], 4))
+            n--;
+        a->anchor = quoted_end(span_upto(text, n), a->last_user);
+    }
+    if (!a->anchor.n)
+        return PD_OK;
+    struct ask *copy = arena_alloc(r->mem, sizeof(*copy));
+    if (!copy)
+        return PD_NOMEM;
+    *copy = *then;
+    copy->last = copy->last_tool.p ? copy->last_tool : copy->last_user;
+    a->so_far = text;
+    a->then = copy;
+    return PD_OK;
+}
+
 static pd_err ask_settle(struct reading *r)
 {
     struct ask *a = r->ask;
     const struct said *trailing = NULL;
     uint64_t before = 0;
+    const struct said *answer = NULL; /* the last one */
+    struct ask then = *a;
     for (const struct said *m = a->said; m; m = m->next) {
         trailing = m->role == SAID_ASSISTANT ? m : NULL;
+        if (trailing) {
+            answer = m;
+            then = *a;
+        }
         before = trailing ? a->conversation : before;
         if (m->role == SAID_ASSISTANT)
             a->steps++;
@@ -403,12 +450,56 @@ static pd_err ask_settle(struct reading *r)
     }
     a->last = a->last_tool.p ? a->last_tool : a->last_user;
     if (!trailing)
-        return PD_OK;
+        return find_going_on(r, answer, &then);
     a->conversation = before;
     if (ask_count(trailing, SAID_CALL))
         return PD_OK;
     a->steps--;
     return join_texts(r, trailing, &a->prefill);
+}
+
+enum prefill_way ask_prefill_way(const struct script_provider *conf, const struct ask *a)
+{
+    if (conf->prefill != PREFILL_DEFAULT)
+        return (enum prefill_way)conf->prefill;
+    if (a->at.dialect == SIM_RESPONSES || a->at.dialect == SIM_GEMINI)
+        return PREFILL_IGNORE;
+    if (a->at.dialect != SIM_CHAT)
+        return PREFILL_HONOUR;
+    switch (conf->style->continues) {
+    case CONTINUES_TRAILING:
+        return PREFILL_HONOUR;
+    case CONTINUES_PREFIX:
+        if (style_is_mistral(conf->style, SPAN_NONE))
+            return a->prefixed ? PREFILL_HONOUR : PREFILL_REFUSE;
+        return a->prefixed && a->at.beta ? PREFILL_HONOUR : a->prefixed ? PREFILL_REFUSE : PREFILL_IGNORE;
+    case CONTINUES_FINAL:
+        return a->final ? PREFILL_HONOUR : PREFILL_IGNORE;
+    case CONTINUES_NOT:
+        break;
+    }
+    return PREFILL_IGNORE;
+}
+
+static pd_err check_prefill(struct reading *r)
+{
+    static const char *const says[SIM_DIALECT_COUNT] = {
+        [SIM_RESPONSES] = "Invalid input: the last item must not be an assistant message.",
+        [SIM_MESSAGES] = "This model does not support assistant message prefill. The conversation must end with a "
+                         "user message.",
+        [SIM_GEMINI] = "Please ensure that multiturn requests end with a user role or a function response.",
+        [SIM_CONVERSE] = "The model returned the following errors: This model does not support assistant message "
+                         "prefill. The conversation must end with a user message.",
+    };
+    const struct style *style = r->conf->style;
+    const char *text = says[r->ask->at.dialect];
+    if (!r->ask->prefill.p || ask_prefill_way(r->conf, r->ask) != PREFILL_REFUSE)
+        return PD_OK;
+    if (r->ask->at.dialect == SIM_CHAT && style_is_mistral(style, SPAN_NONE))
+        text = "Expected last role User or Tool (or Assistant with prefix True) for serving but got assistant";
+    else if (r->ask->at.dialect == SIM_CHAT && style->continues == CONTINUES_PREFIX)
+        text = "prefix is only supported at the beta endpoint: set base_url to https://api.deepseek.com/beta";
+    return ask_refuse(r, "bad_request", "%s", text ? text : "The last message must be from the user.");
 }
 
 pd_err ask_read(struct reading *r, const struct endpoint *at)
@@ -421,5 +512,7 @@ pd_err ask_read(struct reading *r, const struct endpoint *at)
     pd_err err = sim_dialects[at->dialect]->read(r);
     if (err == PD_OK && r->ask->prompt_tokens == 0)
         r->ask->prompt_tokens = r->body.n / 4 + 1;
-    return err == PD_OK ? ask_settle(r) : err;
+    if (err == PD_OK)
+        err = ask_settle(r);
+    return err == PD_OK ? check_prefill(r) : err;
 }

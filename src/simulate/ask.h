@@ -12,6 +12,7 @@
 #include "simulate/endpoint.h"
 #include "simulate/script.h"
 
+enum { ASK_ANCHOR_LEAST = 12, ASK_ANCHOR_MOST = 512 };
 enum { ANSWER_CHOICES_MAX = 16, ANSWER_CALLS_MAX = 32, ANSWER_TOKENS_MAX = 1000000, ASK_TOOLS_MAX = 4096 };
 
 enum said_role { SAID_SYSTEM, SAID_USER, SAID_ASSISTANT };
@@ -68,6 +69,8 @@ struct ask {
     bool thoughts_hidden;  /* reasoning is counted and signed, its text is not shown */
     bool encrypted;        /* Responses: reasoning.encrypted_content was asked for */
     bool kept;             /* Responses: store, so that ids may come back alone */
+    bool prefixed;         /* chat: the last message says "prefix": true */
+    bool final;            /* chat: continue_final_message */
     int parallel;          /* -1: not said */
     int64_t n, max_tokens; /* max_tokens -1: not said */
     struct json stops;     /* a list of stop texts; JSON_NONE: none */
@@ -76,10 +79,13 @@ struct ask {
     struct span last;                 /* the later of the two */
     const struct said *media;         /* the last user message, if it has media; NULL: none */
     struct span prefill;              /* of a trailing assistant message; p NULL: none */
-    uint64_t conversation;            /* hash of what was said before it */
-    unsigned steps;                   /* assistant messages before */
-    bool tool_results;                /* after the last user message */
-    uint64_t prompt_tokens;           /* guessed */
+    struct span so_far;     /* the answer that the last user turn asks to go on with; p NULL: it does not */
+    struct span anchor;     /* its end, as that turn quotes it */
+    const struct ask *then; /* what was asked when it was answered first, of so_far alone */
+    uint64_t conversation;  /* hash of what was said before it */
+    unsigned steps;         /* assistant messages before */
+    bool tool_results;      /* after the last user message */
+    uint64_t prompt_tokens; /* guessed */
 };
 
 /* A refusal as a provider would say it; empty members take what is usual for `like`. */
@@ -127,6 +133,8 @@ const struct said *ask_before(const struct ask *a, const struct said *m); /* NUL
 unsigned ask_count(const struct said *m, enum said_kind kind);
 /* The model of the path, percent-decoded and ready to stand in JSON. */
 pd_err ask_path_model(struct reading *r) PD_CHECKED;
+/* What comes of a prefill here: never PREFILL_DEFAULT. */
+enum prefill_way ask_prefill_way(const struct script_provider *conf, const struct ask *a);
 /* A model of Anthropic from 4.6 on: no prefill. */
 bool ask_model_refuses_prefill(struct span model);
 bool ask_model_is_claude(struct span model);

@@ -316,8 +316,8 @@ static bool read_conditions(struct waiter *w, uint64_t *ret_timeout_ms, char *wh
         if (!figure(w->sim, w->provider, c->name, &now)) {
             snprintf(why, READ_WHY,
                      "nothing is counted under \"%s\": use requests, complete, faulted, cancelled, refused, "
-                     "tokens, stalls, running, "
-                     "held, or the name of a fault",
+                     "tokens, prompt_tokens, continued, strayed, struck, stalls, running, held, or the name of a "
+                     "fault",
                      c->name);
             return false;
         }
@@ -381,6 +381,32 @@ static void release_request(struct sim *sim, struct provider *p, struct request 
             release(&sim->providers[i], &most);
     control_changed(sim);
     reply_state(sim, p, rq, 200);
+}
+
+/* The list as it stands: how many requests got each, and how often it did what it says. */
+static void faults_shown(struct sim *sim, struct provider *p, struct request *rq)
+{
+    struct buf text;
+    (void)sim;
+    if (!p) {
+        reply_error(rq, 400, "which provider? Write /sim/faults?provider=NAME, or use the provider's own port");
+        return;
+    }
+    buf_init(&text, 0);
+    struct put out = put_into(&text);
+    put_text(&out, "[");
+    for (unsigned i = 0; i < p->faults->count; i++) {
+        const struct fault *f = &p->faults->rows[i];
+        put_printf(&out, "%s{\"fault\":\"%s\",\"match\":", i ? "," : "", fault_name(f->kind));
+        put_json(&out, f->match.p ? f->match : SPAN_LIT(""));
+        put_printf(&out, ",\"used\":%lld,\"struck\":%lld}", (long long)f->used, (long long)f->struck);
+    }
+    put_text(&out, "]\n");
+    if (out.err == PD_OK)
+        reply_json(rq, 200, buf_span(&text));
+    else
+        reply_abort(rq);
+    buf_done(&text);
 }
 
 static void faults_request(struct sim *sim, struct provider *p, struct request *rq)
@@ -463,12 +489,13 @@ static const struct {
     {"/sim/wait", "GET", wait_request},         {"/sim/release", "POST", release_request},
     {"/sim/faults", "POST", faults_request},    {"/sim/reset", "POST", reset_request},
     {"/sim/down", "POST", down_request},        {"/sim/up", "POST", up_request},
-    {"/sim/requests", "GET", requests_request},
+    {"/sim/requests", "GET", requests_request}, {"/sim/faults", "GET", faults_shown},
 };
 
 void control_request(struct sim *sim, struct provider *p, struct request *rq)
 {
     struct span path = request_path(rq), name = query_get(rq, "provider");
+    const char *other = NULL; /* the method that the path takes */
     if (name.p) {
         p = NULL;
         for (unsigned i = 0; i < sim->script->providers_count; i++)
@@ -486,10 +513,14 @@ void control_request(struct sim *sim, struct provider *p, struct request *rq)
     for (size_t i = 0; i < sizeof(orders) / sizeof(orders[0]); i++) {
         if (!span_is(path, orders[i].path))
             continue;
-        if (span_is(request_method(rq), orders[i].method))
+        if (span_is(request_method(rq), orders[i].method)) {
             orders[i].fn(sim, p, rq);
-        else
-            reply_error(rq, 405, strcmp(orders[i].method, "GET") == 0 ? "use GET here" : "use POST here");
+            return;
+        }
+        other = orders[i].method;
+    }
+    if (other) {
+        reply_error(rq, 405, strcmp(other, "GET") == 0 ? "use GET here" : "use POST here");
         return;
     }
     reply_error(rq, 404,

@@ -395,6 +395,24 @@ static void chat_ping(struct stream *s, enum ping_kind kind)
         ping_comment(s, kind);
 }
 
+struct stream_place chat_place(const struct stream *s)
+{
+    const struct stream_choice *c = &s->choices[0];
+    const struct answer *a = s->speech->answer;
+    struct stream_place p = {.where = WHERE_ELSE, .call = c->call, .at = c->at};
+    if (c->phase == CHOICE_REASONING && c->at && c->at < a->reasoning.n)
+        p.where = WHERE_REASONING;
+    else if (c->phase == CHOICE_TEXT && c->at && c->at < a->texts[0].n)
+        p.where = WHERE_TEXT;
+    else if (c->phase == CHOICE_OVER)
+        p.where = WHERE_FINISHED;
+    else if (c->phase == CHOICE_CALLS && c->call < a->calls_count) {
+        p.where = c->call_begun ? WHERE_CALL : c->call ? WHERE_BETWEEN_CALLS : WHERE_ELSE;
+        p.size = a->calls[c->call].arguments.n;
+    }
+    return p;
+}
+
 bool chat_said(struct stream *s)
 {
     for (unsigned i = 0; i < s->speech->answer->choices; i++) {
@@ -651,6 +669,7 @@ static pd_err read_message(struct reading *r, struct json message)
         return p ? ask_content_text(r, json_get(message, "content"), &p->text) : PD_NOMEM;
     }
     pd_err err = read_parts(r, m, json_get(message, "content"));
+    r->ask->prefixed = assistant && json_is_true(json_get(message, "prefix"));
     return err == PD_OK && assistant ? read_calls(r, m, json_get(message, "tool_calls")) : err;
 }
 
@@ -725,6 +744,8 @@ static pd_err read_field(struct reading *r, struct span key, struct json v)
         a->logprobs = json_is_true(v);
     else if (json_key_is(key, "stop"))
         a->stops = v;
+    else if (json_key_is(key, "continue_final_message"))
+        a->final = json_is_true(v);
     else if (json_key_is(key, "n"))
         (void)json_i64(v, &a->n);
     else if (json_key_is(key, "max_tokens") || json_key_is(key, "max_completion_tokens"))
@@ -751,6 +772,10 @@ static pd_err chat_read(struct reading *r)
         return ask_refuse(r, "bad_request", a->model.n ? "messages is missing or no list" : "model is missing");
     if (a->n < 1 || a->n > ANSWER_CHOICES_MAX)
         return ask_refuse(r, "bad_request", "n is not in 1 to 16");
+    v = json_get(a->root, "add_generation_prompt"); /* true when it is not said */
+    if (a->final && r->conf->style->continues == CONTINUES_FINAL && (v.type != JSON_BOOL || json_is_true(v)))
+        return ask_refuse(r, "bad_request",
+                          "Cannot set both `continue_final_message` and `add_generation_prompt` to True.");
     a->prompt_tokens = messages.raw.n / 4 + 1;
     json_walk_init(&w, messages);
     while (err == PD_OK && json_walk_next(&w, NULL, &v))

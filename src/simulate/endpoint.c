@@ -142,6 +142,13 @@ static enum sim_dialect_id models_dialect(struct span path, struct endpoint_head
     return SIM_CHAT;
 }
 
+static struct endpoint ending(const struct endpoint *is, struct span path)
+{
+    struct endpoint e = *is;
+    e.beta = span_has(path, "/beta/");
+    return e;
+}
+
 struct endpoint endpoint_find(struct span path, struct span query, struct endpoint_headers h)
 {
     struct endpoint e = google(path, query);
@@ -151,7 +158,7 @@ struct endpoint endpoint_find(struct span path, struct span query, struct endpoi
         return e;
     for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
         if (span_ends(path, ends[i].end))
-            return ends[i].is;
+            return ending(&ends[i].is, path);
     const char *at = path.n ? memmem(path.p, path.n, "/models/", 8) : NULL;
     if ((!at && !span_ends(path, "/models")) || span_has(path, "/publishers/"))
         return e;

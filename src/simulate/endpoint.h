@@ -47,6 +47,7 @@ struct endpoint {
     bool sse;   /* Gemini: alt=sse; without it a stream is a JSON array */
     bool batch; /* Gemini: batchEmbedContents */
     bool bare;  /* Ollama: /api/generate, one prompt and no messages */
+    bool beta;  /* the path has a part "beta": DeepSeek's prefix */
 };
 
 struct endpoint_headers {

@@ -53,12 +53,27 @@ static const struct key_word shape_words[] = {
     {"comments", FAULT_SHAPE_COMMENTS},
     {"pings", FAULT_SHAPE_PINGS},
     {"blank", FAULT_SHAPE_BLANK},
+    {"missing", FAULT_SHAPE_MISSING},
+    {"type", FAULT_SHAPE_TYPE},
+    {"name", FAULT_SHAPE_NAME},
     {"object", FAULT_SHAPE_ERROR + SHAPE_OBJECT},
     {"event", FAULT_SHAPE_ERROR + SHAPE_EVENT},
     {"bare", FAULT_SHAPE_ERROR + SHAPE_BARE},
     {"done", FAULT_SHAPE_ERROR + SHAPE_DONE},
     {"chunk", FAULT_SHAPE_ERROR + SHAPE_CHUNK},
     {"string", FAULT_SHAPE_ERROR + SHAPE_STRING},
+    {NULL, 0},
+};
+
+static const struct key_word at_words[] = {
+    {"reasoning", FAULT_AT_REASONING},
+    {"text", FAULT_AT_TEXT},
+    {"character", FAULT_AT_CHARACTER},
+    {"id", FAULT_AT_ID},
+    {"name", FAULT_AT_NAME},
+    {"arguments", FAULT_AT_ARGUMENTS},
+    {"calls", FAULT_AT_CALLS},
+    {"finish", FAULT_AT_FINISH},
     {NULL, 0},
 };
 
@@ -89,6 +104,15 @@ const struct key_row fault_keys[] = {
     {"after", KEY_COUNT, AT(after), NULL,
      "tokens before it strikes; 10 when not given (hold and reset: before the answer)",
      " hold reset cut early_end early_done finish stall error_in_stream malformed huge bad_chunk "},
+    {"after_bytes", KEY_COUNT, AT(after_bytes), NULL, "bytes of the body before it strikes, in place of `after`",
+     " hold reset cut early_end early_done finish stall error_in_stream malformed huge bad_chunk "},
+    {"at", KEY_WORD, AT(at), at_words,
+     "where it strikes: within the reasoning, the text, a character of several bytes, the id, name or arguments "
+     "of a "
+     "tool call, before a further one (calls), or between the reason of the end and its mark (finish)",
+     " hold reset cut early_end early_done finish stall error_in_stream malformed huge bad_chunk "},
+    {"call", KEY_COUNT, AT(call), NULL, "which tool call `at` speaks of; 1 when not given (calls: 2)",
+     " hold reset cut early_end early_done finish stall error_in_stream malformed huge bad_chunk "},
     {"status", KEY_COUNT, AT(status), NULL, "HTTP status; in errors inside a 200 the status they speak of",
      " status error_in_200 error_in_stream interim "},
     {"like", KEY_TEXT, AT(like), NULL, "an error by name: rate_limit, quota, context_length, overloaded, ...",
@@ -104,15 +128,16 @@ const struct key_row fault_keys[] = {
     {"content_type", KEY_TEXT, AT(content_type), NULL, "the content type of the answer",
      " status error_in_200 wrong_type empty "},
     {"shape", KEY_WORD, AT(shape), shape_words, "which form of it; see the fault",
-     " stall error_in_stream malformed empty bad_chunk "},
+     " stall error_in_stream malformed empty bad_chunk unfit "},
     {"for", KEY_TIME, AT(for_us), NULL, "how long; without it for ever (keepalive: 3s)",
      " stall hold refuse keepalive silent "},
     {"every", KEY_TIME, AT(every_us), NULL, "time between two comments, pings or bytes",
      " stall keepalive slow_head "},
     {"text", KEY_TEXT, AT(text), NULL, "text of the comment", " stall keepalive "},
     {"count", KEY_COUNT, AT(count), NULL, "how many frames or heads; 1 when not given", " malformed interim "},
-    {"bytes", KEY_COUNT, AT(bytes), NULL, "size of the event (1000000), or how much is missing (100)",
-     " huge short_length "},
+    {"bytes", KEY_COUNT, AT(bytes), NULL,
+     "size of the event (1000000), how much is missing (100), or bytes of the character that are sent (1)",
+     " huge short_length cut reset early_end stall "},
     {"reason", KEY_TEXT, AT(reason), NULL, "finish_reason; length when not given", " finish "},
 };
 #undef AT
@@ -167,12 +192,14 @@ static pd_err shape_fits(struct reader *r, struct json v, const struct fault *f)
          "json, truncated, html, binary, text, crc or field"},
         {FAULT_EMPTY, FAULT_SHAPE_BODY, FAULT_SHAPE_NO_CONTENT, "body, no_choices or no_content"},
         {FAULT_BAD_CHUNK, FAULT_SHAPE_SIZE, FAULT_SHAPE_OVERFLOW, "size, line or overflow"},
+        {FAULT_UNFIT, FAULT_SHAPE_TRUNCATED, FAULT_SHAPE_TRUNCATED, "truncated, missing, type or name"},
         {FAULT_STALL, FAULT_SHAPE_NOTHING, FAULT_SHAPE_BLANK, "nothing, comments, pings or blank"},
         {FAULT_ERROR_IN_STREAM, FAULT_SHAPE_ERROR + SHAPE_OBJECT, FAULT_SHAPE_ERROR + SHAPE_STRING,
          "object, event, bare, done, chunk or string"},
     };
     for (size_t i = 0; f->shape && i < sizeof(rows) / sizeof(rows[0]); i++)
-        if (rows[i].kind == f->kind && (f->shape < rows[i].first || f->shape > rows[i].last))
+        if (rows[i].kind == f->kind && (f->shape < rows[i].first || f->shape > rows[i].last) &&
+            !(f->kind == FAULT_UNFIT && f->shape >= FAULT_SHAPE_MISSING && f->shape <= FAULT_SHAPE_NAME))
             return reader_fail(r, v.raw, "this shape is not one of \"%s\": write %s", fault_name(f->kind),
                                rows[i].expected);
     return PD_OK;
@@ -202,6 +229,8 @@ pd_err fault_read(struct reader *r, struct json v, struct fault *ret)
     struct fault f = {.times = -1,
                       .status = -1,
                       .after = -1,
+                      .after_bytes = -1,
+                      .call = -1,
                       .count = -1,
                       .bytes = -1,
                       .for_us = -1,
@@ -308,6 +337,13 @@ struct fault_set *fault_set_unref(struct fault_set *s)
         mem_free(s);
     }
     return NULL;
+}
+
+void fault_struck(struct fault_set *s, const struct fault *f)
+{
+    for (unsigned i = 0; s && i < s->count; i++)
+        if (f == &s->rows[i])
+            s->rows[i].struck++;
 }
 
 /* ---- picking -------------------------------------------------------------- */

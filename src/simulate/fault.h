@@ -37,6 +37,7 @@
     X(MALFORMED, "malformed", INSIDE, "frames that are no chunk, then the answer goes on")                        \
     X(HUGE, "huge", INSIDE, "one event of `bytes` bytes, then the answer goes on")                                \
     X(BAD_CHUNK, "bad_chunk", INSIDE, "broken chunked framing after `after` tokens")                              \
+    X(UNFIT, "unfit", ALL, "a tool call that does not fit: its arguments, or its name")                           \
     X(SHORT_LENGTH, "short_length", ALL,                                                                          \
       "a Content-Length that is larger than the body, then the connection closes")                                \
     X(UNTIL_CLOSE, "until_close", ALL,                                                                            \
@@ -69,7 +70,23 @@ enum fault_shape { /* of malformed, empty, bad_chunk and stall */
                    FAULT_SHAPE_COMMENTS,
                    FAULT_SHAPE_PINGS,
                    FAULT_SHAPE_BLANK,
+                   FAULT_SHAPE_MISSING,
+                   FAULT_SHAPE_TYPE,
+                   FAULT_SHAPE_NAME,
                    FAULT_SHAPE_ERROR /* + enum error_shape: of error_in_stream */
+};
+
+/* Where in an answer a fault strikes, when it is not said in tokens or bytes. */
+enum fault_at {
+    FAULT_AT_ANY,
+    FAULT_AT_REASONING, /* after `after` tokens, and within the reasoning */
+    FAULT_AT_TEXT,
+    FAULT_AT_CHARACTER, /* `bytes` bytes into the first character of several bytes after `after` tokens */
+    FAULT_AT_ID,        /* of the tool call number `call` */
+    FAULT_AT_NAME,
+    FAULT_AT_ARGUMENTS,
+    FAULT_AT_CALLS, /* before it */
+    FAULT_AT_FINISH /* it was said why it ended, and the end mark has not come */
 };
 
 /* CHAT: answers of a model, in any dialect. */
@@ -86,14 +103,15 @@ struct fault {
     unsigned on, when;
     unsigned dialect; /* 0: any; else 1 + enum sim_dialect_id */
     /* what */
-    int64_t status, after, count, bytes;                         /* -1: not given */
+    unsigned at;                                                 /* enum fault_at */
+    int64_t status, after, after_bytes, call, count, bytes;      /* -1: not given */
     int64_t for_us, every_us, ttft_us, token_delay_us, drift_us; /* -1: not given */
     double jitter;                                               /* -1: not given */
     int before_body, html;
     struct span body, content_type, message, type, code, text, reason, like;
     struct read_headers headers;
     /* state */
-    int64_t used;
+    int64_t used, struck;
 };
 
 struct fault_set {
@@ -114,6 +132,8 @@ pd_err fault_read_list(struct reader *r, struct json v, struct fault **ret_rows,
 pd_err fault_read(struct reader *r, struct json v, struct fault *ret) PD_CHECKED;
 bool fault_key_known(struct span key); /* a key of some fault: for options of --provider */
 const char *fault_name(unsigned kind);
+/* It did what it says, for once more. */
+void fault_struck(struct fault_set *s, const struct fault *f);
 
 struct fault_query {
     uint64_t seed, now_us;

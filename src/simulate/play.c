@@ -230,6 +230,7 @@ static pd_err begin(struct play *r, int64_t length)
 
 pd_err play_write(struct play *r, pd_err err)
 {
+    r->sent += buf_size(&r->provider->sim->frame);
     return err != PD_OK ? err : wire_write(&r->wire, buf_span(&r->provider->sim->frame));
 }
 
@@ -298,11 +299,22 @@ static bool head_comes_early(const struct play *r)
     return conf->head_early >= 0 ? conf->head_early : conf->style->head_early;
 }
 
+/* It is read: it is paid for, whatever comes of it. */
+static void count_prompt(struct play *r)
+{
+    if (r->fixed)
+        return;
+    r->provider->prompt_tokens += r->in.prompt_tokens;
+    r->provider->continued += r->answer.continues;
+    r->provider->strayed += r->answer.strayed;
+}
+
 static pd_err start(struct play *r)
 {
     uint64_t now = loop_now_us(r->provider->sim->loop);
     pd_err err = PD_OK;
     set_timing(r);
+    count_prompt(r);
     if (r->fault)
         err = strike_prepare(r);
     if (err == PD_OK && r->in.streamed)
@@ -383,22 +395,13 @@ static bool strikes_inside(const struct play *r)
 
 /* ---- unstreamed ----------------------------------------------------------- */
 
-/* Where the fault strikes in a body that has no tokens: as far as they would have come. */
-static size_t body_part(const struct play *r)
-{
-    size_t n = buf_size(&r->body);
-    uint64_t tokens = r->answer.completion_tokens;
-    size_t part = tokens > r->after ? n * r->after / tokens : n;
-    return part >= n ? n - (n > 0) : part;
-}
-
 /* False: over, or waiting. */
 static bool talk_whole(struct play *r, pd_err *err)
 {
     r->talked = true;
     struct span body = buf_span(&r->body);
     if (strikes_inside(r)) {
-        size_t part = body_part(r);
+        size_t part = strike_part(r);
         *err = wire_write(&r->wire, span_upto(body, part));
         r->body_sent = part;
         if (*err == PD_OK && strike_inside(r))
@@ -422,12 +425,19 @@ static bool talk(struct play *r, pd_err *err)
         play_wake(r, r->due_us);
         return false;
     }
-    if (strikes_inside(r) && (r->stream.tokens >= r->after || stream_said(&r->stream)))
+    if (strikes_inside(r) && strike_due(r))
         return !strike_inside(r);
     buf_clear(&sim->frame);
     struct put out = put_into(&sim->frame);
     enum stream_piece piece = stream_next(&r->stream, &out);
+    size_t most = strikes_inside(r) ? strike_within(r, buf_span(&sim->frame)) : buf_size(&sim->frame);
+    bool within = most < buf_size(&sim->frame);
+    sim->frame.tail = sim->frame.head + most;
     *err = play_write(r, out.err);
+    if (within && *err == PD_OK) {
+        count_tokens(r, r->stream.tokens);
+        return !strike_inside(r);
+    }
     if (piece == PIECE_NONE) {
         if (*err == PD_OK)
             play_ended(r, r->wire.form == WIRE_SHORT || r->spoiled ? OUTCOME_FAULTED : OUTCOME_COMPLETE);

@@ -1,4 +1,5 @@
 #include "base/clock.h"
+#include "base/hash.h"
 #include "simulate/sim.h"
 
 /* ---- what it gets --------------------------------------------------------- */
@@ -38,6 +39,7 @@ static void pick_fault(struct play *r, bool reused)
         return;
     r->faults = fault_set_ref(p->faults);
     r->after = r->fault->after >= 0 ? (uint64_t)r->fault->after : FAULT_AFTER_DEFAULT;
+    r->fault_row = r->fault;
     p->by_fault[r->fault->kind]++;
     if (!r->in.streamed && r->fault->kind == FAULT_ERROR_IN_STREAM) {
         struct fault *whole = arena_alloc(&r->mem, sizeof(*whole));
@@ -49,12 +51,20 @@ static void pick_fault(struct play *r, bool reused)
     }
 }
 
+/* Varied words are other ones with every request. */
+static uint64_t words_seed(const struct play *r)
+{
+    const struct script_provider *conf = r->provider->conf;
+    uint64_t seed = (uint64_t)r->provider->sim->script->seed;
+    return conf->varied ? hash_bytes(conf->name, seed + r->number) : seed;
+}
+
 static pd_err understand_model(struct play *r, struct reading *in)
 {
     struct provider *p = r->provider;
     pd_err err = ask_read(in, &r->at);
     if (err == PD_OK)
-        err = answer_make(p->conf, (uint64_t)p->sim->script->seed, &r->in, &r->mem, &r->answer);
+        err = answer_make(p->conf, words_seed(r), &r->in, &r->mem, &r->answer);
     if (err == PD_OK && r->answer.fault.type != JSON_NONE)
         err = directive_fault(r);
     if (err != PD_OK)

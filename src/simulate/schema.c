@@ -1,12 +1,15 @@
 #include "simulate/schema.h"
 
+#include "simulate/varied.h"
+
 #include <stdio.h>
 
 struct place {
     struct put *out;
     struct json root;
     unsigned depth;
-    unsigned left; /* values that may still be written: a schema that fans out must end */
+    unsigned left;   /* values that may still be written: a schema that fans out must end */
+    struct rnd *rnd; /* NULL: always the same */
 };
 
 static void put_value(struct place *at, struct json schema, struct span name);
@@ -189,6 +192,19 @@ static void put_number(struct place *at, struct json schema, bool whole)
         put_printf(at->out, "%.17g", value);
 }
 
+static void put_line(struct place *at)
+{
+    struct buf text;
+    buf_init(&text, 0);
+    struct put line = put_into(&text);
+    varied_put_line(&line, at->rnd);
+    if (line.err == PD_OK)
+        put_json(at->out, buf_span(&text));
+    else
+        at->out->err = line.err;
+    buf_done(&text);
+}
+
 static void put_string(struct place *at, struct json schema, struct span name)
 {
     static const struct {
@@ -219,6 +235,10 @@ static void put_string(struct place *at, struct json schema, struct span name)
     int64_t least = 0, most = -1;
     (void)json_i64(json_get(schema, "minLength"), &least);
     (void)json_i64(json_get(schema, "maxLength"), &most);
+    if (at->rnd && most < 0 && least <= 0) {
+        put_line(at);
+        return;
+    }
     bool plain = name.n > 0 && name.n < 40;
     for (size_t i = 0; i < name.n && plain; i++)
         plain = (unsigned char)name.p[i] >= 0x20 && (unsigned char)name.p[i] < 0x7f && name.p[i] != '\\' &&
@@ -264,12 +284,17 @@ static void put_value(struct place *at, struct json schema, struct span name)
     at->depth--;
 }
 
-void schema_put_example(struct put *out, struct json schema)
+void schema_put_varied(struct put *out, struct json schema, struct rnd *rnd)
 {
-    struct place at = {out, schema, 0, SCHEMA_VALUES_MAX};
+    struct place at = {out, schema, 0, SCHEMA_VALUES_MAX, rnd};
     if (schema.type != JSON_OBJECT) {
         put_text(out, "{}");
         return;
     }
     put_value(&at, schema, SPAN_NONE);
+}
+
+void schema_put_example(struct put *out, struct json schema)
+{
+    schema_put_varied(out, schema, NULL);
 }

@@ -12,5 +12,7 @@ enum { SCHEMA_DEPTH_MAX = 24, SCHEMA_DEPTH_OPTIONAL = 6, SCHEMA_VALUES_MAX = 100
 
 /* Members that are not required are left out when `required` is given; without it all are written, SCHEMA_DEPTH_OPTIONAL deep. */
 void schema_put_example(struct put *out, struct json schema);
+/* The same; texts without a format or a limit of their length are lines of varied.h. */
+void schema_put_varied(struct put *out, struct json schema, struct rnd *rnd);
 
 #endif

@@ -1,8 +1,22 @@
 #include "simulate/script.h"
 
 #include "base/mem.h"
+#include "simulate/varied.h"
 
 #include <stdio.h>
+
+const struct key_word prefill_words[] = {
+#define X(code, name, what) {name, code},
+    PREFILLS(X)
+#undef X
+        {NULL, 0},
+};
+const struct key_word going_on_words[] = {
+#define X(code, name, what) {name, code},
+    GOINGS_ON(X)
+#undef X
+        {NULL, 0},
+};
 
 #define AT(field) offsetof(struct script_provider, field)
 const struct key_row provider_keys[] = {
@@ -14,6 +28,21 @@ const struct key_row provider_keys[] = {
     {"answer", KEY_TEXT, AT(answer), NULL,
      "the text of every plain answer; else made from the seed and the conversation", NULL},
     {"tokens", KEY_COUNT, AT(tokens), NULL, "words of an answer; 40 when not given", NULL},
+    {"varied", KEY_BOOL, AT(varied), NULL,
+     "answers and arguments are numbered items of words that differ with every request, each with a checksum",
+     NULL},
+    {"items", KEY_COUNT, AT(items), NULL, "of a varied answer; 12 when not given", NULL},
+    {"preface", KEY_BOOL, AT(preface), NULL, "a text goes before tool calls", NULL},
+    {"prefill", KEY_WORD, AT(prefill), prefill_words,
+     "a request that ends in the beginning of an answer: honour (goes on there), echo_all or echo_words (repeats "
+     "all "
+     "of it, or its last words, and goes on), ignore (answers afresh), refuse (400); as the real server when not "
+     "given",
+     NULL},
+    {"continue", KEY_WORD, AT(going_on), going_on_words,
+     "a last user turn that quotes the end of the answer before it: anchor (repeats the quoted words and goes on; "
+     "when not given), plain (goes on), chatty (says something else first), afresh (begins again)",
+     NULL},
     {"reasoning", KEY_COUNT, AT(reasoning), NULL,
      "words of reasoning before an answer; for models named ...reason... 12 when not given", NULL},
     {"parallel", KEY_COUNT, AT(parallel), NULL, "tool calls in one answer", NULL},
@@ -221,6 +250,7 @@ static struct script_provider *provider_for(struct script *s, struct span name)
                                   .style = &styles[0],
                                   .port = -1,
                                   .tokens = 40,
+                                  .items = 12,
                                   .reasoning = -1,
                                   .parallel = 1,
                                   .dimensions = 256,
@@ -276,6 +306,8 @@ static pd_err check_provider(struct reader *r, struct json v, struct script_prov
         return reader_fail(r, v.raw, "port is %lld: write 0 (a free one) to 65535", (long long)p->port);
     if (p->tokens > 1000000 || p->reasoning > 1000000)
         return reader_fail(r, v.raw, "more than 1000000 tokens: write fewer");
+    if (p->items > VARIED_ITEMS_MAX)
+        return reader_fail(r, v.raw, "more than %d items: write fewer", VARIED_ITEMS_MAX);
     if (p->dimensions < 1 || p->dimensions > 16384)
         return reader_fail(r, v.raw, "dimensions is %lld: write 1 to 16384", (long long)p->dimensions);
     if ((p->flap_up_us > 0) != (p->flap_down_us > 0))
@@ -284,6 +316,8 @@ static pd_err check_provider(struct reader *r, struct json v, struct script_prov
         p->flap = (struct fault){.kind = FAULT_STATUS,
                                  .status = 503,
                                  .after = -1,
+                                 .after_bytes = -1,
+                                 .call = -1,
                                  .count = -1,
                                  .bytes = -1,
                                  .for_us = -1,

@@ -39,6 +39,32 @@ struct turn {
     int64_t step; /* of the unmatched */
 };
 
+/* A request that ends in the beginning of an answer. */
+#define PREFILLS(X)                                                           \
+    X(PREFILL_HONOUR, "honour", "goes on from there")                         \
+    X(PREFILL_ECHO_ALL, "echo_all", "repeats all of it and goes on")          \
+    X(PREFILL_ECHO_WORDS, "echo_words", "repeats its last words and goes on") \
+    X(PREFILL_IGNORE, "ignore", "answers afresh")                             \
+    X(PREFILL_REFUSE, "refuse", "400, in the words of the dialect")
+/* A last user turn that quotes the end of the answer before it: a request to go on there. */
+#define GOINGS_ON(X)                                                              \
+    X(GO_ON_ANCHOR, "anchor", "repeats the words that were quoted and goes on")   \
+    X(GO_ON_PLAIN, "plain", "goes on without repeating them")                     \
+    X(GO_ON_CHATTY, "chatty", "says something of its own before it repeats them") \
+    X(GO_ON_AFRESH, "afresh", "begins again, with other words")
+
+enum prefill_way {
+    PREFILL_DEFAULT, /* as the dialect and the style do it */
+#define X(code, name, what) code,
+    PREFILLS(X)
+#undef X
+};
+enum going_on {
+#define X(code, name, what) code,
+    GOINGS_ON(X)
+#undef X
+};
+
 struct script_provider {
     struct span name;
     const struct style *style;
@@ -47,11 +73,15 @@ struct script_provider {
     struct read_list models;
     bool models_given;
     struct span answer, key, aws, fingerprint, style_name;
-    int64_t tokens, reasoning, parallel, dimensions, concurrency;
+    int64_t tokens, items, reasoning, parallel, dimensions, concurrency;
     int64_t ttft_us, token_delay_us, drift_us, comment_every_us, idle_close_us;
     double jitter;
-    int head_early; /* -1: as the style does */
-    int gemini_ids; /* function calls have ids */
+    int varied;        /* words differ with every request: varied.h */
+    int preface;       /* a text goes before tool calls */
+    unsigned prefill;  /* enum prefill_way */
+    unsigned going_on; /* enum going_on */
+    int head_early;    /* -1: as the style does */
+    int gemini_ids;    /* function calls have ids */
     struct read_headers headers;
     struct turn *turns;
     unsigned turns_count;
@@ -88,6 +118,7 @@ pd_err script_set(struct script *s, struct script_provider *p, const char *key, 
 /* Three providers, if there is none; ports that were not given. */
 pd_err script_complete(struct script *s) PD_CHECKED;
 
+extern const struct key_word prefill_words[], going_on_words[];
 extern const struct key_row provider_keys[];
 extern const unsigned provider_keys_count;
 

@@ -37,6 +37,10 @@ enum {
     X(refused,                                                                                            \
       "answered with an error that no fault asked for: bad request, bad key, unknown model, concurrency") \
     X(tokens, "generated, sent or not: what a provider would bill")                                       \
+    X(prompt_tokens, "of requests that a model began to answer: what a provider would bill")              \
+    X(continued, "answers that went on where another stopped")                                            \
+    X(strayed, "requests to go on from a text that is no beginning of a varied answer: it was damaged")   \
+    X(struck, "faults that did what they say")                                                            \
     X(stalls, "times a run went silent by a fault")
 
 struct door; /* a server and whether it is closing */
@@ -107,6 +111,7 @@ struct play {
     enum play_stage stage, resume; /* resume: where a hold goes on */
     struct fault_set *faults;      /* keeps `fault` alive */
     const struct fault *fault;     /* NULL: none */
+    const struct fault *fault_row; /* the same, as it stands in the list */
     bool struck, blocked;
     uint64_t after; /* tokens before the fault strikes */
     uint64_t number;
@@ -125,6 +130,7 @@ struct play {
     struct header *headers;
     unsigned headers_count;
     int status;
+    uint64_t sent;                  /* bytes of the body */
     uint64_t counted;               /* of its tokens, in the provider's count */
     bool head_sent, talked, failed; /* failed: it is an error that is answered */
     bool fixed;                     /* the body is there from the start: no answer of a model */
@@ -185,7 +191,15 @@ pd_err strike_prepare(struct play *r) PD_CHECKED;
 pd_err strike_body(struct play *r) PD_CHECKED;
 /* While only the head of the request is there: ends the request. */
 void strike_early(struct provider *p, struct request *rq, const struct endpoint *at, const struct fault *f);
-/* When `after` tokens are out: true when the run must not go on now. */
+/* Is the stream where the fault strikes, before its next frame? */
+bool strike_due(struct play *r);
+/* How much of the frame at hand goes out before the fault strikes; all of it: it does not strike within. */
+size_t strike_within(struct play *r, struct span frame);
+/* The same of an unstreamed body. */
+size_t strike_part(struct play *r);
+/* The fault does what it says: counted once. */
+void strike_counted(struct play *r);
+/* There: true when the run must not go on now. */
 bool strike_inside(struct play *r);
 
 /* ---- embed.c, and the dialects' own lists ---- */

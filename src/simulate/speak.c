@@ -28,6 +28,32 @@ enum stream_piece stream_next(struct stream *s, struct put *out)
     return piece;
 }
 
+static struct stream_place steps_place(const struct steps *s, bool calls_whole)
+{
+    const struct block *b = &s->blocks[s->block < STEP_BLOCKS_MAX ? s->block : 0];
+    if (s->next == STEP_END)
+        return (struct stream_place){.where = WHERE_FINISHED};
+    bool closed = s->next == STEP_OPEN && s->step == STEP_CLOSE;
+    closed |= calls_whole && s->next == STEP_CLOSE && s->block + 1 < s->count; /* without an event of its own */
+    if (closed && b[1].kind == SAID_CALL)
+        return (struct stream_place){.where = b->kind == SAID_CALL ? WHERE_BETWEEN_CALLS : WHERE_ELSE,
+                                     .call = b[1].number};
+    if (s->next != STEP_PIECE && s->next != STEP_CLOSE)
+        return (struct stream_place){0};
+    return (struct stream_place){.where = b->kind == SAID_CALL       ? WHERE_CALL
+                                          : b->kind == SAID_THINKING ? WHERE_REASONING
+                                                                     : WHERE_TEXT,
+                                 .call = b->number,
+                                 .at = s->at,
+                                 .size = b->text.n};
+}
+
+struct stream_place stream_place(const struct stream *s)
+{
+    return s->speech->rq->at.dialect == SIM_CHAT ? chat_place(s)
+                                                 : steps_place(&s->steps, s->speech->dialect->calls_whole);
+}
+
 bool stream_said(struct stream *s)
 {
     return s->speech->rq->at.dialect == SIM_CHAT ? chat_said(s) : steps_said(&s->steps);

@@ -68,6 +68,14 @@ pd_err stream_init(struct stream *s, const struct speech *speech, unsigned frami
                    struct buf *scratch) PD_CHECKED;
 /* The next events; PIECE_NONE: all was said, and the end was written. */
 enum stream_piece stream_next(struct stream *s, struct put *out);
+/* Where the stream is, before its next piece. */
+enum stream_where { WHERE_ELSE, WHERE_REASONING, WHERE_TEXT, WHERE_CALL, WHERE_BETWEEN_CALLS, WHERE_FINISHED };
+struct stream_place {
+    enum stream_where where;
+    unsigned call;   /* of CALL and BETWEEN_CALLS: which one, or which comes */
+    size_t at, size; /* said of its arguments, and all of them */
+};
+struct stream_place stream_place(const struct stream *s);
 /* Nothing is left to say but how it ended and what follows that. */
 bool stream_said(struct stream *s);
 /* Ends it now with this finish: what is left is the finish and the usage. */
@@ -81,6 +89,7 @@ void whole_put(const struct speech *speech, struct put *out);
 
 /* ---- chat's own, for stream_init() ---- */
 pd_err chat_begin(struct stream *s) PD_CHECKED;
+struct stream_place chat_place(const struct stream *s);
 bool chat_said(struct stream *s);
 void chat_finish(struct stream *s);
 

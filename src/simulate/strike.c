@@ -1,3 +1,4 @@
+#include "parse/utf8.h"
 #include "simulate/sim.h"
 
 #include <stdio.h>
@@ -88,6 +89,13 @@ static pd_err answer_error(struct play *r, int status)
     return err == PD_OK ? wire_write(&r->wire, buf_span(&r->body)) : err;
 }
 
+/* A reset or a hold that comes before anything is said. */
+static bool waits_before(const struct fault *f)
+{
+    return (f->kind == FAULT_RESET || f->kind == FAULT_HOLD) && f->after < 0 && f->after_bytes < 0 &&
+           f->at == FAULT_AT_ANY;
+}
+
 /* An answer without content, or without anything, in the words of its dialect. */
 static void say_nothing(struct play *r)
 {
@@ -129,10 +137,18 @@ static pd_err answer_empty(struct play *r)
     return err == PD_OK ? wire_write(&r->wire, buf_span(&r->body)) : err;
 }
 
+void strike_counted(struct play *r)
+{
+    r->provider->struck++;
+    fault_struck(r->faults, r->fault_row);
+}
+
 bool strike_before(struct play *r)
 {
     pd_err err = PD_OK;
     struct provider *p = r->provider;
+    if (fault_kinds[r->fault->kind].where == FAULT_ACTS_BEFORE || waits_before(r->fault))
+        strike_counted(r);
     switch ((enum fault_kind)r->fault->kind) {
     case FAULT_STATUS:
         err = answer_error(r, 500);
@@ -166,13 +182,13 @@ bool strike_before(struct play *r)
         return true;
     }
     case FAULT_RESET:
-        if (r->fault->after >= 0)
+        if (!waits_before(r->fault))
             return false;
         wire_reset(&r->wire);
         play_over(r, OUTCOME_FAULTED);
         return true;
     case FAULT_HOLD:
-        if (r->fault->after >= 0)
+        if (!waits_before(r->fault))
             return false;
         r->struck = true;
         r->stage = PLAY_HELD;
@@ -198,6 +214,7 @@ bool strike_before(struct play *r)
     case FAULT_MALFORMED:
     case FAULT_HUGE:
     case FAULT_BAD_CHUNK:
+    case FAULT_UNFIT:
     case FAULT_SHORT_LENGTH:
     case FAULT_UNTIL_CLOSE:
     case FAULT_CLOSE_IDLE:
@@ -215,11 +232,49 @@ bool strike_before(struct play *r)
 
 /* ---- along the answer ----------------------------------------------------- */
 
+/* {"KEY":{"unfit":true}} for the first member of some arguments. */
+static pd_err wrong_type(struct span arguments, struct arena *mem, struct span *ret)
+{
+    struct json v;
+    struct json_walk w;
+    struct span key = SPAN_LIT("unfit");
+    if (json_first(arguments, &v, NULL) == PD_OK && v.type == JSON_OBJECT) {
+        json_walk_init(&w, v);
+        (void)json_walk_next(&w, &key, &v);
+    }
+    *ret = span_str(arena_printf(mem, "{\"%.*s\":{\"unfit\":true}}", SPAN_FMT(key)));
+    return ret->p ? PD_OK : PD_NOMEM;
+}
+
+/* Broken JSON cannot stand where arguments are no text: there it is an object without its members. */
+static pd_err make_unfit(struct play *r)
+{
+    struct answer_call *c = &r->answer.calls[0];
+    bool text = r->at.dialect == SIM_CHAT || r->at.dialect == SIM_RESPONSES ||
+                (r->in.streamed && !r->dialect->calls_whole);
+    if (!r->answer.calls_count)
+        return PD_OK;
+    if (r->fault->shape == FAULT_SHAPE_NAME) {
+        c->name = span_str(arena_printf(&r->mem, "%.*s_x", SPAN_FMT(c->name)));
+        return c->name.p ? PD_OK : PD_NOMEM;
+    }
+    if (r->fault->shape == FAULT_SHAPE_TYPE)
+        return wrong_type(c->arguments, &r->mem, &c->arguments);
+    if (r->fault->shape == FAULT_SHAPE_TRUNCATED && text)
+        c->arguments = span_upto(c->arguments, utf8_whole(span_upto(c->arguments, c->arguments.n / 2)));
+    else
+        c->arguments = SPAN_LIT("{}");
+    return PD_OK;
+}
+
 pd_err strike_prepare(struct play *r)
 {
     const struct fault *f = r->fault;
     int64_t count = f->count > 0 ? f->count : 1;
     pd_err err = PD_OK;
+    bool calls = f->kind != FAULT_UNFIT || r->answer.calls_count;
+    if (fault_kinds[f->kind].where == FAULT_ACTS_ALL && calls)
+        strike_counted(r);
     switch ((enum fault_kind)f->kind) {
     case FAULT_KEEPALIVE: {
         const struct span usual = SPAN_LIT("keep-alive");
@@ -248,10 +303,15 @@ pd_err strike_prepare(struct play *r)
     case FAULT_CLOSE_IDLE:
         r->wire.form = WIRE_KEEP_THEN_CLOSE;
         break;
+    case FAULT_UNFIT:
+        err = make_unfit(r);
+        break;
     case FAULT_FINISH:
         r->answer.finish = f->reason.p ? arena_strndup(&r->mem, f->reason.p, f->reason.n) : "length";
         err = r->answer.finish ? PD_OK : PD_NOMEM;
         r->struck = !r->in.streamed;
+        if (r->struck)
+            strike_counted(r);
         if (r->struck && r->after < r->answer.completion_tokens)
             r->answer.completion_tokens = r->after;
         if (!r->in.streamed)
@@ -262,6 +322,7 @@ pd_err strike_prepare(struct play *r)
     case FAULT_HUGE:
         r->struck = !r->in.streamed;
         if (!r->in.streamed) {
+            strike_counted(r);
             size_t n = f->bytes >= 0 ? (size_t)f->bytes : 1000000;
             char *text = arena_alloc(&r->mem, n + 1);
             if (!text)
@@ -301,8 +362,10 @@ pd_err strike_body(struct play *r)
         return PD_OK;
     struct put out = put_into(&r->body);
     r->struck = r->spoiled = true;
+    strike_counted(r);
     if (kind != FAULT_MALFORMED || r->fault->shape == FAULT_SHAPE_TRUNCATED) {
-        r->body.tail = r->body.head + (tokens > r->after ? n * r->after / tokens : n / 2);
+        size_t part = tokens > r->after ? n * r->after / tokens : n / 2;
+        r->body.tail = r->body.head + (r->fault->at || r->fault->after_bytes >= 0 ? strike_part(r) : part);
         return PD_OK;
     }
     buf_clear(&r->body);
@@ -317,6 +380,126 @@ pd_err strike_body(struct play *r)
     else
         put_text(&out, "{\"id\":\"x\",\"object\":\"chat.completion\",\"choices\":[{\"message\":{]}");
     return out.err;
+}
+
+/* ---- where ------------------------------------------------------------------ */
+
+static unsigned call_meant(const struct fault *f)
+{
+    return f->call > 0 ? (unsigned)f->call - 1 : f->at == FAULT_AT_CALLS ? 1 : 0;
+}
+
+/* The calls of these are told in one piece: what is within them is within a frame. */
+static bool calls_are_whole(const struct play *r)
+{
+    return r->dialect->calls_whole || (r->at.dialect == SIM_CHAT && r->provider->conf->style->call_whole);
+}
+
+bool strike_due(struct play *r)
+{
+    const struct fault *f = r->fault;
+    struct stream_place p = stream_place(&r->stream);
+    bool enough = r->stream.tokens >= r->after;
+    if (f->after_bytes >= 0)
+        return r->sent >= (uint64_t)f->after_bytes;
+    switch ((enum fault_at)f->at) {
+    case FAULT_AT_ANY:
+        return enough || stream_said(&r->stream);
+    case FAULT_AT_REASONING:
+        return p.where == WHERE_REASONING && enough;
+    case FAULT_AT_TEXT:
+        return p.where == WHERE_TEXT && enough;
+    case FAULT_AT_ARGUMENTS:
+        return p.where == WHERE_CALL && p.call == call_meant(f) && p.at && p.at < p.size && p.at * 2 >= p.size;
+    case FAULT_AT_CALLS:
+        return p.where == WHERE_BETWEEN_CALLS && p.call == call_meant(f);
+    case FAULT_AT_FINISH:
+        return p.where == WHERE_FINISHED;
+    case FAULT_AT_CHARACTER:
+    case FAULT_AT_ID:
+    case FAULT_AT_NAME:
+        break;
+    }
+    return false;
+}
+
+/* The middle of `what`, where it stands between quotes; SIZE_MAX: it does not. */
+static size_t middle_of(struct span in, struct span what)
+{
+    const char *at = in.p, *end = in.p + in.n;
+    while (what.n > 1 && (at = memmem(at, (size_t)(end - at), what.p, what.n)) != NULL) {
+        if (at > in.p && at[-1] == '"' && at + what.n < end && at[what.n] == '"')
+            return (size_t)(at - in.p) + what.n / 2;
+        at++;
+    }
+    return SIZE_MAX;
+}
+
+/* Some bytes into the first character that has more of them; SIZE_MAX: there is none. */
+static size_t inside_character(struct span in, size_t bytes)
+{
+    const char *first = in.n ? memchr(in.p, '{', in.n) : NULL, *last = first ? memrchr(in.p, '}', in.n) : NULL;
+    if (!last)
+        return SIZE_MAX;
+    in.n = (size_t)(last - in.p);
+    for (size_t i = (size_t)(first - in.p); i < in.n; i++) { /* of the JSON: frames may be binary */
+        size_t n = (unsigned char)in.p[i] < 0x80 ? 1 : utf8_next(span_from(in, i));
+        if (n > bytes)
+            return i + bytes;
+        i += n > 1 ? n - 1 : 0;
+    }
+    return SIZE_MAX;
+}
+
+/* Where the fault strikes within these bytes; SIZE_MAX: not there. */
+static size_t place_within(const struct play *r, struct span in)
+{
+    const struct fault *f = r->fault;
+    unsigned call = call_meant(f);
+    if (f->at == FAULT_AT_CHARACTER)
+        return inside_character(in, f->bytes > 0 ? (size_t)f->bytes : 1);
+    if (call >= r->answer.calls_count)
+        return SIZE_MAX;
+    const struct answer_call *c = &r->answer.calls[call];
+    if (f->at == FAULT_AT_ID && c->id.n)
+        return middle_of(in, c->id);
+    size_t name = middle_of(in, c->name);
+    if (f->at == FAULT_AT_NAME || f->at == FAULT_AT_ID) /* a dialect without ids */
+        return name;
+    return f->at == FAULT_AT_ARGUMENTS && name < in.n ? name + (in.n - name) / 2 : SIZE_MAX;
+}
+
+size_t strike_within(struct play *r, struct span frame)
+{
+    const struct fault *f = r->fault;
+    if (f->after_bytes >= 0)
+        return r->sent + frame.n > (uint64_t)f->after_bytes ? (size_t)((uint64_t)f->after_bytes - r->sent)
+                                                            : frame.n;
+    bool looks = f->at == FAULT_AT_ID || f->at == FAULT_AT_NAME ||
+                 (f->at == FAULT_AT_CHARACTER && r->stream.tokens >= r->after) ||
+                 (f->at == FAULT_AT_ARGUMENTS && calls_are_whole(r));
+    size_t at =
+        looks && r->stream.tokens ? place_within(r, frame) : SIZE_MAX; /* the first events may list the tools */
+    return at < frame.n ? at : frame.n;
+}
+
+/* A body that is there at once has no tokens: it goes as far as they would have come. */
+size_t strike_part(struct play *r)
+{
+    const struct fault *f = r->fault;
+    size_t n = buf_size(&r->body), part = n;
+    uint64_t tokens = r->answer.completion_tokens;
+    if (f->after_bytes >= 0)
+        part = (size_t)f->after_bytes;
+    else if (f->at == FAULT_AT_FINISH)
+        part = n;
+    else if (f->at > FAULT_AT_TEXT)
+        part = place_within(r, buf_span(&r->body));
+    else if (tokens > r->after)
+        part = n * r->after / tokens;
+    if (part == SIZE_MAX)
+        part = n / 2;
+    return part >= n ? n - (n > 0) : part;
 }
 
 /* ---- inside the answer ---------------------------------------------------- */
@@ -376,6 +559,9 @@ static void put_malformed(struct play *r, struct put *out)
     case FAULT_SHAPE_COMMENTS:
     case FAULT_SHAPE_PINGS:
     case FAULT_SHAPE_BLANK:
+    case FAULT_SHAPE_MISSING:
+    case FAULT_SHAPE_TYPE:
+    case FAULT_SHAPE_NAME:
     case FAULT_SHAPE_ERROR:
         break;
     }
@@ -445,6 +631,7 @@ bool strike_inside(struct play *r)
     struct provider *p = r->provider;
     pd_err err = PD_OK;
     r->struck = true;
+    strike_counted(r);
     switch ((enum fault_kind)r->fault->kind) {
     case FAULT_CUT:
         wire_cut(&r->wire);
@@ -512,6 +699,7 @@ bool strike_inside(struct play *r)
     case FAULT_SLOW_HEAD:
     case FAULT_INTERIM:
     case FAULT_WRONG_TYPE:
+    case FAULT_UNFIT:
     case FAULT_SHORT_LENGTH:
     case FAULT_UNTIL_CLOSE:
     case FAULT_CLOSE_IDLE:

@@ -50,6 +50,14 @@ enum error_shape {
     SHAPE_STRING  /* data: {"error": "text"} */
 };
 
+/* What a trailing assistant message is to a server. */
+enum style_continues {
+    CONTINUES_NOT,      /* a turn like any other: it answers afresh */
+    CONTINUES_TRAILING, /* the beginning of its answer */
+    CONTINUES_PREFIX,   /* the same, when it says "prefix": true */
+    CONTINUES_FINAL,    /* the same, when the request says continue_final_message */
+};
+
 struct style {
     const char *name;
     const char *what; /* a sentence for --help */
@@ -72,7 +80,7 @@ struct style {
     bool call_whole;   /* a tool call in one chunk */
     bool head_early;   /* 200 and the head at once, before there is a token */
     bool blank_lines;  /* unstreamed: empty lines before the JSON while it is awaited */
-    bool continues;    /* a trailing assistant message is continued, not answered anew */
+    enum style_continues continues;
 };
 
 extern const struct style styles[];

@@ -992,6 +992,88 @@ def test_an_answer_that_breaks_in_the_middle_of_a_call_shows_it():
         assert said.whole and said.finish == "max_tokens" and not said.calls
 
 
+AT = [  # where it strikes, and what must be and must not be in the body
+    ({"at": "reasoning", "after": 3}, dict(thinking=True)),
+    ({"at": "text", "after": 20}, dict(text=True)),
+    ({"at": "character", "after": 20, "bytes": 1}, dict(text=True, broken=True)),
+    ({"at": "character", "after": 20, "bytes": 3}, dict(text=True, broken=True)),
+    ({"at": "id"}, dict(text=True)),
+    ({"at": "name"}, dict(text=True)),
+    ({"at": "arguments"}, dict(text=True, name=True)),
+    ({"at": "calls"}, dict(text=True, name=True, calls=1)),
+    ({"at": "arguments", "call": 2}, dict(text=True, name=True)),
+    ({"after_bytes": 333}, dict(bytes=333)),
+]
+NO_CHARACTERS = (INVOKE,)   # its payloads are base64
+
+
+def test_a_fault_strikes_at_the_place_it_names():
+    with simulated("alpha:0,varied=true,preface=true,parallel=2,reasoning=12") as sim:
+        for d, stream, where in each(sim):
+            for at, wanted in AT:
+                if d in NO_CHARACTERS and stream and at.get("at") in ("character", "id", "name"):
+                    continue
+                where_at = (where, at)
+                sim.faults("alpha", {"fault": "cut", **at})
+                answer = d.ask(sim.ports["alpha"], stream, tools=True, **d.thinks)
+                assert answer.cut if stream else len(answer.body) < int(answer.headers["content-length"]), (*where_at, answer.body)
+                (row,) = request(sim.ports["alpha"], "GET", "/sim/faults").json
+                assert row == {"fault": "cut", "match": "", "used": 1, "struck": 1}, (*where_at, row)
+                if not stream:
+                    continue
+                if "bytes" in wanted:
+                    assert len(answer.body) == wanted["bytes"], (*where_at, len(answer.body))
+                if "broken" in wanted:
+                    try:
+                        answer.body[answer.body.rfind(b'{"'):].decode()
+                        raise AssertionError((*where_at, "no character is cut", answer.body[-60:]))
+                    except UnicodeDecodeError as e:
+                        assert e.end == len(e.object) and e.end - e.start == at["bytes"], (*where_at, e)
+                if d in NO_CHARACTERS:
+                    continue
+                if "text" in wanted:
+                    assert b"[1] " in answer.body or b"[1]" in answer.body, (*where_at, answer.body[-200:])
+                if "name" in wanted:
+                    assert b'"look"' in answer.body, (*where_at, answer.body[-200:])
+                if at.get("at") == "name":
+                    assert answer.body.endswith(b'"lo'), (*where_at, answer.body[-200:])
+                if at.get("at") == "id":
+                    assert d in (GEMINI, ARRAY) or answer.body[-40:].rfind(b'"') < answer.body.rfind(b"_") or d is OLLAMA, (*where_at, answer.body[-200:])
+
+
+def test_a_fault_at_a_place_that_is_not_there_does_not_strike():
+    with simulated("alpha:0,varied=true") as sim:
+        for d, stream, where in each(sim):
+            sim.faults("alpha", {"fault": "cut", "at": "arguments"})
+            answer = d.ask(sim.ports["alpha"], stream)
+            if stream:
+                assert d.said(answer, stream).whole, (where, answer.body)
+                assert request(sim.ports["alpha"], "GET", "/sim/faults").json[0]["struck"] == 0, where
+
+
+def test_a_tool_call_that_does_not_fit_is_made_in_every_dialect():
+    with simulated("alpha:0") as sim:
+        for d, stream, where in each(sim):
+            for shape, call in (("missing", ("look", {})), ("type", ("look", {"at": {"unfit": True}})), ("name", ("look_x", {"at": "sample at"}))):
+                sim.faults("alpha", {"fault": "unfit", "shape": shape})
+                assert d.said(d.ask(sim.ports["alpha"], stream, tools=True), stream).calls == [call], (where, shape)
+        sim.faults("alpha", {"fault": "unfit", "shape": "truncated"})
+        assert json.loads(CHAT.ask(sim.ports["alpha"], False, tools=True).body)["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"] == '{"at":"sa'
+
+
+def test_what_is_paid_is_counted():
+    with simulated("alpha:0,varied=true,items=5,style=openrouter") as sim:
+        first = CHAT.said(CHAT.ask(sim.ports["alpha"], False), False).text
+        paid = sim.state("alpha")
+        assert paid["tokens"] > 20 and paid["prompt_tokens"] > 5 and paid["continued"] == paid["strayed"] == 0
+        half = first[:len(first) // 2].rstrip()
+        rest = CHAT.said(CHAT.ask(sim.ports["alpha"], False, messages=[{"role": "user", "content": "hi"}, {"role": "assistant", "content": half}]), False).text
+        state = sim.state("alpha")
+        assert state["continued"] == 1 and rest.endswith(";") and "[5]" in rest and "[1]" not in rest
+        CHAT.ask(sim.ports["alpha"], False, messages=[{"role": "user", "content": "hi"}, {"role": "assistant", "content": half[3:]}])
+        assert sim.state("alpha")["strayed"] == 1
+
+
 def test_a_fault_can_be_of_one_dialect():
     with simulated() as sim:
         sim.faults("alpha", {"fault": "status", "status": 500, "dialect": "gemini", "times": 0}, {"fault": "status", "status": 503, "on": "count"})

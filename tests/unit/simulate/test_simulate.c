@@ -503,8 +503,12 @@ static const struct {
      "{\"model\":\"m\",\"messages\":[" USER("make a title") "]}", "A simulated session", NULL, NULL, "stop"},
     {"a prefill is continued where the server does that",
      SCRIPT("\"style\":\"vllm\",\"answer\":\"one two three\""),
-     "{\"model\":\"m\",\"messages\":[" USER("hi") ",{\"role\":\"assistant\",\"content\":\"one two\"}]}", " three",
-     NULL, NULL, "stop"},
+     "{\"model\":\"m\",\"continue_final_message\":true,\"add_generation_prompt\":false,\"messages\":[" USER(
+         "hi") ",{\"role\":\"assistant\",\"content\":\"one two\"}]}",
+     " three", NULL, NULL, "stop"},
+    {"and answered anew where that is not asked for", SCRIPT("\"style\":\"vllm\",\"answer\":\"one two three\""),
+     "{\"model\":\"m\",\"messages\":[" USER("hi") ",{\"role\":\"assistant\",\"content\":\"one two\"}]}",
+     "one two three", NULL, NULL, "stop"},
     {"and answered anew where not", SCRIPT("\"answer\":\"one two three\""),
      "{\"model\":\"m\",\"messages\":[" USER("hi") ",{\"role\":\"assistant\",\"content\":\"one two\"}]}",
      "one two three", NULL, NULL, "stop"},
@@ -547,7 +551,7 @@ static void words_depend_on_seed_and_conversation_alone(void **state)
     snprintf(body, sizeof(body),
              "{\"model\":\"m\",\"messages\":[" USER("hi") ",{\"role\":\"assistant\",\"content\":\"%.*s\"}]}",
              (int)cut, a.answer.texts[0].p);
-    say(&d, SCRIPT("\"style\":\"vllm\""), body);
+    say(&d, SCRIPT("\"style\":\"openrouter\""), body);
     assert_true(span_eq(d.answer.texts[0], span_from(a.answer.texts[0], cut)));
     unsay(&a);
     unsay(&b);
