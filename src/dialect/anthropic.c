@@ -385,6 +385,7 @@ const struct codec codec_anthropic = {
     .read_request = read_request,
     .edit_request = edit_request,
     .parse_request = anthropic_parse_request,
+    .parse_tools = anthropic_parse_tools,
     .write_request = anthropic_write_request,
     .streams = true,
     .names_events = true,

@@ -540,3 +540,11 @@ pd_err anthropic_parse_request(const struct request_facts *f, struct arena *a, s
         *ret = m;
     return e;
 }
+
+pd_err anthropic_parse_tools(const struct request_facts *f, struct arena *a, struct msg_request *ret)
+{
+    const char *why;
+    struct parse ps = {ret, a, &why};
+    msg_request_init(ret);
+    return request_lenient(take_tools(&ps, request_member(f, "tools")));
+}

@@ -15,6 +15,7 @@ extern const struct reader_ops anthropic_reader;
 extern const struct collector_ops anthropic_collector;
 extern const struct encoder_ops anthropic_encoder;
 
+pd_err anthropic_parse_tools(const struct request_facts *f, struct arena *a, struct msg_request *ret) PD_CHECKED;
 pd_err anthropic_parse_request(const struct request_facts *f, struct arena *a, struct msg_request *ret,
                                const char **ret_why) PD_CHECKED;
 pd_err anthropic_write_request(const struct msg_request *m, const struct write_want *want, struct arena *a,

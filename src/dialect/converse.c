@@ -259,6 +259,7 @@ const struct codec codec_bedrock_converse = {
     .read_request = read_request,
     .edit_request = edit_request,
     .parse_request = converse_parse_request,
+    .parse_tools = converse_parse_tools,
     .write_request = converse_write_request,
     .streams = true,
     .reader = &converse_reader_ops,

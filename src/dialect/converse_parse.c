@@ -1,6 +1,7 @@
 /* A Converse request into the neutral form. */
 #include "dialect/converse_priv.h"
 #include "dialect/encoder.h"
+#include "dialect/request_priv.h"
 #include "dialect/value_priv.h"
 
 #include "parse/base64.h"
@@ -563,4 +564,12 @@ pd_err converse_parse_request(const struct request_facts *f, struct arena *a, st
     if (e && !*ret_why)
         *ret_why = e == PD_NOMEM ? "out of memory while reading the request" : "the request cannot be read";
     return e;
+}
+
+pd_err converse_parse_tools(const struct request_facts *f, struct arena *a, struct msg_request *ret)
+{
+    const char *why;
+    struct parse p = {ret, a, &why};
+    msg_request_init(ret);
+    return request_lenient(take_tool_config(&p, request_member(f, "toolConfig")));
 }

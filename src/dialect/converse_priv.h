@@ -20,6 +20,7 @@ const struct converse_format *converse_format_by_word(enum msg_media media, stru
 const struct converse_format *converse_format_by_type(enum msg_media media, struct span type);
 
 /* ---- requests ---- */
+pd_err converse_parse_tools(const struct request_facts *f, struct arena *a, struct msg_request *ret) PD_CHECKED;
 pd_err converse_parse_request(const struct request_facts *f, struct arena *a, struct msg_request *ret,
                               const char **ret_why);
 pd_err converse_write_request(const struct msg_request *m, const struct write_want *want, struct arena *a,

@@ -385,6 +385,7 @@ const struct codec codec_gemini = {
     .read_request = read_request,
     .edit_request = gemini_edit_request,
     .parse_request = gemini_parse_request,
+    .parse_tools = gemini_parse_tools,
     .write_request = gemini_write_request,
     .streams = true,
     .reader = &gemini_reader,

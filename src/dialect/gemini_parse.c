@@ -1,5 +1,6 @@
 /* A generateContent request into the neutral form. */
 #include "dialect/gemini_priv.h"
+#include "dialect/request_priv.h"
 #include "dialect/value_priv.h"
 
 struct parse {
@@ -724,4 +725,18 @@ pd_err gemini_parse_request(const struct request_facts *f, struct arena *a, stru
     if (!e)
         e = take_top(&p, &t);
     return e ? e : msg_link(ret, a);
+}
+
+pd_err gemini_parse_tools(const struct request_facts *f, struct arena *a, struct msg_request *ret)
+{
+    static const struct gemini_field rows[] = {GEMINI_FIELD(struct top, tools)};
+    const char *why;
+    struct parse p = {ret, a, &why};
+    struct top t = {0};
+    struct json body;
+    msg_request_init(ret);
+    if (json_first(f->body, &body, NULL))
+        return PD_OK;
+    gemini_take(body, rows, 1, &t);
+    return request_lenient(take_tools(&p, t.tools));
 }

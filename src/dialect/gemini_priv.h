@@ -66,6 +66,7 @@ struct gemini_model gemini_model(struct span name);
 
 /* ---- requests ----------------------------------------------------------------- */
 
+pd_err gemini_parse_tools(const struct request_facts *f, struct arena *a, struct msg_request *ret) PD_CHECKED;
 pd_err gemini_parse_request(const struct request_facts *f, struct arena *a, struct msg_request *ret,
                             const char **ret_why) PD_CHECKED;
 pd_err gemini_write_request(const struct msg_request *m, const struct write_want *want, struct arena *a,

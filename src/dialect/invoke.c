@@ -3,6 +3,7 @@
  * Answers are read for what they say; requests pass as they are, for nothing but their maker's model understands them. Streams
  * come as FRAMING_CHUNKS. Families whose format has a reader here already are handed to it: Claude, and the many that answer as
  * OpenAI chat; Nova's events are Converse's, each as the one member of an object. */
+#include "dialect/anthropic_priv.h"
 #include "dialect/converse_priv.h"
 #include "dialect/request_priv.h"
 #include "dialect/request_splice.h"
@@ -327,6 +328,7 @@ const struct codec codec_bedrock_invoke = {
     .maker = MSG_MAKER_ANTHROPIC,
     .read_request = read_request,
     .edit_request = edit_request,
+    .parse_tools = anthropic_parse_tools,
     .streams = true,
     .reader = &reader,
     .stream_type = EVENTSTREAM_TYPE,

@@ -186,6 +186,7 @@ const struct codec codec_mistral = {
     .read_request = chat_read_request,
     .edit_request = request_edit,
     .parse_request = chat_parse_request,
+    .parse_tools = chat_parse_tools,
     .write_request = chat_write_request,
     .streams = true,
     .reader = &chat_reader,

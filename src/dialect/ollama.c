@@ -118,6 +118,7 @@ const struct codec codec_ollama = {
     .read_request = read_request,
     .edit_request = edit_request,
     .parse_request = ollama_parse_chat,
+    .parse_tools = ollama_parse_tools,
     .write_request = ollama_write_chat,
     .lines = true,
     .streams = true,

@@ -1,5 +1,6 @@
 /* Requests of /api/chat and /api/generate into the neutral form. */
 #include "dialect/ollama_priv.h"
+#include "dialect/request_priv.h"
 #include "dialect/value_priv.h"
 
 struct parse {
@@ -369,4 +370,12 @@ pd_err ollama_parse_generate(const struct request_facts *f, struct arena *a, str
     if (!e)
         e = add_images(&p, user, NULL, held[HELD_IMAGES]);
     return with_sentence(e, ret_why);
+}
+
+pd_err ollama_parse_tools(const struct request_facts *f, struct arena *a, struct msg_request *ret)
+{
+    const char *why;
+    struct parse p = {ret, a, &why};
+    msg_request_init(ret);
+    return request_lenient(add_tools(&p, request_member(f, "tools")));
 }

@@ -7,6 +7,7 @@
 #include "dialect/encoder_priv.h"
 #include "dialect/reader_priv.h"
 
+pd_err ollama_parse_tools(const struct request_facts *f, struct arena *a, struct msg_request *ret) PD_CHECKED;
 pd_err ollama_parse_chat(const struct request_facts *f, struct arena *a, struct msg_request *ret,
                          const char **ret_why) PD_CHECKED;
 pd_err ollama_parse_generate(const struct request_facts *f, struct arena *a, struct msg_request *ret,

@@ -149,6 +149,7 @@ static pd_err tool_add(struct chat_reader *r, int64_t choice, int64_t index, str
 struct tool_piece {
     struct json index, id, name, arguments;
     uint64_t id_hash;
+    bool custom;
 };
 
 static struct tool_piece piece_of(struct json item)
@@ -162,6 +163,7 @@ static struct tool_piece piece_of(struct json item)
         p.arguments = json_get(function, "arguments");
     } else {
         struct json custom = json_get(item, "custom");
+        p.custom = custom.type == JSON_OBJECT;
         p.name = json_get(custom, "name");
         p.arguments = json_get(custom, "input");
     }
@@ -193,7 +195,7 @@ static pd_err tool_find(struct chat_reader *r, int64_t choice, const struct tool
     return PD_OK;
 }
 
-static void start_tool(struct chat_reader *r, struct chat_tool *t, struct span name, struct span id)
+static void start_tool(struct chat_reader *r, struct chat_tool *t, struct span name, struct span id, bool custom)
 {
     t->started = true;
     reader_emit(&r->base, &(struct msg_delta){.kind = MSG_TOOL_START,
@@ -202,6 +204,7 @@ static void start_tool(struct chat_reader *r, struct chat_tool *t, struct span n
                                               .text = name,
                                               .id = id,
                                               .legacy_function = t->index == CHAT_LEGACY,
+                                              .free_text = custom,
                                               .place = reader_place(t->index)});
 }
 
@@ -217,7 +220,7 @@ static pd_err tool_take(struct chat_reader *r, struct chat_tool *t, const struct
     if (p->id_hash && !t->id_hash)
         t->id_hash = p->id_hash;
     if (!t->started && (name.n || arguments.n || r->base.whole)) {
-        start_tool(r, t, name, id.n ? id : t->id);
+        start_tool(r, t, name, id.n ? id : t->id, p->custom);
     } else if (!t->started && id.n && id.n <= ANSWER_WORD_MAX && !t->id.n) {
         t->id = arena_span(r->base.arena, id);
         if (!t->id.p)

@@ -1,5 +1,6 @@
 /* A chat request into the neutral form. */
 #include "dialect/openai_chat_priv.h"
+#include "dialect/request_priv.h"
 #include "dialect/value_priv.h"
 
 struct parse {
@@ -511,4 +512,15 @@ pd_err chat_parse_request(const struct request_facts *f, struct arena *a, struct
     if (!messages)
         return wrong(&p, "the request has no \"messages\"");
     return msg_link(ret, a);
+}
+
+pd_err chat_parse_tools(const struct request_facts *f, struct arena *a, struct msg_request *ret)
+{
+    const char *why;
+    struct parse p = {ret, a, &why};
+    msg_request_init(ret);
+    pd_err e = take_tools(&p, request_member(f, "tools"), false);
+    if (!e)
+        e = take_tools(&p, request_member(f, "functions"), true);
+    return request_lenient(e);
 }

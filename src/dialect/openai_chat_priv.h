@@ -17,6 +17,7 @@ void chat_resumed(struct encoder *en);
 void chat_put_head(struct put *p, struct encoder *en, const char *object);
 const char *chat_finish_of(const struct encoder *en, const struct answer_facts *f, int choice);
 
+pd_err chat_parse_tools(const struct request_facts *f, struct arena *a, struct msg_request *ret) PD_CHECKED;
 pd_err chat_parse_request(const struct request_facts *f, struct arena *a, struct msg_request *ret,
                           const char **ret_why) PD_CHECKED;
 pd_err chat_write_request(const struct msg_request *m, const struct write_want *want, struct arena *a,

@@ -174,3 +174,20 @@ void request_take_line(struct request_facts *f, const struct request_line *line)
     f->stream = f->line.stream;
     f->models_count = f->streams_count = f->options_count = 0;
 }
+
+struct json request_member(const struct request_facts *f, const char *key)
+{
+    struct json found = {0}, v;
+    struct json_walk w;
+    struct span k;
+    json_walk_doc(&w, f->body);
+    while (json_walk_next(&w, &k, &v))
+        if (json_key_is(k, key))
+            found = v;
+    return found;
+}
+
+pd_err request_lenient(pd_err e)
+{
+    return e == PD_NOMEM ? e : PD_OK;
+}

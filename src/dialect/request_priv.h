@@ -23,6 +23,10 @@ struct request_field {
     }
 /* False when `key` is in no row. */
 bool request_take_field(const struct request_field *rows, size_t count, struct span key, struct json v, void *ret);
+/* One member of the top object (of duplicates the last), for one that is read alone: the rest is stepped over. JSON_NONE: absent. */
+struct json request_member(const struct request_facts *f, const char *key);
+/* Of codec.parse_tools: what cannot be read is left out, and only PD_NOMEM is told. */
+pd_err request_lenient(pd_err e);
 /* Where the conversation's beginning ends, by messages that have a "role" (or a text that is all of it): prefix_hash and continues.
  * `system` (may be none) stands before it where a format has it apart. `unnamed`: a message without a role is the user's. */
 void request_take_prefix(struct request_facts *f, struct json system, struct json messages, bool unnamed);

@@ -202,6 +202,7 @@ const struct codec codec_openai_responses = {
     .read_request = read_request,
     .edit_request = edit_request,
     .parse_request = responses_parse_request,
+    .parse_tools = responses_parse_tools,
     .write_request = responses_write_request,
     .streams = true,
     .reader = &responses_reader,

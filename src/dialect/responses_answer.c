@@ -122,18 +122,18 @@ static pd_err start_call(struct responses_reader *rr, struct item *it, struct js
     if (!json_inner(id).n)
         id = json_get(v, "id");
     it->tool = rr->tools++;
-    if (!space.n) {
-        reader_emit_tool(&rr->r, 0, it->tool, id, name);
-        return PD_OK;
+    struct span called = json_inner(name);
+    if (space.n) {
+        called = responses_joined_name(rr->r.arena, space, called);
+        if (!called.p)
+            return PD_NOMEM;
     }
-    struct span joined = responses_joined_name(rr->r.arena, space, json_inner(name));
-    if (!joined.p)
-        return PD_NOMEM;
     reader_emit(&rr->r, &(struct msg_delta){.kind = MSG_TOOL_START,
                                             .tool = it->tool,
-                                            .text = joined,
+                                            .text = called,
                                             .id = json_inner(id),
                                             .type = space,
+                                            .free_text = it->kind == ITEM_CUSTOM,
                                             .place = rr->r.place,
                                             .item = rr->r.item});
     return PD_OK;

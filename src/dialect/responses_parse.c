@@ -1,4 +1,5 @@
 /* OpenAI Responses: a request's body into the neutral form. */
+#include "dialect/request_priv.h"
 #include "dialect/responses_priv.h"
 #include "dialect/value_priv.h"
 
@@ -920,4 +921,12 @@ pd_err responses_parse_request(const struct request_facts *f, struct arena *a, s
     if (!e && msg_link(ret, a))
         e = out_of_memory(&p);
     return e;
+}
+
+pd_err responses_parse_tools(const struct request_facts *f, struct arena *a, struct msg_request *ret)
+{
+    const char *why;
+    struct parser p = {.a = a, .m = ret, .why = &why};
+    msg_request_init(ret);
+    return request_lenient(take_tools(&p, request_member(f, "tools"), SPAN_NONE));
 }

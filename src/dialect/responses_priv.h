@@ -9,6 +9,7 @@ extern const struct reader_ops responses_reader;
 extern const struct collector_ops responses_collector;
 extern const struct encoder_ops responses_encoder;
 
+pd_err responses_parse_tools(const struct request_facts *f, struct arena *a, struct msg_request *ret) PD_CHECKED;
 pd_err responses_parse_request(const struct request_facts *f, struct arena *a, struct msg_request *ret,
                                const char **ret_why) PD_CHECKED;
 pd_err responses_write_request(const struct msg_request *m, const struct write_want *want, struct arena *a,

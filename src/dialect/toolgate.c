@@ -255,7 +255,7 @@ static pd_err judge(struct call *c, const struct msg_request *tools, struct aren
     struct span text;
     pd_err e = find_tool(tools, a, name_of(c), &t);
     *ret = TOOLGATE_WHOLE;
-    if (e || c->free_text || (t && t->kind != MSG_TOOL_FUNCTION))
+    if (e || c->free_text || (t && t->kind == MSG_TOOL_CUSTOM))
         return e;
     e = arguments_of(c, a, &text);
     if (e == PD_NOMEM || e == PD_TOOBIG)
@@ -268,13 +268,11 @@ static pd_err judge(struct call *c, const struct msg_request *tools, struct aren
             SPAN_FMT(name_of(c)));
         return PD_OK;
     }
-    if (!t || t->schema.n == 0)
+    if (!t || t->kind != MSG_TOOL_FUNCTION || t->free_text || t->schema.n == 0)
         return PD_OK;
     bool fits;
     char reason[256];
     e = schema_check(t->schema, text, &fits, reason, sizeof(reason));
-    if (e == PD_TOOBIG) /* cannot be told */
-        return PD_OK;
     if (!e && !fits) {
         *ret = TOOLGATE_MISFIT;
         say(why, why_bytes, "%.*s: %s", SPAN_FMT(name_of(c)), reason);

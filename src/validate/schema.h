@@ -13,15 +13,14 @@
 #include "base/span.h"
 
 enum {
-    SCHEMA_DEPTH_MAX = 128,        /* of schemas within schemas, references followed included */
-    SCHEMA_WORK_MAX = 1000 * 1000, /* members, items and comparisons looked at; a hostile schema ends here */
-    SCHEMA_PATTERN_MAX = 4096,     /* bytes of a pattern; longer ones are not looked at */
-    SCHEMA_MEMORY_MAX = 16 << 20,  /* scratch; more is PD_TOOBIG */
+    SCHEMA_DEPTH_MAX = 128,       /* of schemas within schemas, references followed included */
+    SCHEMA_WORK_MAX = 500 * 1000, /* schemas, members and comparisons looked at: a hostile schema ends here */
+    SCHEMA_MEMORY_MAX = 16 << 20, /* scratch, for texts with escapes */
 };
 
 /* Both are raw JSON and well formed (json_check() took them; a schema that is not is one that everything fits). `why`, when not
  * NULL, gets where and why it does not fit, in one sentence with a NUL, cut to fit: `arguments.count: a number is wanted, "3" is a string`. It
- * shows no more of a value than its first few bytes. Empty when it fits. PD_NOMEM, PD_TOOBIG. */
+ * shows no more of a value than its first few bytes. Empty when it fits. PD_NOMEM. */
 pd_err schema_check(struct span schema, struct span value, bool *ret_fits, char *why, size_t why_bytes) PD_CHECKED;
 
 #endif
