@@ -86,9 +86,11 @@ struct conf_provider {
     bool tls_insecure;
     int stream;                /* upstream requests are streamed: -1 as the preset, 0 never, 1 always */
     bool throttles_by_latency; /* its pace is watched: as the preset, or as the file says */
-    uint64_t weight;           /* for routes made by model name; default 1 */
-    struct settings settings;  /* resilience with this provider's own over the general */
-    unsigned line;             /* in the file; 0: from the environment */
+    const char *
+        continues; /* how it goes on with a broken answer, one of PRESET_CONTINUES: as the preset, or as the file says */
+    uint64_t weight;          /* for routes made by model name; default 1 */
+    struct settings settings; /* resilience with this provider's own over the general */
+    unsigned line;            /* in the file; 0: from the environment */
 };
 
 struct conf_target {

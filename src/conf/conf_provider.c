@@ -179,6 +179,26 @@ static void read_throttles(struct conf_reader *r, void *into, const struct node 
         ((struct provider_draft *)into)->throttles = throttles ? 2 : 1;
 }
 
+static void read_continue(struct conf_reader *r, void *into, const struct node *n, const char *what)
+{
+    struct conf_provider *p = ((struct provider_draft *)into)->p;
+    const char *word;
+    if ((n->kind == NODE_SCALAR && span_iis(n->text, "auto")) || !conf_word(r, n, what, &word))
+        return;
+    char known[100] = "", hint[CONF_NAME_MAX + 40];
+    size_t used = 0;
+    for (unsigned i = 0; i < preset_continues_names_count; i++) {
+        if (span_iis(span_str(word), preset_continues_names[i])) {
+            p->continues = preset_continues_names[i];
+            return;
+        }
+        used += (size_t)snprintf(known + used, sizeof(known) - used, ", %s", preset_continues_names[i]);
+    }
+    conf_hint(span_str(word), preset_continues_names, preset_continues_names_count, hint, sizeof(hint));
+    conf_error(r, n->line, "%s: \"%.*s\" is no way to go on with an answer%s; known are auto%s", what,
+               SPAN_FMT(span_upto(span_str(word), CONF_NAME_MAX)), hint, known);
+}
+
 static void read_weight(struct conf_reader *r, void *into, const struct node *n, const char *what)
 {
     struct conf_provider *p = ((struct provider_draft *)into)->p;
@@ -283,6 +303,7 @@ static const struct conf_field fields[] = {
     {"secret_access_key", conf_cloud_secret_access_key},
     {"session_token", conf_cloud_session_token},
     {"throttles_by_latency", read_throttles},
+    {"continue", read_continue},
     {"credentials_file", conf_cloud_credentials_file},
 };
 
@@ -432,6 +453,8 @@ unsigned conf_provider_finish(struct conf_reader *r, struct provider_draft *d)
         p->wires = p->preset->wires;
     if (!p->query)
         p->query = p->preset->query;
+    if (!p->continues)
+        p->continues = p->preset->continues ? p->preset->continues : "ask";
     p->throttles_by_latency = d->throttles ? d->throttles == 2 : p->preset->throttles_by_latency;
     if (!d->key_said)
         find_key(r, p, &d->key);

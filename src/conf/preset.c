@@ -10,6 +10,13 @@ const char *const preset_wire_names[] = {
 };
 const unsigned preset_wire_names_count = sizeof(preset_wire_names) / sizeof(preset_wire_names[0]);
 
+const char *const preset_continues_names[] = {
+#define X(name) name,
+    PRESET_CONTINUES(X)
+#undef X
+};
+const unsigned preset_continues_names_count = sizeof(preset_continues_names) / sizeof(preset_continues_names[0]);
+
 struct span preset_wire_name(const char *entry)
 {
     struct span rest = span_str(entry);

@@ -37,6 +37,17 @@ enum { PRESET_WIRES_MAX = 6 }; /* of one preset, the NULL at the end counted */
 extern const char *const preset_wire_names[];
 extern const unsigned preset_wire_names_count;
 
+/* How a provider is asked to go on where an answer broke off; dialect/continuation.h has what each word means. "off" is for the config alone. */
+#define PRESET_CONTINUES(X) \
+    X("ask")                \
+    X("trailing")           \
+    X("prefix")             \
+    X("final")              \
+    X("repeat")             \
+    X("off")
+extern const char *const preset_continues_names[];
+extern const unsigned preset_continues_names_count;
+
 struct preset {
     const char *name;      /* "openai" */
     const char *title;     /* "OpenAI" */
@@ -59,6 +70,9 @@ struct preset {
     const char *query; /* added to each request, such as "api-version=..."; NULL: none */
     const char *
         url_path; /* what a base_url of this kind ends in, where its variable often stops at the host: "/openai/v1" */
+    const char *continues; /* how it takes the beginning of its own answer: one of PRESET_CONTINUES; NULL: "ask" */
+    const char *
+        beta_path; /* stands in place of the end of base_url's path (url_path) where "prefix" is used; NULL: nothing changes */
     const char *url_drop; /* what users write at its end although the wires' paths have it: "/v1"; NULL: nothing */
 };
 

@@ -387,6 +387,7 @@ const struct codec codec_anthropic = {
     .parse_request = anthropic_parse_request,
     .parse_tools = anthropic_parse_tools,
     .write_request = anthropic_write_request,
+    .turns_member = "messages",
     .streams = true,
     .names_events = true,
     .reader = &anthropic_reader,

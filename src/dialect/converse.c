@@ -261,6 +261,7 @@ const struct codec codec_bedrock_converse = {
     .parse_request = converse_parse_request,
     .parse_tools = converse_parse_tools,
     .write_request = converse_write_request,
+    .turns_member = "messages",
     .streams = true,
     .reader = &converse_reader_ops,
     .collector = &converse_collector,

@@ -387,6 +387,7 @@ const struct codec codec_gemini = {
     .parse_request = gemini_parse_request,
     .parse_tools = gemini_parse_tools,
     .write_request = gemini_write_request,
+    .turns_member = "contents",
     .streams = true,
     .reader = &gemini_reader,
     .collector = &gemini_collector,

@@ -188,6 +188,7 @@ const struct codec codec_mistral = {
     .parse_request = chat_parse_request,
     .parse_tools = chat_parse_tools,
     .write_request = chat_write_request,
+    .turns_member = "messages",
     .streams = true,
     .reader = &chat_reader,
     .collector = &chat_collector,

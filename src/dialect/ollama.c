@@ -120,6 +120,7 @@ const struct codec codec_ollama = {
     .parse_request = ollama_parse_chat,
     .parse_tools = ollama_parse_tools,
     .write_request = ollama_write_chat,
+    .turns_member = "messages",
     .lines = true,
     .streams = true,
     .reader = &ollama_reader,

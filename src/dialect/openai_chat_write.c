@@ -1,4 +1,5 @@
 /* The neutral form as a chat request. carry_fit() has taken out what chat has no place for. */
+#include "dialect/continuation.h"
 #include "dialect/openai_chat_priv.h"
 #include "dialect/value_priv.h"
 
@@ -247,7 +248,7 @@ static void put_assistant(struct writer *w, const struct msg_turn *t)
     if (w->want->reasoning_back)
         put_joined(w, t, MSG_PART_REASONING, ",\"reasoning_content\":\"");
     put_calls(w, t);
-    put_text(&w->p, "}");
+    put_text(&w->p, t == w->m->last && w->want->continues == CONTINUE_PREFIX ? ",\"prefix\":true}" : "}");
 }
 
 static void put_turn(struct writer *w, const struct msg_turn *t)
@@ -407,6 +408,8 @@ static void put_settings(struct writer *w)
     put_word(p, ",\"service_tier\":", m->service_tier);
     put_word(p, ",\"prompt_cache_key\":", m->cache_key);
     put_word(p, ",\"verbosity\":", m->verbosity);
+    if (w->want->continues == CONTINUE_FINAL)
+        put_text(p, ",\"continue_final_message\":true,\"add_generation_prompt\":false");
 }
 
 pd_err chat_write_request(const struct msg_request *m, const struct write_want *want, struct arena *a,

@@ -204,6 +204,7 @@ const struct codec codec_openai_responses = {
     .parse_request = responses_parse_request,
     .parse_tools = responses_parse_tools,
     .write_request = responses_write_request,
+    .turns_member = "input",
     .streams = true,
     .reader = &responses_reader,
     .collector = &responses_collector,

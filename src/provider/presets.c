@@ -11,7 +11,8 @@ static const struct preset rows[] = {
 
     {.name = "anthropic", .title = "Anthropic", .otel_name = "anthropic",
      .base_url = "https://api.anthropic.com", .url_drop = "/v1", .key_env = "ANTHROPIC_API_KEY",
-     .auth = AUTH_X_API_KEY, .wires = {"anthropic-messages"}, .models_path = "/v1/models?limit=1000"},
+     .auth = AUTH_X_API_KEY, .wires = {"anthropic-messages"}, .models_path = "/v1/models?limit=1000",
+     .continues = "trailing"},
 
     {.name = "gemini", .title = "Google Gemini", .otel_name = "gcp.gemini",
      .base_url = "https://generativelanguage.googleapis.com", .url_drop = "/v1beta",
@@ -21,17 +22,17 @@ static const struct preset rows[] = {
     /* One host for each location. Which models a project may call there no list tells. */
     {.name = "vertex", .title = "Google Vertex AI", .otel_name = "gcp.vertex_ai",
      .base_url = "https://{location}-aiplatform.googleapis.com",
-     .auth = AUTH_GOOGLE, .wires = {"vertex-gemini", "vertex-anthropic"}},
+     .auth = AUTH_GOOGLE, .wires = {"vertex-gemini", "vertex-anthropic"}, .continues = "trailing"},
 
     /* The key is one of Bedrock's own API keys; without it requests are signed with AWS credentials. */
     {.name = "bedrock", .title = "Amazon Bedrock", .otel_name = "aws.bedrock",
      .base_url = "https://bedrock-runtime.{region}.amazonaws.com", .key_env = "AWS_BEARER_TOKEN_BEDROCK",
-     .auth = AUTH_SIGV4, .wires = {"bedrock-converse", "bedrock-invoke"}},
+     .auth = AUTH_SIGV4, .wires = {"bedrock-converse", "bedrock-invoke"}, .continues = "trailing"},
 
     {.name = "deepseek", .title = "DeepSeek", .otel_name = "deepseek",
      .base_url = "https://api.deepseek.com/v1", .key_env = "DEEPSEEK_API_KEY",
      .auth = AUTH_BEARER, .wires = {"openai-chat", "openai-responses"}, .asks_usage = true, .models_path = "/models",
-     .reasoning_back = true, .throttles_by_latency = true},
+     .reasoning_back = true, .throttles_by_latency = true, .continues = "prefix", .url_path = "/v1", .beta_path = "/beta"},
 
     /* Two sites with separate accounts: .cn is the usual one, .com is reached with the variable. */
     {.name = "siliconflow", .title = "SiliconFlow", .otel_name = "siliconflow",
@@ -50,7 +51,8 @@ static const struct preset rows[] = {
     /* Reports usage unasked, and answers 422 to members it does not know: so it is not asked. */
     {.name = "mistral", .title = "Mistral AI", .otel_name = "mistral_ai",
      .base_url = "https://api.mistral.ai/v1", .key_env = "MISTRAL_API_KEY",
-     .auth = AUTH_BEARER, .wires = {"openai-chat", "openai-embeddings"}, .asks_usage = false, .models_path = "/models"},
+     .auth = AUTH_BEARER, .wires = {"openai-chat", "openai-embeddings"}, .asks_usage = false, .models_path = "/models",
+     .continues = "prefix"},
 
     {.name = "groq", .title = "Groq", .otel_name = "groq",
      .base_url = "https://api.groq.com/openai/v1", .key_env = "GROQ_API_KEY",
@@ -83,19 +85,20 @@ static const struct preset rows[] = {
     {.name = "vllm", .title = "vLLM", .otel_name = "vllm",
      .base_url = "http://127.0.0.1:8000/v1", .key_env = "VLLM_API_KEY", .url_env = "VLLM_BASE_URL", .url_path = "/v1",
      .auth = AUTH_OPTIONAL_BEARER, .wires = {"openai-chat", "openai-responses", "openai-embeddings"},
-     .asks_usage = true, .local = true, .models_path = "/models"},
+     .asks_usage = true, .local = true, .models_path = "/models", .continues = "final"},
 
     /* Its usual port is our own: an assumed address would lead back to us. */
     {.name = "llamacpp", .title = "llama.cpp", .otel_name = "llama_cpp",
      .base_url = NULL, .key_env = "LLAMACPP_API_KEY", .url_env = "LLAMACPP_BASE_URL", .url_path = "/v1",
      .auth = AUTH_OPTIONAL_BEARER, .wires = {"openai-chat", "openai-embeddings"},
-     .asks_usage = true, .local = true, .models_path = "/models"},
+     .asks_usage = true, .local = true, .models_path = "/models", .continues = "trailing"},
 
     {.name = "ollama", .title = "Ollama", .otel_name = "ollama",
      .base_url = "http://127.0.0.1:11434", .url_drop = "/v1", .key_env = "OLLAMA_API_KEY", .url_env = "OLLAMA_HOST",
      .auth = AUTH_OPTIONAL_BEARER,
      .wires = {"ollama", "openai-chat@/v1", "openai-responses@/v1", "openai-embeddings@/v1"},
-     .asks_usage = true, .local = true, .models_path = "/v1/models"},
+     .asks_usage = true, .local = true, .models_path = "/v1/models",
+     .continues = "trailing"},
 
     /* Anything else. No url_path: nobody knows where its API starts. */
     {.name = "openai-compatible", .title = "OpenAI-compatible server", .otel_name = "openai",

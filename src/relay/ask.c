@@ -59,7 +59,26 @@ static struct write_want want_of(const struct conf_provider *p, struct span mode
         .version = a->wire->version,
         .reasoning_back = p->preset->reasoning_back,
         .mistral = is_mistral(p),
+        .continues = a->continues && a->given ? (int)a->way : CONTINUE_ASK,
     };
+}
+
+bool ask_may_continue(const struct conf_provider *p)
+{
+    return strcmp(p->continues, "off") != 0;
+}
+
+/* How this provider is asked to go on, in the format that was chosen. */
+static void choose_way(const struct relay *r, const struct conf_provider *p, struct span model, struct ask *a,
+                       struct continuation *k)
+{
+    k->way = CONTINUE_ASK;
+    continue_way_find(span_str(p->continues), &k->way);
+    k->way = continue_way_for(k->way, a->codec, model, &r->facts);
+    k->given = k->way == CONTINUE_REPEAT ? 0 : join_givable(k->seen);
+    a->continues = true;
+    a->way = k->way;
+    a->given = k->given;
 }
 
 static pd_err edit_body(struct relay *r, const struct conf_provider *p, struct span model, struct ask *a)
@@ -90,7 +109,7 @@ static pd_err restore(struct relay *r, const struct ask *a, struct msg_request *
 }
 
 static pd_err translate_chat(struct relay *r, const struct conf_provider *p, struct span model, struct ask *a,
-                             const char **ret_why)
+                             const struct continuation *k, const char **ret_why)
 {
     struct write_want want = want_of(p, model, a);
     struct msg_request *m = arena_zalloc(&r->arena, sizeof(*m));
@@ -102,6 +121,8 @@ static pd_err translate_chat(struct relay *r, const struct conf_provider *p, str
         *ret_why = NULL; /* parsers begin with the sentence for want of memory */
         e = restore(r, a, m);
     }
+    if (!e && k)
+        e = continuation_add(m, k, &r->arena);
     if (!e)
         e = carry_fit(m, a->codec, &want, &r->arena, ret_why);
     if (!e)
@@ -128,18 +149,31 @@ static pd_err translate_embeddings(struct relay *r, const struct conf_provider *
 enum { ASK_BODY_MORE = 2048 }; /* a translated body is about as long as its source */
 
 pd_err ask_body(struct relay *r, const struct conf_provider *p, struct span model, struct ask *a,
-                const char **ret_why)
+                const struct continuation *k, const char **ret_why)
 {
     *ret_why = NULL;
     buf_init(&a->body, ASK_BODY_MAX);
     a->batch = r->facts.line.batch;
-    if (a->same)
-        return edit_body(r, p, model, a);
+    struct continuation chosen = k ? *k : (struct continuation){0};
+    if (k && !a->codec->turns_member) { /* one prompt and no turns: the same wire's turns are asked instead */
+        a->codec = a->wire->chat;
+        a->same = false;
+    }
+    if (k)
+        choose_way(r, p, model, a, &chosen);
+    if (a->same) {
+        pd_err e = edit_body(r, p, model, a);
+        if (!e && k)
+            e = continuation_splice(a->codec, &r->facts, &chosen, &r->arena, a->parts, &a->parts_count);
+        if (e != PD_UNSUPPORTED || !k)
+            return e;
+        a->same = false; /* no list of turns to put any in: it is written anew */
+    }
     pd_err e = buf_reserve(&a->body,
                            r->facts.body.n + ASK_BODY_MORE); /* at once: growing would copy it again and again */
     if (!e)
         e = a->codec->kind == CODEC_EMBED ? translate_embeddings(r, p, model, a, ret_why)
-                                          : translate_chat(r, p, model, a, ret_why);
+                                          : translate_chat(r, p, model, a, k ? &chosen : NULL, ret_why);
     a->parts[0] = buf_span(&a->body);
     a->parts_count = 1;
     return e;
@@ -189,6 +223,23 @@ static pd_err query_for(struct span query, struct arena *a, struct span *ret)
     return PD_OK;
 }
 
+/* The provider as it is asked for continuing: at another path, where "prefix" has one of its own. PD_NOMEM. */
+static pd_err at_beta(const struct ask *a, const struct conf_provider *p, struct arena *arena,
+                      struct conf_provider *ret)
+{
+    *ret = *p;
+    const char *beta = p->preset->beta_path, *usual = p->preset->url_path;
+    if (!a->continues || a->way != CONTINUE_PREFIX || !beta)
+        return PD_OK;
+    struct span url = span_str(p->base_url);
+    if (usual && span_ends(url, usual))
+        url.n -= strlen(usual);
+    else if (strchr(strstr(p->base_url, "://") + 3, '/'))
+        return PD_OK; /* a path that is not its maker's: what is there instead nobody knows */
+    ret->base_url = arena_printf(arena, "%.*s%s", SPAN_FMT(url), beta);
+    return ret->base_url ? PD_OK : PD_NOMEM;
+}
+
 pd_err ask_path(const struct ask *a, const struct conf_provider *p, struct span model, const char *project,
                 struct span client_query, struct arena *arena, struct span *ret)
 {
@@ -206,7 +257,9 @@ pd_err ask_path(const struct ask *a, const struct conf_provider *p, struct span 
         return e;
     const char *joint = !query.n ? "" : memchr(below.p, '?', below.n) ? "&" : "?";
     char *path = arena_printf(arena, "%.*s%s%.*s", SPAN_FMT(below), joint, SPAN_FMT(query));
-    return path ? routing_path(p, a->wire->name, path, arena, ret) : PD_NOMEM;
+    struct conf_provider there;
+    e = path ? at_beta(a, p, arena, &there) : PD_NOMEM;
+    return e ? e : routing_path(&there, a->wire->name, path, arena, ret);
 }
 
 /* ---- the head --------------------------------------------------------------------- */

@@ -4,6 +4,7 @@
 #ifndef PERDURE_RELAY_ASK_H
 #define PERDURE_RELAY_ASK_H
 
+#include "dialect/continuation.h"
 #include "dialect/embed.h"
 #include "dialect/wire.h"
 #include "relay/routing.h"
@@ -27,6 +28,9 @@ struct ask {
     bool batch;                   /* as request_line */
     struct msg_request *neutral;  /* translated: what was asked, in the call's arena; else NULL */
     struct embed_request *embeds; /* the same of embeddings */
+    bool continues;               /* it is asked to go on with an answer: */
+    enum continue_way way;        /* in this way, */
+    size_t given;                 /* with so much of the text as its beginning: for join_new() */
     struct buf body;              /* translated */
     struct span parts[REQUEST_PARTS_MAX];
     unsigned parts_count;
@@ -35,10 +39,13 @@ struct ask {
 /* How this provider is spoken to about `model` by a client of that format: in the client's own where it can, else in the first that fits. False: not
  * at all (embeddings at a provider that has none). */
 bool ask_wire(const struct conf_provider *p, struct span model, const struct codec *client, struct ask *ret);
-/* Writes the body. PD_UNSUPPORTED: the format cannot carry something, *ret_why says what; PD_NOMEM, PD_TOOBIG. What was made is freed by ask_done()
+/* May this provider be asked to go on with another's answer at all? ("continue: off" in the config says no.) */
+bool ask_may_continue(const struct conf_provider *p);
+/* Writes the body. `k` NULL: of an ordinary request; else of one that asks to go on behind k->seen: its way and what is given are chosen here, by provider
+ * and model, and stand in `a` afterwards. PD_UNSUPPORTED: the format cannot carry something, *ret_why says what; PD_NOMEM, PD_TOOBIG. What was made is freed by ask_done()
  * in any case. */
 pd_err ask_body(struct relay *r, const struct conf_provider *p, struct span model, struct ask *a,
-                const char **ret_why) PD_CHECKED;
+                const struct continuation *k, const char **ret_why) PD_CHECKED;
 void ask_done(struct ask *a);
 /* The smallest request that shows whether the target works, in the format that `client` (NULL: chat) would be served in. PD_UNSUPPORTED: none;
  * PD_NOMEM. */

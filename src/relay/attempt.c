@@ -602,7 +602,7 @@ static pd_err prepare(struct run *run, const char **ret_why, enum failure *ret_c
     run->ask.stream = run->ask.codec->streams && run->provider->stream != 0;
     if (run->ask.wire->model_in_path && run->ask.same && !r->facts.stream && !run->ask.codec->collector)
         run->ask.stream = false;
-    pd_err e = ask_body(r, run->provider, model, &run->ask, ret_why);
+    pd_err e = ask_body(r, run->provider, model, &run->ask, NULL, ret_why);
     if (e == PD_UNSUPPORTED)
         *ret_class = FAILURE_CARRY;
     return e ? e : sign_and_send(run, ret_why, ret_class);
