@@ -75,10 +75,11 @@ bool call_hold(struct call *c, uint64_t now)
     for (unsigned i = 0; i < c->want.route->count; i++)
         failed |= (uint32_t)(c->tries[i] > 0) << i;
     call_afresh(c);
+    c->hold_rounds = rounds;
     for (unsigned i = 0; i < c->want.route->count; i++)
         if (failed >> i & 1 && !(c->told >> i & 1))
             c->not_before_ms[i] = now + gap(c, &c->want.route->targets[i].settings, left_ms);
-    c->hold_rounds = rounds + 1;
+    c->hold_rounds++;
     c->unhealing = unhealing;
     c->used_up |= unhealing;
     uint64_t recovery_ms = first_recovery(c, now);

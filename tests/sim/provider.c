@@ -247,8 +247,11 @@ void provider_answer(const struct provider *p, struct rnd *r, const struct reque
         .whole = p->whole,
         .continues = q->continues,
     };
-    if (calm)
-        ret->first_ms = ret->gap_ms = 30 + rnd_below(r, 20);
+    uint64_t calm_ms = 30 + rnd_below(r, 20); /* quicker than usual, if anything: slower would be a fault */
+    if (calm && ret->first_ms > calm_ms)
+        ret->first_ms = calm_ms;
+    if (calm && ret->gap_ms > calm_ms)
+        ret->gap_ms = calm_ms;
     const struct episode *e = &p->episode;
     if (!calm && now < p->down_until_ms)
         spoil(p, r, FAULT_OUTAGE, now, ret);

@@ -16,7 +16,7 @@
  *   fail N CLASS [after MS] [stop|retry]              wake      at the time given
  *   next       the call is woken at call_next(), which must lie in [at, most]
  *
- * A '*' in them: whatever follows. Actions are written as: start N@T (same) (hedge), cancel N, commit N, finish N, fail CLASS N MS, break CLASS N. */
+ * A '*' in them: whatever follows. Actions are written as: start N@T (same) (hedge) (on, it continues), cancel N, commit N, finish N, fail CLASS N MS, break CLASS N. */
 struct step {
     const char *event;
     uint64_t at, most; /* since the call began; 0: when the last event was */
@@ -25,7 +25,7 @@ struct step {
 struct story {
     const char *name;
     void (*prepare)(struct fixture *f);
-    struct step steps[16];
+    struct step steps[20];
     enum call_outcome outcome;
     bool goes_on; /* not over at the end */
 };
@@ -48,9 +48,9 @@ static void write_actions(const struct fixture *f, const struct call_actions *ac
         const char *comma = i ? ", " : "", *class = failure_row(a->failure)->name;
         switch (a->act) {
         case CALL_START:
-            at += (size_t)snprintf(out + at, n - at, "%sstart %d@%d%s%s", comma, a->attempt,
+            at += (size_t)snprintf(out + at, n - at, "%sstart %d@%d%s%s%s", comma, a->attempt,
                                    f->call.attempts[a->attempt].target, a->same_target ? " same" : "",
-                                   a->hedge ? " hedge" : "");
+                                   a->hedge ? " hedge" : "", a->continues ? " on" : "");
             break;
         case CALL_CANCEL:
             at += (size_t)snprintf(out + at, n - at, "%scancel %d", comma, a->attempt);
@@ -140,7 +140,7 @@ static void tell(const struct story *st)
     char got[400];
     write_actions(&f, &acts, got, sizeof(got));
     bool own_begin = st->steps[0].event && strcmp(st->steps[0].event, "begin") == 0;
-    const char *first = own_begin ? st->steps[0].want : "start 0@0";
+    const char *first = own_begin ? st->steps[0].want : f.want.resumes ? "start 0@0 on" : "start 0@0";
     if (strcmp(got, first) != 0)
         fail_msg("%s: it begins with: %s", st->name, got);
     uint64_t now = NOW;
@@ -224,7 +224,393 @@ static void wish(struct fixture *f)
     f->want.ttft_ms = 300;
 }
 
+static void chat(struct fixture *f)
+{
+    f->want.can_continue = true;
+}
+static void chat_two(struct fixture *f)
+{
+    chat(f), f->route.count = 2;
+}
+static void chat_one(struct fixture *f)
+{
+    chat(f), f->route.count = 1;
+}
+static void chat_once(struct fixture *f)
+{
+    chat(f), f->settings.continuations = 1;
+}
+static void chat_never(struct fixture *f)
+{
+    chat(f), f->settings.continuations = 0;
+}
+static void chat_one_attempt(struct fixture *f)
+{
+    chat_one(f), f->settings.attempts = 1;
+}
+static void chat_broke(struct fixture *f)
+{
+    chat_one(f), broke(f);
+}
+static void chat_short(struct fixture *f)
+{
+    chat(f), short_deadline(f);
+}
+static void chat_no_fallback(struct fixture *f)
+{
+    chat(f), f->want.no_fallback = true;
+}
+static void resumed(struct fixture *f)
+{
+    chat(f), f->want.resumes = true;
+}
+static void resumed_alone(struct fixture *f)
+{
+    resumed(f), f->route.count = 1;
+}
+/* All down is known after one try, and the breaker stays out of it. */
+static void hold(struct fixture *f)
+{
+    f->want.in_session = true, f->want.hold_ms = UINT64_MAX;
+    f->settings.hold = 1 * MIN, f->settings.hold_single = 0, f->settings.attempts = 1;
+    f->settings.retry_after_max = 0, f->settings.breaker_failures = 0, f->route.count = 2;
+}
+static void hold_alone(struct fixture *f)
+{
+    hold(f), f->route.count = 1;
+}
+static void hold_none(struct fixture *f)
+{
+    hold_alone(f), f->want.hold_ms = 0;
+}
+static void hold_single(struct fixture *f)
+{
+    hold_alone(f), f->want.in_session = false;
+}
+static void hold_wished(struct fixture *f)
+{
+    hold_single(f), f->want.hold_ms = 10 * S;
+}
+static void hold_with_deadline(struct fixture *f)
+{
+    hold_alone(f), f->want.deadline_ms = 5 * S;
+}
+static void hold_short_timeout(struct fixture *f)
+{
+    hold_alone(f), f->settings.call_timeout = 5 * S, f->settings.ttft = 0;
+}
+static void hold_chat(struct fixture *f)
+{
+    hold_alone(f), chat(f);
+    f->settings.retry_budget = 0;
+}
+
 static const struct story stories[] = {
+    /* going on after a break */
+    {"a stream that breaks goes on: the same target first, then another, and it ends whole",
+     chat,
+     {{"out 0", 100, 0, "commit 0"},
+      {"fail 0 cut", 200, 0, ""},
+      {"next", 1000, 1400, "start 1@0 same on"},
+      {"fail 1 server_error", 1500, 0, "start 2@1 on"},
+      {"out 2", 1600, 0, "commit 2"},
+      {"done 2", 1700, 0, "finish 2"}},
+     CALL_CONTINUED,
+     false},
+    {"a stall goes on elsewhere at once",
+     chat,
+     {{"out 0", 100, 0, "commit 0"},
+      {"next", 30100, 0, "cancel 0, start 1@1 on"},
+      {"out 1", 30200, 0, "commit 1"}},
+     CALL_COMPLETE,
+     true},
+    {"with nothing more to say it is whole too",
+     chat,
+     {{"out 0", 100, 0, "commit 0"},
+      {"fail 0 overloaded", 200, 0, "start 1@1 on"},
+      {"done 1", 300, 0, "commit 1, finish 1"}},
+     CALL_CONTINUED,
+     false},
+    {"a client whose stream cannot be gone on with is told of the break",
+     NULL,
+     {{"out 0", 100, 0, "commit 0"}, {"fail 0 overloaded", 200, 0, "break overloaded 0"}},
+     CALL_CUT_AFTER,
+     false},
+    {"so it is with continuations off",
+     chat_never,
+     {{"out 0", 100, 0, "commit 0"}, {"fail 0 overloaded", 200, 0, "break overloaded 0"}},
+     CALL_CUT_AFTER,
+     false},
+    {"after so many breaks the next is told",
+     chat_once,
+     {{"out 0", 100, 0, "commit 0"},
+      {"fail 0 overloaded", 200, 0, "start 1@1 on"},
+      {"out 1", 300, 0, "commit 1"},
+      {"fail 1 cut", 400, 0, "break cut 1"}},
+     CALL_CUT_AFTER,
+     false},
+    {"attempts that give nothing new are no breaks",
+     chat_once,
+     {{"out 0", 100, 0, "commit 0"},
+      {"fail 0 overloaded", 200, 0, "start 1@1 on"},
+      {"fail 1 overloaded", 300, 0, "start 2@2 on"},
+      {"out 2", 400, 0, "commit 2"}},
+     CALL_COMPLETE,
+     true},
+    {"each break looks at all targets afresh",
+     chat_two,
+     {{"out 0", 100, 0, "commit 0"},
+      {"fail 0 overloaded", 200, 0, "start 1@1 on"},
+      {"out 1", 300, 0, "commit 1"},
+      {"fail 1 overloaded", 400, 0, "start 2@0 on"},
+      {"out 2", 500, 0, "commit 2"},
+      {"fail 2 overloaded", 600, 0, "start 3@1 on"}},
+     CALL_COMPLETE,
+     true},
+    {"but a Retry-After lasts",
+     chat_two,
+     {{"fail 0 overloaded after 20000", 50, 0, "start 1@1"},
+      {"out 1", 300, 0, "commit 1"},
+      {"fail 1 overloaded after 9000", 400, 0, ""},
+      {"next", 9400, 10400, "start 2@1 same on"}},
+     CALL_COMPLETE,
+     true},
+    {"the try that broke after output was a good one",
+     chat_one_attempt,
+     {{"out 0", 100, 0, "commit 0"},
+      {"fail 0 cut", 200, 0, ""},
+      {"next", 1000, 1400, "start 1@0 same on"},
+      {"fail 1 reset", 1500, 0, "break cut 0"}},
+     CALL_CUT_AFTER,
+     false},
+    {"the retry budget bounds it",
+     chat_broke,
+     {{"out 0", 100, 0, "commit 0"}, {"fail 0 cut", 200, 0, "break cut 0"}},
+     CALL_CUT_AFTER,
+     false},
+    {"what is told is the break that could not be bridged",
+     chat_two,
+     {{"out 0", 100, 0, "commit 0"},
+      {"next", 30100, 0, "cancel 0, start 1@1 on"},
+      {"fail 1 auth", 30200, 0, ""},
+      {"next", 30900, 31400, "start 2@0 same on"},
+      {"fail 2 tls", 31500, 0, "break stalled 0"}},
+     CALL_STALLED,
+     false},
+    {"the deadline comes while it is tried",
+     chat_short,
+     {{"out 0", 100, 0, "commit 0"},
+      {"fail 0 overloaded", 200, 0, "start 1@1 on"},
+      {"next", 5000, 0, "cancel 1, break overloaded 0"}},
+     CALL_CUT_AFTER,
+     false},
+    {"a break after the deadline starts nothing",
+     chat_short,
+     {{"out 0", 100, 0, "commit 0"}, {"fail 0 overloaded", 5001, 0, "break overloaded 0"}},
+     CALL_CUT_AFTER,
+     false},
+    {"a target that will not go on is asked in another way at once, and then another",
+     chat,
+     {{"out 0", 100, 0, "commit 0"},
+      {"fail 0 overloaded", 200, 0, "start 1@1 on"},
+      {"fail 1 cannot_join", 300, 0, "start 2@1 same on"},
+      {"fail 2 cannot_join", 400, 0, "start 3@2 on"},
+      {"out 3", 500, 0, "commit 3"}},
+     CALL_COMPLETE,
+     true},
+    {"a continuing request that is refused is not the client's: it goes elsewhere, and not there again",
+     chat,
+     {{"out 0", 100, 0, "commit 0"},
+      {"fail 0 overloaded", 200, 0, "start 1@1 on"},
+      {"fail 1 bad_request", 300, 0, "start 2@2 on"},
+      {"out 2", 400, 0, "commit 2"},
+      {"fail 2 overloaded", 500, 0, "start 3@0 on"},
+      {"fail 3 overloaded", 600, 0, ""},
+      {"next", 1300, 1800, "start 4@*"}},
+     CALL_COMPLETE,
+     true},
+    {"so does one that is too long",
+     chat,
+     {{"out 0", 100, 0, "commit 0"},
+      {"fail 0 overloaded", 200, 0, "start 1@1 on"},
+      {"fail 1 context_too_long", 300, 0, "start 2@2 on"}},
+     CALL_COMPLETE,
+     true},
+    {"a safety decision ends it",
+     chat,
+     {{"out 0", 100, 0, "commit 0"},
+      {"fail 0 overloaded", 200, 0, "start 1@1 on"},
+      {"fail 1 content_filtered", 300, 0, "break content_filtered 1"}},
+     CALL_CUT_AFTER,
+     false},
+    {"within the stream too",
+     chat,
+     {{"out 0", 100, 0, "commit 0"}, {"fail 0 content_filtered", 200, 0, "break content_filtered 0"}},
+     CALL_CUT_AFTER,
+     false},
+    {"and beside a hedge",
+     chat,
+     {{"out 0", 100, 0, "commit 0"},
+      {"fail 0 overloaded", 200, 0, "start 1@1 on"},
+      {"next", 2200, 0, "start 2@2 hedge on"},
+      {"fail 1 content_filtered", 2300, 0, "cancel 2, break content_filtered 1"}},
+     CALL_CUT_AFTER,
+     false},
+    {"of two that go on the first wins",
+     chat,
+     {{"out 0", 100, 0, "commit 0"},
+      {"fail 0 overloaded", 200, 0, "start 1@1 on"},
+      {"next", 2200, 0, "start 2@2 hedge on"},
+      {"out 2", 2300, 0, "cancel 1, commit 2"},
+      {"done 2", 2400, 0, "finish 2"}},
+     CALL_CONTINUED,
+     false},
+    {"what is held back while it goes on fails unseen",
+     chat,
+     {{"out 0", 100, 0, "commit 0"},
+      {"fail 0 overloaded", 200, 0, "start 1@1 on"},
+      {"hidden 1", 300, 0, ""},
+      {"fail 1 overloaded", 400, 0, "start 2@2 on"},
+      {"hidden 2", 500, 0, ""},
+      {"done 2", 600, 0, "commit 2, finish 2"}},
+     CALL_CONTINUED,
+     false},
+    {"no fallback: it goes on where it was",
+     chat_no_fallback,
+     {{"out 0", 100, 0, "commit 0"}, {"fail 0 overloaded", 200, 0, ""}, {"next", 1000, 1400, "start 1@0 same on"}},
+     CALL_COMPLETE,
+     true},
+    {"the client leaves while it is tried",
+     chat,
+     {{"out 0", 100, 0, "commit 0"}, {"fail 0 overloaded", 200, 0, "start 1@1 on"}, {"gone", 300, 0, "cancel 1"}},
+     CALL_CLIENT_GONE,
+     false},
+    {"a resumed call goes on from its first attempt",
+     resumed,
+     {{"out 0", 100, 0, "commit 0"}, {"done 0", 200, 0, "finish 0"}},
+     CALL_CONTINUED,
+     false},
+    {"and may have nothing more to say",
+     resumed,
+     {{"done 0", 200, 0, "commit 0, finish 0"}},
+     CALL_CONTINUED,
+     false},
+    {"without an answer it ends as after output",
+     resumed_alone,
+     {{"fail 0 auth", 100, 0, "break auth 0"}},
+     CALL_CUT_AFTER,
+     false},
+    {"its request is not the client's",
+     resumed,
+     {{"fail 0 bad_request", 100, 0, "start 1@1 on"}},
+     CALL_COMPLETE,
+     true},
+    {"by its deadline too", resumed, {{"wake", 30 * MIN, 0, "cancel 0, break timeout -1"}}, CALL_CUT_AFTER, false},
+
+    /* holding */
+    {"when every target is down a session's call holds, and goes on when one is back",
+     hold,
+     {{"fail 0 overloaded", 50, 0, "start 1@1"},
+      {"fail 1 overloaded", 60, 0, ""},
+      {"next", 1061, 1400, "start 2@0"},
+      {"out 2", 1500, 0, "commit 2"},
+      {"done 2", 1600, 0, "finish 2"}},
+     CALL_COMPLETE,
+     false},
+    {"each round takes longer, and the hold ends in the failure",
+     hold_alone,
+     {{"fail 0 overloaded", 0, 0, ""},
+      {"next", 1000, 1251, "start 1@0"},
+      {"fail 1 overloaded", 1300, 0, ""},
+      {"next", 3300, 3551, "start 2@0"},
+      {"fail 2 overloaded", 4000, 0, ""},
+      {"next", 6000, 6251, ""},
+      {"next", 8000, 8501, "start 3@0"},
+      {"fail 3 auth", 9000, 0, "fail auth 3 30*"}},
+     CALL_CUT_BEFORE,
+     false},
+    {"not with the hold off",
+     hold_none,
+     {{"fail 0 overloaded", 0, 0, "fail overloaded 0 1000"}},
+     CALL_CUT_BEFORE,
+     false},
+    {"nor outside of a session",
+     hold_single,
+     {{"fail 0 overloaded", 0, 0, "fail overloaded 0 1000"}},
+     CALL_CUT_BEFORE,
+     false},
+    {"but where the client wishes it, and so long",
+     hold_wished,
+     {{"fail 0 overloaded after 9000", 0, 0, ""},
+      {"next", 2000, 2251, ""},
+      {"next", 4000, 4501, ""},
+      {"next", 6000, 6751, ""},
+      {"next", 8000, 9001, ""},
+      {"next", 9000, 9501, "start 1@0"},
+      {"fail 1 overloaded after 9000", 9600, 0, "fail overloaded 1 1000"}},
+     CALL_CUT_BEFORE,
+     false},
+    {"a recovery that is known to come too late is not waited for",
+     hold_wished,
+     {{"fail 0 rate_limited after 11000", 0, 0, "fail rate_limited 0 11000"}},
+     CALL_CUT_BEFORE,
+     false},
+    {"a key that is refused is no outage",
+     hold_alone,
+     {{"fail 0 auth", 0, 0, "fail auth 0 30*"}},
+     CALL_CUT_BEFORE,
+     false},
+    {"nor what the target cannot carry",
+     hold,
+     {{"fail 0 cannot_carry", 0, 0, "start 1@1"}, {"fail 1 cannot_carry", 10, 0, "fail cannot_carry 1 0"}},
+     CALL_CUT_BEFORE,
+     false},
+    {"nor a model that makes bad tool calls",
+     hold_alone,
+     {{"fail 0 tool_use_failed", 0, 0, "fail tool_use_failed 0 0"}},
+     CALL_CUT_BEFORE,
+     false},
+    {"it holds for the other then, and leaves that one alone",
+     hold,
+     {{"fail 0 cannot_join", 0, 0, "start 1@1"},
+      {"fail 1 overloaded", 60, 0, ""},
+      {"next", 1061, 1400, "start 2@1"}},
+     CALL_COMPLETE,
+     true},
+    {"the deadline stands still on hold",
+     hold_short_timeout,
+     {{"fail 0 overloaded after 9000", 1000, 0, ""},
+      {"next", 3000, 3251, ""},
+      {"next", 5000, 5502, ""},
+      {"next", 7000, 7753, ""},
+      {"next", 9000, 10004, ""},
+      {"next", 10000, 10255, "start 1@0"},
+      {"wake", 13500, 0, ""},
+      {"next", 14000, 14255, "cancel 1, fail timeout -1 1000"}},
+     CALL_CUT_BEFORE,
+     false},
+    {"but not one that the client has set",
+     hold_with_deadline,
+     {{"fail 0 overloaded after 20000", 1000, 0, ""},
+      {"next", 3000, 3251, ""},
+      {"next", 5000, 0, "fail timeout -1 1000"}},
+     CALL_CUT_BEFORE,
+     false},
+    {"the client leaves while it is held",
+     hold_alone,
+     {{"fail 0 overloaded", 0, 0, ""}, {"gone", 500, 0, ""}},
+     CALL_CLIENT_GONE,
+     false},
+    {"a broken stream is held too",
+     hold_chat,
+     {{"out 0", 100, 0, "commit 0"},
+      {"fail 0 overloaded", 200, 0, ""},
+      {"next", 1200, 1451, "start 1@0 on"},
+      {"out 1", 1500, 0, "commit 1"},
+      {"done 1", 1600, 0, "finish 1"}},
+     CALL_CONTINUED,
+     false},
+
     /* the good ways */
     {"an answer is shown as it comes",
      NULL,

@@ -238,6 +238,142 @@ static void attempts_have_a_most(void **state)
     fleet_free(f.fleet);
 }
 
+/* ---- holding */
+
+static void fail_the_last(struct fixture *f, enum failure why, uint64_t now, struct call_actions *acts)
+{
+    call_failed(&f->call, (int)f->call.attempts_count - 1, &(struct verdict){.failure = why}, now, acts);
+}
+
+static void alone_on_hold(struct fixture *f, uint64_t hold_ms)
+{
+    begin(f);
+    f->route.count = 1;
+    f->settings.attempts = 1;
+    f->settings.hold = hold_ms;
+    f->settings.breaker_failures = 0;
+    f->settings.retry_after_max = 0;
+    f->want.in_session = true;
+    f->want.hold_ms = UINT64_MAX;
+    settle(f);
+}
+
+static void a_hold_has_attempts_for_all_of_its_time(void **state)
+{
+    (void)state;
+    for (uint64_t hold_ms = MIN; hold_ms <= 24 * 60 * MIN; hold_ms *= 4) {
+        struct fixture f;
+        alone_on_hold(&f, hold_ms);
+        struct call_actions acts;
+        uint64_t now = NOW;
+        call_begin(&f.call, f.fleet, &f.want, now, &acts);
+        while (f.call.state != CALL_OVER) {
+            if (f.call.state == CALL_TRYING) {
+                fail_the_last(&f, FAILURE_CONNECT, now, &acts);
+            } else {
+                now = call_next(&f.call);
+                call_wake(&f.call, now, &acts);
+            }
+        }
+        assert_true(f.call.attempts_count < CALL_ATTEMPTS_MAX);
+        assert_true(f.call.attempts_count >= 5);
+        assert_true(now - NOW <= hold_ms);
+        assert_true(now - NOW >= hold_ms / 4);
+        fleet_free(f.fleet);
+    }
+}
+
+static void holds_add_up(void **state)
+{
+    (void)state;
+    struct fixture f;
+    alone_on_hold(&f, 10 * S);
+    struct call_actions acts;
+    call_begin(&f.call, f.fleet, &f.want, NOW, &acts);
+    uint64_t began_deadline = f.call.deadline_ms, held_ms = 0, now = NOW;
+    for (int i = 0; i < 2; i++) {
+        fail_the_last(&f, FAILURE_CONNECT, now, &acts);
+        assert_int_equal(f.call.state, CALL_HOLDING);
+        while (f.call.state == CALL_HOLDING) {
+            held_ms += call_next(&f.call) - now;
+            now = call_next(&f.call);
+            call_wake(&f.call, now, &acts);
+        }
+        assert_int_equal(f.call.state, CALL_TRYING);
+        assert_int_equal(f.call.held_ms, held_ms);
+        assert_int_equal(f.call.deadline_ms, began_deadline + held_ms);
+    }
+    f.t[0]->rest_until_ms = now + 10 * S - held_ms; /* just too late for what is left */
+    fail_the_last(&f, FAILURE_CONNECT, now, &acts);
+    assert_int_equal(f.call.state, CALL_OVER);
+    assert_int_equal(acts.list[0].act, CALL_FAIL);
+    fleet_free(f.fleet);
+}
+
+static void an_answer_to_another_call_ends_the_wait(void **state)
+{
+    (void)state;
+    struct fixture f;
+    alone_on_hold(&f, 15 * MIN);
+    f.settings.backoff = 5 * MIN;
+    f.settings.backoff_max = 5 * MIN;
+    settle(&f);
+    struct call_actions acts;
+    call_begin(&f.call, f.fleet, &f.want, NOW, &acts);
+    fail_the_last(&f, FAILURE_CONNECT, NOW, &acts);
+    uint64_t now = call_next(&f.call);
+    assert_in_range(now, NOW + 1, NOW + 3 * S);
+    call_wake(&f.call, now, &acts);
+    assert_int_equal(f.call.state, CALL_HOLDING);
+    f.t[0]->last_ok_ms = now;
+    now = call_next(&f.call);
+    call_wake(&f.call, now, &acts);
+    assert_int_equal(f.call.state, CALL_TRYING);
+    call_gone(&f.call, now, &acts);
+    fleet_free(f.fleet);
+}
+
+static void a_target_that_is_free_at_the_end_of_the_hold_is_taken(void **state)
+{
+    (void)state;
+    struct fixture f;
+    alone_on_hold(&f, 1500);
+    f.t[0]->rest_until_ms = NOW + 1400;
+    struct call_actions acts;
+    call_begin(&f.call, f.fleet, &f.want, NOW, &acts);
+    assert_int_equal(f.call.state, CALL_HOLDING);
+    call_wake(&f.call, NOW + 1600, &acts); /* a timer that is late */
+    assert_int_equal(f.call.state, CALL_TRYING);
+    fail_the_last(&f, FAILURE_CONNECT, NOW + 1700, &acts);
+    assert_int_equal(f.call.state, CALL_OVER);
+    fleet_free(f.fleet);
+}
+
+static void what_is_parked_for_a_person_is_not_waited_for(void **state)
+{
+    (void)state;
+    static const enum failure why[] = {FAILURE_AUTH, FAILURE_PERMISSION, FAILURE_NOT_FOUND, FAILURE_BILLING,
+                                       FAILURE_QUOTA};
+    for (size_t i = 0; i < sizeof(why) / sizeof(why[0]); i++) {
+        struct fixture f;
+        alone_on_hold(&f, 15 * MIN);
+        f.t[0]->parked_for = why[i];
+        f.t[0]->park_until_ms = NOW + 5 * MIN;
+        struct call_actions acts;
+        call_begin(&f.call, f.fleet, &f.want, NOW, &acts);
+        assert_int_equal(f.call.state, why[i] == FAILURE_QUOTA ? CALL_HOLDING : CALL_OVER);
+        call_gone(&f.call, NOW, &acts);
+        fleet_free(f.fleet);
+    }
+}
+
+static void a_call_stays_small(void **state)
+{
+    (void)state;
+    assert_true(sizeof(struct attempt) <= 32);
+    assert_true(sizeof(struct call) <= 3 * 1024);
+}
+
 /* ---- any events in any order: books balance, it ends, and nothing is written past an array */
 
 static void any_event(struct fixture *f, struct rnd *r, uint64_t now, struct call_actions *acts)
@@ -278,7 +414,7 @@ static void any_events_in_any_order_end_in_balance(void **state)
 {
     (void)state;
     struct rnd r = {42};
-    unsigned outcomes[CALL_OUTCOME_COUNT] = {0};
+    unsigned outcomes[CALL_OUTCOME_COUNT] = {0}, held = 0;
     for (int run = 0; run < 5000; run++) {
         struct fixture f;
         begin(&f);
@@ -287,6 +423,13 @@ static void any_events_in_any_order_end_in_balance(void **state)
         f.settings.attempts = 1 + rnd_below(&r, 4);
         f.settings.ttft = rnd_below(&r, 3) * 1000;
         f.settings.stall = rnd_below(&r, 3) * 1000;
+        f.settings.hold = rnd_below(&r, 3) * 20 * S;
+        f.settings.continuations = rnd_below(&r, 4);
+        f.settings.retry_after_max = rnd_below(&r, 2) * MIN;
+        f.want.hold_ms = UINT64_MAX;
+        f.want.in_session = rnd_below(&r, 2);
+        f.want.can_continue = f.want.streamed && rnd_below(&r, 4);
+        f.want.resumes = f.want.can_continue && rnd_below(&r, 8) == 0;
         settle(&f);
         struct call_actions acts = {.count = 0};
         uint64_t now = NOW;
@@ -298,7 +441,8 @@ static void any_events_in_any_order_end_in_balance(void **state)
                 commits += acts.list[j].act == CALL_COMMIT;
                 ends += acts.list[j].act == CALL_FINISH || acts.list[j].act == CALL_FAIL ||
                         acts.list[j].act == CALL_BREAK;
-                assert_false(commits && acts.list[j].act == CALL_START);
+                if (acts.list[j].act == CALL_START)
+                    assert_int_equal(acts.list[j].continues, commits > 0 || f.want.resumes);
             }
             for (unsigned j = 0; j < TARGETS; j++)
                 running += f.t[j]->running;
@@ -311,7 +455,7 @@ static void any_events_in_any_order_end_in_balance(void **state)
                 break;
             assert_int_equal(ends, 0);
             uint64_t next = call_next(&f.call);
-            assert_true(next <= f.call.deadline_ms);
+            assert_true(f.call.state == CALL_HOLDING ? next <= now + 3 * S : next <= f.call.deadline_ms);
             now += rnd_below(&r, 2000);
             if (rnd_below(&r, 3) == 0 && next > now)
                 now = next;
@@ -319,13 +463,16 @@ static void any_events_in_any_order_end_in_balance(void **state)
         }
         assert_int_equal(f.call.state, CALL_OVER);
         assert_int_equal(ends, f.call.outcome != CALL_CLIENT_GONE);
-        assert_true(commits <= 1);
+        assert_true(commits <= 1 + f.settings.continuations);
+        assert_int_equal(f.call.continued, commits - (commits > 0 && !f.want.resumes));
+        held += f.call.held_ms > 0;
         outcomes[f.call.outcome]++;
         fleet_free(f.fleet);
     }
     for (int i = 0; i < CALL_OUTCOME_COUNT; i++)
-        if (i != CALL_CONTINUED && outcomes[i] == 0)
+        if (outcomes[i] == 0)
             fail_msg("no run ended as %s: nothing was shown about it", call_outcome_name((enum call_outcome)i));
+    assert_true(held > 100);
 }
 
 int main(void)
@@ -340,6 +487,12 @@ int main(void)
         cmocka_unit_test(a_complete_answer_binds_its_session),
         cmocka_unit_test(the_retry_budget_bounds_an_outage),
         cmocka_unit_test(attempts_have_a_most),
+        cmocka_unit_test(a_hold_has_attempts_for_all_of_its_time),
+        cmocka_unit_test(holds_add_up),
+        cmocka_unit_test(an_answer_to_another_call_ends_the_wait),
+        cmocka_unit_test(a_target_that_is_free_at_the_end_of_the_hold_is_taken),
+        cmocka_unit_test(what_is_parked_for_a_person_is_not_waited_for),
+        cmocka_unit_test(a_call_stays_small),
         cmocka_unit_test(any_events_in_any_order_end_in_balance),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
