@@ -60,6 +60,7 @@ static void apply_rules(struct worker *w, const struct conf *c)
     s.h2_streams = (unsigned)c->settings.h2_streams;
     client_rules_default(&k);
     k.connect_ms = k.tls_ms = c->settings.connect_timeout;
+    k.peer_ms = c->settings.peer_timeout;
     if (w->server)
         server_set_rules(w->server, &s);
     client_set_rules(w->client, &k);

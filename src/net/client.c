@@ -14,6 +14,7 @@ void client_rules_default(struct client_rules *r)
         .head_bytes = 64 * 1024,
         .dns_ttl_ms = 30 * 1000,
         .send_stall_ms = 60 * 1000,
+        .peer_ms = 30 * 1000,
     };
 }
 

@@ -29,6 +29,9 @@ struct client_rules {
     size_t head_bytes;        /* answer head: 64 KB */
     uint64_t dns_ttl_ms;      /* a resolved name is believed for: 30 s */
     uint64_t send_stall_ms;   /* upstream takes nothing of the request: 60 s */
+    uint64_t
+        peer_ms; /* its machine acknowledges nothing, of what is sent or of the probes that are sent while all is silent: 30 s;
+                         0: never given up. Holds for connections that are opened from now on */
 };
 void client_rules_default(struct client_rules *r);
 

@@ -10,9 +10,10 @@
 
 enum {
     CONN_IOV = 64,
-    CONN_KEEPALIVE_S = 30,
-    CONN_KEEPALIVE_EVERY_S = 10,
-    CONN_KEEPALIVE_COUNT = 3,
+    CONN_PROBES = 3,
+    CONN_PROBE_AFTER_MAX_S =
+        60, /* of silence: what stands between may forget a connection that is silent for longer */
+    CONN_PEER_MAX_MS = 24 * 3600 * 1000,
     TLS_RECORD = 16 * 1024
 };
 
@@ -96,25 +97,43 @@ static void on_event(void *ctx, int events, pd_err err)
     }
 }
 
-static void set_options(int fd, uint64_t stall_ms)
+static void set_option(int fd, int level, int option, int value)
 {
-    int on = 1, idle = CONN_KEEPALIVE_S, every = CONN_KEEPALIVE_EVERY_S, count = CONN_KEEPALIVE_COUNT;
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on)); /* a host that vanished while a model thinks */
-#ifdef TCP_KEEPIDLE
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &every, sizeof(every));
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
+    (void)setsockopt(fd, level, option, &value,
+                     sizeof(value)); /* where it is not to be had, the caller's clocks are left */
+}
+
+/* A host that vanished while a model thinks: without this nothing tells it from one that is thinking. Probes begin after half of
+ * `ms`, and the connection ends with it: when CONN_PROBES were not answered, or when what was sent is not acknowledged. */
+static void watch_peer(int fd, int ms)
+{
+    int after = ms / 2000 < CONN_PROBE_AFTER_MAX_S ? ms / 2000 : CONN_PROBE_AFTER_MAX_S;
+    after = after < 1 ? 1 : after;
+    int every = (ms / 1000 - after) / CONN_PROBES;
+    every = every < 1 ? 1 : every;
+    set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+#if defined(TCP_KEEPIDLE)
+    set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, after);
+#elif defined(TCP_KEEPALIVE) /* macOS */
+    set_option(fd, IPPROTO_TCP, TCP_KEEPALIVE, after);
 #endif
-#ifdef TCP_USER_TIMEOUT
-    /* Beyond send_stall_ms, so that ours is the deadline that tells. */
-    unsigned unacked = (stall_ms > 3600 * 1000 ? 3600 * 1000 : (unsigned)stall_ms) + 10 * 1000;
-    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unacked, sizeof(unacked));
+#ifdef TCP_KEEPINTVL
+    set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, every);
+    set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, CONN_PROBES);
 #endif
-    (void)idle;
+#if defined(TCP_USER_TIMEOUT)
+    set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, ms);
+#elif defined(TCP_RXT_CONNDROPTIME) /* macOS, in seconds */
+    set_option(fd, IPPROTO_TCP, TCP_RXT_CONNDROPTIME, ms < 1000 ? 1 : ms / 1000);
+#endif
     (void)every;
-    (void)count;
-    (void)stall_ms;
+}
+
+static void set_options(int fd, uint64_t peer_ms)
+{
+    set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    if (peer_ms)
+        watch_peer(fd, peer_ms > CONN_PEER_MAX_MS ? CONN_PEER_MAX_MS : (int)peer_ms);
 }
 
 pd_err conn_connect(struct conn *k, const union dns_address *a, uint16_t port)
@@ -129,7 +148,7 @@ pd_err conn_connect(struct conn *k, const union dns_address *a, uint16_t port)
     int fd = socket(a->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP);
     int code = fd < 0 ? errno : 0;
     if (fd >= 0) {
-        set_options(fd, k->c->rules.send_stall_ms);
+        set_options(fd, k->c->rules.peer_ms);
         if (connect(fd, &k->address.any, v6 ? sizeof(k->address.v6) : sizeof(k->address.v4)) != 0 &&
             errno != EINPROGRESS)
             code = errno;

@@ -66,6 +66,8 @@ void exchange_end(struct exchange *x, pd_err err, const char *why)
     if (x->ended)
         return;
     char where[320], *sentence = x->c->why;
+    if (!why && err == PD_TIMEOUT) /* ours have their sentences: this one is the kernel's */
+        why = "its machine acknowledged nothing for too long (peer_timeout)";
     snprintf(sentence, CLIENT_WHY, "%s %s: %s", phase_text(x->info.phase), exchange_where(x, where, sizeof(where)),
              why ? why : pd_err_text(err));
     x->ended = true;
