@@ -49,13 +49,14 @@ _perdure() {
     case "$command $prev" in
     "serve --config" | "check --config") _perdure_files 'yaml|yml|json' "$cur" ;;
     "serve --log-level") COMPREPLY=($(compgen -W 'error warn info debug' -- "$cur")) ;;
+    "serve --pid-file") COMPREPLY=($(compgen -f -- "$cur")) ;;
     "serve --log-format") COMPREPLY=($(compgen -W 'text json' -- "$cur")) ;;
     "serve --listen") COMPREPLY=($(compgen -W '127.0.0.1:8080' -- "$line")) ;;
     "simulate --script") _perdure_files json "$cur" ;;
     "simulate --seed" | "simulate --control" | "simulate --host") ;;
     *)
         case "$command" in
-        serve) COMPREPLY=($(compgen -W '--config --listen --log-level --log-format --help' -- "$cur")) ;;
+        serve) COMPREPLY=($(compgen -W '--config --listen --log-level --log-format --pid-file --help' -- "$cur")) ;;
         check)
             case "$cur" in
             -*) COMPREPLY=($(compgen -W '--config --help' -- "$cur")) ;;

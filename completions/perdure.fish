@@ -16,6 +16,7 @@ complete -c perdure -n '__fish_seen_subcommand_from serve' -l config -r -F -d 'c
 complete -c perdure -n '__fish_seen_subcommand_from serve' -l listen -x -a '127.0.0.1:8080' -d 'listen here'
 complete -c perdure -n '__fish_seen_subcommand_from serve' -l log-level -x -a 'error warn info debug' -d 'level of the log'
 complete -c perdure -n '__fish_seen_subcommand_from serve' -l log-format -x -a 'text json' -d 'form of the log'
+complete -c perdure -n '__fish_seen_subcommand_from serve' -l pid-file -r -F -d 'file for the process id'
 
 complete -c perdure -n '__fish_seen_subcommand_from check' -F
 complete -c perdure -n '__fish_seen_subcommand_from check' -l config -r -F -d 'configuration'

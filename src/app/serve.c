@@ -17,13 +17,15 @@ static const char serve_help[] =
     "free one\n"
     "  --log-level LEVEL  error, warn, info or debug\n"
     "  --log-format FORM  text or json\n"
+    "  --pid-file FILE    written when it listens, and by its successor; removed at the end\n"
     "  --help\n\n"
     "With no configuration every provider is served whose key is in the environment (OPENAI_API_KEY, "
     "DEEPSEEK_API_KEY, ...),\n"
     "in the order of PROVIDER_ORDER if that is set. Base URL of clients: http://127.0.0.1:8080/v1, of those of "
     "Anthropic, Google, AWS and Ollama without /v1.\n\n"
     "signals: TERM and INT end it when the running calls have ended (a second one: at once); HUP reads the "
-    "configuration again.\n";
+    "configuration again;\nUSR2 starts the program anew and hands the listening sockets over: the old process "
+    "ends its calls and goes.\n";
 
 static bool option(int argc, char **argv, int *i, const char *name, const char **ret)
 {
@@ -69,6 +71,8 @@ static int read_options(int argc, char **argv, struct service_options *o)
             if (strcmp(value, "json") != 0 && strcmp(value, "text") != 0)
                 return wrongly(value);
             o->log_format = value;
+        } else if (option(argc, argv, &i, "--pid-file", &value)) {
+            o->pid_file = value;
         } else {
             return wrongly(argv[at]);
         }
@@ -78,7 +82,8 @@ static int read_options(int argc, char **argv, struct service_options *o)
 
 int command_serve(int argc, char **argv)
 {
-    struct service_options options = {0};
+    struct service_options options = {
+        .argv = argv - 1}; /* the word `serve` is argv[0] here: before it is the program's own name */
     int status = read_options(argc, argv, &options);
     if (status >= 0)
         return status;

@@ -1,7 +1,9 @@
 #include "app/service.h"
 #include "dialect/keep.h"
 
+#include "app/kept.h"
 #include "app/load.h"
+#include "app/upgrade.h"
 #include "base/clock.h"
 #include "base/mem.h"
 #include "front/front.h"
@@ -10,6 +12,8 @@
 #include "relay/record.h"
 #include "relay/routing.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -29,7 +33,10 @@ struct seat {
     struct timer measure;                 /* with several workers: this one's figures, for a scrape by another */
     bool started, server_closed, client_closed, stopped;
 };
-enum wish { WISH_NONE, WISH_DRAIN, WISH_CLOSE };
+enum wish { WISH_NONE, WISH_DRAIN, WISH_HAND_OVER, WISH_CLOSE };
+
+/* How long an idle connection may ask once more when no new ones are taken: its client may be sending right now. */
+enum { DRAIN_GRACE_MS = 1000, HAND_OVER_GRACE_MS = 5000 };
 
 struct service {
     const struct service_options *options;
@@ -38,8 +45,13 @@ struct service {
     struct worker **workers;
     unsigned count;
     struct timer drain_limit;
-    int stops; /* signals to end seen */
-    bool reported;
+    _Atomic unsigned others; /* workers beside the first that still run */
+    int stops;               /* signals to end seen */
+    struct inherited inherited;
+    struct upgrade upgrade;
+    struct kept *kept;
+    char program[4096]; /* where it was started from */
+    bool handed_over;
 };
 
 /* ---- settings that the process takes over from a config --------------------------------------- */
@@ -109,11 +121,28 @@ static void on_paced(void *ctx, const struct target *t, enum pace_state from, en
 
 /* ---- the end ----------------------------------------------------------------------------------------- */
 
+/* The first worker's end is the end of the process: it waits for the others. */
+static void check_last(struct service *sv)
+{
+    struct seat *first = &sv->seats[0];
+    if (first->stopped && atomic_load(&sv->others) == 0)
+        loop_stop(first->worker.loop);
+}
+
 static void check_stopped(struct seat *s)
 {
-    if (s->server_closed && s->client_closed && !s->stopped) {
-        s->stopped = true;
-        loop_stop(s->worker.loop);
+    struct service *sv = s->service;
+    if (!s->server_closed || !s->client_closed || s->stopped)
+        return;
+    s->stopped = true;
+    if (s->worker.index == 0) {
+        check_last(sv);
+        return;
+    }
+    loop_stop(s->worker.loop);
+    if (s->started) {
+        atomic_fetch_sub(&sv->others, 1);
+        waker_wake(sv->seats[0].waker);
     }
 }
 
@@ -155,20 +184,84 @@ static void on_drain_limit(void *ctx)
     tell_all(sv, WISH_CLOSE);
 }
 
+static void start_drain(struct service *sv, enum wish how)
+{
+    struct worker *w = &sv->seats[0].worker;
+    uint64_t limit = routing_conf(w->routing)->settings.drain_timeout;
+    timer_arm(w->loop, &sv->drain_limit, loop_now_ms(w->loop) + limit + 1);
+    tell_all(sv, how);
+}
+
+static unsigned calls_running(struct service *sv)
+{
+    unsigned n = 0;
+    fleet_lock(sv->gateway.fleet);
+    LIST_EACH(it, &sv->gateway.calls)
+    n++;
+    fleet_unlock(sv->gateway.fleet);
+    return n;
+}
+
 static void on_stop_signal(void *ctx, int signum)
 {
     struct service *sv = ctx;
-    struct worker *w = &sv->seats[0].worker;
     if (sv->stops++ > 0) {
         tell_all(sv, WISH_CLOSE);
         return;
     }
-    LOG(NULL, LOG_INFO, "serve.draining", "signal=%d calls=%u", signum,
-        (unsigned)meter_value(w->meter, METER_CALLS_RUNNING, NO_LABELS));
+    LOG(NULL, LOG_INFO, "serve.draining", "signal=%d calls=%u", signum, calls_running(sv));
+    if (sv->handed_over)
+        return; /* it drains already, and for a second signal there is still the sharp meaning */
+    upgrade_cancel(&sv->upgrade);
+    notify_supervisor("STOPPING=1");
     atomic_store(&sv->gateway.draining, true);
-    uint64_t limit = routing_conf(w->routing)->settings.drain_timeout;
-    timer_arm(w->loop, &sv->drain_limit, loop_now_ms(w->loop) + limit + 1);
-    tell_all(sv, WISH_DRAIN);
+    start_drain(sv, WISH_DRAIN);
+}
+
+/* ---- upgrade ------------------------------------------------------------------------------------------- */
+
+static void on_upgrade_ended(void *ctx, pid_t pid, const char *why)
+{
+    struct service *sv = ctx;
+    char text[32], quoted[240];
+    if (why) {
+        LOG(NULL, LOG_ERROR, "upgrade.failed",
+            "pid=%d why=%s remedy=\"this process goes on as before; what the new one said stands above\"",
+            (int)pid, log_quote(span_str(why), quoted, sizeof(quoted)));
+        return;
+    }
+    LOG(NULL, LOG_INFO, "upgrade.handed_over", "pid=%d calls=%u", (int)pid, calls_running(sv));
+    snprintf(text, sizeof(text), "MAINPID=%d", (int)pid);
+    notify_supervisor(text);
+    sv->handed_over = true;
+    kept_hand_over(sv->kept);
+    start_drain(sv, WISH_HAND_OVER);
+}
+
+static void on_upgrade_signal(void *ctx, int signum)
+{
+    (void)signum;
+    struct service *sv = ctx;
+    int fds[SERVICE_LISTEN_MAX];
+    if (sv->handed_over || sv->stops) {
+        LOG(NULL, LOG_WARN, "upgrade.refused", "%s", "why=\"this process is ending\"");
+        return;
+    }
+    kept_write(sv->kept);
+    struct upgrade_ask ask = {.argv = sv->options->argv,
+                              .program = *sv->program ? sv->program : NULL,
+                              .fds = fds,
+                              .count = server_listening(sv->seats[0].worker.server, fds, SERVICE_LISTEN_MAX),
+                              .activated = sv->inherited.activated,
+                              .state_fd = kept_lock(sv->kept)};
+    pd_err e = upgrade_begin(&sv->upgrade, &ask);
+    if (e)
+        LOG(NULL, e == PD_EXISTS ? LOG_WARN : LOG_ERROR, "upgrade.refused", "why=\"%s\"",
+            e == PD_EXISTS ? "one is under way"
+            : e == PD_IO   ? strerror(errno)
+                           : pd_err_text(e));
+    else
+        LOG(NULL, LOG_INFO, "upgrade.started", "pid=%d", (int)sv->upgrade.pid);
 }
 
 /* ---- reload -------------------------------------------------------------------------------------------- */
@@ -199,12 +292,17 @@ static void on_wake(void *ctx)
     case WISH_NONE:
         break;
     case WISH_DRAIN:
-        server_drain(s->worker.server, on_drained, s);
+        server_leave(s->worker.server, DRAIN_GRACE_MS, false, on_drained, s);
+        break;
+    case WISH_HAND_OVER:
+        server_leave(s->worker.server, HAND_OVER_GRACE_MS, true, on_drained, s);
         break;
     case WISH_CLOSE:
         on_drained(s);
         break;
     }
+    if (s->worker.index == 0)
+        check_last(s->service);
 }
 
 static bool same_listen(const struct conf *a, const struct conf *b)
@@ -315,37 +413,104 @@ static void seat_close(struct seat *s)
     meter_free(w->meter);
 }
 
+static pd_err check_exposed(const struct conf *c, const char *address)
+{
+    if (c->keys_count || conf_is_loopback(address))
+        return PD_OK;
+    fprintf(stderr,
+            "perdure: %s can be reached by other machines: configure client keys (`keys:`) or listen on "
+            "127.0.0.1\n",
+            address);
+    return PD_INVALID;
+}
+
+/* Takes a listening socket that was handed over. */
+static pd_err listen_inherited(struct service *sv, int fd, uint16_t *ret_port)
+{
+    char address[80];
+    pd_err e = server_address(fd, address, sizeof(address), ret_port);
+    if (!e)
+        e = server_listen_fd(sv->seats[0].worker.server, fd);
+    if (e)
+        close(fd);
+    return e;
+}
+
+static void tell_listening(const char *address, uint16_t port)
+{
+    const char *colon = strrchr(address, ':');
+    printf("perdure " PERDURE_VERSION " listens on http://%.*s:%u/v1\n", (int)(colon ? colon - address : 0),
+           address, port);
+}
+
+static pd_err listen_at(struct service *sv, const struct conf *c, const char *address)
+{
+    uint16_t port = 0;
+    pd_err e = check_exposed(c, address);
+    if (e)
+        return e;
+    int fd = inherited_find(&sv->inherited, address);
+    e = fd >= 0 ? listen_inherited(sv, fd, &port) : server_listen(sv->seats[0].worker.server, address, &port);
+    if (e) {
+        fprintf(stderr, "perdure: cannot listen on %s: %s\n", address,
+                e == PD_EXISTS ? "another program does; stop it, or choose another port with --listen"
+                               : pd_err_text(e));
+        return e;
+    }
+    tell_listening(address, port);
+    return PD_OK;
+}
+
+/* Sockets that systemd made: the unit says where to listen. */
+static pd_err listen_activated(struct service *sv, const struct conf *c)
+{
+    for (unsigned i = 0; i < sv->inherited.count; i++) {
+        char address[80];
+        uint16_t port;
+        int fd = sv->inherited.fds[i];
+        pd_err e = server_address(fd, address, sizeof(address), &port);
+        if (e)
+            fprintf(stderr, "perdure: a socket that was handed over is none of TCP: ListenStream= takes an "
+                            "address and a port\n");
+        if (!e)
+            e = check_exposed(c, address);
+        if (e)
+            return e;
+        sv->inherited.fds[i] = -1;
+        e = listen_inherited(sv, fd, &port);
+        if (e)
+            return e;
+        tell_listening(address, port);
+    }
+    return PD_OK;
+}
+
+static pd_err listen_first(struct service *sv, const struct conf *c)
+{
+    const struct service_options *o = sv->options;
+    unsigned n = o->listen_count ? o->listen_count : c->listen_count;
+    const char *const *list = o->listen_count ? (const char *const *)o->listen : (const char *const *)c->listen;
+    pd_err e = PD_OK;
+    if (sv->inherited.activated && !o->listen_count)
+        e = listen_activated(sv, c);
+    else
+        for (unsigned i = 0; i < n && !e; i++)
+            e = listen_at(sv, c, list[i]);
+    inherited_close_rest(&sv->inherited);
+    return e;
+}
+
 static pd_err listen_all(struct service *sv, const struct conf *c)
 {
-    unsigned n = sv->options->listen_count ? sv->options->listen_count : c->listen_count;
-    const char *const *list =
-        sv->options->listen_count ? (const char *const *)sv->options->listen : (const char *const *)c->listen;
-    for (unsigned i = 0; i < n; i++) {
-        if (c->keys_count == 0 && !conf_is_loopback(list[i])) {
-            fprintf(stderr,
-                    "perdure: %s can be reached by other machines: configure client keys (`keys:`) or listen on "
-                    "127.0.0.1\n",
-                    list[i]);
-            return PD_INVALID;
-        }
-        uint16_t port = 0;
-        pd_err e = server_listen(sv->seats[0].worker.server, list[i], &port);
-        if (e) {
-            fprintf(stderr, "perdure: cannot listen on %s: %s\n", list[i],
-                    e == PD_EXISTS ? "another program does; stop it, or choose another port with --listen"
-                                   : pd_err_text(e));
-            return e;
-        }
-        const char *colon = strrchr(list[i], ':');
-        printf("perdure " PERDURE_VERSION " listens on http://%.*s:%u/v1\n", (int)(colon ? colon - list[i] : 0),
-               list[i], port);
-    }
+    pd_err first = listen_first(sv, c);
+    if (first)
+        return first;
     /* The other workers accept from the same sockets: whoever is awake, and so the least busy, takes the next connection. */
     int fds[SERVICE_LISTEN_MAX];
     unsigned count = server_listening(sv->seats[0].worker.server, fds, SERVICE_LISTEN_MAX);
     for (unsigned i = 1; i < sv->count; i++)
         for (unsigned k = 0; k < count; k++) {
-            int fd = dup(fds[k]);
+            int fd = fcntl(fds[k], F_DUPFD_CLOEXEC, 0); /* a successor is given the first worker's only */
             pd_err e = fd < 0 ? PD_NOFD : server_listen_fd(sv->seats[i].worker.server, fd);
             if (e)
                 return e;
@@ -376,9 +541,13 @@ static void *seat_thread(void *ctx)
 static pd_err start_threads(struct service *sv)
 {
     for (unsigned i = 1; i < sv->count; i++) {
-        if (pthread_create(&sv->seats[i].thread, NULL, seat_thread, &sv->seats[i]) != 0)
-            return PD_NOMEM;
         sv->seats[i].started = true;
+        atomic_fetch_add(&sv->others, 1);
+        if (pthread_create(&sv->seats[i].thread, NULL, seat_thread, &sv->seats[i]) != 0) {
+            sv->seats[i].started = false;
+            atomic_fetch_sub(&sv->others, 1);
+            return PD_NOMEM;
+        }
     }
     return PD_OK;
 }
@@ -442,6 +611,9 @@ static pd_err begin(struct service *sv, const struct conf *c)
         e = loop_on_signal(first->worker.loop, SIGINT, on_stop_signal, sv);
     if (!e)
         e = loop_on_signal(first->worker.loop, SIGHUP, on_reload_signal, sv);
+    upgrade_init(&sv->upgrade, first->worker.loop, on_upgrade_ended, sv);
+    if (!e)
+        e = loop_on_signal(first->worker.loop, SIGUSR2, on_upgrade_signal, sv);
     return e ? e : start_threads(sv);
 }
 
@@ -452,6 +624,20 @@ static void end(struct service *sv)
         if (sv->seats[i].started)
             pthread_join(sv->seats[i].thread, NULL);
     timer_stop(sv->seats[0].worker.loop, &sv->drain_limit);
+}
+
+/* For an upgrade when argv[0] no longer leads to a program: the path it had, whatever is there by then. */
+static void remember_program(struct service *sv)
+{
+    ssize_t n = readlink("/proc/self/exe", sv->program, sizeof(sv->program) - 1);
+    sv->program[n > 0 ? n : 0] = '\0';
+}
+
+static void write_pid_file(const char *path)
+{
+    FILE *f = path ? fopen(path, "we") : NULL;
+    if (path && (!f || fprintf(f, "%d\n", (int)getpid()) < 0 || fclose(f) != 0))
+        LOG(NULL, LOG_WARN, "serve.pid_file", "file=\"%s\" why=\"%s\"", path, strerror(errno));
 }
 
 int service_run(const struct service_options *o)
@@ -472,11 +658,17 @@ int service_run(const struct service_options *o)
         conf_free(c);
         return 1;
     }
+    inherited_take(&sv.inherited);
+    remember_program(&sv);
     pd_err e = open_gateway(&sv, ref);
+    if (!e && strcmp(c->state, "off") != 0)
+        e = kept_open(&sv.gateway, sv.seats[0].worker.loop, c->state, &sv.inherited, &sv.kept);
     if (!e)
         e = begin(&sv, c);
     if (!e) {
+        write_pid_file(o->pid_file);
         announce(c);
+        inherited_ready(&sv.inherited);
         LOG(NULL, LOG_INFO, "serve.ready", "workers=%u providers=%u routes=%u", sv.count, c->providers_count,
             c->routes_count);
     }
@@ -485,6 +677,9 @@ int service_run(const struct service_options *o)
         loop_run(sv.seats[0].worker.loop);
     if (sv.count)
         end(&sv);
+    kept_close(sv.kept);
+    if (!e && o->pid_file && !sv.handed_over)
+        (void)unlink(o->pid_file);
     close_gateway(&sv);
     if (!e)
         LOG(NULL, LOG_INFO, "serve.ended", "%s", "");

@@ -1,4 +1,4 @@
-/* service.h - the running gateway: its workers, its signals, reload and drain. */
+/* service.h - the running gateway: its workers, its signals, reload, drain and upgrade. */
 #ifndef PERDURE_APP_SERVICE_H
 #define PERDURE_APP_SERVICE_H
 
@@ -13,6 +13,8 @@ struct service_options {
     bool log_level_given;
     enum log_level log_level;
     const char *log_format; /* NULL: the configuration's */
+    const char *pid_file;   /* NULL: none */
+    char **argv;            /* as the program was called: an upgrade calls it so again */
 };
 
 /* Runs until a signal ends it. Returns the exit status. */

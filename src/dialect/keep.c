@@ -20,6 +20,8 @@ struct keep {
     struct entry **buckets;
     size_t bucket_count; /* a power of two */
     size_t count, bytes, limit_bytes;
+    keep_fn *watch;
+    void *watch_ctx;
 };
 
 enum { BUCKETS_LEAST = 64 };
@@ -133,6 +135,55 @@ void keep_put(struct keep *k, uint64_t scope, struct span tool_id, enum msg_make
     list_push(&k->used, &en->used);
     k->count++;
     k->bytes += bytes;
+    if (k->watch)
+        k->watch(k->watch_ctx, scope, tool_id, maker, blob);
+}
+
+/* ---- out of the process and back ------------------------------------------------------- */
+
+void keep_watch(struct keep *k, keep_fn *fn, void *ctx)
+{
+    k->watch = fn;
+    k->watch_ctx = ctx;
+}
+
+void keep_each(const struct keep *k, keep_fn *fn, void *ctx)
+{
+    LIST_EACH(it, &k->used)
+    {
+        const struct entry *en = LIST_OF(it, const struct entry, used);
+        fn(ctx, en->scope, id_of(en), en->maker, span_of(en->bytes + en->id_n, en->blob_n));
+    }
+}
+
+/* Written by name, since another version may number makers otherwise. */
+static enum msg_maker maker_named(struct span name)
+{
+    for (unsigned m = MSG_MAKER_NONE + 1; m < MSG_MAKER_COUNT; m++)
+        if (span_is(name, msg_maker_name((enum msg_maker)m)))
+            return (enum msg_maker)m;
+    return MSG_MAKER_NONE;
+}
+
+/* "SCOPE MAKER LENGTH\n", the id, which is so long, and the blob. */
+pd_err keep_write(struct buf *out, uint64_t scope, struct span tool_id, enum msg_maker maker, struct span blob)
+{
+    pd_err e = buf_printf(out, "%llu %s %zu\n", (unsigned long long)scope, msg_maker_name(maker), tool_id.n);
+    if (!e)
+        e = buf_add(out, tool_id);
+    return e || !blob.n ? e : buf_add(out, blob);
+}
+
+pd_err keep_read(struct keep *k, struct span record)
+{
+    struct span rest = record, line = span_cut(&rest, '\n');
+    uint64_t scope, id_n;
+    bool ok = rest.p && span_u64(span_cut(&line, ' '), &scope);
+    enum msg_maker maker = maker_named(span_cut(&line, ' '));
+    if (!ok || !maker || !span_u64(line, &id_n) || id_n > rest.n)
+        return PD_SYNTAX;
+    keep_put(k, scope, span_upto(rest, (size_t)id_n), maker, span_from(rest, (size_t)id_n));
+    return PD_OK;
 }
 
 static struct entry *look(struct keep *k, uint64_t scope, struct span tool_id, enum msg_maker maker)

@@ -207,6 +207,48 @@ static bool parse_address(struct span text, struct sockaddr_storage *ret, sockle
     return inet_pton(AF_INET, host, &a->sin_addr) == 1;
 }
 
+union any_address {
+    struct sockaddr any;
+    struct sockaddr_in four;
+    struct sockaddr_in6 six;
+    struct sockaddr_storage room;
+};
+
+bool server_listens_at(int fd, const char *address)
+{
+    union any_address want, have = {.room = {0}};
+    socklen_t want_size, n = sizeof(have);
+    if (!parse_address(span_str(address), &want.room, &want_size) || getsockname(fd, &have.any, &n) != 0 ||
+        have.any.sa_family != want.any.sa_family)
+        return false;
+    if (have.any.sa_family == AF_INET6)
+        return memcmp(&have.six.sin6_addr, &want.six.sin6_addr, sizeof(want.six.sin6_addr)) == 0 &&
+               (!want.six.sin6_port || have.six.sin6_port == want.six.sin6_port);
+    return have.four.sin_addr.s_addr == want.four.sin_addr.s_addr &&
+           (!want.four.sin_port || have.four.sin_port == want.four.sin_port);
+}
+
+pd_err server_address(int fd, char *out, size_t out_bytes, uint16_t *ret_port)
+{
+    char host[INET6_ADDRSTRLEN] = "";
+    union any_address have = {.room = {0}};
+    socklen_t n = sizeof(have);
+    if (getsockname(fd, &have.any, &n) != 0)
+        return PD_IO;
+    if (have.any.sa_family == AF_INET) {
+        *ret_port = ntohs(have.four.sin_port);
+        inet_ntop(AF_INET, &have.four.sin_addr, host, sizeof(host));
+    } else if (have.any.sa_family == AF_INET6) {
+        *ret_port = ntohs(have.six.sin6_port);
+        inet_ntop(AF_INET6, &have.six.sin6_addr, host, sizeof(host));
+    } else {
+        return PD_UNSUPPORTED;
+    }
+    bool six = have.any.sa_family == AF_INET6;
+    snprintf(out, out_bytes, "%s%s%s:%u", six ? "[" : "", host, six ? "]" : "", *ret_port);
+    return PD_OK;
+}
+
 static void set_int(int fd, int level, int option, int value)
 {
     /* None of these is worth refusing to listen: a Unix socket, for one, has no TCP_NODELAY. */
@@ -318,7 +360,33 @@ void server_look_quiet(struct server *s)
         loop_later(s->loop, &s->quiet);
 }
 
-void server_drain(struct server *s, void (*drained)(void *ctx), void *ctx)
+static int accept_waiting_one(struct server *s, struct listener *ln, struct sockaddr_storage *peer)
+{
+    for (;;) {
+        int fd = accept_one(ln->watch.fd, peer);
+        if (fd >= 0)
+            return fd;
+        if (errno == EINTR || errno == ECONNABORTED || errno == EPROTO)
+            continue;
+        if ((errno == EMFILE || errno == ENFILE) && refuse_with_reserve(s, ln->watch.fd))
+            continue;
+        return -1;
+    }
+}
+
+/* Closing a listening socket resets who waits in its queue: they are taken first. */
+static void accept_waiting(struct server *s)
+{
+    LIST_EACH(node, &s->listeners)
+    {
+        struct listener *ln = LIST_OF(node, struct listener, node);
+        struct sockaddr_storage peer;
+        for (int fd; ln->watch.open && (fd = accept_waiting_one(s, ln, &peer)) >= 0;)
+            take_connection(s, fd, &peer);
+    }
+}
+
+static void drain(struct server *s, void (*drained)(void *ctx), void *ctx)
 {
     s->draining = true;
     s->drained = drained;
@@ -328,11 +396,24 @@ void server_drain(struct server *s, void (*drained)(void *ctx), void *ctx)
     {
         struct conn *c = LIST_OF(node, struct conn, node);
         if (c->phase == CONN_IDLE)
-            conn_close(c);
+            conn_leave(c);
         else if (c->phase == CONN_H2)
             h2_leave(c);
     }
     server_look_quiet(s);
+}
+
+void server_drain(struct server *s, void (*drained)(void *ctx), void *ctx)
+{
+    drain(s, drained, ctx);
+}
+
+void server_leave(struct server *s, uint64_t grace_ms, bool shared, void (*drained)(void *ctx), void *ctx)
+{
+    if (!shared)
+        accept_waiting(s);
+    s->grace_ms = grace_ms;
+    drain(s, drained, ctx);
 }
 
 void server_close(struct server *s, void (*closed)(void *ctx), void *ctx)

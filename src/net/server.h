@@ -93,6 +93,14 @@ void server_set_rules(struct server *s, const struct server_rules *rules);
 /* Stops accepting, closes idle connections, lets requests end ("Connection: close" on their replies); `drained` is called when
  * none is left. */
 void server_drain(struct server *s, void (*drained)(void *ctx), void *ctx);
+/* The same, without losing a request that is on its way: an idle connection stays open for grace_ms, and one more request on it is answered
+ * (with "Connection: close"). What waits in the listening sockets' queues is accepted first; not when they are `shared` with another
+ * process, which goes on accepting. */
+void server_leave(struct server *s, uint64_t grace_ms, bool shared, void (*drained)(void *ctx), void *ctx);
+/* Whether a listening socket is at this address, of which port 0 stands for any. */
+bool server_listens_at(int fd, const char *address);
+/* The address of a socket: "127.0.0.1:8080". PD_UNSUPPORTED: not one of the Internet's. */
+pd_err server_address(int fd, char *out, size_t out_bytes, uint16_t *ret_port) PD_CHECKED;
 /* Closes everything, on_gone for each open request; `closed` is called later, when nothing is left: then server_free. */
 void server_close(struct server *s, void (*closed)(void *ctx), void *ctx);
 struct server *server_free(struct server *s);

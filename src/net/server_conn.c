@@ -33,7 +33,8 @@ void conn_enter(struct conn *c, enum conn_phase to)
         c->seen = c->checked = 0;
         c->skipped_line = c->deaf = false;
         conn_watch(c);
-        due_in(c, rules->idle_ms);
+        due_in(c,
+               c->server->draining && c->server->grace_ms < rules->idle_ms ? c->server->grace_ms : rules->idle_ms);
         break;
     case CONN_HEAD:
         c->head_began_us = loop_now_us(c->server->loop);
@@ -130,9 +131,23 @@ void conn_drop(struct conn *c)
         h2_tell_gone(c->h2, false);
 }
 
+void conn_leave(struct conn *c)
+{
+    if (c->server->grace_ms)
+        due_in(c, c->server->grace_ms);
+    else
+        conn_close(c);
+}
+
+/* A reply that began before the drain did not say that it was the last: its client may be asking again right now. */
+static bool may_ask_again(const struct conn *c)
+{
+    return !c->close_after && (!c->server->draining || c->server->grace_ms);
+}
+
 void conn_next(struct conn *c)
 {
-    if (!c->close_after && !c->server->draining) {
+    if (may_ask_again(c)) {
         conn_enter(c, CONN_IDLE);
         if (buf_size(&c->in) && !c->consuming)
             loop_later(c->server->loop, &c->later);

@@ -125,6 +125,7 @@ struct server {
     struct server_stats stats;
     struct timer pause;
     struct later quiet; /* calls drained and closed */
+    uint64_t grace_ms;  /* draining: how long an idle connection may still ask */
     void (*drained)(void *ctx);
     void *drained_ctx;
     void (*closed)(void *ctx);
@@ -155,6 +156,7 @@ pd_err conn_new(struct server *s, int fd, const struct sockaddr_storage *peer) P
 /* The client has left or cannot be served: on_gone if a request is open. */
 void conn_gone(struct conn *c);
 void conn_close(struct conn *c);
+void conn_leave(struct conn *c); /* idle, and the server drains: now, or after its grace */
 void conn_reset(struct conn *c);
 /* Server closes: on_gone, but the client did not leave. */
 void conn_drop(struct conn *c);

@@ -36,6 +36,62 @@ static void a_blob_is_found_by_its_id_scope_and_maker(void **state)
     keep_free(NULL);
 }
 
+struct copy {
+    struct keep *to;
+    struct buf record;
+    unsigned seen;
+};
+
+static void copy_one(void *ctx, uint64_t scope, struct span tool_id, enum msg_maker maker, struct span blob)
+{
+    struct copy *c = ctx;
+    buf_clear(&c->record);
+    assert_int_equal(keep_write(&c->record, scope, tool_id, maker, blob), PD_OK);
+    assert_int_equal(keep_read(c->to, buf_span(&c->record)), PD_OK);
+    c->seen++;
+}
+
+static void all_of_it_goes_out_and_comes_back(void **state)
+{
+    (void)state;
+    struct arena a;
+    struct keep *k = keep_new(1 << 20);
+    struct copy c = {.to = keep_new(1 << 20)};
+    arena_init(&a, 0, 0);
+    buf_init(&c.record, 0);
+    keep_put(k, 7, SPAN_LIT("before it was watched"), MSG_MAKER_OPENAI, SPAN_LIT("0"));
+    keep_each(k, copy_one, &c);
+    keep_watch(k, copy_one, &c);
+    keep_put(k, UINT64_MAX, SPAN_LIT("an id\nof two lines"), MSG_MAKER_ANTHROPIC, SPAN_LIT("one\0two\n"));
+    keep_put(k, 0, SPAN_LIT("t2"), MSG_MAKER_GEMINI, SPAN_LIT(""));
+    keep_watch(k, NULL, NULL);
+    keep_put(k, 0, SPAN_LIT("t3"), MSG_MAKER_GEMINI, SPAN_LIT("unseen"));
+    assert_int_equal(c.seen, 3);
+    assert_true(span_is(kept(c.to, 7, "before it was watched", MSG_MAKER_OPENAI, &a), "0"));
+    assert_true(
+        span_eq(kept(c.to, UINT64_MAX, "an id\nof two lines", MSG_MAKER_ANTHROPIC, &a), SPAN_LIT("one\0two\n")));
+    assert_non_null(kept(c.to, 0, "t2", MSG_MAKER_GEMINI, &a).p);
+    assert_null(kept(c.to, 0, "t3", MSG_MAKER_GEMINI, &a).p);
+
+    /* A record that is none, and every beginning of one, is refused or has a shorter blob; nothing is read beyond it. */
+    static const char *const none[] = {"",
+                                       "\n",
+                                       "1\n",
+                                       "1 openai\n",
+                                       "1 nobody 1\nx",
+                                       "x openai 1\nx",
+                                       "1 openai 2\nx",
+                                       "1 openai -1\nx",
+                                       "1 openai 18446744073709551615\nx",
+                                       "1 none 1\nx"};
+    for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++)
+        assert_int_equal(keep_read(c.to, span_str(none[i])), PD_SYNTAX);
+    buf_done(&c.record);
+    arena_done(&a);
+    keep_free(k);
+    keep_free(c.to);
+}
+
 static void what_is_too_large_is_not_kept_and_what_it_replaces_goes(void **state)
 {
     (void)state;
@@ -309,6 +365,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_blob_is_found_by_its_id_scope_and_maker),
+        cmocka_unit_test(all_of_it_goes_out_and_comes_back),
         cmocka_unit_test(what_is_too_large_is_not_kept_and_what_it_replaces_goes),
         cmocka_unit_test(the_oldest_go_first_and_use_makes_young),
         cmocka_unit_test(makers_get_back_what_they_want),

@@ -436,6 +436,94 @@ static void draining_lets_requests_end_and_closes_the_rest(void **state)
     t.loop = loop_free(t.loop);
 }
 
+/* Idle, waiting in the queue, or with a reply that promised to keep the connection: each may ask once more. */
+static void leaving_loses_no_request_that_is_on_its_way(void **state)
+{
+    (void)state;
+    struct serve t;
+    struct caller idle, busy, queued;
+    serve_rules(&t);
+    serve_begin(&t);
+    call_begin(&idle, &t);
+    call_say(&t, &idle, GET("/first"));
+    call_hear(&t, &idle, "\r\n\r\n");
+    struct request *rq = serve_hold(&t, &busy, GET("/hold"));
+    assert_int_equal(reply_begin(rq, 200, NULL, 0, -1), PD_OK);
+    call_hear(&t, &busy, "chunked");
+    call_dial(&queued, t.port); /* connected; the loop has not accepted it */
+    assert_int_equal(write(queued.fd, GET("/queued"), sizeof(GET("/queued")) - 1), sizeof(GET("/queued")) - 1);
+    server_leave(t.server, 600000, false, serve_is_drained, &t);
+    call_hear(&t, &queued, "\r\n\r\n");
+    assert_true(call_has(&queued, "200 OK") && call_has(&queued, "Connection: close"));
+    call_hear_end(&t, &queued);
+    call_say(&t, &idle, GET("/second"));
+    call_hear(&t, &idle, "Connection: close");
+    call_hear_end(&t, &idle);
+    reply_end(rq);
+    call_hear(&t, &busy, "0\r\n\r\n");
+    assert_false(call_has(&busy, "Connection: close"));
+    call_say(&t, &busy, GET("/again"));
+    call_hear(&t, &busy, "Connection: close");
+    call_hear_end(&t, &busy);
+    SERVE_UNTIL(&t, t.drained);
+    call_end(&idle);
+    call_end(&busy);
+    call_end(&queued);
+    t.server = server_free(t.server);
+    t.loop = loop_free(t.loop);
+}
+
+static void leaving_ends_what_asks_no_more(void **state)
+{
+    (void)state;
+    struct serve t;
+    struct caller idle;
+    serve_rules(&t);
+    serve_begin(&t);
+    call_begin(&idle, &t);
+    call_say(&t, &idle, GET("/first"));
+    call_hear(&t, &idle, "\r\n\r\n");
+    server_leave(t.server, 20, false, serve_is_drained, &t);
+    call_hear_end(&t, &idle);
+    SERVE_UNTIL(&t, t.drained);
+    call_end(&idle);
+    t.server = server_free(t.server);
+    t.loop = loop_free(t.loop);
+}
+
+static void a_shared_socket_stays_another_s(void **state)
+{
+    (void)state;
+    struct serve t;
+    struct caller late;
+    int fds[2];
+    serve_rules(&t);
+    serve_begin(&t);
+    assert_int_equal(server_listening(t.server, fds, 2), 1);
+    int other = dup(fds[0]);
+    char address[64];
+    uint16_t port = 0;
+    assert_int_equal(server_address(other, address, sizeof(address), &port), PD_OK);
+    assert_int_equal(port, t.port);
+    assert_true(server_listens_at(other, address));
+    assert_true(server_listens_at(other, "127.0.0.1:0"));
+    assert_false(server_listens_at(other, "127.0.0.2:0"));
+    assert_false(server_listens_at(other, "127.0.0.1:1"));
+    assert_false(server_listens_at(other, "[::1]:0"));
+    assert_false(server_listens_at(other, "nonsense"));
+    call_dial(&late, t.port);
+    server_leave(t.server, 1000, true, serve_is_drained, &t);
+    SERVE_UNTIL(&t, t.drained);
+    assert_int_equal(server_stats(t.server)->connections_total, 0);
+    int fd = accept(other, NULL, NULL);
+    assert_true(fd >= 0); /* it was not taken, nor reset */
+    close(fd);
+    close(other);
+    call_end(&late);
+    t.server = server_free(t.server);
+    t.loop = loop_free(t.loop);
+}
+
 static void closing_tells_each_open_request(void **state)
 {
     (void)state;
@@ -530,6 +618,9 @@ int main(void)
         cmocka_unit_test(a_connection_has_as_many_requests_as_the_rules_say),
         cmocka_unit_test(addresses_are_taken_or_refused),
         cmocka_unit_test(draining_lets_requests_end_and_closes_the_rest),
+        cmocka_unit_test(leaving_loses_no_request_that_is_on_its_way),
+        cmocka_unit_test(leaving_ends_what_asks_no_more),
+        cmocka_unit_test(a_shared_socket_stays_another_s),
         cmocka_unit_test(closing_tells_each_open_request),
         cmocka_unit_test(memory_that_fails_costs_one_connection_at_most),
     };

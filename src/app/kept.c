@@ -1,0 +1,293 @@
+#include "app/kept.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "dialect/keep.h"
+#include "state/folder.h"
+#include "state/journal.h"
+#include "state/snapshot.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum {
+    FOLLOW_EVERY_MS = 100,          /* while an old process writes on, what it writes is read */
+    KEEP_WAITING_BYTES = 128 << 20, /* all that is kept is put again at the start */
+};
+
+/* A journal, and what the process before this one wrote in it. */
+struct log {
+    struct journal *journal;
+    struct journal_reader *reader; /* NULL: nothing more is to come */
+};
+
+struct kept {
+    struct gateway *gateway;
+    struct loop *loop;
+    char folder[FOLDER_PATH_MAX], keep_folder[FOLDER_PATH_MAX];
+    int lock_fd;
+    struct log calls, keep;
+    struct buf record; /* under keep_lock: the one being written */
+    struct timer follow;
+    struct watch line; /* to the process before this one, as long as it runs */
+    bool line_open, old_runs, last_time;
+    bool busy, ending, handed_over;
+};
+
+/* ---- what is read ------------------------------------------------------------------------- */
+
+/* On any one thread, before or while others serve. */
+static void on_call_record(void *ctx, const struct journal_record *r)
+{
+    (void)ctx, (void)r; /* answers, holds and ledgers go to relay/ here */
+}
+
+static void on_keep_record(void *ctx, const struct journal_record *r)
+{
+    struct kept *k = ctx;
+    if (r->kind != JOURNAL_KEPT)
+        return;
+    pthread_mutex_lock(&k->gateway->keep_lock);
+    pd_err e = keep_read(k->gateway->keep, r->payload);
+    pthread_mutex_unlock(&k->gateway->keep_lock);
+    if (e)
+        LOG(NULL, LOG_WARN, "state.unreadable", "what=keep why=\"%s\"", pd_err_text(e));
+}
+
+static void read_log(struct kept *k, struct log *l, const char *what, journal_fn *fn)
+{
+    pd_err e = l->reader ? journal_read(l->reader, fn, k) : PD_OK;
+    if (e && e != PD_NOTFOUND)
+        LOG(NULL, LOG_WARN, "state.unreadable", "what=%s why=\"%s\"", what, pd_err_text(e));
+}
+
+static void read_all(struct kept *k)
+{
+    read_log(k, &k->keep, "keep", on_keep_record);
+    read_log(k, &k->calls, "journal", on_call_record);
+}
+
+/* What the process before this one wrote is ours, and written again by us. */
+static void settle(struct log *l, const char *what)
+{
+    pd_err e = l->reader && l->journal ? journal_settle(l->journal, l->reader) : PD_OK;
+    if (e)
+        LOG(NULL, LOG_WARN, "state.not_settled",
+            "what=%s why=\"%s\" remedy=\"none: it is tried at the next start\"", what, pd_err_text(e));
+}
+
+/* ---- what is written ------------------------------------------------------------------------ */
+
+/* Under keep_lock. Without memory this one is not written. */
+static void write_keep(void *ctx, uint64_t scope, struct span tool_id, enum msg_maker maker, struct span blob)
+{
+    struct kept *k = ctx;
+    buf_clear(&k->record);
+    if (keep_write(&k->record, scope, tool_id, maker, blob) == PD_OK)
+        (void)journal_put(k->keep.journal, JOURNAL_KEPT, 0, buf_span(&k->record));
+}
+
+static uint64_t newest(const struct log *l)
+{
+    return l->reader ? journal_reader_stats(l->reader)->newest_us : 0;
+}
+
+static void open_journals(struct kept *k)
+{
+    struct journal_rules rules, large;
+    journal_rules_default(&rules);
+    large = rules;
+    large.waiting_bytes = KEEP_WAITING_BYTES;
+    pd_err e = journal_open(k->folder, &rules, newest(&k->calls), &k->calls.journal);
+    if (!e)
+        e = journal_open(k->keep_folder, &large, newest(&k->keep), &k->keep.journal);
+    if (e)
+        LOG(NULL, LOG_WARN, "state.not_written", "folder=\"%s\" why=\"%s\"", k->folder, pd_err_text(e));
+    if (k->calls.reader && k->calls.journal)
+        journal_reader_skip(k->calls.reader, k->calls.journal);
+    if (k->keep.reader && k->keep.journal)
+        journal_reader_skip(k->keep.reader, k->keep.journal);
+    k->gateway->journal = k->calls.journal;
+    keep_each(k->gateway->keep, write_keep, k);
+    keep_watch(k->gateway->keep, write_keep, k);
+}
+
+/* ---- an old process that writes on ------------------------------------------------------------ */
+
+static void follow_work(void *ctx)
+{
+    struct kept *k = ctx;
+    read_all(k);
+    if (!k->last_time)
+        return;
+    settle(&k->calls, "journal");
+    settle(&k->keep, "keep");
+}
+
+static void follow_done(void *ctx)
+{
+    struct kept *k = ctx;
+    k->busy = false;
+    if (k->ending)
+        loop_stop(k->loop); /* kept_close() waits */
+    else if (!k->last_time)
+        timer_arm(k->loop, &k->follow, loop_now_ms(k->loop) + FOLLOW_EVERY_MS);
+    else
+        LOG(NULL, LOG_INFO, "upgrade.alone", "%s", "what=\"the old process has ended\"");
+}
+
+static void on_follow(void *ctx)
+{
+    struct kept *k = ctx;
+    k->last_time = !k->old_runs; /* asked before the reading, so that nothing is written after it */
+    k->busy = loop_offload(k->loop, follow_work, follow_done, k) == PD_OK;
+    if (!k->busy)
+        timer_arm(k->loop, &k->follow, loop_now_ms(k->loop) + FOLLOW_EVERY_MS);
+}
+
+static void line_closed(void *ctx)
+{
+    struct kept *k = ctx;
+    k->line_open = false;
+    if (k->ending)
+        loop_stop(k->loop);
+}
+
+static void on_line(void *ctx, int events, pd_err err)
+{
+    (void)events, (void)err;
+    struct kept *k = ctx;
+    char byte;
+    if (recv(k->line.fd, &byte, 1, MSG_DONTWAIT) < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    k->old_runs = false;
+    watch_close(&k->line, line_closed);
+}
+
+static void follow(struct kept *k, struct inherited *in)
+{
+    if (in->line_fd < 0 || watch_open(k->loop, &k->line, in->line_fd, WATCH_READ | WATCH_GONE, on_line, k))
+        return;
+    k->old_runs = k->line_open = true;
+    timer_arm(k->loop, &k->follow, loop_now_ms(k->loop) + FOLLOW_EVERY_MS);
+}
+
+/* ---- the folder --------------------------------------------------------------------------------- */
+
+/* The descriptor that was inherited holds this folder, or another one, when the configuration names another. */
+static bool is_lock_of(int fd, const char *folder)
+{
+    char path[FOLDER_PATH_MAX];
+    struct stat a, b;
+    return fd >= 0 && folder_path(folder, "lock", path) == PD_OK && fstat(fd, &a) == 0 && stat(path, &b) == 0 &&
+           a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+static bool hold(struct kept *k, struct inherited *in)
+{
+    errno = 0;
+    pd_err e = folder_make(k->folder);
+    if (!e && is_lock_of(in->state_fd, k->folder)) {
+        k->lock_fd = in->state_fd;
+        in->state_fd = -1;
+        return true;
+    }
+    if (!e)
+        e = folder_hold(k->folder, &k->lock_fd);
+    if (e == PD_EXISTS)
+        LOG(NULL, LOG_WARN, "state.held",
+            "folder=\"%s\" remedy=\"another perdure keeps its state there: name another folder with state:\"",
+            k->folder);
+    else if (e)
+        LOG(NULL, LOG_WARN, "state.no_folder",
+            "folder=\"%s\" why=\"%s\" remedy=\"what a restart would bring back is not kept: name a folder that "
+            "can be written with state:\"",
+            k->folder, e == PD_IO ? strerror(errno) : pd_err_text(e));
+    return e == PD_OK;
+}
+
+static pd_err begin(struct kept *k, struct inherited *in)
+{
+    k->calls.reader = journal_reader_new(k->folder);
+    k->keep.reader = journal_reader_new(k->keep_folder);
+    if (!k->calls.reader || !k->keep.reader)
+        return PD_NOMEM;
+    read_all(k);
+    open_journals(k);
+    settle(&k->calls, "journal");
+    settle(&k->keep, "keep");
+    follow(k, in);
+    return PD_OK;
+}
+
+pd_err kept_open(struct gateway *g, struct loop *l, const char *folder, struct inherited *in, struct kept **ret)
+{
+    *ret = NULL;
+    struct kept *k = mem_zalloc(sizeof(*k));
+    if (!k)
+        return PD_NOMEM;
+    k->gateway = g;
+    k->loop = l;
+    k->lock_fd = -1;
+    buf_init(&k->record, 0); /* KEEP_BLOB_MAX and an id */
+    timer_init(&k->follow, on_follow, k);
+    bool fits = snprintf(k->folder, sizeof(k->folder), "%s", folder) < (int)sizeof(k->folder) &&
+                folder_path(folder, "keep", k->keep_folder) == PD_OK;
+    if (!fits || !hold(k, in)) {
+        kept_close(k);
+        return PD_OK;
+    }
+    pd_err e = begin(k, in);
+    if (e) {
+        kept_close(k);
+        return e;
+    }
+    *ret = k;
+    return PD_OK;
+}
+
+void kept_write(struct kept *k)
+{
+    if (!k)
+        return;
+    (void)journal_flush(k->calls.journal);
+    (void)journal_flush(k->keep.journal);
+}
+
+void kept_hand_over(struct kept *k)
+{
+    if (k)
+        k->handed_over = true;
+}
+
+int kept_lock(const struct kept *k)
+{
+    return k ? k->lock_fd : -1;
+}
+
+struct kept *kept_close(struct kept *k)
+{
+    if (!k)
+        return NULL;
+    k->ending = true;
+    watch_close(&k->line, line_closed);
+    while (k->busy || k->line_open)
+        loop_run(k->loop);
+    timer_stop(k->loop, &k->follow);
+    if (k->gateway->keep)
+        keep_watch(k->gateway->keep, NULL, NULL);
+    k->gateway->journal = NULL;
+    journal_close(k->calls.journal);
+    journal_close(k->keep.journal);
+    journal_reader_free(k->calls.reader);
+    journal_reader_free(k->keep.reader);
+    buf_done(&k->record);
+    if (k->lock_fd >= 0)
+        close(k->lock_fd);
+    mem_free(k);
+    return NULL;
+}

@@ -1,0 +1,29 @@
+/* kept.h - what the service knows when it starts again: the state folder, opened, read and written.
+ *
+ *   STATE/lock        held by the process that serves
+ *   STATE/fleet       what is known of targets and sessions (snapshot)
+ *   STATE/keep/       a journal: what makers want back with tool calls
+ *   STATE/journal-*   a journal: answers as they were shown, calls on hold, ledgers
+ *
+ * Without the folder (it cannot be made, or another process holds it) the gateway serves all the same, and says what it goes without. After an
+ * upgrade the old process writes on until its streams have ended; what it writes is read as it comes. */
+#ifndef PERDURE_APP_KEPT_H
+#define PERDURE_APP_KEPT_H
+
+#include "app/upgrade.h"
+#include "relay/gateway.h"
+
+struct kept;
+/* Reads what is there into the gateway (fleet, keep, journal must be made) and goes on writing. Before other threads run. *ret is NULL when there is no
+ * state folder to be had: no error. PD_NOMEM. */
+pd_err kept_open(struct gateway *g, struct loop *l, const char *folder, struct inherited *in,
+                 struct kept **ret) PD_CHECKED;
+/* Writes down what there is now, for a successor that is about to read it. Blocks. */
+void kept_write(struct kept *k);
+/* A successor writes the snapshots from now on. */
+void kept_hand_over(struct kept *k);
+int kept_lock(const struct kept *k); /* the descriptor that holds the folder; -1: none */
+/* Before the loop ends. NULL is fine; returns NULL. */
+struct kept *kept_close(struct kept *k);
+
+#endif
