@@ -45,8 +45,9 @@ class Program:
         raise AssertionError(f"{' '.join(self.process.args)} ended ({self.process.wait()}) before it said {pattern}:\n{''.join(self.lines)}{self.stderr()}")
 
     def stderr(self):
-        self.log.seek(0)
-        return self.log.read().decode(errors="replace")
+        """Read without moving the place where the process writes: the two share it."""
+        fd = self.log.fileno()
+        return os.pread(fd, os.fstat(fd).st_size, 0).decode(errors="replace")
 
     def stop(self, sig=signal.SIGTERM, timeout=DEADLINE):
         if self.process.poll() is None:
