@@ -305,6 +305,7 @@ static const struct word_sign words[] = {
     {"content exists risk", NULL,                     {AT_POLICY, FAILURE_FILTER}},
     {"safety system", NULL,                           {AT_POLICY, FAILURE_FILTER}},
     {"blocked by", "guardrail",                       {AT_POLICY, FAILURE_FILTER}},
+    {"content filtering policy", NULL,                {AT_POLICY, FAILURE_FILTER}},
     {"inappropriate content", NULL,                   {AT_POLICY, FAILURE_FILTER}},
     {"sensitive content", NULL,                       {AT_POLICY, FAILURE_FILTER}},
     {"violat", "content policy",                      {AT_POLICY, FAILURE_FILTER}},

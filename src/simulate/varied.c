@@ -51,6 +51,10 @@ static const char *const words[] = {
     "…",
     "“curly”",
     "data:",
+    "🚀🔥",
+    "𠮷野家",
+    "𝒜ℬ",
+    "😀",
     "</p>",
 };
 enum { WORDS = sizeof(words) / sizeof(words[0]), SUM_LETTERS = 8, FIXED_MAX = 40 };

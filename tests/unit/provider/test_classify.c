@@ -271,6 +271,7 @@ static const struct row rows[] = {
     {"moderation", "openrouter", 403, "",
      "{\"error\":{\"code\":403,\"message\":\"Your chosen model needs a check\",\"metadata\":{\"reasons\":[\"violence\"],\"flagged_input\":\"x\"}}}", FAILURE_FILTER,
      0, NULL, NULL, NULL, -1},
+    {"Anthropic's filter", NULL, 400, "", SAYS("Output blocked by content filtering policy"), FAILURE_FILTER, 0, NULL, NULL, NULL, -1},
     {"moderation in words", NULL, 403, "", SAYS("m requires moderation on X. Your input was flagged for \\\"hate\\\"."), FAILURE_FILTER, 0, NULL, NULL, NULL, -1},
     {"usage policy", NULL, 400, "", OPENAI("Invalid prompt: your prompt was flagged as potentially violating our usage policy.", "invalid_request_error",
             "invalid_prompt"),
