@@ -111,7 +111,6 @@ static void win(struct call *c, int attempt, uint64_t now, struct call_actions *
 static void commit(struct call *c, int attempt, struct call_actions *ret)
 {
     c->continued += c->continuing;
-    c->hold_rounds = 0;
     call_act(ret, CALL_COMMIT, attempt);
 }
 
@@ -159,10 +158,9 @@ void call_complete(struct call *c, int attempt, uint64_t now, struct call_action
 }
 
 /* What was shown cannot be taken back. True: the call goes on with it. */
-static bool goes_on(struct call *c, int attempt, const struct verdict *v, uint64_t now)
+static bool goes_on(struct call *c, int attempt, const struct verdict *v)
 {
-    if (!c->want.can_continue || c->breaks >= c->want.route->settings.continuations || now >= c->deadline_ms ||
-        v->failure == FAILURE_FILTER)
+    if (!c->want.can_continue || c->breaks >= c->want.route->settings.continuations)
         return false;
     c->breaks++;
     c->continuing = true;
@@ -176,7 +174,7 @@ static bool goes_on(struct call *c, int attempt, const struct verdict *v, uint64
 /* The books of the attempt are closed; what does it mean for the call? */
 static void failed(struct call *c, int attempt, const struct verdict *v, uint64_t now, struct call_actions *ret)
 {
-    if (c->state == CALL_RELAYING && !goes_on(c, attempt, v, now)) {
+    if (c->state == CALL_RELAYING && !goes_on(c, attempt, v)) {
         call_break(c, attempt, v->failure, now, ret);
         return;
     }

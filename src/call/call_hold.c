@@ -2,6 +2,8 @@
 #include "base/rnd.h"
 #include "call/call_priv.h"
 
+#include <assert.h>
+
 /* How often a held call looks at least: probes and other calls find out that a target is back, not it. Calls that would look at the
  * same moment are spread. */
 enum { HOLD_LOOK_MS = 2000, HOLD_SPREAD_MS = 250 };
@@ -46,6 +48,7 @@ static uint64_t first_recovery(const struct call *c, uint64_t now)
  * attempts that a call may make last for the whole hold. */
 static uint64_t gap(const struct call *c, const struct settings *s, uint64_t left_ms)
 {
+    assert(c->attempts_count < CALL_ATTEMPTS_MAX);
     unsigned doublings = c->hold_rounds < HOLD_DOUBLINGS_MOST ? c->hold_rounds : HOLD_DOUBLINGS_MOST;
     uint64_t ms = (s->backoff > HOLD_GAP_LEAST_MS ? s->backoff : HOLD_GAP_LEAST_MS) << doublings;
     uint64_t most_ms = left_ms * c->want.route->count / (CALL_ATTEMPTS_MAX - c->attempts_count);
@@ -68,7 +71,7 @@ static void look_again(struct call *c, uint64_t recovery_ms, uint64_t left_ms, u
 bool call_hold(struct call *c, uint64_t now)
 {
     uint64_t left_ms = hold_left(c, now);
-    if (left_ms == 0 || now >= c->deadline_ms || c->attempts_count == CALL_ATTEMPTS_MAX)
+    if (left_ms == 0)
         return false;
     unsigned rounds = c->hold_rounds;
     uint32_t unhealing = c->unhealing, failed = 0;
@@ -111,7 +114,6 @@ void call_hold_look(struct call *c, uint64_t now, struct call_actions *ret)
     believe_others(c);
     uint64_t recovery_ms = first_recovery(c, now);
     if (recovery_ms <= now && has_turn(c)) {
-        c->wait_counts = false;
         call_enter(c, CALL_WAITING, now); /* the hold is in the books, and the deadline moved */
         call_advance(c, now, ret);
         return;

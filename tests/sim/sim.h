@@ -162,6 +162,7 @@ struct sim_call {
     unsigned
         starts_on[SIM_TARGETS]; /* since the last break or hold; without those that were cancelled and not late */
     unsigned starts_since_output[SIM_TARGETS];
+    bool round_of_hold;  /* the round began with a hold: one try on each */
     unsigned round_from; /* the first attempt since the last break or hold */
     unsigned refused;    /* attempts that were told the request itself is wrong */
     bool used, departed;

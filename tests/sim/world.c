@@ -187,6 +187,7 @@ static void book_break(struct world *w, struct sim_call *c)
     c->gone_on++;
     memset(c->starts_since_output, 0, sizeof(c->starts_since_output));
     new_round(c, c->starts);
+    c->round_of_hold = false;
     c->starts_on[t->target->id] = c->starts_since_output[t->target->id] = 1;
 }
 
@@ -207,6 +208,7 @@ static void book_hold(struct world *w, struct sim_call *c)
         w->tally->holds++;
         check(w, (struct moment){.kind = AT_HOLD, .c = c});
         new_round(c, c->starts);
+        c->round_of_hold = true;
     }
     c->holding = holds;
 }

@@ -279,6 +279,10 @@ static void hold_alone(struct fixture *f)
 {
     hold(f), f->route.count = 1;
 }
+static void hold_patient(struct fixture *f)
+{
+    hold_alone(f), f->settings.attempts = 2;
+}
 static void hold_none(struct fixture *f)
 {
     hold_alone(f), f->want.hold_ms = 0;
@@ -443,6 +447,32 @@ static const struct story stories[] = {
       {"fail 1 content_filtered", 300, 0, "break content_filtered 1"}},
      CALL_CUT_AFTER,
      false},
+    {"nor is one asked again that cannot carry the request",
+     chat_two,
+     {{"fail 0 cannot_carry", 50, 0, "start 1@1"},
+      {"out 1", 100, 0, "commit 1"},
+      {"fail 1 overloaded", 200, 0, ""},
+      {"next", 1000, 1400, "start 2@1 same on"}},
+     CALL_COMPLETE,
+     true},
+    {"no hedge goes where a Retry-After is not over",
+     chat,
+     {{"fail 0 overloaded after 20000", 50, 0, "start 1@1"},
+      {"out 1", 100, 0, "commit 1"},
+      {"fail 1 overloaded", 200, 0, "start 2@2 on"},
+      {"next", 2200, 0, ""}},
+     CALL_COMPLETE,
+     true},
+    {"one that answers but does not join is asked at once, as often as it may be",
+     chat_one,
+     {{"out 0", 100, 0, "commit 0"},
+      {"fail 0 overloaded", 200, 0, ""},
+      {"next", 1000, 1400, "start 1@0 same on"},
+      {"fail 1 cannot_join", 1500, 0, "start 2@0 same on"},
+      {"fail 2 cannot_join", 1600, 0, "start 3@0 same on"},
+      {"fail 3 cannot_join", 1700, 0, "break overloaded 0"}},
+     CALL_CUT_AFTER,
+     false},
     {"within the stream too",
      chat,
      {{"out 0", 100, 0, "commit 0"}, {"fail 0 content_filtered", 200, 0, "break content_filtered 0"}},
@@ -529,6 +559,16 @@ static const struct story stories[] = {
       {"fail 3 auth", 9000, 0, "fail auth 3 30*"}},
      CALL_CUT_BEFORE,
      false},
+    {"one try on each shows whether it is over",
+     hold_patient,
+     {{"fail 0 overloaded", 0, 0, ""},
+      {"next", 800, 1200, "start 1@0 same"},
+      {"fail 1 overloaded", 1300, 0, ""},
+      {"next", 2300, 2551, "start 2@0"},
+      {"fail 2 overloaded", 2600, 0, ""},
+      {"next", 4600, 4851, "start 3@0"}},
+     CALL_COMPLETE,
+     true},
     {"not with the hold off",
      hold_none,
      {{"fail 0 overloaded", 0, 0, "fail overloaded 0 1000"}},

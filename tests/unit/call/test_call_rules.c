@@ -367,6 +367,75 @@ static void what_is_parked_for_a_person_is_not_waited_for(void **state)
     }
 }
 
+static void a_hold_ends_when_it_is_known_to_be_in_vain(void **state)
+{
+    (void)state;
+    struct fixture f;
+    alone_on_hold(&f, 1 * MIN);
+    f.t[0]->rest_until_ms = NOW + 10 * S;
+    struct call_actions acts;
+    call_begin(&f.call, f.fleet, &f.want, NOW, &acts);
+    assert_int_equal(f.call.state, CALL_HOLDING);
+    f.t[0]->rest_until_ms = NOW + 61 * S;
+    call_wake(&f.call, call_next(&f.call), &acts);
+    assert_int_equal(f.call.state, CALL_OVER);
+    assert_true(f.call.held_ms <= 3 * S);
+    assert_in_range(acts.list[0].retry_after_ms, 58 * S, 61 * S);
+    fleet_free(f.fleet);
+}
+
+static void a_break_makes_the_budget_be_asked_again(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    f.settings.retry_budget = 1000000;
+    f.want.can_continue = true;
+    settle(&f);
+    while (budget_spend(fleet_retry_budget(f.fleet)))
+        ;
+    struct call_actions acts;
+    call_begin(&f.call, f.fleet, &f.want, NOW, &acts);
+    while (budget_spend(fleet_retry_budget(f.fleet)))
+        ;
+    fail_the_last(&f, FAILURE_SERVER, NOW, &acts);
+    assert_int_equal(f.call.attempts[1].target, 1); /* the second try of the first one was not paid for */
+    call_output(&f.call, 1, NOW, &acts);
+    for (int i = 0; i < 4; i++)
+        budget_earn(fleet_retry_budget(f.fleet), f.settings.retry_budget, NOW);
+    fail_the_last(&f, FAILURE_CUT, NOW, &acts);
+    assert_int_equal(f.call.state, CALL_WAITING);
+    assert_int_equal(f.call.try_target, 1);
+    call_gone(&f.call, NOW, &acts);
+    fleet_free(f.fleet);
+}
+
+static void after_a_break_a_target_that_could_not_is_waited_for_again(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    f.route.count = 2;
+    f.settings.attempts = 1;
+    f.settings.retry_after_max = 0;
+    f.want.can_continue = f.want.in_session = true;
+    f.want.hold_ms = UINT64_MAX;
+    settle(&f);
+    struct call_actions acts;
+    call_begin(&f.call, f.fleet, &f.want, NOW, &acts);
+    fail_the_last(&f, FAILURE_TOOL, NOW, &acts);
+    call_output(&f.call, 1, NOW, &acts);
+    f.t[0]->rest_until_ms = NOW + 5 * S;
+    fail_the_last(&f, FAILURE_AUTH, NOW, &acts);
+    assert_int_equal(f.call.state, CALL_HOLDING);
+    call_wake(&f.call, NOW + 6 * S, &acts);
+    assert_int_equal(f.call.state, CALL_TRYING);
+    assert_int_equal(f.call.attempts[2].target, 0);
+    assert_true(acts.list[0].continues);
+    call_gone(&f.call, NOW, &acts);
+    fleet_free(f.fleet);
+}
+
 static void a_call_stays_small(void **state)
 {
     (void)state;
@@ -492,6 +561,9 @@ int main(void)
         cmocka_unit_test(an_answer_to_another_call_ends_the_wait),
         cmocka_unit_test(a_target_that_is_free_at_the_end_of_the_hold_is_taken),
         cmocka_unit_test(what_is_parked_for_a_person_is_not_waited_for),
+        cmocka_unit_test(a_hold_ends_when_it_is_known_to_be_in_vain),
+        cmocka_unit_test(a_break_makes_the_budget_be_asked_again),
+        cmocka_unit_test(after_a_break_a_target_that_could_not_is_waited_for_again),
         cmocka_unit_test(a_call_stays_small),
         cmocka_unit_test(any_events_in_any_order_end_in_balance),
     };
