@@ -29,6 +29,7 @@ struct join {
     size_t seen_n, given;
     struct buf held; /* plain: what came and was not handed on */
     struct buf out;  /* escaped: what is handed on */
+    size_t first;    /* where the text begins, behind white space */
 
     /* PREFILL: how far the new text, without white space before it, is a repetition from each of these places of the text on */
     size_t
@@ -221,9 +222,9 @@ static pd_err find_starts(struct join *j)
     j->starts = mem_alloc((given.n - from + 1) * sizeof(*j->starts));
     if (!j->starts)
         return PD_NOMEM;
-    size_t first = 0;
-    while (first < given.n && is_space(given.p[first]))
-        first++;
+    while (j->first < given.n && is_space(given.p[j->first]))
+        j->first++;
+    size_t first = j->first;
     if (first < given.n)
         j->starts[j->starts_count++] = first;
     for (size_t at = from > first ? from : first + 1; at < given.n; at++)
@@ -278,7 +279,7 @@ static void compare(struct join *j, struct span text)
             if (j->seen[start + j->checked] != c)
                 continue;
             size_t n = j->checked + 1;
-            bool whole = join_givable(span_of(j->seen, start)) == 0;
+            bool whole = start == j->first;
             if (whole)
                 j->from_beginning = n;
             if (start == j->line)
@@ -322,7 +323,7 @@ static size_t word_again(const struct join *j, struct span text, bool over, bool
 static bool is_beginning(const struct join *j)
 {
     size_t n = j->from_beginning;
-    return n >= START_LEAST || (n >= SHORT_LEAST && 2 * n >= j->given);
+    return n >= START_LEAST || (n >= SHORT_LEAST && 2 * n >= j->given - j->first);
 }
 
 /* The text broke off inside a line that is written once more, in other words. */
@@ -331,10 +332,10 @@ static bool is_line_again(const struct join *j)
     return j->given == j->seen_n && j->line > 0 && j->from_line >= START_LEAST;
 }
 
-/* The whole is one piece over and over, and all of it came: nobody can tell whether it is repeated or gone on with. */
+/* All of the text came, and it is a sign or two or one piece over and over: nobody can tell whether it is repeated or gone on with. */
 static bool is_riddle(const struct join *j)
 {
-    return j->from_beginning >= ECHO_LEAST && j->from_beginning >= j->given && !j->echo;
+    return j->given && j->from_beginning >= j->given - j->first && !j->echo;
 }
 
 static enum join_state look_prefill(struct join *j, struct span text, bool over, size_t *ret_seam)
@@ -441,6 +442,23 @@ static enum matching match_whole(struct join *j, struct span text)
     return j->from_beginning == text.n ? MATCH_MORE : MATCH_NO;
 }
 
+/* Fewer words than were asked for, at the very start: the anchor's own end. 0: not so. */
+static size_t starts_with_end(const struct join *j, struct span anchor, struct span text)
+{
+    size_t lead = 0, end;
+    while (lead < text.n && is_space(text.p[lead]))
+        lead++;
+    for (size_t at = 1; at + JOIN_ANCHOR_LEAST <= anchor.n; at++) {
+        struct span words = span_from(anchor, at);
+        if (is_space(anchor.p[at]) || !starts_word(anchor, at) ||
+            is_repetitive(j, (size_t)(words.p - j->seen), words.n))
+            continue;
+        if (match_anchor(words, text, lead, &end) == MATCH_YES)
+            return end;
+    }
+    return 0;
+}
+
 enum { QUOTE_MOST = 3 }; /* bytes behind an anchor that tell whether it was quoted */
 
 static enum join_state look_anchor(struct join *j, struct span text, bool over, size_t *ret_seam)
@@ -469,6 +487,9 @@ static enum join_state look_anchor(struct join *j, struct span text, bool over, 
         *ret_seam = end;
         return is_wrapped(j, text, at, end) ? JOIN_FAILED : JOIN_JOINED;
     }
+    *ret_seam = starts_with_end(j, anchor, text);
+    if (*ret_seam)
+        return JOIN_JOINED;
     return over || text.n >= JOIN_WINDOW ? JOIN_FAILED : JOIN_LOOKING;
 }
 

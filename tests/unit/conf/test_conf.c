@@ -342,6 +342,23 @@ static void throttling_by_latency_is_the_presets_or_the_files(void **state)
     conf_free(c);
 }
 
+static void how_an_answer_is_gone_on_with_is_the_presets_or_the_files(void **state)
+{
+    (void)state;
+    struct conf *c = helper_conf("providers:\n"
+                                 "  vllm: {}\n"
+                                 "  a: {preset: vllm, continue: OFF}\n"
+                                 "  b: {preset: vllm, continue: auto}\n"
+                                 "  c: {preset: vllm, continue: prefix}\n",
+                                 NULL);
+    for (unsigned i = 0; i < 4; i++) {
+        const char *preset = c->providers[i].preset->continues ? c->providers[i].preset->continues : "ask";
+        const char *const want[] = {preset, "off", preset, "prefix"};
+        assert_string_equal(c->providers[i].continues, want[i]);
+    }
+    conf_free(c);
+}
+
 static void wires_can_be_chosen(void **state)
 {
     (void)state;
@@ -605,6 +622,7 @@ int main(void)
         cmocka_unit_test(regions_become_providers_of_one_group),
         cmocka_unit_test(a_cloud_is_found_in_the_environment),
         cmocka_unit_test(throttling_by_latency_is_the_presets_or_the_files),
+        cmocka_unit_test(how_an_answer_is_gone_on_with_is_the_presets_or_the_files),
         cmocka_unit_test(wires_can_be_chosen),
         cmocka_unit_test(with_a_client_key_it_may_listen_anywhere),
         cmocka_unit_test(only_this_machine_is_loopback),

@@ -79,6 +79,9 @@ static const struct row {
     {"a factor that is none", P "resilience: {throttle_factor: 0.9}\n", 3, "write a number above 1, or 0 for off"},
     {"throttling that is a word", "providers:\n  vllm: {throttles_by_latency: perhaps}\n", 2,
      "write true or false"},
+    {"a way to go on that is none", "providers:\n  vllm: {continue: trailling}\n", 2,
+     "providers.vllm.continue: \"trailling\" is no way to go on with an answer: did you mean \"trailing\"?; known "
+     "are auto, ask, trailing, prefix, final, repeat, off"},
     {"a region in a URL alone", "providers:\n  vllm: {base_url: \"http://127.0.0.1/{region}/v1\"}\n", 2,
      "vllm has {region} in its base_url: write region:, too"},
     {"a group and one of its regions",

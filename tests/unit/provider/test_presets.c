@@ -1,3 +1,4 @@
+#include "dialect/continuation.h"
 #include "parse/url.h"
 #include "provider/presets.h"
 
@@ -194,6 +195,41 @@ static void only_two_are_known_to_throttle_by_latency(void **state)
     }
 }
 
+static void presets_know_how_their_provider_goes_on(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *continues;
+    } known[] = {
+        {"anthropic", "trailing"}, {"vertex", "trailing"}, {"bedrock", "trailing"},  {"deepseek", "prefix"},
+        {"mistral", "prefix"},     {"vllm", "final"},      {"llamacpp", "trailing"}, {"ollama", "trailing"},
+    };
+    unsigned found = 0;
+    for (size_t i = 0; i < presets.count; i++) {
+        const char *want = NULL, *got = presets.rows[i].continues;
+        for (size_t k = 0; k < sizeof(known) / sizeof(known[0]); k++)
+            if (strcmp(known[k].name, presets.rows[i].name) == 0)
+                want = known[k].continues;
+        found += want != NULL;
+        assert_true(want ? got && strcmp(got, want) == 0 : got == NULL);
+        assert_true(!presets.rows[i].beta_path || presets.rows[i].url_path);
+    }
+    assert_int_equal(found, sizeof(known) / sizeof(known[0]));
+    assert_string_equal(preset_find(&presets, "deepseek")->beta_path, "/beta");
+}
+
+/* The words of the config are those of the dialects, and "off" beside them. */
+static void the_words_for_going_on_are_known_to_both(void **state)
+{
+    (void)state;
+    assert_int_equal(preset_continues_names_count, CONTINUE_WAY_COUNT + 1);
+    for (unsigned i = 0; i < preset_continues_names_count; i++) {
+        enum continue_way w;
+        assert_int_equal(continue_way_find(span_str(preset_continues_names[i]), &w),
+                         strcmp(preset_continues_names[i], "off") != 0);
+    }
+}
+
 static void a_region_has_its_own_host(void **state)
 {
     (void)state;
@@ -262,6 +298,8 @@ int main(void)
         cmocka_unit_test(what_a_variable_holds_becomes_a_base_url),
         cmocka_unit_test(a_url_that_does_not_fit_is_refused),
         cmocka_unit_test(only_two_are_known_to_throttle_by_latency),
+        cmocka_unit_test(presets_know_how_their_provider_goes_on),
+        cmocka_unit_test(the_words_for_going_on_are_known_to_both),
         cmocka_unit_test(a_region_has_its_own_host),
         cmocka_unit_test(a_wire_is_found_with_its_prefix),
         cmocka_unit_test(the_page_shows_every_preset_as_it_is),
