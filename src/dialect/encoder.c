@@ -325,6 +325,8 @@ static void take_text(struct encoder *en, enum block_kind kind, const struct msg
             return;
         advance(en, d->choice, false);
     }
+    if (en->replaying && b->step == MSG_STEP_OPENED) /* of a server that does not say that a part begins */
+        b->step = MSG_STEP_PART;
     add_text(en, b, d->text);
 }
 
@@ -438,6 +440,12 @@ static void take_whole(struct encoder *en, enum block_kind kind, const struct ms
 static void cite(struct encoder *en, const struct msg_delta *d)
 {
     struct block *b = en->replaying && d->place ? block_at(en, d->place) : last_of(en, d->choice);
+    if (en->replaying && d->place && !b) { /* a block of citations alone */
+        b = add_block(en, BLOCK_TEXT, d->choice);
+        place_block(en, b, d);
+        if (b)
+            advance(en, d->choice, false);
+    }
     struct block_citation *c = b && b->kind == BLOCK_TEXT ? arena_zalloc(&en->arena, sizeof(*c)) : NULL;
     if (!c) {
         if (b && b->kind == BLOCK_TEXT)
@@ -654,7 +662,7 @@ static void take_names(struct encoder *en, const struct shown *s)
         en->known_id = kept(en, shown_id(s));
     if (shown_model(s).n)
         en->want.model = kept(en, shown_model(s));
-    if (s->created)
+    if (s->created || shown_id(s).n) /* 0 where the provider said none */
         en->want.created = s->created;
 }
 

@@ -1,0 +1,673 @@
+/* A stream that was relayed and broke goes on from an encoder: what the client reads is one answer, in the shape of its format.
+ *
+ * Every stream is broken behind each of its events in turn. What was relayed up to there and what the encoder writes behind it is
+ * read as one, and has to say what the whole stream says. */
+#include "dialect/encoder.h"
+#include "dialect/shown.h"
+#include "fixture.h"
+#include "told.h"
+
+#include <string.h>
+
+struct stream {
+    const char *name;
+    const struct codec *codec;
+    enum framing framing;
+    struct span body;
+    bool complete; /* else only its beginning is used */
+};
+
+/* ---- the shape of a format ------------------------------------------------------------- */
+
+enum { WIRE_BLOCKS = 256 };
+
+/* What the checks below remember of the events so far. */
+struct shape {
+    const struct codec *codec;
+    const char *fault; /* the first one; NULL: none */
+    unsigned starts, ends, finishes;
+    int64_t next, open; /* block or item: the next new one's number, the open one's or -1 */
+    char item[128];     /* the open item's id */
+    int64_t sequence;   /* the last one; -1: none yet */
+    char id[256], model[256];
+    int64_t created;
+    unsigned parts, text_dones, part_dones; /* of the open item */
+    struct buf text;                        /* of the open part */
+    struct buf ids;                         /* of all items, " id" each, but for hosted ones */
+    bool hosted;                            /* any */
+    bool calls[WIRE_BLOCKS];                /* chat: that index had its start */
+    bool renamed;                           /* id, model or time changed on the way */
+};
+
+static void fault(struct shape *sh, const char *what)
+{
+    if (!sh->fault)
+        sh->fault = what;
+}
+
+#define MUST(sh, what)        \
+    do {                      \
+        if (!(what))          \
+            fault(sh, #what); \
+    } while (0)
+
+static int64_t number(struct json obj, const char *path)
+{
+    int64_t n;
+    return json_i64(json_path(obj, path), &n) ? n : -1;
+}
+
+static void word(struct shape *sh, char kept[256], struct json v)
+{
+    struct span s = json_inner(v);
+    if (!s.n || s.n > 255)
+        return;
+    if (kept[0] && !span_is(s, kept))
+        sh->renamed = true;
+    memcpy(kept, s.p, s.n);
+    kept[s.n] = '\0';
+}
+
+static void anthropic_shape(struct shape *sh, struct json obj)
+{
+    struct json type = json_get(obj, "type");
+    int64_t index = number(obj, "index");
+    MUST(sh, sh->ends == 0);
+    if (json_is(type, "message_start")) {
+        MUST(sh, sh->starts == 0 && sh->next == 0);
+        sh->starts++;
+        return;
+    }
+    MUST(sh, sh->starts == 1);
+    if (json_is(type, "content_block_start")) {
+        MUST(sh, index == sh->next && sh->open < 0 && !sh->finishes);
+        sh->open = sh->next++;
+    } else if (json_is(type, "content_block_delta")) {
+        MUST(sh, index == sh->open);
+    } else if (json_is(type, "content_block_stop")) {
+        MUST(sh, index == sh->open);
+        sh->open = -1;
+    } else if (json_is(type, "message_delta")) {
+        MUST(sh, sh->open < 0 && !sh->finishes);
+        sh->finishes++;
+    } else if (json_is(type, "message_stop")) {
+        MUST(sh, sh->finishes == 1);
+        sh->ends++;
+    }
+}
+
+static void converse_shape(struct shape *sh, struct span type, struct json obj)
+{
+    int64_t index = number(obj, "contentBlockIndex");
+    MUST(sh, sh->ends == 0);
+    if (span_is(type, "messageStart")) {
+        MUST(sh, sh->starts == 0);
+        sh->starts++;
+    } else if (span_is(type, "contentBlockStart")) {
+        MUST(sh, index == sh->next && sh->open < 0);
+        sh->open = sh->next++;
+    } else if (span_is(type, "contentBlockDelta")) {
+        if (sh->open < 0 && index == sh->next)
+            sh->open = sh->next++;
+        MUST(sh, index == sh->open && !sh->finishes);
+    } else if (span_is(type, "contentBlockStop")) {
+        if (sh->open < 0 && index == sh->next) /* an empty text */
+            sh->open = sh->next++;
+        MUST(sh, index == sh->open);
+        sh->open = -1;
+    } else if (span_is(type, "messageStop")) {
+        MUST(sh, sh->open < 0 && !sh->finishes);
+        sh->finishes++;
+    } else if (span_is(type, "metadata")) {
+        MUST(sh, sh->finishes == 1);
+        sh->ends++;
+    }
+}
+
+static void chat_shape(struct shape *sh, struct json obj)
+{
+    struct json_walk w;
+    struct json call;
+    int64_t created = number(obj, "created");
+    word(sh, sh->id, json_get(obj, "id"));
+    word(sh, sh->model, json_get(obj, "model"));
+    if (sh->created > 0 && created != sh->created)
+        sh->renamed = true;
+    sh->created = created;
+    MUST(sh, sh->ends == 0);
+    if (json_path(obj, "choices.1").type != JSON_NONE || number(obj, "choices.0.index") > 0)
+        return; /* n > 1 is not followed here */
+    if (json_path(obj, "choices.0").type != JSON_NONE)
+        MUST(sh, sh->finishes == 0);
+    json_walk_init(&w, json_path(obj, "choices.0.delta.tool_calls"));
+    while (json_walk_next(&w, NULL, &call)) {
+        int64_t index = number(call, "index");
+        bool named = json_inner(json_path(call, "function.name")).n > 0;
+        if (index < 0 || index >= WIRE_BLOCKS)
+            continue;
+        MUST(sh, named != sh->calls[index]);
+        sh->calls[index] = true;
+    }
+    sh->finishes += json_inner(json_path(obj, "choices.0.finish_reason")).n > 0;
+}
+
+static void add_id(struct shape *sh, struct json item)
+{
+    struct json type = json_get(item, "type");
+    bool known = json_is(type, "message") || json_is(type, "reasoning") || json_is(type, "function_call") ||
+                 json_is(type, "custom_tool_call");
+    if (known)
+        assert_int_equal(buf_printf(&sh->ids, " %.*s", SPAN_FMT(json_inner(json_get(item, "id")))), PD_OK);
+    else
+        sh->hosted = true;
+}
+
+static void responses_end(struct shape *sh, struct json response)
+{
+    struct shape all = {0};
+    struct json_walk w;
+    struct json item;
+    MUST(sh, sh->open < 0);
+    json_walk_init(&w, json_get(response, "output"));
+    while (json_walk_next(&w, NULL, &item))
+        add_id(&all, item);
+    MUST(sh, span_eq(buf_span(&all.ids), buf_span(&sh->ids)));
+    buf_done(&all.ids);
+}
+
+static void open_item(struct shape *sh, struct json obj)
+{
+    struct span id = json_inner(json_path(obj, "item.id"));
+    MUST(sh, number(obj, "output_index") == sh->next && sh->open < 0);
+    sh->open = sh->next++;
+    sh->parts = sh->text_dones = sh->part_dones = 0;
+    buf_clear(&sh->text);
+    snprintf(sh->item, sizeof(sh->item), "%.*s", SPAN_FMT(id));
+    add_id(sh, json_get(obj, "item"));
+}
+
+static void responses_item(struct shape *sh, struct span type, struct json obj)
+{
+    struct span id = json_inner(json_get(obj, "item_id"));
+    int64_t part = number(obj, "content_index");
+    part = part < 0 ? number(obj, "summary_index") : part;
+    MUST(sh, number(obj, "output_index") == sh->open && span_is(id, sh->item));
+    if (span_ends(type, "part.added")) {
+        MUST(sh, part == sh->parts && sh->part_dones == sh->parts);
+        sh->parts++;
+        buf_clear(&sh->text);
+        return;
+    }
+    MUST(sh, part < 0 || part + 1 == sh->parts);
+    if (span_ends(type, ".delta")) {
+        MUST(sh, sh->text_dones < (sh->parts ? sh->parts : 1) && id.n);
+        assert_int_equal(buf_add(&sh->text, json_inner(json_get(obj, "delta"))), PD_OK);
+    } else if (span_ends(type, "part.done")) {
+        sh->part_dones++;
+        MUST(sh, sh->part_dones == sh->parts && sh->text_dones == sh->parts);
+        MUST(sh, span_eq(json_inner(json_path(obj, "part.text")), buf_span(&sh->text)) ||
+                     json_path(obj, "part.text").type == JSON_NONE);
+    } else if (span_ends(type, ".done")) {
+        static const char *const names[] = {"text", "refusal", "arguments", "input"};
+        sh->text_dones++;
+        for (size_t i = 0; i < 4; i++) {
+            struct json v = json_get(obj, names[i]);
+            MUST(sh, v.type == JSON_NONE || span_eq(json_inner(v), buf_span(&sh->text)));
+        }
+    }
+}
+
+static void responses_shape(struct shape *sh, struct json obj)
+{
+    struct span type = json_inner(json_get(obj, "type"));
+    int64_t sequence = number(obj, "sequence_number");
+    MUST(sh, sh->ends == 0);
+    MUST(sh, sequence < 0 || sh->sequence < 0 || sequence == sh->sequence + 1);
+    sh->sequence = sequence;
+    word(sh, sh->id, json_path(obj, "response.id"));
+    word(sh, sh->model, json_path(obj, "response.model"));
+    int64_t created = number(obj, "response.created_at");
+    if (sh->created > 0 && created > 0 && created != sh->created)
+        sh->renamed = true;
+    sh->created = created > 0 ? created : sh->created;
+    if (span_is(type, "response.created")) {
+        MUST(sh, sh->starts == 0);
+        sh->starts++;
+    } else if (span_is(type, "response.output_item.added")) {
+        open_item(sh, obj);
+    } else if (span_is(type, "response.output_item.done")) {
+        MUST(sh, number(obj, "output_index") == sh->open);
+        MUST(sh, span_is(json_inner(json_path(obj, "item.id")), sh->item));
+        MUST(sh, sh->part_dones == sh->parts);
+        sh->open = -1;
+    } else if (span_is(type, "response.completed") || span_is(type, "response.incomplete")) {
+        responses_end(sh, json_get(obj, "response"));
+        sh->ends++;
+    } else if (number(obj, "output_index") >= 0 && !sh->hosted) {
+        responses_item(sh, type, obj);
+    }
+}
+
+static void gemini_shape(struct shape *sh, struct json obj)
+{
+    word(sh, sh->id, json_get(obj, "responseId"));
+    word(sh, sh->model, json_get(obj, "modelVersion"));
+    MUST(sh, sh->finishes == 0);
+    sh->finishes += json_inner(json_path(obj, "candidates.0.finishReason")).n > 0;
+}
+
+static void ollama_shape(struct shape *sh, struct json obj)
+{
+    word(sh, sh->model, json_get(obj, "model"));
+    MUST(sh, sh->ends == 0);
+    sh->ends += json_is_true(json_get(obj, "done"));
+}
+
+static pd_err shape_on_event(void *ctx, const struct answer_event *ev)
+{
+    struct shape *sh = ctx;
+    if (ev->json.type != JSON_OBJECT)
+        return PD_OK;
+    if (sh->codec == &codec_anthropic)
+        anthropic_shape(sh, ev->json);
+    else if (sh->codec == &codec_bedrock_converse)
+        converse_shape(sh, ev->type, ev->json);
+    else if (sh->codec == &codec_openai_responses)
+        responses_shape(sh, ev->json);
+    else if (sh->codec == &codec_gemini)
+        gemini_shape(sh, ev->json);
+    else if (sh->codec == &codec_ollama || sh->codec == &codec_ollama_generate)
+        ollama_shape(sh, ev->json);
+    else
+        chat_shape(sh, ev->json);
+    return PD_OK;
+}
+
+/* NULL: it is as the format demands. `of`: a stream that may rename itself on its way. */
+static const char *shape_fault(const struct stream *st, struct span bytes, bool may_rename, bool *ret_renamed)
+{
+    struct shape sh = {.codec = st->codec, .open = -1, .sequence = -1};
+    struct answer *an = answer_new(st->codec, st->framing, shape_on_event, &sh);
+    enum answer_end end;
+    assert_non_null(an);
+    assert_int_equal(answer_feed(an, bytes), PD_OK);
+    assert_int_equal(answer_finish(an, &end), PD_OK);
+    answer_free(an);
+    buf_done(&sh.text);
+    buf_done(&sh.ids);
+    *ret_renamed = sh.renamed;
+    if (sh.renamed && !may_rename)
+        fault(&sh, "id, model or time changed");
+    return sh.fault;
+}
+
+/* ---- breaking ------------------------------------------------------------------------- */
+
+/* Where the rest comes from. */
+enum source { SAME, OTHER_FORMAT, NO_MORE_REASONING, SOURCES };
+static const char *const source_names[] = {"same format", "another format", "no more reasoning"};
+
+struct breaking {
+    const struct stream *st;
+    struct reading whole; /* the stream as it was */
+    struct shown all;     /* and what it told */
+    struct shown other;   /* the same, as another format tells it */
+    const char *shape;    /* what is wrong with its own shape; NULL: nothing */
+    bool renames;
+    /* the second time: up to the break */
+    struct answer *an;
+    struct shown shown;
+    struct told *told;
+    struct buf raw;
+    unsigned events, stride, breaks, faults, seen;
+    bool over;
+};
+
+/* What is still to be told: what the client has not seen. */
+struct rest {
+    const struct breaking *b;
+    struct encoder *en;
+    struct buf *out;
+    enum source source;
+    struct skip {
+        size_t text, reasoning, refusal;
+    } skips[TOLD_CHOICES];
+    bool half; /* the break is inside a call */
+};
+
+static void write_delta(struct rest *r, struct msg_delta *d)
+{
+    struct span bytes;
+    encoder_delta(r->en, d);
+    assert_int_equal(encoder_bytes(r->en, &bytes), PD_OK);
+    assert_int_equal(buf_add(r->out, bytes), PD_OK);
+    encoder_clear(r->en);
+}
+
+static void write_text(struct rest *r, struct msg_delta *d, size_t *skip)
+{
+    size_t n = d->text.n < *skip ? d->text.n : *skip;
+    d->text = span_from(d->text, n);
+    *skip -= n;
+    if (d->text.n)
+        write_delta(r, d);
+}
+
+static void write_call(struct rest *r, struct msg_delta *d)
+{
+    const struct told_choice *seen = &r->b->told->choices[d->choice];
+    if (d->tool >= (int)seen->tool_count) {
+        d->tool -= (int)seen->tool_count; /* the next provider's reader begins at 0 */
+        write_delta(r, d);
+    }
+}
+
+static void on_rest(void *ctx, const struct msg_delta *told)
+{
+    struct rest *r = ctx;
+    struct msg_delta d = *told;
+    if (d.choice >= TOLD_CHOICES)
+        return;
+    struct skip *skip = &r->skips[d.choice];
+    switch (d.kind) {
+    case MSG_TEXT:
+        write_text(r, &d, &skip->text);
+        break;
+    case MSG_REASONING:
+        if (r->source != NO_MORE_REASONING)
+            write_text(r, &d, &skip->reasoning);
+        break;
+    case MSG_REFUSAL:
+        write_text(r, &d, &skip->refusal);
+        break;
+    case MSG_TOOL_START:
+    case MSG_TOOL_ARGUMENTS:
+        write_call(r, &d);
+        break;
+    case MSG_STEP:
+        write_delta(r, &d);
+        break;
+    case MSG_SIGNATURE:
+    case MSG_SEALED:
+    case MSG_MEDIA:
+    case MSG_CITATION:
+    case MSG_LOGPROBS:
+    case MSG_HOSTED:
+        break;
+    }
+}
+
+/* All calls that were seen were seen whole. */
+static bool calls_whole(const struct breaking *b)
+{
+    for (unsigned c = 0; c < TOLD_CHOICES; c++) {
+        const struct told_choice *seen = &b->told->choices[c], *all = &b->whole.told->choices[c];
+        for (unsigned i = 0; i < seen->tool_count; i++)
+            if (buf_size(&seen->tools[i].arguments) != buf_size(&all->tools[i].arguments))
+                return false;
+    }
+    return true;
+}
+
+static const struct encode_want want = {.model = {"another-model", 13},
+                                        .id = {"fresh1", 6},
+                                        .created = 1800000000,
+                                        .stream = true,
+                                        .include_usage = true};
+
+static void write_rest(struct breaking *b, enum source source, struct buf *out)
+{
+    struct span bytes;
+    struct encoder *en = encoder_new(b->st->codec, &want, 8 << 20);
+    struct rest r = {.b = b, .en = en, .out = out, .source = source};
+    assert_non_null(en);
+    assert_int_equal(encoder_resume(en, &b->shown), PD_OK);
+    assert_int_equal(encoder_bytes(en, &bytes), PD_OK);
+    assert_int_equal(bytes.n, 0);
+    for (unsigned c = 0; c < TOLD_CHOICES; c++)
+        r.skips[c] = (struct skip){buf_size(&b->told->choices[c].text), buf_size(&b->told->choices[c].reasoning),
+                                   buf_size(&b->told->choices[c].refusal)};
+    (void)shown_tell(source == OTHER_FORMAT ? &b->other : &b->all, 0, on_rest, &r);
+    assert_int_equal(encoder_end(en, answer_facts(b->whole.an)), PD_OK);
+    assert_int_equal(encoder_bytes(en, &bytes), PD_OK);
+    assert_int_equal(buf_add(out, bytes), PD_OK);
+    encoder_free(en);
+}
+
+static void complain(struct breaking *b, enum source source, const char *what, struct span a, struct span c,
+                     const struct buf *out)
+{
+    if (++b->faults > 3)
+        return;
+    print_error("%s, broken behind event %u, gone on with by the %s: %s\n  expected %.*s\n  got      %.*s\n",
+                b->st->name, b->events, source_names[source], what, SPAN_FMT(span_upto(a, 600)),
+                SPAN_FMT(span_upto(c, 600)));
+    if (getenv("RESUME_SHOW"))
+        print_error("%.*s\n", SPAN_FMT(buf_span(out)));
+}
+
+/* Arguments without the white space that some formats change. */
+static void put_compact(struct buf *out, struct span s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if (s.p[i] != ' ' && !(s.p[i] == '\\' && i + 1 < s.n && strchr("nrt", s.p[i + 1]) && ++i))
+            assert_int_equal(buf_add(out, span_of(s.p + i, 1)), PD_OK);
+}
+
+static void put_calls(const struct told_choice *c, const struct told_choice *ids_of, struct buf *out)
+{
+    for (unsigned i = 0; i < c->tool_count; i++) {
+        bool id = i < ids_of->tool_count && buf_size(&ids_of->tools[i].id);
+        assert_int_equal(buf_printf(out, "[%.*s %.*s ", id ? (int)buf_size(&c->tools[i].id) : 0,
+                                    buf_span(&c->tools[i].id).p, SPAN_FMT(buf_span(&c->tools[i].name))),
+                         PD_OK);
+        put_compact(out, buf_span(&c->tools[i].arguments));
+        assert_int_equal(buf_puts(out, "]"), PD_OK);
+    }
+}
+
+static void compare_choice(struct breaking *b, enum source source, const struct told_choice *is,
+                           const struct told_choice *was, const struct buf *out)
+{
+    struct buf calls, expected;
+    bool prefix = source == NO_MORE_REASONING;
+    struct span reasoning = buf_span(&is->reasoning), thought = buf_span(&was->reasoning);
+    buf_init(&calls, 0);
+    buf_init(&expected, 0);
+    if (!span_eq(buf_span(&is->text), buf_span(&was->text)))
+        complain(b, source, "text", buf_span(&was->text), buf_span(&is->text), out);
+    if (prefix ? reasoning.n > thought.n || !span_eq(reasoning, span_upto(thought, reasoning.n))
+               : !span_eq(reasoning, thought))
+        complain(b, source, "reasoning", thought, reasoning, out);
+    if (!span_eq(buf_span(&is->refusal), buf_span(&was->refusal)))
+        complain(b, source, "refusal", buf_span(&was->refusal), buf_span(&is->refusal), out);
+    put_calls(is, was, &calls);
+    put_calls(was, was, &expected);
+    if (!span_eq(buf_span(&calls), buf_span(&expected)))
+        complain(b, source, "calls", buf_span(&expected), buf_span(&calls), out);
+    buf_done(&calls);
+    buf_done(&expected);
+}
+
+static void compare(struct breaking *b, enum source source, struct buf *out)
+{
+    struct reading r;
+    bool renamed;
+    assert_int_equal(reading_init(&r, b->st->codec, b->st->framing, false), PD_OK);
+    assert_int_equal(reading_feed(&r, buf_span(out)), PD_OK);
+    assert_int_equal(answer_finish(r.an, &r.end), PD_OK);
+    const struct answer_facts *is = answer_facts(r.an), *was = answer_facts(b->whole.an);
+    if (r.end != ANSWER_COMPLETE || is->malformed != was->malformed)
+        complain(b, source, "it is not complete", SPAN_NONE, SPAN_NONE, out);
+    for (unsigned c = 0; c < TOLD_CHOICES; c++)
+        compare_choice(b, source, &r.told->choices[c], &b->whole.told->choices[c], out);
+    if (is->finish != was->finish && was->finish != MSG_FINISH_NONE)
+        complain(b, source, "finish", span_str(msg_finish_name(was->finish)),
+                 span_str(msg_finish_name(is->finish)), out);
+    bool known = shown_id(&b->shown).n > 0; /* some tell it at their end alone */
+    if (known && (!span_eq(is->id, was->id) || is->created != was->created))
+        complain(b, source, "names", was->id, is->id, out);
+    if (shown_model(&b->shown).n && !span_eq(is->model, was->model))
+        complain(b, source, "names", was->id, is->id, out);
+    if (is->usage.output_total != was->usage.output_total && was->usage.output_total > 0)
+        complain(b, source, "usage", was->usage_raw, is->usage_raw, out);
+    const char *wrong = b->shape ? NULL : shape_fault(b->st, buf_span(out), b->renames, &renamed);
+    if (wrong)
+        complain(b, source, wrong, SPAN_NONE, SPAN_NONE, out);
+    reading_done(&r);
+}
+
+static bool steps_to_its_end(const struct codec *c)
+{
+    return c == &codec_anthropic || c == &codec_bedrock_converse;
+}
+
+static pd_err on_break(void *ctx, const struct answer_event *ev)
+{
+    struct breaking *b = ctx;
+    const struct answer_facts *f = answer_facts(b->an);
+    assert_int_equal(buf_add(&b->raw, ev->raw), PD_OK);
+    b->events++;
+    b->over |= (ev->holds & (ANSWER_DONE | ANSWER_ERROR)) ||
+               ((ev->holds & ANSWER_FINISH) && !steps_to_its_end(b->st->codec));
+    if (b->over || !f->has_output || b->told->err)
+        return PD_OK;
+    if (++b->seen % b->stride && ev->holds == ANSWER_OUTPUT && b->seen > 40)
+        return PD_OK; /* in the middle of a very long text */
+    if (!calls_whole(b))
+        return PD_OK;
+    assert_int_equal(shown_identity(&b->shown, f->id, f->model, f->created), PD_OK);
+    b->shown.sequence = f->sequence;
+    for (int source = 0; source < SOURCES; source++) {
+        struct buf out;
+        if ((source == OTHER_FORMAT && (b->all.has_other || b->all.many)) ||
+            (source == NO_MORE_REASONING && !b->all.has_reasoning))
+            continue;
+        buf_init(&out, 0);
+        assert_int_equal(buf_add(&out, buf_span(&b->raw)), PD_OK);
+        write_rest(b, (enum source)source, &out);
+        compare(b, (enum source)source, &out);
+        b->breaks++;
+        buf_done(&out);
+    }
+    return PD_OK;
+}
+
+static void keep_shown(void *ctx, const struct msg_delta *d)
+{
+    assert_int_equal(shown_add(ctx, d), PD_OK);
+}
+
+static void keep_both(void *ctx, const struct msg_delta *d)
+{
+    struct breaking *b = ctx;
+    assert_int_equal(shown_add(&b->shown, d), PD_OK);
+    told_on_delta(b->told, d);
+}
+
+static pd_err on_nothing(void *ctx PD_UNUSED, const struct answer_event *ev PD_UNUSED)
+{
+    return PD_OK;
+}
+
+static void read_shown(const struct codec *c, enum framing framing, struct span body, struct shown *s)
+{
+    struct answer *an = answer_new(c, framing, on_nothing, NULL);
+    enum answer_end end;
+    assert_non_null(an);
+    shown_init(s);
+    answer_on_delta(an, keep_shown, s);
+    assert_int_equal(answer_feed(an, body), PD_OK);
+    assert_int_equal(answer_finish(an, &end), PD_OK);
+    answer_free(an);
+}
+
+/* The same answer as another format has it. */
+static void read_other(struct breaking *b)
+{
+    const struct codec *to = b->st->codec == &codec_openai_responses ? &codec_openai_chat : &codec_openai_responses;
+    struct encoder *en = encoder_new(to, &want, 8 << 20);
+    struct span bytes;
+    assert_non_null(en);
+    (void)shown_tell(&b->all, 0, encoder_delta, en);
+    assert_int_equal(encoder_end(en, answer_facts(b->whole.an)), PD_OK);
+    assert_int_equal(encoder_bytes(en, &bytes), PD_OK);
+    read_shown(to, FRAMING_LINES, bytes, &b->other);
+    encoder_free(en);
+}
+
+/* Breaks it everywhere; how many breaks there were. */
+static unsigned break_everywhere(const struct stream *st, unsigned *faults)
+{
+    struct breaking b = {.st = st, .stride = 1};
+    enum answer_end end;
+    assert_int_equal(reading_init(&b.whole, st->codec, st->framing, false), PD_OK);
+    assert_int_equal(reading_feed(&b.whole, st->body), PD_OK);
+    assert_int_equal(answer_finish(b.whole.an, &b.whole.end), PD_OK);
+    bool fit = b.whole.end == ANSWER_COMPLETE && answer_facts(b.whole.an)->has_output &&
+               answer_facts(b.whole.an)->malformed == 0;
+    if (fit) {
+        read_shown(st->codec, st->framing, st->body, &b.all);
+        read_other(&b);
+        b.shape = shape_fault(st, st->body, true, &b.renames);
+        unsigned events = answer_facts(b.whole.an)->events;
+        b.stride = events > 200 ? events / 100 : 1;
+        b.told = told_new();
+        shown_init(&b.shown);
+        b.an = answer_new(st->codec, st->framing, on_break, &b);
+        assert_non_null(b.an);
+        answer_on_delta(b.an, keep_both, &b);
+        assert_int_equal(answer_feed(b.an, st->body), PD_OK);
+        assert_int_equal(answer_finish(b.an, &end), PD_OK);
+        if (b.shape)
+            print_message("%s: its own shape is none to measure by: %s\n", st->name, b.shape);
+        answer_free(b.an);
+        told_free(b.told);
+        shown_done(&b.shown);
+        shown_done(&b.all);
+        shown_done(&b.other);
+        buf_done(&b.raw);
+    }
+    reading_done(&b.whole);
+    *faults += b.faults;
+    return b.breaks;
+}
+
+/* ---- recorded streams ------------------------------------------------------------------- */
+
+struct recorded {
+    unsigned streams, breaks, faults;
+};
+
+static void break_fixture(void *ctx, struct fixture *f)
+{
+    struct recorded *r = ctx;
+    if (!f->codec || !f->streaming || f->codec->kind != CODEC_CHAT || !f->codec->encoder)
+        return;
+    if (f->framing != FRAMING_LINES && f->framing != FRAMING_EVENTSTREAM)
+        return;
+    struct stream st = {.name = f->file, .codec = f->codec, .framing = f->framing, .body = f->body};
+    unsigned breaks = break_everywhere(&st, &r->faults);
+    r->breaks += breaks;
+    r->streams += breaks > 0;
+}
+
+static void recorded_streams_go_on_behind_every_event(void **state)
+{
+    (void)state;
+    struct recorded r = {0};
+    assert_int_equal(fixtures_each(FIXTURES_OURS, break_fixture, &r), PD_OK);
+    if (fixtures_recorded())
+        assert_int_equal(fixtures_each(fixtures_recorded(), break_fixture, &r), PD_OK);
+    print_message("%u recorded streams, broken %u times\n", r.streams, r.breaks);
+    assert_int_equal(r.faults, 0);
+    assert_true(r.streams > 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(recorded_streams_go_on_behind_every_event),
+    };
+    return cmocka_run_group_tests_name("dialect/resume", tests, NULL, NULL);
+}
