@@ -599,6 +599,7 @@ static void add_part(struct encoder *en, struct block *b, const struct msg_delta
     part->at =
         size && b->kind == BLOCK_REASONING ? size + ENCODER_BREAK : size; /* an empty line is told between */
     part->end = SIZE_MAX;
+    part->before = b->last_citation;
     if (b->last_part)
         b->last_part->next = part;
     else
@@ -623,6 +624,9 @@ static void take_step(struct encoder *en, const struct msg_delta *d)
     } else if (d->step == MSG_STEP_CLOSED) {
         if (!b->opened)
             open_block(en, b);
+        if (b->kind == BLOCK_HOSTED)
+            gather(en, b, d->text);
+        (void)may_close(en, b); /* notes whether arguments are whole */
         close_block(en, b);
     }
 }

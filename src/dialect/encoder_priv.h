@@ -32,6 +32,7 @@ struct block_citation {
 struct block_part {
     struct block_part *next;
     size_t at, end;
+    const struct block_citation *before; /* the last of the part before it; NULL: none */
 };
 
 struct block {

@@ -76,7 +76,7 @@ enum msg_step {
     MSG_STEP_PART,      /* Responses: its content part, or part of a summary, was begun */
     MSG_STEP_TEXT_DONE, /* its text or arguments were said to be over */
     MSG_STEP_PART_DONE,
-    MSG_STEP_CLOSED,
+    MSG_STEP_CLOSED, /* Responses: `text` is raw, all of the item, where the neutral form holds nothing of it */
     MSG_STEP_FINISHED, /* of no block: the answer's finish reason was told, by an event before the last (Messages, Converse) */
     MSG_STEP_COUNT
 };

@@ -447,6 +447,17 @@ static pd_err on_item_added(struct event *ev)
     return e;
 }
 
+static void close_step(struct reader *r, struct span raw)
+{
+    if (r->place)
+        reader_emit(r, &(struct msg_delta){.kind = MSG_STEP,
+                                           .tool = -1,
+                                           .step = MSG_STEP_CLOSED,
+                                           .text = raw,
+                                           .place = r->place,
+                                           .item = r->item});
+}
+
 static pd_err on_item_done(struct event *ev)
 {
     struct json item = json_get(ev->obj, "item");
@@ -454,7 +465,7 @@ static pd_err on_item_done(struct event *ev)
     if (!e)
         e = end_item(ev->rr, ev->it, item);
     if (!e)
-        reader_emit_step(&ev->rr->r, MSG_STEP_CLOSED, SPAN_NONE, SPAN_NONE);
+        close_step(&ev->rr->r, ev->it->kind == ITEM_OTHER ? item.raw : SPAN_NONE);
     return e;
 }
 

@@ -17,7 +17,7 @@ static bool is_image(const struct block *b)
 
 static bool has_item(const struct block *b)
 {
-    return b->kind != BLOCK_SEALED && b->kind != BLOCK_HOSTED && (b->kind != BLOCK_MEDIA || is_image(b));
+    return b->kind != BLOCK_SEALED && (b->kind != BLOCK_MEDIA || is_image(b));
 }
 
 /* Is the call of a tool that takes free text? Then its arguments are that text, or, from a maker that has functions only,
@@ -71,7 +71,21 @@ static void put_annotation(struct put *p, const struct block_citation *c)
     put_text(p, "\"}");
 }
 
-static void put_text_part(struct put *p, const struct block *b, struct span text, struct span logprobs)
+/* `part` NULL: it is the only one. */
+static void put_annotations(struct put *p, const struct block *b, const struct block_part *part)
+{
+    const struct block_citation *c = part && part->before ? part->before->next : b->citations;
+    const struct block_citation *behind = !part || !part->next ? NULL
+                                          : part->next->before ? part->next->before->next
+                                                               : b->citations;
+    for (; c && c != behind; c = c->next) {
+        put_annotation(p, c);
+        put_text(p, c->next && c->next != behind ? "," : "");
+    }
+}
+
+static void put_text_part(struct put *p, const struct block *b, const struct block_part *part, struct span text,
+                          struct span logprobs)
 {
     if (b->kind == BLOCK_REFUSAL) {
         put_text(p, "{\"type\":\"refusal\",\"refusal\":\"");
@@ -82,10 +96,8 @@ static void put_text_part(struct put *p, const struct block *b, struct span text
     put_text(p, "{\"type\":\"output_text\",\"text\":\"");
     put_span(p, text);
     put_text(p, "\",\"annotations\":[");
-    for (const struct block_citation *c = text.n ? b->citations : NULL; c; c = c->next) {
-        put_annotation(p, c);
-        put_text(p, c->next ? "," : "");
-    }
+    if (text.n)
+        put_annotations(p, b, part);
     put_text(p, "],\"logprobs\":[");
     put_span(p, logprobs);
     put_text(p, "]}");
@@ -158,10 +170,11 @@ static bool is_raw(const struct block *b)
     return b->kind == BLOCK_REASONING && span_is(b->word, "reasoning_text");
 }
 
-static void put_part(struct put *p, const struct block *b, struct span text, struct span logprobs)
+static void put_part(struct put *p, const struct block *b, const struct block_part *part, struct span text,
+                     struct span logprobs)
 {
     if (b->kind != BLOCK_REASONING) {
-        put_text_part(p, b, text, logprobs);
+        put_text_part(p, b, part, text, logprobs);
         return;
     }
     put_text(p, is_raw(b) ? "{\"type\":\"reasoning_text\",\"text\":\"" : "{\"type\":\"summary_text\",\"text\":\"");
@@ -179,13 +192,25 @@ static struct span part_text(const struct block *b)
 static void put_parts(struct put *p, const struct block *b, struct span logprobs)
 {
     if (!b->parts) {
-        put_part(p, b, buf_span(&b->text), logprobs);
+        put_part(p, b, NULL, buf_span(&b->text), logprobs);
         return;
     }
     for (const struct block_part *part = b->parts; part; part = part->next) {
-        put_part(p, b, span_from(span_upto(buf_span(&b->text), part->end), part->at), logprobs);
+        put_part(p, b, part, span_from(span_upto(buf_span(&b->text), part->end), part->at), logprobs);
         put_text(p, part->next ? "," : "");
     }
+}
+
+/* As its provider had it; what broke while it was at work has failed. */
+static void put_hosted(struct put *p, const struct block *b)
+{
+    if (buf_size(&b->text)) {
+        put_one_line(p, buf_span(&b->text));
+        return;
+    }
+    put_escaped(p, "{\"id\":", b->item);
+    put_escaped(p, ",\"type\":", b->word);
+    put_text(p, ",\"status\":\"failed\"}");
 }
 
 /* An item with what its block has said so far; `done`: it is over, and `logprobs` are its own. */
@@ -193,6 +218,10 @@ static void put_item(struct put *p, struct encoder *en, const struct block *b, u
                      struct span logprobs)
 {
     struct span text = over ? buf_span(&b->text) : SPAN_LIT("");
+    if (b->kind == BLOCK_HOSTED) {
+        put_hosted(p, b);
+        return;
+    }
     bool cut = over && b->kind == BLOCK_TOOL && !b->complete && !is_custom(en, b) && text.n;
     put_text(p, "{\"id\":\"");
     put_item_id(p, en, b, index);
@@ -369,8 +398,6 @@ static void put_response(struct put *p, struct encoder *en, const struct answer_
     put_json(p, en->want.model);
     put_text(p, ",\"output\":[");
     for (const struct block *b = f ? en->first : NULL; b; b = b->next) {
-        if (b->kind == BLOCK_HOSTED)
-            encoder_drop(en, "hosted items");
         if (!has_item(b))
             continue;
         put_text(p, index ? "," : "");
@@ -458,7 +485,7 @@ static void put_part_event(struct encoder *en, const struct block *b, bool over)
     begin_of_item(en, b, types[summary * 2 + over]);
     put_part_index(en, b);
     put_text(&en->put, ",\"part\":");
-    put_part(&en->put, b, over ? part_text(b) : SPAN_LIT(""), SPAN_NONE);
+    put_part(&en->put, b, b->last_part, over ? part_text(b) : SPAN_LIT(""), SPAN_NONE);
     finish_event(en);
 }
 

@@ -408,7 +408,8 @@ static bool is_sound(const char *p)
         return false;
     if (d.choice < 0 || d.tool < -1 || d.place < 0 || (d.kind == MSG_STEP) != (d.step != 0))
         return false;
-    if (d.kind == MSG_LOGPROBS ? json_check(d.text) != PD_OK : !is_escaped(d.text))
+    bool raw = d.kind == MSG_LOGPROBS || (d.kind == MSG_STEP && d.text.n);
+    if (raw ? json_check(d.text) != PD_OK : !is_escaped(d.text))
         return false;
     return is_escaped(d.id) && is_escaped(d.type) && is_escaped(d.item);
 }
