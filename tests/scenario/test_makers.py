@@ -7,8 +7,13 @@ gave must be there again.
 import contextlib
 import hashlib
 import json
+import os
+import pathlib
+import re
+import signal
+import tempfile
 
-from perdure_test import Gateway, Providers, config, main, request
+from perdure_test import DEADLINE, Gateway, Providers, config, main, request
 from test_simulate_dialects import frames, sse
 
 SCHEMA = {"type": "object", "properties": {"at": {"type": "string"}}, "required": ["at"]}
@@ -34,6 +39,8 @@ class Makers:
         self.sim = Providers(*(f"{name}:0,reasoning=6,tokens=8" for name in names))
         self.down = set()
         self.gateway = None
+        self.followers = []
+        self.state = None   # a folder that outlives the gateway; None: each has its own
         self.start()
 
     def start(self):
@@ -43,12 +50,24 @@ class Makers:
             path = about.pop("path")
             table[name] = {**about, "base_url": f"http://127.0.0.1:{self.sim.ports[name]}{path}", "key": "any", "models": [MODELS[name]]}
         routes = {"main": {"strategy": "priority", "targets": [{"model": f"{name}/{MODELS[name]}"} for name in self.names]}}
-        self.gateway = Gateway(config(table, routes, RULES))
+        self.gateway = Gateway(config(table, routes, RULES, {"state": self.state} if self.state else None))
 
     def restart(self):
         """perdure forgets what it kept for makers."""
         assert self.gateway.stop() == 0, self.gateway.log()[-4000:]
         self.start()
+
+    def kill(self):
+        """As a crash does."""
+        self.gateway.program.kill()
+        self.start()
+
+    def upgrade(self):
+        """The old process ends by itself; the one that follows is ended here by hand: it is nobody's child."""
+        self.gateway.program.process.send_signal(signal.SIGUSR2)
+        assert self.gateway.program.process.wait(DEADLINE) == 0, self.gateway.log()[-4000:]
+        pid = int(re.search(r"upgrade\.handed_over pid=(\d+)", self.gateway.log()).group(1))
+        self.followers.append(pid)
 
     def only(self, name):
         """Every other maker goes down."""
@@ -80,6 +99,8 @@ def makers(*names):
     finally:
         if m.gateway and m.gateway.program.process.poll() is None:
             m.gateway.program.kill()
+        for pid in m.followers:
+            os.kill(pid, signal.SIGKILL)
         m.sim.program.kill()
 
 
@@ -448,6 +469,31 @@ def test_what_a_restart_forgets_is_missed_by_nobody():
                 if client.name not in REMEMBER[name]:
                     assert not marks(m, name), (client.name, name, marks(m, name))
                     assert stands_in(m.last(name), name), (client.name, name, m.last(name))
+
+
+def written(m):
+    """What is in the folder of the state by now; a crash costs at most the last tenth of a second."""
+    return b"".join(p.read_bytes() for p in pathlib.Path(m.state, "keep").glob("*.log"))
+
+
+def test_what_makers_want_back_outlives_the_process():
+    for end in ("restart", "kill", "upgrade"):
+        with tempfile.TemporaryDirectory() as folder, makers() as m:
+            assert m.gateway.stop() == 0
+            m.state = folder
+            m.start()
+            client, script = Chat(True), rounds()
+            for name in THREE:
+                m.only(name)
+                question, result = next(script)
+                call(client, m, name, question)
+                ids = [one["id"].encode() for one in client.calls]
+                if end == "kill":
+                    m.gateway.until("it is written", lambda: any(i in written(m) for i in ids))
+                if end != "upgrade" or not m.followers:
+                    getattr(m, end)()   # between a call and its result
+                answer(client, m, name, result)
+                assert marks(m, name), (end, name, m.last(name))
 
 
 def sent_on(client, name, made_up=()):

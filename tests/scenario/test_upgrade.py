@@ -36,7 +36,7 @@ class Chain:
     def __exit__(self, kind, *_):
         if kind:
             sys.stderr.write(self.gateway.log()[-4000:])
-        for pid in self.pids:
+        for pid in {*self.pids, *map(int, re.findall(r" upgrade\.started pid=(\d+)", self.gateway.log()))}:
             if self.alive(pid):
                 os.kill(pid, signal.SIGKILL)
         self.gateway.program.process.wait()
