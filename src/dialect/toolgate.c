@@ -268,7 +268,7 @@ static pd_err judge(struct call *c, const struct msg_request *tools, struct aren
             SPAN_FMT(name_of(c)));
         return PD_OK;
     }
-    if (!t || t->kind != MSG_TOOL_FUNCTION || t->free_text || t->schema.n == 0)
+    if (!t || t->free_text || t->schema.n == 0)
         return PD_OK;
     bool fits;
     char reason[256];

@@ -283,6 +283,8 @@ static void what_is_kept_has_a_limit(void **state)
     assert_int_equal(toolgate_judge(g, NULL, &v, NULL, 0), PD_TOOBIG);
     toolgate_reset(g);
     assert_int_equal(toolgate_error(g), PD_OK);
+    start(g, 0, 0, "a"); /* there is room again */
+    assert_int_equal(toolgate_error(g), PD_OK);
     toolgate_free(g);
 }
 

@@ -151,7 +151,7 @@ static const struct row {
     {"{'$ref':7}", "1 'a'", ""},
     {"{'$ref':'#here','$defs':{'x':{'$anchor':'here','type':'integer'}}}", "1", "'a'"},
     {"{'$ref':'#here','definitions':{'x':{'$id':'#here','type':'integer'}}}", "1", "'a'"},
-    {"{'$ref':'#here','$defs':{'x':{'$anchor':'here','type':'integer'},'y':{'$anchor':'here'}}}", "1 'a'", ""},
+    {"{'$ref':'#here','$defs':{'x':{'$anchor':'here'},'y':{'$anchor':'here','type':'integer'}}}", "1 'a'", ""},
     {"{'$ref':'#'}", "1 'a'", ""}, /* leads nowhere */
     {"{'$ref':'#/$defs/a','$defs':{'a':{'$ref':'#/$defs/b'},'b':{'$ref':'#/$defs/a'}}}", "1", ""},
     {"{" OLD "'$ref':'#/definitions/s','maxLength':1,'definitions':{'s':{'type':'string'}}}", "'abc'", "3"},
