@@ -1,8 +1,11 @@
 #include "app/kept.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "dialect/keep.h"
+#include "relay/recall.h"
+#include "relay/routing.h"
 #include "state/folder.h"
 #include "state/journal.h"
 #include "state/snapshot.h"
@@ -31,7 +34,8 @@ struct kept {
     char folder[FOLDER_PATH_MAX], keep_folder[FOLDER_PATH_MAX];
     int lock_fd;
     struct log calls, keep;
-    struct buf record; /* under keep_lock: the one being written */
+    struct recall_search *answers; /* of the process before this one, as they are read */
+    struct buf record;             /* under keep_lock: the one being written */
     struct timer follow;
     struct watch line; /* to the process before this one, as long as it runs */
     bool line_open, old_runs, last_time;
@@ -43,7 +47,7 @@ struct kept {
 /* On any one thread, before or while others serve. */
 static void on_call_record(void *ctx, const struct journal_record *r)
 {
-    (void)ctx, (void)r; /* answers, holds and ledgers go to relay/ here */
+    recall_record(((struct kept *)ctx)->answers, r);
 }
 
 static void on_keep_record(void *ctx, const struct journal_record *r)
@@ -69,6 +73,15 @@ static void read_all(struct kept *k)
 {
     read_log(k, &k->keep, "keep", on_keep_record);
     read_log(k, &k->calls, "journal", on_call_record);
+}
+
+/* Answers that it did not bring to their clients' ends are there for these clients. `all`: also those that it was showing when it ended. */
+static void take_answers(struct kept *k, bool all)
+{
+    unsigned n = recall_take(k->answers, k->calls.journal, k->gateway->resume_keep_ms, all, clock_wall_ms(),
+                             clock_mono_ms());
+    if (n)
+        LOG(NULL, LOG_INFO, "state.answers", "kept=%u", n);
 }
 
 /* What the process before this one wrote is ours, and written again by us. */
@@ -122,6 +135,7 @@ static void follow_work(void *ctx)
 {
     struct kept *k = ctx;
     read_all(k);
+    take_answers(k, k->last_time);
     if (!k->last_time)
         return;
     settle(&k->calls, "journal");
@@ -216,8 +230,12 @@ static pd_err begin(struct kept *k, struct inherited *in)
     k->keep.reader = journal_reader_new(k->keep_folder);
     if (!k->calls.reader || !k->keep.reader)
         return PD_NOMEM;
+    k->answers = recall_search_new(k->gateway->kept);
+    if (!k->answers)
+        return PD_NOMEM;
     read_all(k);
     open_journals(k);
+    take_answers(k, in->line_fd < 0);
     settle(&k->calls, "journal");
     settle(&k->keep, "keep");
     follow(k, in);
@@ -285,6 +303,7 @@ struct kept *kept_close(struct kept *k)
     journal_close(k->keep.journal);
     journal_reader_free(k->calls.reader);
     journal_reader_free(k->keep.reader);
+    recall_search_free(k->answers);
     buf_done(&k->record);
     if (k->lock_fd >= 0)
         close(k->lock_fd);

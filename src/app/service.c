@@ -8,6 +8,8 @@
 #include "base/mem.h"
 #include "front/front.h"
 #include "net/net.h"
+#include "relay/follow.h"
+#include "relay/kept.h"
 #include "relay/prober.h"
 #include "relay/record.h"
 #include "relay/routing.h"
@@ -76,6 +78,8 @@ static void apply_rules(struct worker *w, const struct conf *c)
     if (w->server)
         server_set_rules(w->server, &s);
     client_set_rules(w->client, &k);
+    kept_rules(w->gateway->kept, c->settings.resume_memory, c->settings.resume_keep);
+    atomic_store(&w->gateway->resume_keep_ms, c->settings.resume_keep);
 }
 
 static void apply_log(const struct service *sv, const struct conf *c)
@@ -381,7 +385,8 @@ static pd_err seat_open(struct service *sv, struct seat *s, unsigned index, stru
     w->client = client_new(w->loop, &k);
     w->server = server_new(w->loop, &r, &front_handler, w);
     s->waker = waker_new(w->loop, on_wake, s);
-    if (!w->client || !w->server || !s->waker)
+    w->follows = follows_new(w);
+    if (!w->client || !w->server || !s->waker || !w->follows)
         return PD_NOMEM;
     pd_err e = routing_new(w, ref, &w->routing, why);
     if (e)
@@ -408,6 +413,7 @@ static void seat_close(struct seat *s)
     }
     server_free(w->server);
     client_free(w->client);
+    follows_free(w->follows);
     waker_free(s->waker);
     loop_free(w->loop);
     meter_free(w->meter);
@@ -556,17 +562,18 @@ enum { KEPT_BYTES = 64 << 20 }; /* of signatures and sealed reasoning that maker
 
 static pd_err open_gateway(struct service *sv, struct conf_ref *ref)
 {
-    static const struct fleet_watch watch = {on_breaker, on_parked, on_paced, NULL};
+    static const struct fleet_watch watch = {on_breaker, on_parked, on_paced};
     const char *why = "out of memory";
     list_init(&sv->gateway.calls);
     sv->gateway.id_seed = rnd_seed();
     sv->gateway.started_wall_ms = clock_wall_ms();
     pthread_mutex_init(&sv->gateway.keep_lock, NULL);
     sv->gateway.keep = keep_new(KEPT_BYTES);
+    sv->gateway.kept = kept_new(ref->conf->settings.resume_memory, ref->conf->settings.resume_keep);
     sv->gateway.fleet = fleet_new(rnd_seed());
     sv->seats = mem_calloc(ref->conf->settings.workers, sizeof(*sv->seats));
     sv->workers = mem_calloc(ref->conf->settings.workers, sizeof(struct worker *));
-    pd_err e = sv->gateway.fleet && sv->gateway.keep && sv->seats && sv->workers ? PD_OK : PD_NOMEM;
+    pd_err e = sv->gateway.fleet && sv->gateway.keep && sv->gateway.kept && sv->seats && sv->workers ? PD_OK : PD_NOMEM;
     if (!e)
         fleet_set_watch(sv->gateway.fleet, &watch, sv);
     for (unsigned i = 0; i < ref->conf->settings.workers && !e; i++) {
@@ -589,6 +596,7 @@ static void close_gateway(struct service *sv)
         mem_free(sv->gateway.recent[i]);
     catalog_done(&sv->gateway.catalog);
     keep_free(sv->gateway.keep);
+    kept_free(sv->gateway.kept);
     pthread_mutex_destroy(&sv->gateway.keep_lock);
     fleet_free(sv->gateway.fleet);
     mem_free(sv->seats);

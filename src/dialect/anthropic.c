@@ -394,6 +394,7 @@ const struct codec codec_anthropic = {
     .collector = &anthropic_collector,
     .encoder = &anthropic_encoder,
     .stream_type = "text/event-stream; charset=utf-8",
+    .keepalive = "event: ping\ndata: {\"type\": \"ping\"}\n\n",
     .request_id_header = "request-id",
     .error_type = error_type,
     .put_error = put_error,

@@ -198,6 +198,7 @@ struct codec {
     /* ---- to the client ---- */
     const char *stream_type;       /* content type of a streamed answer */
     const char *terminator;        /* bytes that end a whole stream ("data: [DONE]\n\n"); NULL: none */
+    const char *keepalive;         /* bytes that its clients pass over in a stream; NULL: there are none */
     const char *request_id_header; /* what this format's clients look for beside x-request-id; NULL: nothing */
     const char *error_type_header; /* a header with the error's type, as AWS clients need it; NULL: none */
     const char *(*error_type)(

@@ -393,6 +393,7 @@ const struct codec codec_gemini = {
     .collector = &gemini_collector,
     .encoder = &gemini_encoder,
     .stream_type = "text/event-stream",
+    .keepalive = ": keep-alive\n\n",
     .error_type = gemini_error_status,
     .put_error = gemini_put_error,
     .put_error_event = gemini_put_error_event,

@@ -194,6 +194,7 @@ const struct codec codec_mistral = {
     .collector = &chat_collector,
     .encoder = &encoder,
     .stream_type = "text/event-stream; charset=utf-8",
+    .keepalive = ": keep-alive\n\n",
     .terminator = "data: [DONE]\n\n",
     .error_type = openai_error_type,
     .put_error = openai_put_error,

@@ -218,6 +218,7 @@ const struct codec codec_openai_chat = {
     .collector = &chat_collector,
     .encoder = &chat_encoder,
     .stream_type = "text/event-stream; charset=utf-8",
+    .keepalive = ": keep-alive\n\n",
     .terminator = "data: [DONE]\n\n",
     .error_type = openai_error_type,
     .put_error = openai_put_error,

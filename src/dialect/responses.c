@@ -210,6 +210,7 @@ const struct codec codec_openai_responses = {
     .collector = &responses_collector,
     .encoder = &responses_encoder,
     .stream_type = "text/event-stream; charset=utf-8",
+    .keepalive = ": keep-alive\n\n",
     .error_type = openai_error_type,
     .put_error = openai_put_error,
     .put_error_event = put_error_event,

@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "dialect/codec.h"
 #include "front/front_priv.h"
+#include "relay/follow.h"
 #include "relay/record.h"
 #include "relay/relay.h"
 #include "relay/relay_view.h"
@@ -184,9 +185,33 @@ void serve_calls(struct worker *w, struct request *rq, const struct endpoint *at
     answer_json(rq, 200, &out, v.p.err);
 }
 
+/* ---- /api/calls/ID/stream ----------------------------------------------------------------- */
+
+static void serve_stream(struct worker *w, struct request *rq, struct span id)
+{
+    struct kept_answer *a = relay_answer_of(w->gateway, id, loop_now_ms(w->loop));
+    if (!a) {
+        relay_refuse(rq, &codec_openai_chat, 404, "not_found",
+                     "no streamed call of this id is running or kept; resume_keep says how long one is", 0);
+        return;
+    }
+    const struct follow_want want = {.codec = a->codec,
+                                     .stream = true,
+                                     .include_usage = true,
+                                     .ids = span_has(span_str(a->codec->stream_type), "event-stream") &&
+                                            !span_has(span_str(a->codec->stream_type), "amazon"),
+                                     .from = follow_position(request_header(rq, "last-event-id"))};
+    follow_start(w, rq, a, &want);
+}
+
 void serve_one_call(struct worker *w, struct request *rq, const struct endpoint *at, const struct conf_key *key)
 {
     (void)key;
+    struct span below = span_from(request_path(rq), strlen(at->path));
+    if (span_ends(below, "/stream")) {
+        serve_stream(w, rq, span_upto(below, below.n - strlen("/stream")));
+        return;
+    }
     struct buf out = {0};
     struct view v = {.p = put_into(&out), .only = span_from(request_path(rq), strlen(at->path))};
     fleet_lock(w->gateway->fleet);

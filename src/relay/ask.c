@@ -72,9 +72,11 @@ bool ask_may_continue(const struct conf_provider *p)
 static void choose_way(const struct relay *r, const struct conf_provider *p, struct span model, struct ask *a,
                        struct continuation *k)
 {
-    k->way = CONTINUE_ASK;
-    continue_way_find(span_str(p->continues), &k->way);
-    k->way = continue_way_for(k->way, a->codec, model, &r->facts);
+    if (k->way == CONTINUE_WAY_COUNT) {
+        k->way = CONTINUE_ASK;
+        continue_way_find(span_str(p->continues), &k->way);
+        k->way = continue_way_for(k->way, a->codec, model, &r->facts);
+    }
     k->given = k->way == CONTINUE_REPEAT ? 0 : join_givable(k->seen);
     a->continues = true;
     a->way = k->way;
@@ -90,7 +92,7 @@ static pd_err edit_body(struct relay *r, const struct conf_provider *p, struct s
         .forbid_stream = !a->stream && r->facts.stream && !a->wire->model_in_path,
         .drop_model = a->wire->model_in_path,
         .version = a->wire->version,
-        .strip_foreign = r->mixed,
+        .strip_foreign = r->mixed || atomic_load(&r->w->gateway->marked),
     };
     if (a->wire->betas_in_body)
         edit.betas = request_header(r->rq, "anthropic-beta");

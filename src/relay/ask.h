@@ -41,8 +41,8 @@ struct ask {
 bool ask_wire(const struct conf_provider *p, struct span model, const struct codec *client, struct ask *ret);
 /* May this provider be asked to go on with another's answer at all? ("continue: off" in the config says no.) */
 bool ask_may_continue(const struct conf_provider *p);
-/* Writes the body. `k` NULL: of an ordinary request; else of one that asks to go on behind k->seen: its way and what is given are chosen here, by provider
- * and model, and stand in `a` afterwards. PD_UNSUPPORTED: the format cannot carry something, *ret_why says what; PD_NOMEM, PD_TOOBIG. What was made is freed by ask_done()
+/* Writes the body. `k` NULL: of an ordinary request; else of one that asks to go on behind k->seen: in k->way, or, where that is CONTINUE_WAY_COUNT,
+ * in the way of the provider and model. Which, and how much of the text is given, stands in `a` afterwards. PD_UNSUPPORTED: the format cannot carry something, *ret_why says what; PD_NOMEM, PD_TOOBIG. What was made is freed by ask_done()
  * in any case. */
 pd_err ask_body(struct relay *r, const struct conf_provider *p, struct span model, struct ask *a,
                 const struct continuation *k, const char **ret_why) PD_CHECKED;

@@ -4,151 +4,32 @@
 #include "base/text.h"
 #include "credential/clock_skew.h"
 #include "relay/relay_priv.h"
+#include "relay/resume.h"
 #include "relay/signing.h"
 
 #include <stdio.h>
 
-/* ---- what the reader finds ------------------------------------------------------- */
+/* ---- failures ------------------------------------------------------------------------ */
 
-static void fail(struct run *run, const struct verdict *v)
+void run_failed(struct run *run, struct verdict *v)
 {
+    if (!v->request_id[0])
+        text_copy(v->request_id, sizeof(v->request_id), span_str(run->request_id));
     if (!run->over)
         relay_attempt_failed(run->relay, run, v);
 }
 
-static void fail_as(struct run *run, enum failure f, const char *message)
+void run_failed_as(struct run *run, enum failure f, const char *message)
 {
     struct verdict v;
     classify_as(f, message, &v);
     v.status = run->status;
-    text_copy(v.request_id, sizeof(v.request_id), span_str(run->request_id));
-    fail(run, &v);
+    run_failed(run, &v);
 }
 
 static void fail_ours(struct run *run, pd_err e)
 {
-    fail_as(run, FAILURE_OURS, pd_err_text(e));
-}
-
-/* Is there nothing of it in the client's format yet? Some formats tell a tool call only when it is whole. */
-static bool is_hidden(const struct run *run)
-{
-    struct span made;
-    return run->encoder && run->relay->facts.stream && !buf_size(&run->held) &&
-           encoder_bytes(run->encoder, &made) == PD_OK && !made.n;
-}
-
-/* Something for the client came. Returns false when the run is over. */
-static bool produced(struct run *run)
-{
-    struct relay *r = run->relay;
-    if (run->produced) {
-        relay_attempt_moved(r, run);
-        return true;
-    }
-    run->produced = true;
-    run->output_us = loop_now_us(r->w->loop);
-    buf_done(&run->body); /* the beginning was kept in case it was an error page */
-    relay_attempt_output(r, run, is_hidden(run));
-    return !run->over;
-}
-
-/* An error object in the stream: after it nothing counts. */
-static void read_error(struct run *run, const struct answer_event *ev)
-{
-    struct verdict v;
-    classify_answer(run->provider->preset, NULL, run->status, ev->error.raw, clock_wall_ms(), &v);
-    if (!v.request_id[0])
-        text_copy(v.request_id, sizeof(v.request_id), span_str(run->request_id));
-    fail(run, &v);
-}
-
-static bool for_client(const struct run *run, const struct answer_event *ev)
-{
-    if ((ev->holds & ANSWER_ONLY_USAGE) && !run->relay->facts.include_usage)
-        return false;
-    return (ev->holds & ANSWER_MALFORMED) == 0;
-}
-
-/* Shown if the reply has begun, else kept until it does. */
-static pd_err show_bytes(struct run *run, struct span bytes)
-{
-    struct relay *r = run->relay;
-    if (!bytes.n)
-        return PD_OK;
-    if (r->call.winner == run->n && r->shown)
-        return reply_show(r, bytes) ? PD_OK : PD_CANCELLED;
-    run->held.limit_bytes = RUN_HELD_MAX;
-    return buf_add(&run->held, bytes);
-}
-
-/* What the encoder made of this event. */
-static pd_err show_translated(struct run *run)
-{
-    struct span made;
-    pd_err e = encoder_bytes(run->encoder, &made);
-    if (!e && made.n && run->produced && !run->relay->shown && run->relay->facts.stream) {
-        relay_attempt_shows(run->relay, run);
-        if (run->over)
-            return PD_CANCELLED;
-    }
-    if (!e && run->relay->facts.stream)
-        e = show_bytes(run, made);
-    encoder_clear(run->encoder);
-    return e;
-}
-
-/* The events of Gemini's stream as the items of one JSON array. */
-static pd_err show_item(struct run *run, const struct answer_event *ev)
-{
-    if (ev->json.type != JSON_OBJECT)
-        return PD_OK;
-    pd_err e = show_bytes(run, run->shown++ ? SPAN_LIT(",\r\n") : SPAN_LIT("["));
-    return e ? e : show_bytes(run, ev->json.raw);
-}
-
-static pd_err show_or_hold(struct run *run, const struct answer_event *ev)
-{
-    struct relay *r = run->relay;
-    if (run->encoder)
-        return show_translated(run);
-    if (run->collector) /* usage too: a whole answer always has it */
-        return ev->json.type == JSON_OBJECT && !(ev->holds & ANSWER_MALFORMED)
-                   ? collector_add(run->collector, ev->type, ev->json)
-                   : PD_OK;
-    if (!for_client(run, ev))
-        return PD_OK;
-    if (r->facts.line.array)
-        return show_item(run, ev);
-    if (ev->holds & ANSWER_DONE) { /* an error may follow it, or the answer be no whole one */
-        run->terminator.limit_bytes = RUN_END_MAX;
-        return buf_add(&run->terminator, ev->raw);
-    }
-    bool showing = r->call.winner == run->n && r->shown;
-    if ((ev->holds & ANSWER_KEEPALIVE) && !showing)
-        return PD_OK; /* nothing is shown yet, a comment is not worth keeping */
-    return show_bytes(run, ev->raw);
-}
-
-static pd_err on_event(void *ctx, const struct answer_event *ev)
-{
-    struct run *run = ctx;
-    struct relay *r = run->relay;
-    if (run->over)
-        return PD_CANCELLED;
-    if (ev->holds & ANSWER_ERROR) {
-        read_error(run, ev);
-        return PD_CANCELLED;
-    }
-    if (ev->holds & ANSWER_MALFORMED)
-        meter_add(r->w->meter, METER_MALFORMED, 1, LABELS(RUN_LABELS(run)));
-    if ((ev->holds & ANSWER_DONE) && r->call.winner == run->n)
-        r->done_at_ms = relay_now_ms(r);
-    if ((ev->holds & ANSWER_OUTPUT) && !produced(run))
-        return PD_CANCELLED;
-    if (run->produced && (ev->holds & (ANSWER_FINISH | ANSWER_USAGE)))
-        relay_attempt_moved(r, run);
-    return show_or_hold(run, ev);
+    run_failed_as(run, FAILURE_OURS, pd_err_text(e));
 }
 
 /* ---- the answer as it comes -------------------------------------------------------- */
@@ -168,26 +49,29 @@ static pd_err begin_encoding(struct run *run, bool stream)
     return run->encoder ? PD_OK : PD_NOMEM;
 }
 
+static bool is_chat(const struct run *run)
+{
+    return run->ask.codec->kind == CODEC_CHAT;
+}
+
 static pd_err begin_stream(struct run *run)
 {
     struct relay *r = run->relay;
     const struct codec *c = run->ask.codec;
     run->mode = RUN_STREAM;
-    run->answer = answer_new(c, run->ask.wire->framing, on_event, run);
+    run->answer = answer_new(c, run->ask.wire->framing, flow_event, run);
     if (!run->answer)
         return PD_NOMEM;
-    bool by_encoder = !run->ask.same || (!r->facts.stream && !c->collector);
-    if (by_encoder) {
-        pd_err e = begin_encoding(run, r->facts.stream);
-        if (e)
-            return e;
-        answer_on_delta(run->answer, encoder_delta, run->encoder);
-    } else if (!r->facts.stream) {
-        run->collector = collector_new(c, COLLECT_MAX);
-        if (!run->collector)
-            return PD_NOMEM;
-    }
-    return PD_OK;
+    if (is_chat(run))
+        answer_on_delta(run->answer, flow_delta, run);
+    if (run->continues)
+        return PD_OK; /* the client's encoder is the call's */
+    if (!run->ask.same || (!r->facts.stream && !c->collector))
+        return begin_encoding(run, r->facts.stream);
+    if (r->facts.stream)
+        return PD_OK;
+    run->collector = collector_new(c, COLLECT_MAX);
+    return run->collector ? PD_OK : PD_NOMEM;
 }
 
 static void on_head(void *ctx, const struct http1_head *head)
@@ -202,9 +86,7 @@ static void on_head(void *ctx, const struct http1_head *head)
     struct rate_facts rate;
     rate_read(head, clock_wall_ms(), &rate);
     fleet_lock(r->w->gateway->fleet);
-    struct place *place = call_place(&r->call, run->n);
-    if (place)
-        target_rate_facts(run->target, place, &rate, loop_now_ms(r->w->loop));
+    run->target->rate = rate;
     r->ids[run->n] = kept;
     fleet_unlock(r->w->gateway->fleet);
 
@@ -227,7 +109,7 @@ static void on_head(void *ctx, const struct http1_head *head)
 /* What cannot be read is the provider's fault, what cannot be kept is ours. */
 static void fail_reading(struct run *run, pd_err e)
 {
-    fail_as(run, e == PD_TOOBIG || e == PD_SYNTAX ? FAILURE_MALFORMED : FAILURE_OURS, pd_err_text(e));
+    run_failed_as(run, e == PD_TOOBIG || e == PD_SYNTAX ? FAILURE_MALFORMED : FAILURE_OURS, pd_err_text(e));
 }
 
 /* What a body is that does not say so: '{' begins a document, anything else a stream. */
@@ -261,7 +143,7 @@ static void keep(struct run *run, struct span bytes, size_t limit)
     if (e == PD_TOOBIG && (run->mode == RUN_REFUSED || run->mode == RUN_STREAM))
         return; /* the beginning is enough */
     if (e)
-        fail_as(run, e == PD_TOOBIG ? FAILURE_MALFORMED : FAILURE_OURS, pd_err_text(e));
+        run_failed_as(run, e == PD_TOOBIG ? FAILURE_MALFORMED : FAILURE_OURS, pd_err_text(e));
 }
 
 static void on_body(void *ctx, struct span bytes)
@@ -301,8 +183,9 @@ static void on_batch(void *ctx)
     struct relay *r = run->relay;
     if (run->over)
         return;
-    if (r->rq && r->shown && r->call.winner == run->n)
+    if (r->rq && r->begun && r->call.winner == run->n)
         reply_flush(r->rq);
+    resume_progress(r);
     relay_rearm(r);
 }
 
@@ -326,24 +209,28 @@ static void end_refused(struct run *run)
 {
     struct verdict v;
     classify_answer(run->provider->preset, run->head, run->status, buf_span(&run->body), clock_wall_ms(), &v);
-    text_copy(v.request_id, sizeof(v.request_id), span_str(run->request_id));
     if (v.failure == FAILURE_AUTH || v.failure == FAILURE_PERMISSION)
         refused_signature(run, &v);
-    fail(run, &v);
+    if (run->continues && v.failure == FAILURE_BAD)
+        v.failure = FAILURE_JOIN; /* the request to go on is ours: asked in another way it may be taken */
+    run_failed(run, &v);
 }
 
-/* A whole answer in another format than the client's, or for a client that wants events of it: told to the encoder. */
+/* A whole answer: read, and told to the encoder where it is in another format than the client's, or the client wants events of it. */
 static pd_err read_whole(struct run *run, enum answer_end *ret_end)
 {
     struct relay *r = run->relay;
     const struct codec *c = run->ask.codec;
     struct span body = buf_span(&run->body);
-    bool expanded_as_it_is = run->ask.same && c == &codec_openai_chat;
-    bool by_encoder = c->kind == CODEC_CHAT && !expanded_as_it_is && (!run->ask.same || r->facts.stream);
-    if (!by_encoder)
+    if (!is_chat(run))
         return answer_read_whole(c, body, &r->arena, &run->facts, ret_end, NULL, NULL);
-    pd_err e = begin_encoding(run, r->facts.stream);
-    return e ? e : answer_read_whole(c, body, &r->arena, &run->facts, ret_end, encoder_delta, run->encoder);
+    bool expanded_as_it_is = run->ask.same && c == &codec_openai_chat;
+    if (!run->continues && !expanded_as_it_is && (!run->ask.same || r->facts.stream)) {
+        pd_err e = begin_encoding(run, r->facts.stream);
+        if (e)
+            return e;
+    }
+    return answer_read_whole(c, body, &r->arena, &run->facts, ret_end, flow_delta, run);
 }
 
 static void end_whole(struct run *run)
@@ -351,6 +238,10 @@ static void end_whole(struct run *run)
     struct relay *r = run->relay;
     enum answer_end end;
     pd_err e = read_whole(run, &end);
+    if (!e && end == ANSWER_COMPLETE)
+        e = flow_end(run);
+    if (run->over)
+        return;
     if (e) {
         fail_ours(run, e);
         return;
@@ -368,10 +259,10 @@ static void end_whole(struct run *run)
         end_refused(run);
         return;
     case ANSWER_EMPTY:
-        fail_as(run, FAILURE_EMPTY, "the answer holds no output");
+        run_failed_as(run, FAILURE_EMPTY, "the answer holds no output");
         return;
     case ANSWER_CUT:
-        fail_as(run, FAILURE_MALFORMED, "the answer is not a whole JSON document");
+        run_failed_as(run, FAILURE_MALFORMED, "the answer is not a whole JSON document");
         return;
     }
 }
@@ -383,11 +274,29 @@ static void end_unread(struct run *run)
     if (buf_size(&run->body)) {
         classify_answer(run->provider->preset, NULL, run->status, buf_span(&run->body), clock_wall_ms(), &v);
         if (v.failure != FAILURE_NONE) {
-            fail(run, &v);
+            run_failed(run, &v);
             return;
         }
     }
-    fail_as(run, FAILURE_EMPTY, "the stream holds no output");
+    run_failed_as(run, FAILURE_EMPTY, "the stream holds no output");
+}
+
+/* A whole stream, whose last pieces the client may not have yet. */
+static void complete_stream(struct run *run)
+{
+    pd_err e = flow_end(run);
+    if (!e)
+        relay_attempt_complete(run->relay, run);
+    else if (!run->over)
+        fail_ours(run, e);
+}
+
+/* The provider said why it ended, and the client has seen it: only the end mark is missing, which is ours to write. Asked to go on, another would add to
+ * an answer that is whole. */
+static bool has_finished(const struct run *run)
+{
+    enum msg_finish f = run->facts.finish;
+    return run->shows && (f == MSG_FINISH_STOP || f == MSG_FINISH_LENGTH || f == MSG_FINISH_TOOL_CALLS);
 }
 
 static void end_stream(struct run *run, pd_err err, const char *why)
@@ -408,29 +317,31 @@ static void end_stream(struct run *run, pd_err err, const char *why)
     struct verdict v;
     switch (end) {
     case ANSWER_COMPLETE:
-        relay_attempt_complete(r, run);
+        complete_stream(run);
         return;
     case ANSWER_CUT:
-        if (err) {
+        if (has_finished(run)) {
+            complete_stream(run);
+        } else if (err) {
             classify_transport(err, why, true, &v);
-            text_copy(v.request_id, sizeof(v.request_id), span_str(run->request_id));
-            fail(run, &v);
+            run_failed(run, &v);
         } else {
-            fail_as(run, FAILURE_CUT, "the stream ended without its end mark");
+            run_failed_as(run, FAILURE_CUT, "the stream ended without its end mark");
         }
         return;
     case ANSWER_EMPTY:
         if (err) {
             classify_transport(err, why, true, &v);
-            fail(run, &v);
-        } else if (facts->finish == MSG_FINISH_CONTENT_FILTER || facts->finish == MSG_FINISH_LENGTH) {
-            relay_attempt_complete(r, run); /* nothing was said, and the provider says why */
+            run_failed(run, &v);
+        } else if (facts->finish == MSG_FINISH_CONTENT_FILTER || facts->finish == MSG_FINISH_LENGTH ||
+                   (run->continues && facts->finish != MSG_FINISH_NONE)) {
+            complete_stream(run); /* nothing was said, and the provider says why; or nothing was left to say */
         } else {
             end_unread(run);
         }
         return;
     case ANSWER_FAILED:
-        fail_as(run, FAILURE_SERVER, "the provider gave up in the middle of its answer");
+        run_failed_as(run, FAILURE_SERVER, "the provider gave up in the middle of its answer");
         return;
     }
 }
@@ -472,14 +383,13 @@ static void on_end(void *ctx, pd_err err, const char *why)
         end_refused(run); /* its status is known, whatever became of its body */
     } else if (err) {
         classify_transport(err, why, run->mode != RUN_WAITING, &v);
-        text_copy(v.request_id, sizeof(v.request_id), span_str(run->request_id));
-        fail(run, &v);
+        run_failed(run, &v);
     } else if (buf_size(&run->body) == 0) {
-        fail_as(run, FAILURE_EMPTY, "the answer has no body");
+        run_failed_as(run, FAILURE_EMPTY, "the answer has no body");
     } else {
         end_whole(run);
     }
-    if (r->rq && r->shown)
+    if (r->rq && r->begun)
         reply_flush(r->rq);
 }
 
@@ -552,7 +462,7 @@ static void on_signed(void *ctx)
         signing_wait(r->routing, run->provider, &run->signs, on_signed, run);
         return;
     case CREDENTIAL_FAILED:
-        fail_as(run, FAILURE_AUTH, view.why);
+        run_failed_as(run, FAILURE_AUTH, view.why);
         return;
     case CREDENTIAL_READY:
         break;
@@ -561,7 +471,7 @@ static void on_signed(void *ctx)
     const char *why = NULL;
     pd_err e = send_off(run, &view, &why);
     if (e)
-        fail_as(run, FAILURE_OURS, why ? why : pd_err_text(e));
+        run_failed_as(run, FAILURE_OURS, why ? why : pd_err_text(e));
 }
 
 /* The request is ready: signed and sent at once, or when the credentials are there. */
@@ -592,6 +502,21 @@ static struct run **free_place(struct relay *r)
     return NULL;
 }
 
+/* The request that asks to go on with what the client has. */
+static pd_err continue_body(struct run *run, const char **ret_why)
+{
+    struct relay *r = run->relay;
+    struct continuation k;
+    *ret_why = "it is not asked to go on with what another has begun";
+    if (!ask_may_continue(run->provider))
+        return PD_UNSUPPORTED;
+    *ret_why = NULL;
+    pd_err e = relay_continuation(r, run, &k);
+    if (!e) /* of which nothing but reasoning was shown, that begins again: unseen */
+        e = ask_body(r, run->provider, span_str(run->target->model), &run->ask, k.seen.n ? &k : NULL, ret_why);
+    return e || !k.seen.n ? e : relay_joiner(r, run);
+}
+
 static pd_err prepare(struct run *run, const char **ret_why, enum failure *ret_class)
 {
     struct relay *r = run->relay;
@@ -604,13 +529,14 @@ static pd_err prepare(struct run *run, const char **ret_why, enum failure *ret_c
     run->ask.stream = run->ask.codec->streams && run->provider->stream != 0;
     if (run->ask.wire->model_in_path && run->ask.same && !r->facts.stream && !run->ask.codec->collector)
         run->ask.stream = false;
-    pd_err e = ask_body(r, run->provider, model, &run->ask, NULL, ret_why);
+    pd_err e =
+        run->continues ? continue_body(run, ret_why) : ask_body(r, run->provider, model, &run->ask, NULL, ret_why);
     if (e == PD_UNSUPPORTED)
         *ret_class = FAILURE_CARRY;
     return e ? e : sign_and_send(run, ret_why, ret_class);
 }
 
-pd_err run_start(struct relay *r, int attempt, const char **ret_why, enum failure *ret_class)
+pd_err run_start(struct relay *r, int attempt, bool continues, const char **ret_why, enum failure *ret_class)
 {
     struct target *t = route_used(r->route)->targets[r->call.attempts[attempt].target].target;
     const struct conf_provider *p = routing_provider(r->routing, t);
@@ -624,6 +550,8 @@ pd_err run_start(struct relay *r, int attempt, const char **ret_why, enum failur
     run->n = attempt;
     run->target = t;
     run->provider = p;
+    run->continues = continues;
+    shown_init(&run->told);
     run->started_us = loop_now_us(r->w->loop);
     list_init(&run->node);
     list_init(&run->signs.node);
@@ -644,10 +572,10 @@ pd_err run_start(struct relay *r, int attempt, const char **ret_why, enum failur
 /* How many events the client has of it, for formats that number them. An error event is none of these. */
 static uint64_t events_shown(const struct run *run)
 {
-    if (run->encoder)
-        return encoder_sequence(run->encoder);
+    if (flow_encoder(run))
+        return encoder_sequence(flow_encoder(run));
     const struct answer_facts *f = run->answer ? answer_facts(run->answer) : NULL;
-    return !f || !f->events ? 0 : f->events - (f->error ? 1 : 0);
+    return !f || !f->events ? 0 : f->events - (f->error ? 1 : 0) - run->late_events;
 }
 
 void run_cancel(struct run *run)
@@ -655,8 +583,8 @@ void run_cancel(struct run *run)
     struct relay *r = run->relay;
     if (run->over)
         return;
-    if (r->call.winner == run->n)
-        r->events_shown = events_shown(run);
+    if (run->shows)
+        relay_broke_off(r, run, events_shown(run));
     run->over = true;
     credential_unwait(&run->signs);
     if (run->exchange)
@@ -677,9 +605,13 @@ struct run *run_free(struct run *run)
     answer_free(run->answer);
     collector_free(run->collector);
     encoder_free(run->encoder);
+    toolgate_free(run->gate);
+    join_free(run->join);
+    shown_done(&run->told);
     ask_done(&run->ask);
     buf_done(&run->body);
     buf_done(&run->held);
+    buf_done(&run->late);
     buf_done(&run->terminator);
     mem_free(run);
     return NULL;

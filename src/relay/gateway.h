@@ -20,8 +20,10 @@
 #include <stdatomic.h>
 
 struct codec;
+struct follows;
 struct journal;
 struct keep;
+struct kept_table;
 struct routing;
 struct call_record;
 
@@ -44,14 +46,18 @@ struct gateway {
     struct keep *keep;       /* what makers want back with tool calls; under keep_lock */
     pthread_mutex_t keep_lock;
     struct journal
-        *journal;      /* what must outlive the process (state/journal.h), from any worker; NULL: it is not kept */
-    struct list calls; /* running struct relay, by `node`; under the fleet's lock */
+        *journal; /* what must outlive the process (state/journal.h), from any worker; NULL: it is not kept */
+    struct kept_table *kept;         /* answers that their clients may come back for; has a lock of its own */
+    _Atomic uint64_t resume_keep_ms; /* of the newest configuration */
+    struct list calls;               /* running struct relay, by `node`; under the fleet's lock */
     struct call_record *recent[RECENT_CALLS]; /* ended calls, a ring; under the fleet's lock */
     unsigned recent_next;
     uint64_t calls_made; /* numbers call ids; under the fleet's lock */
     uint64_t id_seed;
     uint64_t started_wall_ms;
     _Atomic bool draining;
+    _Atomic bool
+        marked; /* some client has reasoning with our own mark in place of its maker's (encoder.h): it may come back */
     struct worker **workers;
     unsigned workers_count;
 };
@@ -63,6 +69,7 @@ struct worker {
     struct server *server;
     struct meter *meter;
     struct routing *routing; /* the current snapshot */
+    struct follows *follows; /* clients that follow another call's answer */
     struct prober *prober;   /* the first worker's; NULL elsewhere */
     unsigned index;
 };

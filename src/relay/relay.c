@@ -6,10 +6,14 @@
 #include "base/text.h"
 #include "dialect/keep.h"
 #include "parse/url.h"
+#include "relay/follow.h"
+#include "relay/resume.h"
 
 #include <stdio.h>
 
 static void on_timer(void *ctx);
+static void on_drain(void *ctx);
+static void orphan_ends(struct relay *r);
 static void on_reap(void *ctx);
 static void do_actions(struct relay *r, const struct call_actions *actions);
 
@@ -82,14 +86,6 @@ static void measure_complete(struct relay *r, struct run *run)
         if (i < 2)
             meter_observe(m, METER_OTEL_TOKENS, (double)counts[i], LABELS(op, otel, model, kinds[i]));
     }
-    if (r->usage.input_total >= 0 && r->usage.output_total >= 0) {
-        uint64_t tokens = (uint64_t)r->usage.input_total + (uint64_t)r->usage.output_total;
-        fleet_lock(r->w->gateway->fleet);
-        struct place *place = call_place(&r->call, run->n);
-        if (place)
-            target_used(run->target, place, r->call.want.prompt_bytes, tokens);
-        fleet_unlock(r->w->gateway->fleet);
-    }
     double flowed = (double)(now - run->output_us) / 1e6;
     if (r->usage.output_total > 1 && run->mode == RUN_STREAM && flowed > 0) {
         double rate = (double)r->usage.output_total / flowed;
@@ -112,16 +108,123 @@ static void on_kept(void *ctx, struct span tool_id, enum msg_maker maker, struct
 static void keep_for_makers(struct relay *r, struct run *run)
 {
     struct gateway *g = r->w->gateway;
-    if (!run->encoder || !g->keep || !run->facts.has_tool_calls)
+    const struct encoder *en = flow_encoder(run);
+    if (!en || !g->keep || !run->facts.has_tool_calls)
         return;
     pthread_mutex_lock(&g->keep_lock);
-    if (encoder_each_kept(run->encoder, on_kept, r))
+    if (encoder_each_kept(en, on_kept, r))
         LOG(&r->scope, LOG_WARN, "keep.lost", "why=out_of_memory");
     pthread_mutex_unlock(&g->keep_lock);
 }
 
+/* ---- going on -------------------------------------------------------------------------- */
+
+enum { BYTES_A_TOKEN = 4 }; /* about, where a provider did not say */
+
+/* What the client is told of a continued answer: all its output, and the prompt once. */
+static void sum_usage(struct relay *r, struct run *run)
+{
+    struct msg_usage *u = &run->facts.usage;
+    if (u->output_total >= 0)
+        u->output_total += (int64_t)r->earlier_tokens;
+    if (r->first_input >= 0)
+        u->input_total = r->first_input;
+    r->output_bytes += r->kept->shown.text_bytes;
+    r->usage = *u;
+}
+
+void relay_broke_off(struct relay *r, struct run *run, uint64_t events_shown)
+{
+    if (r->call.state == CALL_OVER && r->call.outcome != CALL_CLIENT_GONE) {
+        r->events_shown = events_shown;
+        return;
+    }
+    const struct answer_facts *f = run->answer ? answer_facts(run->answer) : &run->facts;
+    int64_t said = f->usage.output_total;
+    uint64_t guess = f->output_bytes / BYTES_A_TOKEN;
+    r->earlier_tokens += said > 0 && (uint64_t)said > guess ? (uint64_t)said : guess;
+    if (r->first_input < 0)
+        r->first_input = f->usage.input_total;
+    r->events_shown = events_shown;
+    if (r->kept)
+        r->kept->shown.sequence = events_shown;
+    if (!run->continues && run->encoder) {
+        r->writer = run->encoder;
+        run->encoder = NULL;
+    }
+}
+
+/* The encoder that goes on where the client's answer stands. */
+static pd_err make_writer(struct relay *r, struct run *run)
+{
+    if (r->writer) {
+        encoder_next_answer(r->writer);
+        return PD_OK;
+    }
+    struct encode_want want = {.model = span_str(run->target->model),
+                               .id = span_from(span_str(r->id), 2),
+                               .created = (int64_t)(r->began_wall_ms / 1000),
+                               .stream = true,
+                               .include_usage = r->facts.include_usage,
+                               .array = r->facts.line.array};
+    r->writer = encoder_new(r->what.codec, &want, COLLECT_MAX);
+    if (!r->writer)
+        return PD_NOMEM;
+    pd_err e = encoder_resume(r->writer, &r->kept->shown);
+    if (e)
+        r->writer = encoder_free(r->writer);
+    return e;
+}
+
+/* All text that the client has, plain. */
+static pd_err read_seen(struct relay *r)
+{
+    const struct shown *s = &r->kept->shown;
+    if (r->seen_at == shown_end(s) && r->seen_at)
+        return PD_OK;
+    buf_clear(&r->seen);
+    pd_err e = shown_text(s, &r->seen);
+    r->seen_at = shown_end(s);
+    return e;
+}
+
+/* This target's next way of being asked to go on, after it refused one, or its answer could not be joined. */
+static enum continue_way way_after(enum continue_way failed)
+{
+    return failed == CONTINUE_ASK ? CONTINUE_REPEAT : CONTINUE_ASK;
+}
+
+pd_err relay_continuation(struct relay *r, struct run *run, struct continuation *ret)
+{
+    uint8_t before = r->ways[r->call.attempts[run->n].target];
+    pd_err e = read_seen(r);
+    if (!e)
+        e = make_writer(r, run);
+    if (r->kept->shown.has_reasoning)
+        atomic_store(&r->w->gateway->marked, true);
+    *ret = (struct continuation){.way = before ? way_after((enum continue_way)(before - 1)) : CONTINUE_WAY_COUNT,
+                                 .seen = buf_span(&r->seen)};
+    return e;
+}
+
+pd_err relay_joiner(struct relay *r, struct run *run)
+{
+    struct span seen = buf_span(&r->seen);
+    r->ways[r->call.attempts[run->n].target] = (uint8_t)(run->ask.way + 1);
+    run->join = join_new(continue_join_mode(run->ask.way), seen, run->ask.given);
+    return run->join ? PD_OK : PD_NOMEM;
+}
+
 void relay_attempt_complete(struct relay *r, struct run *run)
 {
+    if (run->continues)
+        sum_usage(r, run);
+    if (r->kept) {
+        pthread_mutex_lock(&r->kept->lock);
+        r->kept->usage = run->facts.usage;
+        r->kept->finish = run->facts.finish;
+        pthread_mutex_unlock(&r->kept->lock);
+    }
     measure_complete(r, run);
     log_attempt_end(r, run, NULL, "complete");
     keep_for_makers(r, run);
@@ -199,9 +302,21 @@ void relay_attempt_failed(struct relay *r, struct run *run, const struct verdict
     log_attempt_end(r, run, v, "failed");
     remember_told(r, run, v);
     if (r->call.winner == run->n)
-        r->done_at_ms = 0;
+        r->done_at_ms = r->finish_at_ms = 0;
     run_cancel(run); /* its place is given up before the call decides: nothing more can come from it */
+    if (r->orphan) { /* without its request it cannot be asked again */
+        orphan_ends(r);
+        return;
+    }
 #define DECIDE(a) call_failed(&r->call, run->n, v, relay_now_ms(r), (a))
+    STEP(r, DECIDE);
+#undef DECIDE
+}
+
+static void orphan_ends(struct relay *r)
+{
+    r->orphan = false;
+#define DECIDE(a) call_gone(&r->call, relay_now_ms(r), (a))
     STEP(r, DECIDE);
 #undef DECIDE
 }
@@ -209,7 +324,13 @@ void relay_attempt_failed(struct relay *r, struct run *run, const struct verdict
 static void on_gone(void *ctx)
 {
     struct relay *r = ctx;
+    resume_expect(r);
     r->rq = NULL;
+    if (resume_lingers(r)) {
+        on_drain(r); /* nobody is waited for any more */
+        relay_rearm(r);
+        return;
+    }
 #define DECIDE(a) call_gone(&r->call, relay_now_ms(r), (a))
     STEP(r, DECIDE);
 #undef DECIDE
@@ -228,6 +349,14 @@ static void on_drain(void *ctx)
     relay_rearm(r);
 }
 
+/* When an answer that has said that it is over is taken as ended, though its body goes on. */
+static uint64_t end_due(const struct relay *r)
+{
+    return r->done_at_ms     ? r->done_at_ms + RUN_DONE_GRACE_MS
+           : r->finish_at_ms ? r->finish_at_ms + RUN_FINISH_GRACE_MS
+                             : CLOCK_NEVER;
+}
+
 static void on_timer(void *ctx)
 {
     struct relay *r = ctx;
@@ -235,10 +364,18 @@ static void on_timer(void *ctx)
     uint64_t now = relay_now_ms(r);
     if (winner && r->paused)
         relay_attempt_moved(r, winner);
-    if (winner && r->done_at_ms && now >= r->done_at_ms + RUN_DONE_GRACE_MS) {
+    if (winner && now >= end_due(r)) {
         run_end_now(winner);
         return;
     }
+    if (now >= resume_due(r))
+        resume_progress(r);
+    if (r->orphan && now >= r->orphan_until_ms) {
+        orphan_ends(r);
+        return;
+    }
+    if (now >= reply_keepalive_at(r))
+        reply_keepalive(r);
 #define DECIDE(a) call_wake(&r->call, now, (a))
     STEP(r, DECIDE);
 #undef DECIDE
@@ -251,8 +388,16 @@ void relay_rearm(struct relay *r)
         return;
     }
     uint64_t due = call_next(&r->call);
-    if (r->done_at_ms && r->done_at_ms + RUN_DONE_GRACE_MS < due)
-        due = r->done_at_ms + RUN_DONE_GRACE_MS;
+    if (end_due(r) < due)
+        due = end_due(r);
+    uint64_t comment = reply_keepalive_at(r);
+    if (comment < due)
+        due = comment;
+    if (r->orphan && r->orphan_until_ms < due)
+        due = r->orphan_until_ms;
+    uint64_t piece = resume_due(r);
+    if (piece < due)
+        due = piece;
     uint64_t now = relay_now_ms(r);
     timer_arm(r->w->loop, &r->timer, due > now ? due : now + 1);
 }
@@ -302,11 +447,15 @@ static void count_start(struct relay *r, const struct call_action *a)
 
 static void start(struct relay *r, const struct call_action *a)
 {
+    if (r->orphan) {
+        orphan_ends(r);
+        return;
+    }
     count_start(r, a);
     uint64_t before = a->attempt == 0 ? r->read_us : loop_now_us(r->w->loop);
     const char *why;
     enum failure class;
-    pd_err e = run_start(r, a->attempt, &why, &class);
+    pd_err e = run_start(r, a->attempt, a->continues, &why, &class);
     r->overhead_us += loop_now_us(r->w->loop) - before;
     if (e)
         failed_to_start(r, a->attempt, class, why && *why ? why : pd_err_text(e));
@@ -327,12 +476,12 @@ static void cancel(struct relay *r, int attempt)
 static void commit(struct relay *r, int attempt)
 {
     struct run *run = relay_run(r, attempt);
-    if (!run || !r->rq)
+    if (!run || (!r->rq && !r->orphan))
         return;
     if (r->call.attempts[attempt].hedge)
         meter_add(r->w->meter, METER_HEDGES, 1, LABELS(RUN_LABELS(run), "won"));
     uint64_t before = loop_now_us(r->w->loop);
-    if (r->facts.stream && run->mode == RUN_STREAM)
+    if (r->facts.stream && (run->mode == RUN_STREAM || run->continues))
         (void)reply_commit(r, run);
     r->overhead_us += loop_now_us(r->w->loop) - before;
 }
@@ -358,6 +507,7 @@ static void do_actions(struct relay *r, const struct call_actions *actions)
             reply_fail(r, a->attempt, a->failure, a->retry_after_ms);
             break;
         case CALL_BREAK:
+            resume_expect(r);
             reply_break(r, a->failure, r->told ? r->told->verdict.message : "");
             break;
         }
@@ -378,6 +528,9 @@ static void relay_free(struct relay *r)
         run_free(LIST_OF(node, struct run, node));
     }
     later_cancel(&r->reaper);
+    encoder_free(r->writer);
+    kept_unref(r->kept);
+    buf_done(&r->seen);
     fleet_lock(r->w->gateway->fleet);
     list_remove(&r->node);
     fleet_unlock(r->w->gateway->fleet);
@@ -402,6 +555,7 @@ static void on_reap(void *ctx)
         r->rq = NULL;
         reply_abort(rq);
     }
+    resume_settle(r);
     record_call(r);
     meter_shift(r->w->meter, METER_CALLS_RUNNING, -1, NO_LABELS);
     relay_free(r);
@@ -441,8 +595,9 @@ static bool read_wishes(struct request *rq, const struct codec *codec, struct ca
             relay_refuse(rq, codec, 400, "unsupported_wish", message, 0);
             return false;
         }
-    want->ttft_ms = UINT64_MAX;
-    if (!wish(rq, codec, "x-perdure-ttft", "ttft", &want->ttft_ms) ||
+    want->ttft_ms = want->hold_ms = UINT64_MAX;
+    if (!wish(rq, codec, "x-perdure-hold", "hold", &want->hold_ms) ||
+        !wish(rq, codec, "x-perdure-ttft", "ttft", &want->ttft_ms) ||
         !wish(rq, codec, "x-perdure-deadline", "call_timeout", &want->deadline_ms))
         return false;
     struct span alone = request_header(rq, "x-perdure-no-fallback");
@@ -461,9 +616,12 @@ static void find_session(const struct relay *r, struct call_want *want)
         struct span s = request_header(r->rq, headers[i]);
         if (s.n) {
             want->session = hash_bytes(s, seed) | 1;
+            want->in_session = true;
             return;
         }
     }
+    want->in_session = r->facts.continues ||
+                       r->facts.tools; /* one question alone is none, and its asker may rather hear of an outage */
     want->begins = !r->facts.continues;
     if (r->facts.user.n)
         want->session = hash_bytes(r->facts.user, seed + r->facts.prefix_hash) | 1;
@@ -550,6 +708,9 @@ static struct relay *relay_new(struct worker *w, struct request *rq, const struc
     r->routing = routing_ref(w->routing);
     r->call.winner = -1;
     r->usage = MSG_USAGE_NONE;
+    r->first_input = -1;
+    r->spoke_ms = loop_now_ms(w->loop);
+    msg_request_init(&r->tools);
     r->read_us = request_read_us(rq);
     r->began_us = request_began_us(rq);
     r->began_wall_ms = clock_wall_ms();
@@ -571,6 +732,13 @@ static pd_err unescape_model(struct relay *r)
         return PD_NOMEM;
     *model = span_of(text, url_unescape(*model, text));
     return PD_OK;
+}
+
+/* Only a conversation's one streamed answer can be gone on with: of several at once nobody knows which was where. */
+static bool can_continue(const struct relay *r)
+{
+    const struct codec *c = r->what.codec;
+    return r->kept && c->kind == CODEC_CHAT && c->encoder && c->turns_member && r->facts.stream && !r->facts.many;
 }
 
 void relay_start(struct worker *w, struct request *rq, const struct relay_request *what)
@@ -604,13 +772,27 @@ void relay_start(struct worker *w, struct request *rq, const struct relay_reques
         return;
     }
     give_id(r);
+    if (resume_join(r)) {
+        relay_free(r);
+        return;
+    }
     r->mixed = ways.mixed;
     r->keep_scope = what->key ? hash_bytes(span_str(what->key->name), 3) : 3;
     want.route = route_used(r->route);
     find_session(r, &want);
+    want.key = what->key ? hash_bytes(span_str(what->key->name), 7) : 0;
     want.streamed = r->facts.stream;
+    want.can_continue = can_continue(r);
     want.reasoning = r->facts.reasoning;
     want.prompt_bytes = r->facts.body.n;
+    want.resumes = resume_is(r);
+    if (want.resumes && resume_replay(r)) { /* its client is not there any more */
+        if (r->rq)
+            reply_abort(r->rq);
+        kept_settle(w->gateway->kept, r->kept, KEPT_PART, true, relay_now_ms(r));
+        relay_free(r);
+        return;
+    }
     request_set_handler(rq, &handler, r);
     meter_shift(w->meter, METER_CALLS_RUNNING, 1, NO_LABELS);
     LOG(&r->scope, LOG_DEBUG, "call.begin", "route=%s stream=%d bytes=%zu", route_label(r->route), want.streamed,

@@ -5,7 +5,9 @@
 #include "call/call.h"
 #include "credential/credential.h"
 #include "dialect/encoder.h"
+#include "dialect/toolgate.h"
 #include "relay/ask.h"
+#include "relay/recall.h"
 #include "relay/record.h"
 #include "relay/relay.h"
 
@@ -22,8 +24,10 @@ enum {
     RUN_HELD_MAX = 256 * 1024,             /* of events before the first output */
     RUN_END_MAX = ANSWER_EVENT_MAX + 4096, /* of an end mark: Responses' repeats the whole answer */
     RUN_EARLY_MAX = 16 * 1024, /* kept of a stream without output yet: it may turn out to be an error page */
-    RUN_DONE_GRACE_MS = 250,   /* from the terminator to the end of the body, in which an error may still follow */
-    COLLECT_MAX = 64 << 20,    /* an answer that is collected */
+    RUN_FINISH_GRACE_MS =
+        3000, /* from the finish reason to whatever still follows: then nothing more is waited for */
+    RUN_DONE_GRACE_MS = 250, /* from the terminator to the end of the body, in which an error may still follow */
+    COLLECT_MAX = 64 << 20,  /* an answer that is collected */
     RUN_SECRETS_MAX = 4,
 };
 
@@ -42,14 +46,26 @@ struct run {
     struct credential_waiter signs; /* waits for credentials before anything is sent */
     bool content_type_stream;       /* its head says that it is a stream */
     bool produced;                  /* the call knows of output */
+    bool continues;                 /* it goes on with what the client has of an attempt that broke */
+    bool shows;                     /* the client has something of it */
     struct answer *answer;          /* RUN_STREAM */
     struct collector *collector;    /* RUN_STREAM for a client of the same format that does not stream */
     struct encoder *encoder;        /* writes the answer in the client's format where it cannot go on as it came */
     struct answer_facts facts;      /* of a complete answer */
-    unsigned shown;                 /* events shown of an answer that is one JSON array */
+    unsigned items;                 /* events put of an answer that is one JSON array */
     struct buf body;                /* RUN_WHOLE, RUN_REFUSED, RUN_SNIFFING; RUN_STREAM: its beginning */
-    struct buf held;                /* events for the client that wait for the first output */
     struct buf terminator;          /* the end mark as it came: shown when the answer is known to be whole */
+    /* ---- flow.c: what is not shown yet */
+    struct shown told;     /* its deltas */
+    size_t fed;            /* of these the encoder knows so much */
+    struct buf held;       /* bytes for the client that wait for the first output */
+    struct buf late;       /* events that wait for the tool calls to be whole */
+    unsigned late_events;  /* how many, of those that formats number */
+    struct toolgate *gate; /* its tool calls */
+    bool gated;            /* one has begun: what follows waits */
+    pd_err delta_err;      /* found while deltas were told */
+    struct join *join;     /* continues: where its text goes on; NULL: no text was shown */
+    enum join_state seam;
     const struct http1_head *
         head; /* RUN_REFUSED: the head, which belongs to its body; from the call's arena, NULL when out of memory */
     uint64_t started_us, head_us, output_us;
@@ -92,10 +108,29 @@ struct relay {
     uint64_t output_bytes;
     struct msg_usage usage;
     uint64_t done_at_ms;   /* the winner's terminator was read at; 0: not yet */
-    uint64_t events_shown; /* of the winner that is over */
-    bool shown;            /* the reply has begun */
-    bool any_shown;        /* and has bytes */
-    bool unended;          /* what was shown last has no blank line after it */
+    uint64_t finish_at_ms; /* the winner's finish reason was */
+    uint64_t events_shown; /* of attempts that are over */
+    /* ---- what the client has */
+    bool begun;        /* the reply has its head */
+    bool any_shown;    /* and bytes */
+    bool unended;      /* what was shown last has no blank line after it */
+    uint64_t spoke_ms; /* when it was last sent anything; at first: when the call began */
+    struct kept_answer *
+        kept; /* of a streamed answer: what the client has of it; another attempt goes on from there. NULL: not kept */
+    struct recall recall; /* what the journal has of it */
+    bool shown_lost;      /* not all of it could be kept */
+    bool orphan;          /* the client left, and the answer goes on for when it comes back (`linger`) */
+    uint64_t orphan_until_ms;
+    struct encoder *writer; /* writes on in the client's format once an attempt broke; outlives the attempts */
+    struct buf seen;        /* its text, plain: made for an attempt that goes on */
+    size_t seen_at;         /* for so much of `shown` */
+    uint8_t
+        ways[ROUTE_TARGETS_MAX]; /* how each target is asked to go on: enum continue_way + 1; 0: not asked yet */
+    uint64_t earlier_tokens;     /* of output, by attempts that broke off: reported, or estimated */
+    int64_t first_input;         /* tokens of the prompt, as an attempt that broke off reported; -1 */
+    struct msg_request tools;    /* of the request, for toolgate_judge(), when tools_read */
+    bool tools_read;
+    unsigned tool_repairs;
     bool mixed;          /* the route has targets of several formats: an earlier answer may have been translated */
     uint64_t keep_scope; /* whose calls may be known to gateway->keep */
     bool paused;         /* the client is slower than the provider */
@@ -112,9 +147,29 @@ struct run *relay_run(struct relay *r, int attempt);
 uint64_t relay_now_ms(const struct relay *r);
 void relay_rearm(struct relay *r);
 
+/* An attempt of which the client has something is over before its answer is whole: what another needs to go on is kept. */
+void relay_broke_off(struct relay *r, struct run *run, uint64_t events_shown);
+/* What `run` is asked to go on with, and the call's writer; then, once the request is made, what joins its answer. PD_NOMEM, PD_TOOBIG. */
+pd_err relay_continuation(struct relay *r, struct run *run, struct continuation *ret) PD_CHECKED;
+pd_err relay_joiner(struct relay *r, struct run *run) PD_CHECKED;
+
+/* ---- flow.c ---- */
+/* For an answer's reader: deltas (ctx: the run), then the event that told them. */
+void flow_delta(void *run, const struct msg_delta *d);
+pd_err flow_event(void *run, const struct answer_event *ev);
+/* The answer is whole: its tool calls are judged and what was held is shown. PD_OK: it may be completed. Otherwise the run has failed (run->over), or
+ * that is the reason why it has to. */
+pd_err flow_end(struct run *run) PD_CHECKED;
+/* What was told of it is with the client now. */
+void flow_begun(struct run *run);
+struct encoder *flow_encoder(const struct run *run);
+
 /* ---- attempt.c ---- */
+void run_failed(struct run *run, struct verdict *v); /* with its request id; nothing if it is over */
+void run_failed_as(struct run *run, enum failure f, const char *message);
 /* PD_OK: events will come. Otherwise nothing was started: *ret_class and *ret_why (NULL: the code's own sentence) say what that means. */
-pd_err run_start(struct relay *r, int attempt, const char **ret_why, enum failure *ret_class) PD_CHECKED;
+pd_err run_start(struct relay *r, int attempt, bool continues, const char **ret_why,
+                 enum failure *ret_class) PD_CHECKED;
 /* The terminator was read and the body goes on without an end: it is taken as ended. */
 void run_end_now(struct run *run);
 /* Stops it at once, no more events. The run stays until the end of the turn. */
@@ -124,8 +179,13 @@ struct run *run_free(struct run *run);
 #define RUN_LABELS(run) (run)->target->provider, (run)->target->model
 
 /* ---- reply.c: the client's side ---- */
-/* The first output of `run`: begins the reply with what was held. False: the client's side failed, the call is to end. */
+/* The head of a streamed reply; `run` NULL: before anyone answers. False: the client's side failed, the call is to end. */
+bool reply_head_begin(struct relay *r, struct run *run);
+/* The first output of `run`: begins the reply, if it has not begun, with what was held. False: as above. */
 bool reply_commit(struct relay *r, struct run *run);
+/* When a client that hears nothing is told that it is still being worked for; CLOCK_NEVER: its format has no way. */
+uint64_t reply_keepalive_at(const struct relay *r);
+void reply_keepalive(struct relay *r);
 /* One event for the client as it is. */
 bool reply_show(struct relay *r, struct span raw);
 /* A collected or whole answer, at once. */

@@ -99,7 +99,7 @@ static const char *stream_type(const struct relay *r)
 
 /* ---- a stream ------------------------------------------------------------------------ */
 
-bool reply_commit(struct relay *r, struct run *run)
+bool reply_head_begin(struct relay *r, struct run *run)
 {
     struct reply_head h;
     common_head(r, run, &h);
@@ -109,10 +109,46 @@ bool reply_commit(struct relay *r, struct run *run)
     pd_err e = reply_begin(r->rq, 200, h.list, h.count, -1);
     if (e)
         return lost(r, e);
-    r->shown = true;
+    r->begun = true;
+    return true;
+}
+
+bool reply_commit(struct relay *r, struct run *run)
+{
+    if (!r->begun && !reply_head_begin(r, run))
+        return false;
+    if (r->orphan) {
+        flow_begun(run);
+        return true;
+    }
     bool fine = buf_size(&run->held) == 0 || reply_show(r, buf_span(&run->held));
     buf_done(&run->held);
+    if (fine)
+        flow_begun(run);
     return fine;
+}
+
+/* ---- signs of life ------------------------------------------------------------------- */
+
+uint64_t reply_keepalive_at(const struct relay *r)
+{
+    uint64_t every_ms = route_used(r->route)->settings.keepalive;
+    bool can = r->rq && r->facts.stream && r->what.codec->keepalive && r->call.state != CALL_OVER;
+    return can && every_ms ? r->spoke_ms + every_ms : CLOCK_NEVER;
+}
+
+/* Honest: the call is not over, so its deadlines, stall clocks and hold are running, and it acts when they end. What the provider sends as
+ * signs of life counts for none of these. */
+void reply_keepalive(struct relay *r)
+{
+    if (!r->begun && !reply_head_begin(r, NULL))
+        return;
+    struct span comment = r->facts.line.array ? SPAN_LIT("\n") : span_str(r->what.codec->keepalive);
+    bool any = r->any_shown, whole = !r->unended || r->facts.line.array || !r->any_shown;
+    if (whole && reply_show(r, comment) && r->rq)
+        reply_flush(r->rq);
+    r->any_shown = any; /* it is no part of the answer */
+    r->spoke_ms = relay_now_ms(r);
 }
 
 static bool ends_event(struct span raw)
@@ -123,9 +159,10 @@ static bool ends_event(struct span raw)
 bool reply_show(struct relay *r, struct span raw)
 {
     if (!r->rq)
-        return false;
+        return r->orphan;
     r->unended = !ends_event(raw);
     r->any_shown |= raw.n > 0;
+    r->spoke_ms = relay_now_ms(r);
     pd_err e = reply_write(r->rq, &raw, 1);
     if (e)
         return lost(r, e);
@@ -269,9 +306,9 @@ static bool end_mark(struct relay *r, struct run *run)
 static bool encoded_end(struct relay *r, struct run *run)
 {
     struct span made;
-    pd_err e = encoder_end(run->encoder, &run->facts);
+    pd_err e = encoder_end(flow_encoder(run), &run->facts);
     if (!e)
-        e = encoder_bytes(run->encoder, &made);
+        e = encoder_bytes(flow_encoder(run), &made);
     if (!e)
         e = reply_write(r->rq, &made, 1);
     count_dropped(r, run);
@@ -287,20 +324,34 @@ static bool array_end(struct relay *r)
 
 static bool put_end(struct relay *r, struct run *run)
 {
-    if (run->encoder)
+    if (flow_encoder(run))
         return encoded_end(r, run);
     return r->facts.line.array ? array_end(r) : end_mark(r, run);
+}
+
+/* A whole answer for a client that has its head already. */
+static bool reply_rest(struct relay *r, struct run *run)
+{
+    PD_CLEANUP(done_bufp) struct buf made = {0};
+    struct span bytes;
+    pd_err e = answer_bytes(r, run, &made, &bytes);
+    if (!e)
+        e = reply_write(r->rq, &bytes, 1);
+    count_dropped(r, run);
+    return e == PD_OK || lost(r, e);
 }
 
 void reply_finish(struct relay *r, struct run *run)
 {
     if (!r->rq || !run)
         return;
-    if (!r->shown) {
+    if (!r->begun) {
         (void)reply_answer(r, run);
         return;
     }
-    if (!put_end(r, run))
+    bool at_once =
+        run->mode == RUN_WHOLE && !run->continues; /* though the head went out while it was waited for */
+    if (at_once ? !reply_rest(r, run) : !put_end(r, run))
         return;
     struct request *rq = r->rq;
     r->rq = NULL;

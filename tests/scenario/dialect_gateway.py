@@ -28,7 +28,8 @@ TOKENS = 24
 
 # Nothing but the fault itself moves a call: no hedge, no breaker, no wait.
 QUIET = {"attempts": 1, "backoff": "1ms", "backoff_max": "2ms", "retry_budget": 10, "ttft": "30s", "ttft_adaptive": False, "hedge_budget": 1, "affinity": 0,
-         "breaker_failures": 0, "breaker_timeouts": 0, "throttle_factor": 0, "retry_after_max": "10ms", "probe": "off", "stall": "20s"}
+         "breaker_failures": 0, "breaker_timeouts": 0, "throttle_factor": 0, "retry_after_max": "10ms", "probe": "off", "stall": "20s",
+         "hold": 0, "continuations": 0}  # a broken stream ends: what goes on is the wall's
 
 
 def name_of(client):

@@ -212,8 +212,8 @@ def config(providers, routes=None, resilience=None, extra=None):
 class Gateway:
     """`perdure serve` with a config text (or with the environment alone)."""
 
-    def __init__(self, text=None, env=None, args=()):
-        self.folder = tempfile.TemporaryDirectory()
+    def __init__(self, text=None, env=None, args=(), folder=None):
+        self.folder = folder or tempfile.TemporaryDirectory()  # given: an earlier one's, with its state
         given = []
         if text is not None:
             self.path = pathlib.Path(self.folder.name) / "perdure.yaml"

@@ -196,10 +196,37 @@ def broken(gateway, stream, outcome="cut_after_output"):
     assert gateway.metric("perdure_streams_total", outcome=outcome) >= 1, gateway.get("/metrics").body.decode()
 
 
-def test_what_was_shown_and_then_cut_ends_in_an_honest_error():
-    for fault in ({"fault": "cut", "after": 12}, {"fault": "reset", "after": 12}, {"fault": "early_end", "after": 12},
-                  {"fault": "error_in_stream", "after": 12, "like": "overloaded"}, {"fault": "bad_chunk", "after": 12}):
-        with running(*TWO, resilience=QUICK) as (sim, gateway):
+AFTER_OUTPUT = ({"fault": "cut", "after": 12}, {"fault": "reset", "after": 12}, {"fault": "early_end", "after": 12},
+                {"fault": "error_in_stream", "after": 12, "like": "overloaded"}, {"fault": "bad_chunk", "after": 12})
+
+
+def test_what_was_shown_and_then_cut_goes_on_elsewhere():
+    for fault in AFTER_OUTPUT:
+        with running(*TWO, resilience={**QUICK, "attempts": 1}) as (sim, gateway):
+            want = gateway.stream().rest().text
+            sim.faults("alpha", fault)
+            s = gateway.stream().rest()
+            assert s.done and not s.cut and s.text == want, (fault, s.text, want)
+            assert len({e["id"] for e in s.events}) == 1, "one answer has one id"
+            assert sum((c.get("delta") or {}).get("role") is not None for e in s.events for c in e["choices"]) == 1
+            assert sim.state("alpha")["by_fault"] == {fault["fault"]: 1}
+            assert sim.state("alpha")["requests"] + sim.state("beta")["requests"] == 3
+            assert gateway.metric("perdure_streams_total", outcome="continued") == 1
+
+
+def test_a_stall_after_output_goes_on_elsewhere():
+    with running(*TWO, resilience={**QUICK, "stall": "150ms", "attempts": 1, "breaker_timeouts": 0}) as (sim, gateway):
+        want = gateway.stream().rest().text
+        for shape in ("nothing", "comments", "pings", "blank"):
+            sim.faults("alpha", {"fault": "stall", "after": 12, "shape": shape, "every": "20ms"})
+            s = gateway.stream().rest()
+            assert s.done and s.text == want, (shape, s.text)
+        sim.wait("alpha", cancelled=4)
+
+
+def test_what_was_shown_and_then_cut_ends_in_an_honest_error_where_nothing_goes_on():
+    for fault in AFTER_OUTPUT:
+        with running(*TWO, resilience={**QUICK, "continuations": 0}) as (sim, gateway):
             sim.faults("alpha", fault)
             s = gateway.stream()
             broken(gateway, s)
@@ -209,10 +236,10 @@ def test_what_was_shown_and_then_cut_ends_in_an_honest_error():
 
 
 def test_a_stall_after_output_ends_in_an_honest_error():
-    with running(*TWO, resilience={**QUICK, "stall": "150ms"}) as (sim, gateway):
+    with running(*TWO, resilience={**QUICK, "stall": "150ms", "continuations": 0}) as (sim, gateway):
         for shape in ("nothing", "comments"):
             sim.faults("alpha", {"fault": "stall", "after": 12, "shape": shape, "every": "20ms"})
-            broken(gateway, gateway.stream(), "stalled")
+            broken(gateway, gateway.stream(text=f"hello, {shape}"), "stalled")  # the same again would be resumed
         sim.wait("alpha", cancelled=2)
         assert gateway.metric("perdure_streams_total", outcome="stalled") == 2
 

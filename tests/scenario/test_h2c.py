@@ -83,7 +83,7 @@ def test_a_body_of_two_megabytes_arrives_whole():
 
 
 def test_a_broken_stream_does_not_end_as_if_it_were_whole():
-    with running("alpha:0,tokens=40", resilience=RULES) as (sim, gateway):
+    with running("alpha:0,tokens=40", resilience={**RULES, "continuations": 0}) as (sim, gateway):
         sim.faults("alpha", {"fault": "cut", "after": 5})
         code, head, text = curl(gateway, "/v1/chat/completions", chat(stream=True))
         assert code == 92, f"curl's exit status is {code}, not that of a stream that was reset"

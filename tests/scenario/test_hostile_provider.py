@@ -130,7 +130,7 @@ def test_one_call_that_never_ends_and_thousands_behind_it_stall_nobody():
         yield b"data: " + json.dumps(FINISH).encode() + b"\n\ndata: [DONE]\n\n"
     with behind(say) as (_, gateway):
         got = raw(gateway.port, "/v1/messages", {**MESSAGES, "stream": True})
-        assert got.startswith(b"HTTP/1.1 200 "), got[:300]
+        assert got.startswith(b"HTTP/1.1 502 ") and b"tool_use" not in got.split(b"\r\n\r\n", 1)[1].replace(b"tool_use_failed", b""), got[:300]
         assert cpu_seconds(gateway) < 5, f"{cpu_seconds(gateway)} s of work"
 
 

@@ -11,6 +11,8 @@
 #include "dialect/keep.h"
 #include "net/net.h"
 #include "provider/presets.h"
+#include "relay/follow.h"
+#include "relay/kept.h"
 #include "relay/relay.h"
 
 #include <arpa/inet.h>
@@ -268,10 +270,13 @@ static void open_gateway(struct stage *s)
     list_init(&s->gateway.calls);
     s->gateway.fleet = fleet_new(1);
     s->gateway.keep = keep_new(1 << 20);
+    s->gateway.kept = kept_new(1 << 20, 60000);
     pthread_mutex_init(&s->gateway.keep_lock, NULL);
     s->worker.gateway = &s->gateway;
     s->worker.loop = s->loop;
     s->worker.meter = meter_new();
+    s->worker.follows = follows_new(&s->worker);
+    assert_non_null(s->worker.follows);
     s->worker.client = client_new(s->loop, &cr);
     s->worker.server = server_new(s->loop, &sr, &handler, &s->worker);
     assert_int_equal(routing_new(&s->worker, ref, &s->worker.routing, &why), PD_OK);
@@ -293,6 +298,7 @@ static void close_stage(struct stage *s)
         close_peer(&s->provider[i]);
     watch_close(&s->listener, NULL);
     server_free(s->worker.server);
+    follows_free(s->worker.follows);
     client_free(s->worker.client);
     loop_free(s->loop);
     meter_free(s->worker.meter);
@@ -300,6 +306,7 @@ static void close_stage(struct stage *s)
         mem_free(s->gateway.recent[i]);
     fleet_free(s->gateway.fleet);
     keep_free(s->gateway.keep);
+    kept_free(s->gateway.kept);
     pthread_mutex_destroy(&s->gateway.keep_lock);
 }
 

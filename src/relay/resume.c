@@ -1,0 +1,209 @@
+#include "relay/resume.h"
+
+#include "base/clock.h"
+#include "base/hash.h"
+#include "relay/follow.h"
+#include "relay/relay_view.h"
+
+#include <string.h>
+
+/* ---- who asks for what ------------------------------------------------------------------ */
+
+static uint64_t mix(uint64_t h, struct span s)
+{
+    return hash_bytes(s, h);
+}
+
+static uint64_t mix_number(uint64_t h, uint64_t n)
+{
+    return hash_bytes(span_of((const char *)&n, sizeof(n)), h);
+}
+
+static struct kept_key key_of(const struct relay *r)
+{
+    struct span once = request_header(r->rq, "idempotency-key");
+    uint64_t who = r->what.key ? mix(11, span_str(r->what.key->name)) : 11;
+    struct kept_key k = {.idempotency = once.n ? mix(who + 1, once) | 1 : 0};
+    uint64_t h = mix(who, span_str(r->what.codec->name));
+    h = mix(h, request_path(r->rq));
+    h = mix_number(h, r->facts.body.n);
+    k.sketch = mix_number(h, r->facts.prefix_hash + r->facts.stream);
+    return k;
+}
+
+static uint64_t body_hash(const struct relay *r)
+{
+    return hash_bytes(r->facts.body, 17) | 1;
+}
+
+/* ---- the beginning ------------------------------------------------------------------------ */
+
+static bool takes_part(const struct relay *r)
+{
+    return r->what.codec->kind == CODEC_CHAT && r->what.codec->encoder && r->facts.stream && !r->facts.many;
+}
+
+bool resume_join(struct relay *r)
+{
+    struct kept_table *k = r->w->gateway->kept;
+    if (!k || !takes_part(r))
+        return false;
+    struct kept_key key = key_of(r);
+    uint64_t now = relay_now_ms(r);
+    struct kept_answer *found = NULL;
+    if (kept_may_have(k, &key, now)) {
+        key.body = body_hash(r);
+        found = kept_find(k, &key, now);
+    }
+    if (found && list_empty(&found->node)) { /* a part that nobody works on: this call does */
+        r->kept = found;
+        found->key = key;
+        return false;
+    }
+    if (found) {
+        const struct follow_want want = {.codec = r->what.codec,
+                                         .stream = true,
+                                         .include_usage = r->facts.include_usage,
+                                         .array = r->facts.line.array,
+                                         .from = follow_position(request_header(r->rq, "last-event-id"))};
+        meter_add(r->w->meter, METER_JOINED, 1, LABELS("running"));
+        LOG(NULL, LOG_INFO, "call.joined", "to=%s", found->id);
+        follow_start(r->w, r->rq, found, &want);
+        r->rq = NULL;
+        return true;
+    }
+    r->kept = kept_begin(k, r->id, r->what.codec);
+    if (!r->kept)
+        return false;
+    r->kept->key = key;
+    r->kept->began_wall_ms = r->began_wall_ms;
+    if (key.idempotency)
+        kept_offer(k, r->kept, now);
+    return false;
+}
+
+bool resume_is(const struct relay *r)
+{
+    return r->kept && r->kept->shown.any;
+}
+
+pd_err resume_replay(struct relay *r)
+{
+    struct encode_want want = {.model = shown_model(&r->kept->shown),
+                               .id = span_from(span_str(r->id), 2),
+                               .created = (int64_t)(r->began_wall_ms / 1000),
+                               .stream = true,
+                               .include_usage = r->facts.include_usage,
+                               .array = r->facts.line.array};
+    struct span made = SPAN_NONE;
+    meter_add(r->w->meter, METER_JOINED, 1, LABELS("part"));
+    LOG(&r->scope, LOG_INFO, "call.resumed", "from=%s bytes=%zu", r->kept->id, shown_end(&r->kept->shown));
+    r->writer = encoder_new(r->what.codec, &want, COLLECT_MAX);
+    if (!r->writer)
+        return PD_NOMEM;
+    shown_tell(&r->kept->shown, 0, encoder_delta, r->writer);
+    pd_err e = encoder_bytes(r->writer, &made);
+    if (e)
+        return e;
+    if (!reply_head_begin(r, NULL) || !reply_show(r, made))
+        return PD_CANCELLED;
+    encoder_clear(r->writer);
+    reply_flush(r->rq);
+    return PD_OK;
+}
+
+struct kept_answer *relay_answer_of(struct gateway *g, struct span id, uint64_t now_ms)
+{
+    struct kept_answer *found = NULL;
+    fleet_lock(g->fleet);
+    for (struct list *n = g->calls.next; n != &g->calls && !found; n = n->next) {
+        const struct relay *r = LIST_OF(n, struct relay, node);
+        if (r->kept && r->call.state != CALL_NEW && span_is(id, r->id))
+            found = kept_ref(r->kept);
+    }
+    fleet_unlock(g->fleet);
+    return found ? found : kept_by_id(g->kept, id, now_ms);
+}
+
+/* ---- the end --------------------------------------------------------------------------------- */
+
+void resume_expect(struct relay *r)
+{
+    struct kept_answer *a = r->kept;
+    if (!a || !r->rq)
+        return;
+    uint64_t body = a->key.body ? a->key.body : body_hash(r);
+    pthread_mutex_lock(&a->lock);
+    a->key.body = body;
+    a->attended = false;
+    pthread_mutex_unlock(&a->lock);
+}
+
+bool resume_lingers(struct relay *r)
+{
+    uint64_t linger_ms = route_used(r->route)->settings.linger;
+    bool followed = r->kept && atomic_load(&r->kept->followers_count);
+    bool comes = r->call.state == CALL_RELAYING || r->call.state == CALL_COLLECTING;
+    if (!r->kept || !comes || !(followed || linger_ms))
+        return false;
+    r->orphan = r->begun = true;
+    r->orphan_until_ms = followed ? CLOCK_NEVER : relay_now_ms(r) + linger_ms;
+    kept_offer(r->w->gateway->kept, r->kept, relay_now_ms(r));
+    return true;
+}
+
+/* May another call go on from what was shown? */
+static bool is_part(const struct relay *r)
+{
+    const struct shown *s = &r->kept->shown;
+    return s->has_text && !s->has_calls && !s->many && !r->shown_lost;
+}
+
+void resume_settle(struct relay *r)
+{
+    struct kept_answer *a = r->kept;
+    if (!a)
+        return;
+    enum kept_state state = KEPT_GONE;
+    bool stays = !a->attended || a->key.idempotency;
+    switch (r->call.outcome) {
+    case CALL_COMPLETE:
+    case CALL_CONTINUED:
+        state = KEPT_WHOLE;
+        break;
+    case CALL_CLIENT_GONE:
+    case CALL_CUT_AFTER:
+    case CALL_STALLED:
+        if (is_part(r))
+            state = KEPT_PART;
+        break;
+    case CALL_CUT_BEFORE:
+    case CALL_ERROR:
+    case CALL_OUTCOME_COUNT:
+        break;
+    }
+    stays = stays && state != KEPT_GONE;
+    kept_settle(r->w->gateway->kept, a, state, stays, relay_now_ms(r));
+    recall_ended(&r->recall, r->w->gateway->journal, a, stays ? state : KEPT_GONE);
+    follow_notify(a);
+}
+
+uint64_t resume_due(const struct relay *r)
+{
+    if (!r->kept || !r->w->gateway->journal || shown_end(&r->kept->shown) == r->recall.at)
+        return CLOCK_NEVER;
+    uint64_t from = r->call.began_ms + RECALL_FROM_MS;
+    return from > r->recall.next_ms ? from : r->recall.next_ms;
+}
+
+void resume_progress(struct relay *r)
+{
+    struct journal *j = r->w->gateway->journal;
+    uint64_t now = relay_now_ms(r);
+    if (!r->kept)
+        return;
+    if (j && r->rq && !r->kept->key.body && now - r->call.began_ms >= RECALL_FROM_MS)
+        r->kept->key.body = body_hash(r);
+    recall_write(&r->recall, j, r->kept, now - r->call.began_ms, now);
+    follow_notify(r->kept);
+}

@@ -1,0 +1,24 @@
+/* resume.h - a client that comes back: the same request asked again while its first try still runs, or after it broke off. */
+#ifndef PERDURE_RELAY_RESUME_H
+#define PERDURE_RELAY_RESUME_H
+
+#include "relay/relay_priv.h"
+
+/* What the request at hand is for. True: its answer is another call's, and it was handed over to a follower: this relay has nothing left to do. Otherwise r->kept
+ * is what this call shows its answer in; where it holds something already, the call goes on from there (resume_replay()). */
+bool resume_join(struct relay *r);
+/* Does the call go on from what an earlier one has shown? */
+bool resume_is(const struct relay *r);
+/* The client is given again what there is. PD_NOMEM, or what the reply said. */
+pd_err resume_replay(struct relay *r) PD_CHECKED;
+/* The client leaves, or is told that its stream broke; the request's bytes are still there. It may come back for the answer. */
+void resume_expect(struct relay *r);
+/* The client left: does the answer go on without it? */
+bool resume_lingers(struct relay *r);
+/* More was shown: followers are told, and the journal. */
+void resume_progress(struct relay *r);
+uint64_t resume_due(const struct relay *r); /* when it is to be called although nothing came; CLOCK_NEVER */
+/* The call is over. */
+void resume_settle(struct relay *r);
+
+#endif

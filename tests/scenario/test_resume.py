@@ -1,0 +1,161 @@
+"""A client that comes back: the same request asked again goes on from what there is, on whichever worker, and nothing is generated twice."""
+import http.client
+import json
+
+from perdure_test import DEADLINE, Gateway, Stream, config, main, request, running
+
+RULES = {"ttft": 0, "backoff": "10ms", "stall": "10m", "affinity": 0, "attempts": 2}
+TOKENS = 40
+SPEC = f"alpha:0,tokens={TOKENS},style=vllm"
+VLLM = {"alpha": {"preset": "vllm"}}
+
+
+def words(stream, n):
+    while len(stream.text.split()) < n:
+        assert stream.next() is not None, "the stream ended early"
+
+
+def whole_answer(gateway, text="hello"):
+    """What a healthy provider says to this."""
+    return gateway.stream(text=text).rest().text
+
+
+def test_the_same_request_goes_on_from_where_its_client_left():
+    with running(SPEC, providers=VLLM, resilience=RULES) as (sim, gateway):
+        want = whole_answer(gateway)
+        paid = sim.state("alpha")["tokens"]
+        sim.faults("alpha", {"fault": "hold", "after": 10})
+        first = gateway.stream()
+        words(first, 10)
+        first.close()
+        sim.wait("alpha", cancelled=1)
+        gateway.until("the end of the first call", lambda: gateway.metric("perdure_calls_total", outcome="client_gone") == 1)
+        again = gateway.stream().rest()
+        assert again.done and again.text == want, again.text
+        assert gateway.metric("perdure_calls_joined_total", to="part") == 1
+        generated = sim.state("alpha")["tokens"] - paid
+        assert generated <= paid + 1, f"{generated} tokens were generated for an answer of {paid}"
+
+
+def test_a_second_request_of_the_same_words_is_another_call_while_the_first_client_is_there():
+    with running(SPEC, providers=VLLM, resilience=RULES) as (sim, gateway):
+        sim.faults("alpha", {"fault": "hold", "after": 10})
+        first = gateway.stream()
+        words(first, 10)
+        second = gateway.stream().rest()
+        assert second.done and "x-perdure-joined" not in second.headers
+        sim.release("alpha")
+        assert first.rest().done
+        assert sim.state("alpha")["requests"] == 2
+
+
+def test_an_answer_that_lingers_is_joined():
+    with running(SPEC, providers=VLLM, resilience={**RULES, "linger": "1m"}) as (sim, gateway):
+        want = whole_answer(gateway)
+        for workers_turn in range(2):
+            sim.faults("alpha", {"fault": "hold", "after": 10})
+            before = sim.state("alpha")["requests"]
+            first = gateway.stream()
+            words(first, 10)
+            first.close()
+            gateway.until("the first client is gone", lambda: gateway.metric("perdure_server_connections") <= 1)
+            again = gateway.stream()
+            words(again, 10)
+            assert again.headers["x-perdure-joined"].startswith("c-")
+            sim.release("alpha")
+            assert again.rest().done and again.text == want
+            assert sim.state("alpha")["requests"] == before + 1
+            again.close()
+        assert gateway.metric("perdure_calls_joined_total", to="running") == 2
+
+
+def test_an_answer_that_ended_while_its_client_was_away_is_there_whole():
+    with running(SPEC, providers=VLLM, resilience={**RULES, "linger": "1m"}) as (sim, gateway):
+        want = whole_answer(gateway)
+        sim.faults("alpha", {"fault": "hold", "after": 10})
+        first = gateway.stream()
+        words(first, 10)
+        first.close()
+        gateway.until("the first client is gone", lambda: gateway.metric("perdure_server_connections") <= 1)
+        sim.release("alpha")
+        gateway.until("the end of the answer", lambda: gateway.metric("perdure_calls_running") == 0)
+        again = gateway.stream().rest()
+        assert again.done and again.text == want
+        assert sim.state("alpha")["requests"] == 2
+
+
+def test_an_idempotency_key_joins_while_both_are_there():
+    with running(SPEC, providers=VLLM, resilience=RULES) as (sim, gateway):
+        sim.faults("alpha", {"fault": "hold", "after": 10})
+        key = {"idempotency-key": "run-7"}
+        first = gateway.stream(headers=key)
+        words(first, 10)
+        second = gateway.stream(headers=key)
+        words(second, 10)
+        sim.release("alpha")
+        assert first.rest().done and second.rest().done
+        assert first.text == second.text
+        third = gateway.stream(headers=key).rest()
+        assert third.done and third.text == first.text
+        assert sim.state("alpha")["requests"] == 1
+
+
+def test_a_call_is_read_by_its_id_from_any_position():
+    with running(SPEC, providers=VLLM, resilience=RULES) as (sim, gateway):
+        sim.faults("alpha", {"fault": "hold", "after": 10})
+        first = gateway.stream()
+        words(first, 10)
+        name = first.headers["x-request-id"]
+        ids, reader = [], http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=DEADLINE)
+        reader.request("GET", f"/api/calls/{name}/stream")
+        answer = reader.getresponse()
+        assert answer.status == 200
+        text = ""
+        while len(text.split()) < 10 or not ids:
+            line = answer.readline().decode().strip()
+            if line.startswith("id: "):
+                ids.append(line[4:])
+            if line.startswith("data: {"):
+                text += json.loads(line[6:])["choices"][0]["delta"].get("content") or ""
+        reader.close()
+        late = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=DEADLINE)
+        late.request("GET", f"/api/calls/{name}/stream", headers={"Last-Event-ID": ids[-1]})
+        answer = late.getresponse()
+        sim.release("alpha")
+        want = first.rest().text
+        rest = answer.read().decode()
+        events = [json.loads(line[6:]) for line in rest.splitlines() if line.startswith("data: {")]
+        got = "".join((e["choices"][0]["delta"].get("content") or "") for e in events if e["choices"])
+        assert text + got == want, (text, got, want)
+        assert rest.rstrip().endswith("[DONE]")
+        assert gateway.get(f"/api/calls/{name}x/stream").status == 404
+
+
+def test_what_a_client_had_is_there_after_kill_9():
+    with running(SPEC, providers=VLLM, resilience=RULES) as (sim, gateway):
+        want = whole_answer(gateway)
+        paid = sim.state("alpha")["tokens"]
+        sim.faults("alpha", {"fault": "hold", "after": 12}, {"fault": "none"})
+        first = gateway.stream()
+        words(first, 12)
+        # a stream that lasts is written a little behind its client: the next piece of it comes when the journal has the first
+        folder = gateway.path.parent
+        text = gateway.path.read_text()
+        gateway.until("the journal has it", lambda: any(first.text.split()[-1].encode() in p.read_bytes() for p in folder.glob("perdure-state/journal-*")))
+        gateway.program.process.kill()
+        gateway.program.process.wait()
+        sim.wait("alpha", cancelled=1)
+        restarted = Gateway(text, folder=gateway.folder)
+        try:
+            again = restarted.stream().rest()
+            assert again.done and again.text == want, again.text
+            assert restarted.metric("perdure_calls_joined_total", to="part") == 1
+            generated = sim.state("alpha")["tokens"] - paid
+            assert generated <= paid + 1, f"{generated} tokens were generated for an answer of {paid}"
+        finally:
+            gateway.program = restarted.program
+            gateway.port = restarted.port
+
+
+if __name__ == "__main__":
+    main(globals())
