@@ -1003,6 +1003,7 @@ AT = [  # where it strikes, and what must be and must not be in the body
     ({"at": "calls"}, dict(text=True, name=True, calls=1)),
     ({"at": "arguments", "call": 2}, dict(text=True, name=True)),
     ({"after_bytes": 333}, dict(bytes=333)),
+    ({"after_bytes": 3333}, dict(bytes=3333)),
 ]
 NO_CHARACTERS = (INVOKE,)   # its payloads are base64
 
@@ -1024,6 +1025,7 @@ def test_a_fault_strikes_at_the_place_it_names():
                 if "bytes" in wanted:
                     assert len(answer.body) == wanted["bytes"], (*where_at, len(answer.body))
                 if "broken" in wanted:
+                    assert b"[3]" in answer.body or b"[3" in answer.body or len(answer.body) > 2000, (*where_at, "too early", answer.body)
                     try:
                         answer.body[answer.body.rfind(b'{"'):].decode()
                         raise AssertionError((*where_at, "no character is cut", answer.body[-60:]))
@@ -1037,18 +1039,34 @@ def test_a_fault_strikes_at_the_place_it_names():
                     assert b'"look"' in answer.body, (*where_at, answer.body[-200:])
                 if at.get("at") == "name":
                     assert answer.body.endswith(b'"lo'), (*where_at, answer.body[-200:])
-                if at.get("at") == "id":
-                    assert d in (GEMINI, ARRAY) or answer.body[-40:].rfind(b'"') < answer.body.rfind(b"_") or d is OLLAMA, (*where_at, answer.body[-200:])
+                if at.get("at") == "id" and d in (CHAT, MESSAGES, CONVERSE):
+                    begins = {CHAT: b'"call_', MESSAGES: b'"toolu_', CONVERSE: b'"tooluse_'}[d]
+                    assert answer.body[answer.body.rfind(b'"'):].startswith(begins), (*where_at, answer.body[-200:])
 
 
 def test_a_fault_at_a_place_that_is_not_there_does_not_strike():
     with simulated("alpha:0,varied=true") as sim:
         for d, stream, where in each(sim):
-            sim.faults("alpha", {"fault": "cut", "at": "arguments"})
-            answer = d.ask(sim.ports["alpha"], stream)
-            if stream:
-                assert d.said(answer, stream).whole, (where, answer.body)
-                assert request(sim.ports["alpha"], "GET", "/sim/faults").json[0]["struck"] == 0, where
+            for at, tools in (({"at": "arguments"}, False), ({"at": "calls", "call": 2}, True)):
+                sim.faults("alpha", {"fault": "cut", **at})
+                answer = d.ask(sim.ports["alpha"], stream, tools=tools)
+                if stream:
+                    assert d.said(answer, stream).whole, (where, answer.body)
+                    assert request(sim.ports["alpha"], "GET", "/sim/faults").json[0]["struck"] == 0, where
+
+
+def test_a_fault_before_a_further_call_is_before_that_one():
+    with simulated("alpha:0,varied=true,parallel=3") as sim:
+        for n in (2, 3):
+            sim.faults("alpha", {"fault": "cut", "at": "calls", "call": n})
+            answer = CHAT.ask(sim.ports["alpha"], True, tools=True)
+            assert answer.cut and answer.body.count(b'"look"') == n - 1, (n, answer.body)
+
+
+def test_varied_answers_differ_with_every_request_and_provider():
+    with simulated("alpha:0,varied=true", "beta:0,varied=true") as sim:
+        texts = {CHAT.said(CHAT.ask(sim.ports[name], False), False).text for name in ("alpha", "beta") for _ in range(3)}
+        assert len(texts) == 6
 
 
 def test_a_tool_call_that_does_not_fit_is_made_in_every_dialect():
