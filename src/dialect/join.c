@@ -286,7 +286,7 @@ static void compare(struct join *j, struct span text)
                 j->from_line = n;
             if (start + n < j->given)
                 j->starts[kept++] = start;
-            else if (n > j->echo && counts_as_echo(j, start, whole))
+            else if (counts_as_echo(j, start, whole))
                 j->echo = n;
         }
         j->starts_count = kept;
@@ -471,14 +471,15 @@ static enum join_state look_anchor(struct join *j, struct span text, bool over, 
     }
     if (whole == MATCH_MORE && !over)
         return JOIN_LOOKING;
-    /* What was repeated from the beginning and then went another way proves nothing inside of that. */
-    size_t from = is_beginning(j) && j->from_beginning > anchor.n + START_LEAST ? j->from_beginning : 0;
     size_t end, most = text.n < JOIN_WINDOW ? text.n : JOIN_WINDOW;
-    for (size_t at = from; at < most; at++) {
+    for (size_t at = 0; at < most; at++) {
         enum matching m = match_anchor(anchor, text, at, &end);
         if (m == MATCH_MORE && !over)
             return JOIN_LOOKING;
         if (m != MATCH_YES || (at && is_word(text.p[at - 1]) && is_word(text.p[at])))
+            continue;
+        /* What was repeated from the beginning and then went another way proves nothing inside of that. */
+        if (is_beginning(j) && end <= j->from_beginning && (at || j->from_beginning > anchor.n + START_LEAST))
             continue;
         if (anchor.n < JOIN_ANCHOR_LEAST && !only_marks(span_upto(text, at)))
             continue; /* so few bytes stand in many a text */
@@ -525,8 +526,6 @@ struct join *join_new(enum join_mode mode, struct span seen, size_t given)
     j->seen_n = seen.n;
     size_t most = join_givable(seen);
     j->given = mode == JOIN_ANCHOR || given > most ? most : given;
-    if (mode == JOIN_ANCHOR && !most)
-        j->mode = JOIN_PREFILL; /* nothing was there to ask with */
     if (j->mode == JOIN_PREFILL && find_starts(j))
         return join_free(j);
     j->behind = mode == JOIN_REPEAT ? j->seen_n : j->given;

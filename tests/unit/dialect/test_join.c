@@ -92,6 +92,13 @@ static const struct {
     {"a surrogate alone", JOIN_PREFILL, "x y z", " \\ud83d.", " \xef\xbf\xbd."},
     {"nothing but white space was seen", JOIN_PREFILL, "\n", "\\nHello", "Hello"},
 
+    {"a whole word, and the next begins alike", JOIN_PREFILL, "they like foo ", "football", "football"},
+    {"a word that begins like the last", JOIN_PREFILL, "we like the", " theory of it", " theory of it"},
+    {"anchor: nothing but white space was seen", JOIN_ANCHOR, "\n", "\\nHello", "Hello"},
+    {"anchor: fewer words, over and over", JOIN_ANCHOR, "so: ha ha ha ha ha ha ha ha", "ha ha ha ha ha ha end",
+     "!"},
+    {"anchor: inside a word it is none", JOIN_ANCHOR, "and it is a fine day",
+     "Sand it is a fine day. But and it is a fine day today", " today"},
     {"anchor: repeats and goes on", JOIN_ANCHOR, LONG_SEEN, LONG_SEEN "is", "is"},
     {"anchor: the last words alone", JOIN_ANCHOR, LONG_SEEN,
      "the quick brown fox jumps over the lazy dog, and the second is this", "is"},
@@ -354,6 +361,36 @@ static void another_text_behind_the_seam_is_shown_as_it_is(void **state)
     }
 }
 
+#define WORDS "Twelve words or so are what an anchor is made of, and none of it is a part of a word there, ok"
+static void what_stands_before_the_last_words_counts_too(void **state)
+{
+    (void)state;
+    assert_true(sizeof(WORDS) - 1 <= JOIN_ANCHOR_MOST);
+    must_join("a quote that the text opened", JOIN_ANCHOR, "Once upon a time she said, and I quote: \"" WORDS,
+              "\\\"" WORDS "\\\" and", "\\\" and");
+    must_join("a fence that the text opened", JOIN_ANCHOR, "It was this code:\n```\n" WORDS,
+              "```\\n" WORDS "\\n```", "\\n```");
+    must_join("last words that stood at the beginning, too", JOIN_ANCHOR, "Intro: " WORDS " and on, " WORDS,
+              "Intro: " WORDS " another way", "!");
+}
+
+static void a_long_text_is_recognised_when_it_comes_again(void **state)
+{
+    (void)state;
+    char text[6000];
+    size_t n = 0;
+    for (int i = 0; i < 500; i++)
+        n += (size_t)snprintf(text + n, sizeof(text) - n, "word%d ", i * 7919 % 1000);
+    for (int mode = JOIN_PREFILL; mode <= JOIN_REPEAT; mode++) {
+        struct buf shown;
+        size_t cut = 3 * JOIN_WINDOW;
+        buf_init(&shown, 0);
+        assert_int_equal(joined((enum join_mode)mode, span_of(text, cut), span_of(text, n), 9, &shown), PD_OK);
+        assert_true(span_eq(buf_span(&shown), span_of(text + cut, n - cut)));
+        buf_done(&shown);
+    }
+}
+
 /* An answer that has nothing to do with the text is never put behind it where the seam can be told. */
 static void what_does_not_belong_is_never_shown(void **state)
 {
@@ -474,6 +511,8 @@ int main(void)
         cmocka_unit_test(a_text_cut_anywhere_is_whole_again_however_the_provider_goes_on),
         cmocka_unit_test(random_texts_too),
         cmocka_unit_test(another_text_behind_the_seam_is_shown_as_it_is),
+        cmocka_unit_test(what_stands_before_the_last_words_counts_too),
+        cmocka_unit_test(a_long_text_is_recognised_when_it_comes_again),
         cmocka_unit_test(what_does_not_belong_is_never_shown),
         cmocka_unit_test(a_restart_that_goes_another_way_is_never_shown),
         cmocka_unit_test(memory_of_what_is_no_continuation_is_bounded),
