@@ -97,8 +97,8 @@ static size_t size_of(const char *path)
 
 /* ---- what was read ---- */
 struct seen {
-    uint64_t count, sum, missing, last_us;
-    bool in_order, in_row; /* of time; of ids, each one more than the one before */
+    uint64_t count, small, missing, last_us; /* small: ids below 100 */
+    bool in_order, in_row;                   /* of time; of ids, each one more than the one before */
     uint64_t last_id;
     struct buf text; /* payloads, joined */
 };
@@ -123,7 +123,7 @@ static void on_record(void *ctx, const struct journal_record *r)
     s->in_row &= s->count == 0 || r->id == s->last_id + 1;
     s->last_id = r->id;
     s->count++;
-    s->sum += r->id;
+    s->small += r->id < 100;
     if (buf_size(&s->text) < 4096)
         assert_int_equal(buf_add(&s->text, r->payload), PD_OK);
 }
@@ -507,14 +507,82 @@ static void two_writers_are_joined_by_time(void **state)
     assert_int_equal(s.count, 60);
     assert_int_equal(journal_settle(fresh, r), PD_OK);
     assert_true(each_file(&p, NULL, NULL) < files);
+    put_n(fresh, 57, 1, 100);
+    assert_true(journal_flush(fresh));
+    assert_int_equal(journal_read(r, on_record, &s), PD_OK);
+    assert_int_equal(s.count, 60);
     journal_reader_free(r);
     journal_close(fresh);
     buf_clear(&s.text);
     struct seen after;
     seen_init(&after);
     read_all(&p, &after, NULL);
-    assert_int_equal(after.count, 19); /* those of the new one: 3, 6, ... 57 */
+    assert_int_equal(after.count, 20); /* those of the new one: 3, 6, ... 57, 57 */
     buf_done(&after.text);
+    buf_done(&s.text);
+    place_drop(&p);
+}
+
+/* However many segments a successor begins, the one that an old process writes stays. */
+static void what_another_writes_does_not_leave(void **state)
+{
+    (void)state;
+    struct place p;
+    place_make(&p);
+    struct journal_rules rules = quick();
+    rules.segment_bytes = 1000;
+    rules.segments = 2;
+    struct journal *old = opened(&p, &rules);
+    put_n(old, 1, 1, 100);
+    assert_true(journal_flush(old));
+    struct journal *fresh = opened(&p, &rules);
+    for (uint64_t i = 0; i < 20; i++) {
+        put_n(fresh, 100 + i, 1, 500);
+        assert_true(journal_flush(fresh));
+    }
+    put_n(old, 2, 1, 100);
+    journal_close(old);
+    journal_close(fresh);
+    struct seen s;
+    seen_init(&s);
+    read_all(&p, &s, NULL);
+    assert_true(s.small == 2 && s.count > 2);
+    buf_done(&s.text);
+    place_drop(&p);
+}
+
+static void half_a_record_of_a_writer_that_lives_is_waited_for(void **state)
+{
+    (void)state;
+    struct place p;
+    place_make(&p);
+    struct journal_rules rules = quick();
+    struct journal *j = opened(&p, &rules);
+    put_n(j, 1, 1, 100);
+    assert_true(journal_flush(j));
+    char path[400] = "", half[70];
+    each_file(&p, keep_name, path);
+    int fd = open(path, O_RDWR);
+    assert_int_equal(pread(fd, half, sizeof(half), 24), sizeof(half));
+    off_t end = lseek(fd, 0, SEEK_END);
+    assert_int_equal(pwrite(fd, half, sizeof(half), end), sizeof(half));
+    struct seen s;
+    seen_init(&s);
+    struct journal_reader *r = journal_reader_new(p.folder);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(journal_read(r, on_record, &s), PD_OK);
+        assert_int_equal(s.count, 1);
+        assert_int_equal(journal_reader_stats(r)->damaged, 0);
+    }
+    assert_int_equal(ftruncate(fd, end), 0); /* it takes back what it could not write whole */
+    put_n(j, 2, 1, 100);
+    assert_true(journal_flush(j));
+    assert_int_equal(journal_read(r, on_record, &s), PD_OK);
+    assert_int_equal(s.count, 2);
+    assert_int_equal(journal_reader_stats(r)->damaged, 0);
+    close(fd);
+    journal_reader_free(r);
+    journal_close(j);
     buf_done(&s.text);
     place_drop(&p);
 }
@@ -719,6 +787,8 @@ int main(void)
         cmocka_unit_test(without_descriptors_it_waits_and_goes_on),
         cmocka_unit_test(segments_turn_and_the_oldest_leave),
         cmocka_unit_test(two_writers_are_joined_by_time),
+        cmocka_unit_test(what_another_writes_does_not_leave),
+        cmocka_unit_test(half_a_record_of_a_writer_that_lives_is_waited_for),
         cmocka_unit_test(settling_keeps_what_was_not_read),
         cmocka_unit_test(a_clock_that_went_back_does_not_turn_the_order),
         cmocka_unit_test(a_record_over_the_limit_is_dropped_and_told),
