@@ -119,7 +119,7 @@ void call_hold_look(struct call *c, uint64_t now, struct call_actions *ret)
         return;
     }
     if (left_ms == 0 || recovery_ms >= now + left_ms)
-        call_give_up(c, c->worst >= 0 ? c->attempts[c->worst].failure : FAILURE_OVERLOAD, now, ret);
+        call_give_up(c, call_why_none(c), now, ret);
     else
         look_again(c, recovery_ms, left_ms, now);
 }

@@ -39,6 +39,7 @@ void call_wait_over(struct call *c, uint64_t now, struct call_actions *ret);
 /* Starts another attempt beside those that are late. */
 void call_hedge(struct call *c, uint64_t now, struct call_actions *ret);
 /* No way on, nothing runs: an error answer, or a break where something was shown. */
+enum failure call_why_none(const struct call *c);
 void call_give_up(struct call *c, enum failure why, uint64_t now, struct call_actions *ret);
 void call_break(struct call *c, int attempt, enum failure why, uint64_t now, struct call_actions *ret);
 /* What was noted about targets counts no more, but what lasts: those that are unfit, and a Retry-After. */

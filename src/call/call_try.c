@@ -44,6 +44,18 @@ static void fail(struct call *c, enum failure why, enum call_outcome outcome, ui
     call_over(c, outcome, now);
 }
 
+/* No attempt was made: every target is out of use. Where all are parked, the first tells for what: a key, a quota, a model. */
+enum failure call_why_none(const struct call *c)
+{
+    if (c->worst >= 0)
+        return c->attempts[c->worst].failure;
+    const struct route *route = c->want.route;
+    for (unsigned i = 0; i < route->count; i++)
+        if (route->targets[i].target->parked_for == FAILURE_NONE)
+            return FAILURE_OVERLOAD;
+    return route->count ? route->targets[0].target->parked_for : FAILURE_OVERLOAD;
+}
+
 void call_break(struct call *c, int attempt, enum failure why, uint64_t now, struct call_actions *ret)
 {
     call_act(ret, CALL_BREAK, attempt)->failure = why;
@@ -64,7 +76,7 @@ void call_give_up(struct call *c, enum failure why, uint64_t now, struct call_ac
 /* No way on: the last failure that a provider or the network gave is the one to tell. */
 static void give_up(struct call *c, uint64_t now, struct call_actions *ret)
 {
-    call_give_up(c, c->worst >= 0 ? c->attempts[c->worst].failure : FAILURE_OVERLOAD, now, ret);
+    call_give_up(c, call_why_none(c), now, ret);
 }
 
 /* ---- choosing */

@@ -1,14 +1,16 @@
 /* The client's side of a call: what it sees, and that it never sees a broken answer as a whole one. */
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/rnd.h"
 #include "base/text.h"
+#include "relay/error_dialect.h"
 #include "relay/relay_priv.h"
 
 #include <stdio.h>
 
 /* ---- heads ------------------------------------------------------------------------ */
 
-enum { REPLY_FIELDS = 14, DROPPED_BYTES = 512 };
+enum { REPLY_FIELDS = 15, DROPPED_BYTES = 512 };
 struct reply_head {
     struct header list[REPLY_FIELDS];
     unsigned count;
@@ -417,12 +419,9 @@ static void fill_error(enum failure f, const struct told *t, struct client_error
     ce->message = span_str(message);
 }
 
-static int client_status(enum failure f, const struct told *t)
+static enum client_kind kind_of(const struct request *rq)
 {
-    int status = failure_row(f)->client_status;
-    if (status)
-        return status;
-    return t && t->verdict.status >= 400 ? t->verdict.status : 400;
+    return client_kind_of(request_header(rq, "user-agent"));
 }
 
 /* No provider could count: an estimate is better than none, and says that it is one. False: there is none either. */
@@ -460,7 +459,8 @@ void reply_fail(struct relay *r, int attempt, enum failure f, uint64_t retry_aft
     struct client_error ce = {0};
     pd_err e = PD_OK;
     bool theirs = failure_row(f)->client_status == 0 && t && t->body.p;
-    int status = client_status(f, t);
+    struct error_form form = error_form_of(kind_of(r->rq), f, t ? t->verdict.status : 0, retry_after_ms);
+    int status = form.status;
     if (!theirs) {
         fill_error(f, t, &ce, message, sizeof(message));
         ce.status = status;
@@ -477,9 +477,10 @@ void reply_fail(struct relay *r, int attempt, enum failure f, uint64_t retry_aft
     }
     put(&h, "Content-Type", "application/json");
     put(&h, r->what.codec->error_type_header, r->what.codec->error_type(status));
-    if (retry_after_ms) {
+    put(&h, "x-should-retry", form.retry ? "true" : "false");
+    if (form.retry_after_ms) {
         snprintf(h.retry_after, sizeof(h.retry_after), "%llu",
-                 (unsigned long long)((retry_after_ms + 999) / 1000));
+                 (unsigned long long)((form.retry_after_ms + 999) / 1000));
         put(&h, "Retry-After", h.retry_after);
     }
     struct span bytes = theirs ? t->body : buf_span(&body);
@@ -514,7 +515,7 @@ void reply_break(struct relay *r, enum failure f, const char *why)
         e = r->facts.line.array ? codec_put_error(r->what.codec, &ce, &event)
                                 : codec_put_error_event(r->what.codec, &ce, &event);
     struct span bytes = buf_span(&event);
-    if (!e && reply_write(r->rq, &bytes, 1) == PD_OK)
+    if (!e && client_break_style(kind_of(r->rq)) == BREAK_EVENT && reply_write(r->rq, &bytes, 1) == PD_OK)
         reply_flush(r->rq);
     struct request *rq = r->rq;
     r->rq = NULL;
@@ -530,9 +531,16 @@ void relay_refuse(struct request *rq, const struct codec *codec, int status, con
                               .code = code,
                               .message = span_str(message)};
     pd_err e = codec_put_error(codec, &ce, &body);
-    char seconds[24];
-    struct header h[3] = {{SPAN_LIT("Content-Type"), SPAN_LIT("application/json")}};
-    unsigned n = 1;
+    char seconds[24], id[24];
+    struct text t = text_in(id, sizeof(id));
+    text_str(&t, "c-"); /* no call was made of it, but a support ticket can name it */
+    text_hex16(&t, rnd_seed());
+    struct header h[6] = {{SPAN_LIT("Content-Type"), SPAN_LIT("application/json")},
+                          {SPAN_LIT("x-request-id"), span_str(id)},
+                          {SPAN_LIT("x-should-retry"), status >= 500 ? SPAN_LIT("true") : SPAN_LIT("false")}};
+    unsigned n = 3;
+    if (codec->request_id_header)
+        h[n++] = (struct header){span_str(codec->request_id_header), span_str(id)};
     if (codec->error_type_header)
         h[n++] = (struct header){span_str(codec->error_type_header), span_str(codec->error_type(status))};
     snprintf(seconds, sizeof(seconds), "%llu", (unsigned long long)((retry_after_ms + 999) / 1000));
