@@ -321,7 +321,11 @@ static void end_stream(struct run *run, pd_err err, const char *why)
         return;
     case ANSWER_CUT:
         if (has_finished(run)) {
-            complete_stream(run);
+            e = relay_only_end(r, run);
+            if (e)
+                fail_ours(run, e);
+            else
+                complete_stream(run);
         } else if (err) {
             classify_transport(err, why, true, &v);
             run_failed(run, &v);
@@ -569,13 +573,10 @@ pd_err run_start(struct relay *r, int attempt, bool continues, const char **ret_
     return PD_OK;
 }
 
-/* How many events the client has of it, for formats that number them. An error event is none of these. */
+/* How many events the client has of it, in formats that number them. */
 static uint64_t events_shown(const struct run *run)
 {
-    if (flow_encoder(run))
-        return encoder_sequence(flow_encoder(run));
-    const struct answer_facts *f = run->answer ? answer_facts(run->answer) : NULL;
-    return !f || !f->events ? 0 : f->events - (f->error ? 1 : 0) - run->late_events;
+    return flow_encoder(run) ? encoder_sequence(flow_encoder(run)) : run->sequence;
 }
 
 void run_cancel(struct run *run)

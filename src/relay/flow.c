@@ -120,8 +120,13 @@ static pd_err show_bytes(struct run *run, struct span bytes)
     struct relay *r = run->relay;
     if (!bytes.n)
         return PD_OK;
-    if (showing(run))
+    if (showing(run)) {
+        bool torn =
+            run->continues && r->unended && r->any_shown; /* what broke has no blank line behind its last event */
+        if (torn && !r->facts.line.array && !reply_show(r, SPAN_LIT("\n\n")))
+            return PD_CANCELLED;
         return reply_show(r, bytes) ? PD_OK : PD_CANCELLED;
+    }
     run->held.limit_bytes = run->gated ? COLLECT_MAX : RUN_HELD_MAX;
     return buf_add(&run->held, bytes);
 }
@@ -217,6 +222,14 @@ static pd_err take_collected(struct run *run, const struct answer_event *ev)
                : PD_OK;
 }
 
+/* Signs of life, which are not worth keeping; the torn rest of an event, which would spoil what comes next; and pings of another format. */
+static bool is_nothing(const struct run *run, const struct answer_event *ev)
+{
+    if ((ev->holds & ANSWER_KEEPALIVE) && (!showing(run) || run->gated || !reply_ends_event(ev->raw)))
+        return true;
+    return !ev->holds && span_is(ev->type, "ping") && run->ask.codec != &codec_anthropic;
+}
+
 static pd_err take_raw(struct run *run, const struct answer_event *ev)
 {
     bool array = run->relay->facts.line.array;
@@ -228,12 +241,11 @@ static pd_err take_raw(struct run *run, const struct answer_event *ev)
         run->terminator.limit_bytes = RUN_END_MAX;
         return buf_add(&run->terminator, ev->raw);
     }
-    if ((ev->holds & ANSWER_KEEPALIVE) && (!showing(run) || run->gated))
-        return PD_OK; /* a comment is not worth keeping; while calls are held we send our own */
-    if (run->gated) {
-        run->late_events += ev->json.type != JSON_NONE;
+    if (is_nothing(run, ev))
+        return PD_OK;
+    if (run->gated)
         return put_raw(run, ev, put_late);
-    }
+    run->sequence = answer_facts(run->answer)->sequence;
     pd_err e = put_raw(run, ev, show_bytes);
     if (!e && showing(run))
         told_is_shown(run);
@@ -346,7 +358,8 @@ pd_err flow_end(struct run *run)
     if (flow_encoder(run))
         encoder_clear(flow_encoder(run));
     buf_done(&run->late);
-    run->late_events = 0;
+    if (run->answer)
+        run->sequence = answer_facts(run->answer)->sequence;
     if (!e && showing(run))
         told_is_shown(run);
     return e;

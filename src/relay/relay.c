@@ -176,6 +176,16 @@ static pd_err make_writer(struct relay *r, struct run *run)
     return e;
 }
 
+pd_err relay_only_end(struct relay *r, struct run *run)
+{
+    if (flow_encoder(run) || !r->kept)
+        return PD_OK;
+    r->kept->shown.sequence = run->sequence;
+    pd_err e = make_writer(r, run);
+    run->continues = !e;
+    return e;
+}
+
 /* All text that the client has, plain. */
 static pd_err read_seen(struct relay *r)
 {

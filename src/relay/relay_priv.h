@@ -60,7 +60,7 @@ struct run {
     size_t fed;            /* of these the encoder knows so much */
     struct buf held;       /* bytes for the client that wait for the first output */
     struct buf late;       /* events that wait for the tool calls to be whole */
-    unsigned late_events;  /* how many, of those that formats number */
+    uint64_t sequence;     /* of the event behind those that are not late, in formats that number them */
     struct toolgate *gate; /* its tool calls */
     bool gated;            /* one has begun: what follows waits */
     pd_err delta_err;      /* found while deltas were told */
@@ -152,6 +152,8 @@ void relay_broke_off(struct relay *r, struct run *run, uint64_t events_shown);
 /* What `run` is asked to go on with, and the call's writer; then, once the request is made, what joins its answer. PD_NOMEM, PD_TOOBIG. */
 pd_err relay_continuation(struct relay *r, struct run *run, struct continuation *ret) PD_CHECKED;
 pd_err relay_joiner(struct relay *r, struct run *run) PD_CHECKED;
+/* The client has all of it but the end of its format, which we write. PD_NOMEM, PD_TOOBIG. */
+pd_err relay_only_end(struct relay *r, struct run *run) PD_CHECKED;
 
 /* ---- flow.c ---- */
 /* For an answer's reader: deltas (ctx: the run), then the event that told them. */
@@ -188,6 +190,7 @@ uint64_t reply_keepalive_at(const struct relay *r);
 void reply_keepalive(struct relay *r);
 /* One event for the client as it is. */
 bool reply_show(struct relay *r, struct span raw);
+bool reply_ends_event(struct span raw); /* a blank line stands at its end */
 /* A collected or whole answer, at once. */
 bool reply_answer(struct relay *r, struct run *run);
 void reply_finish(struct relay *r, struct run *run);

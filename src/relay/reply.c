@@ -153,7 +153,7 @@ void reply_keepalive(struct relay *r)
     r->spoke_ms = relay_now_ms(r);
 }
 
-static bool ends_event(struct span raw)
+bool reply_ends_event(struct span raw)
 {
     return span_ends(raw, "\n\n") || span_ends(raw, "\n\r\n") || span_ends(raw, "\r\r");
 }
@@ -162,7 +162,7 @@ bool reply_show(struct relay *r, struct span raw)
 {
     if (!r->rq)
         return r->orphan;
-    r->unended = !ends_event(raw);
+    r->unended = !reply_ends_event(raw);
     r->any_shown |= raw.n > 0;
     r->spoke_ms = relay_now_ms(r);
     pd_err e = reply_write(r->rq, &raw, 1);
@@ -298,7 +298,7 @@ static bool end_mark(struct relay *r, struct run *run)
         parts[n++] = came;
     else if (usual)
         parts[n++] = span_str(usual);
-    if (came.n && !ends_event(came) && events)
+    if (came.n && !reply_ends_event(came) && events)
         parts[n++] = SPAN_LIT("\n\n");
     pd_err e = n ? reply_write(r->rq, parts, n) : PD_OK;
     return e == PD_OK || lost(r, e);
