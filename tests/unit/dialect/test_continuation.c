@@ -193,6 +193,11 @@ static const struct {
      "{\"contents\":[{\"role\":\"model\",\"parts\":[{\"text\":\"One "
      "two\"}]},{\"role\":\"user\",\"parts\":[{\"text\":"
      "\"ASKED\"}]}]}"},
+    {"Gemini, behind its thoughts", &codec_gemini, CONTINUE_ASK, "One",
+     "{\"contents\":[{\"role\":\"model\",\"parts\":[{\"text\":\"hm\",\"thought\":true}]}]}",
+     "{\"contents\":[{\"role\":\"model\",\"parts\":[{\"text\":\"hm\",\"thought\":true}]},{\"role\":\"model\","
+     "\"parts\":[{"
+     "\"text\":\"One\"}]},{\"role\":\"user\",\"parts\":[{\"text\":\"ASKED\"}]}]}"},
     {"Converse, trailing", &codec_bedrock_converse, CONTINUE_TRAILING, "One ",
      "{\"messages\":[{\"role\":\"user\",\"content\":[{\"text\":\"hi\"}]}]}",
      "{\"messages\":[{\"role\":\"user\",\"content\":[{\"text\":\"hi\"}]},{\"role\":\"assistant\",\"content\":[{"
@@ -348,6 +353,14 @@ static const struct {
      "{\"role\":\"assistant\",\"content\":[{\"type\":\"text\",\"text\":\"One\"}]}]", "ASKED"},
     {"the client's own beginning", &codec_anthropic, CONTINUE_TRAILING, " two",
      "{\"messages\":[" U ",{\"role\":\"assistant\",\"content\":\"One\"}]}", "\"text\":\"One two\"}]}]", "ASKED"},
+    {"behind calls", &codec_openai_chat, CONTINUE_PREFIX, "Two",
+     "{\"messages\":[" U
+     ",{\"role\":\"assistant\",\"content\":\"One\",\"tool_calls\":[{\"id\":\"1\",\"type\":\"function\","
+     "\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}]}]}",
+     "{\"role\":\"assistant\",\"content\":\"Two\",\"prefix\":true}]", "OneTwo"},
+    {"one prefix alone", &codec_openai_chat, CONTINUE_PREFIX, "Two",
+     "{\"messages\":[{\"role\":\"assistant\",\"content\":\"One\"}," U "]}",
+     "{\"role\":\"assistant\",\"content\":\"One\"}", "@"},
     {"nothing to repeat", &codec_openai_chat, CONTINUE_REPEAT, "One", "{\"messages\":[" U "]}",
      "\"messages\":[" U "]", "One"},
     {"no document any more", &codec_openai_chat, CONTINUE_ASK, "{\"a\":",

@@ -361,11 +361,12 @@ static void another_text_behind_the_seam_is_shown_as_it_is(void **state)
     }
 }
 
-#define WORDS "Twelve words or so are what an anchor is made of, and none of it is a part of a word there, ok"
+#define WORDS "Twelve words or so are what an anchor is made of, and none of it is a part of a word there, okxx"
 static void what_stands_before_the_last_words_counts_too(void **state)
 {
     (void)state;
-    assert_true(sizeof(WORDS) - 1 <= JOIN_ANCHOR_MOST);
+    assert_int_equal(sizeof(WORDS) - 1,
+                     JOIN_ANCHOR_MOST); /* so that what stands before them is no part of the anchor */
     must_join("a quote that the text opened", JOIN_ANCHOR, "Once upon a time she said, and I quote: \"" WORDS,
               "\\\"" WORDS "\\\" and", "\\\" and");
     must_join("a fence that the text opened", JOIN_ANCHOR, "It was this code:\n```\n" WORDS,
