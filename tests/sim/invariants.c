@@ -228,6 +228,16 @@ static bool truncated_is_never_finished(const struct moment *m)
     return s->verdict.failure == FAILURE_NONE && !s->silent_then && s->given == s->tokens;
 }
 
+/* Nothing was tried: what is told is that nothing is free, or for what all targets are parked. */
+static bool tells_why_none_was_tried(const struct moment *m)
+{
+    const struct route *r = m->c->want.route;
+    bool parked = true;
+    for (unsigned i = 0; i < r->count; i++)
+        parked = parked && r->targets[i].target->parked_for != FAILURE_NONE;
+    return m->c->told == (parked && r->count ? r->targets[0].target->parked_for : FAILURE_OVERLOAD);
+}
+
 static bool failure_told_really_happened(const struct moment *m)
 {
     const struct sim_call *c = m->c;
@@ -240,7 +250,7 @@ static bool failure_told_really_happened(const struct moment *m)
         if (a->state == ATTEMPT_FAILED && a->failure == c->told)
             return true;
     }
-    return c->told == FAILURE_TIMEOUT ? m->w->now >= c->deadline_at : c->told == FAILURE_OVERLOAD && !any;
+    return c->told == FAILURE_TIMEOUT ? m->w->now >= c->deadline_at : !any && tells_why_none_was_tried(m);
 }
 
 static bool client_is_told_when_to_come_back(const struct moment *m)
@@ -597,8 +607,8 @@ static bool trial_places_balance(const struct moment *m)
 }
 
 /* The code gives the floor back at the next call, all that is due at once. It pays for a retry when it is decided on, the model when it
- * starts: so many may be on their way. */
-enum { ON_THEIR_WAY = 40 };
+ * starts: so many may be on their way, in line for a target. */
+enum { ON_THEIR_WAY = BUDGET_MOST };
 static double overdrawn_most(bool retries)
 {
     return -(double)(BUDGET_FLOOR + (retries ? ON_THEIR_WAY : 0));
