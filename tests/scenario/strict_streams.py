@@ -58,8 +58,8 @@ def items_of(text, count):
 
 # ---- framing ------------------------------------------------------------------------------------------------------
 
-def events_of(body, crlf=None):
-    """[(event, data)] of SSE that is well framed to its last byte; comments are left out."""
+def events_of(body, pings=False):
+    """[(event, data)] of SSE that is well framed to its last byte; comments are left out, and so are a provider's pings."""
     try:
         text = body.decode()
     except UnicodeDecodeError as e:
@@ -81,6 +81,8 @@ def events_of(body, crlf=None):
             elif name == "data":
                 need(data is None, "two data lines in one event:", repr(block))
                 data = value
+        if event == "ping" and data == '{"type":"ping"}' and not pings:
+            continue
         if data is not None:
             out.append((event, data))
         else:
