@@ -26,6 +26,7 @@ struct shape {
     const struct codec *codec;
     const char *fault; /* the first one; NULL: none */
     unsigned starts, ends, finishes;
+    int64_t marks;      /* signatures or annotations of the open part */
     int64_t next, open; /* block or item: the next new one's number, the open one's or -1 */
     char item[128];     /* the open item's id */
     int64_t sequence;   /* the last one; -1: none yet */
@@ -81,8 +82,10 @@ static void anthropic_shape(struct shape *sh, struct json obj)
     if (json_is(type, "content_block_start")) {
         MUST(sh, index == sh->next && sh->open < 0 && !sh->finishes);
         sh->open = sh->next++;
+        sh->marks = 0;
     } else if (json_is(type, "content_block_delta")) {
         MUST(sh, index == sh->open);
+        MUST(sh, !json_is(json_path(obj, "delta.type"), "signature_delta") || ++sh->marks == 1);
     } else if (json_is(type, "content_block_stop")) {
         MUST(sh, index == sh->open);
         sh->open = -1;
@@ -188,10 +191,13 @@ static void responses_item(struct shape *sh, struct span type, struct json obj)
     if (span_ends(type, "part.added")) {
         MUST(sh, part == sh->parts && sh->part_dones == sh->parts);
         sh->parts++;
+        sh->marks = 0;
         buf_clear(&sh->text);
         return;
     }
     MUST(sh, part < 0 || part + 1 == sh->parts);
+    if (span_ends(type, "annotation.added"))
+        MUST(sh, number(obj, "annotation_index") == sh->marks++);
     if (span_ends(type, ".delta")) {
         MUST(sh, sh->text_dones < (sh->parts ? sh->parts : 1) && id.n);
         assert_int_equal(buf_add(&sh->text, json_inner(json_get(obj, "delta"))), PD_OK);
