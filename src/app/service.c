@@ -10,6 +10,7 @@
 #include "net/net.h"
 #include "relay/follow.h"
 #include "relay/kept.h"
+#include "relay/ledger.h"
 #include "relay/prober.h"
 #include "relay/record.h"
 #include "relay/routing.h"
@@ -569,11 +570,13 @@ static pd_err open_gateway(struct service *sv, struct conf_ref *ref)
     sv->gateway.started_wall_ms = clock_wall_ms();
     pthread_mutex_init(&sv->gateway.keep_lock, NULL);
     sv->gateway.keep = keep_new(KEPT_BYTES);
+    sv->gateway.ledger = ledger_new();
     sv->gateway.kept = kept_new(ref->conf->settings.resume_memory, ref->conf->settings.resume_keep);
     sv->gateway.fleet = fleet_new(rnd_seed());
     sv->seats = mem_calloc(ref->conf->settings.workers, sizeof(*sv->seats));
     sv->workers = mem_calloc(ref->conf->settings.workers, sizeof(struct worker *));
-    pd_err e = sv->gateway.fleet && sv->gateway.keep && sv->gateway.kept && sv->seats && sv->workers ? PD_OK : PD_NOMEM;
+    pd_err e =
+        sv->gateway.fleet && sv->gateway.keep && sv->gateway.kept && sv->seats && sv->workers ? PD_OK : PD_NOMEM;
     if (!e)
         fleet_set_watch(sv->gateway.fleet, &watch, sv);
     for (unsigned i = 0; i < ref->conf->settings.workers && !e; i++) {
@@ -596,6 +599,7 @@ static void close_gateway(struct service *sv)
         mem_free(sv->gateway.recent[i]);
     catalog_done(&sv->gateway.catalog);
     keep_free(sv->gateway.keep);
+    ledger_free(sv->gateway.ledger);
     kept_free(sv->gateway.kept);
     pthread_mutex_destroy(&sv->gateway.keep_lock);
     fleet_free(sv->gateway.fleet);

@@ -3,6 +3,7 @@
 #include "dialect/codec.h"
 #include "front/front_priv.h"
 #include "relay/follow.h"
+#include "relay/ledger.h"
 #include "relay/record.h"
 #include "relay/relay.h"
 #include "relay/relay_view.h"
@@ -224,4 +225,32 @@ void serve_one_call(struct worker *w, struct request *rq, const struct endpoint 
     }
     buf_done(&out);
     relay_refuse(rq, &codec_openai_chat, 404, "not_found", "no running or recent call has this id", 0);
+}
+
+/* ---- /api/sessions ----------------------------------------------------------------------- */
+
+void serve_sessions(struct worker *w, struct request *rq, const struct endpoint *at, const struct conf_key *key)
+{
+    (void)at, (void)key;
+    struct buf out = {0};
+    struct put p = put_into(&out);
+    if (w->gateway->ledger)
+        ledger_list(w->gateway->ledger, &p);
+    else
+        put_text(&p, "{\"sessions\":[]}");
+    answer_json(rq, 200, &out, p.err);
+}
+
+void serve_one_session(struct worker *w, struct request *rq, const struct endpoint *at, const struct conf_key *key)
+{
+    (void)key;
+    struct buf out = {0};
+    struct put p = put_into(&out);
+    struct span id = span_from(request_path(rq), strlen(at->path));
+    if ((w->gateway->ledger && ledger_show(w->gateway->ledger, id, &p)) || p.err) {
+        answer_json(rq, 200, &out, p.err);
+        return;
+    }
+    buf_done(&out);
+    relay_refuse(rq, &codec_openai_chat, 404, "not_found", "no session with an ended call has this id", 0);
 }

@@ -35,6 +35,8 @@ static const struct endpoint endpoints[] = {
     {"GET", "/api/providers", ACCESS_ADMIN, serve_providers, NULL, NULL, false},
     {"GET", "/api/calls", ACCESS_ADMIN, serve_calls, NULL, NULL, false},
     {"GET", "/api/calls/", ACCESS_ADMIN, serve_one_call, NULL, NULL, false},
+    {"GET", "/api/sessions", ACCESS_ADMIN, serve_sessions, NULL, NULL, false},
+    {"GET", "/api/sessions/", ACCESS_ADMIN, serve_one_session, NULL, NULL, false},
     {"GET", "/metrics", ACCESS_FIGURES, serve_metrics, NULL, NULL, false},
     {"GET", "/healthz", ACCESS_ANYONE, serve_health, NULL, NULL, false},
     {"GET", "/readyz", ACCESS_ANYONE, serve_ready, NULL, NULL, false},

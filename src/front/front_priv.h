@@ -34,7 +34,8 @@ const struct codec *endpoint_codec(const struct endpoint *e);
 bool guard(struct worker *w, struct request *rq, const struct endpoint *at, const struct conf_key **ret_key);
 
 endpoint_fn serve_call, serve_wrapper, serve_models, serve_model, serve_tags, serve_version, serve_metrics,
-    serve_health, serve_ready, serve_providers, serve_calls, serve_one_call, serve_index;
+    serve_health, serve_ready, serve_providers, serve_calls, serve_one_call, serve_sessions, serve_one_session,
+    serve_index;
 
 /* Answers with a JSON document that was put together in `out`; frees it. Out of memory: 503. */
 void answer_json(struct request *rq, int status, struct buf *out, pd_err e);

@@ -2,6 +2,8 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "parse/put.h"
+#include "relay/ledger.h"
 #include "relay/relay_priv.h"
 #include "relay/relay_view.h"
 
@@ -54,6 +56,49 @@ static void describe(const struct relay *r, uint64_t took_ms, struct call_record
     }
 }
 
+static void put_line(struct put *p, const struct relay *r, const struct call_record *rec)
+{
+    const struct call *c = &r->call;
+    put_printf(p, "{\"session\":\"s-%016llx\",\"id\":\"%s\",\"route\":", (unsigned long long)c->want.session,
+               rec->id);
+    put_json(p, span_str(rec->route));
+    put_printf(p, ",\"outcome\":\"%s\",\"began_ms\":%llu,\"took_ms\":%u", call_outcome_name(rec->outcome),
+               (unsigned long long)rec->began_wall_ms, rec->took_ms);
+    put_printf(p, ",\"waited_ms\":%llu,\"held_ms\":%llu,\"continued\":%u", (unsigned long long)c->waited_ms,
+               (unsigned long long)c->held_ms, c->continued);
+    if (rec->tokens_in >= 0)
+        put_printf(p, ",\"tokens_in\":%lld", (long long)rec->tokens_in);
+    if (rec->tokens_out >= 0)
+        put_printf(p, ",\"tokens_out\":%lld", (long long)rec->tokens_out);
+    put_text(p, ",\"attempts\":[");
+    for (unsigned i = 0; i < rec->attempts_count; i++) {
+        const struct record_attempt *a = &rec->attempts[i];
+        put_text(p, i ? ",{\"target\":" : "{\"target\":");
+        put_json(p, span_str(a->target));
+        put_printf(p,
+                   ",\"class\":\"%s\",\"status\":%u,\"hedge\":%s,\"started_ms\":%u,\"first_output_ms\":%u,\"ended_"
+                   "ms\":%u}",
+                   failure_row((enum failure)a->failure)->name, a->status, a->hedge ? "true" : "false",
+                   a->started_ms, a->output_ms, a->ended_ms);
+    }
+    put_text(p, "]}");
+}
+
+/* A line that finds no memory is missing in the ledger: the call itself has ended well. */
+static void book(struct relay *r, const struct call_record *rec)
+{
+    struct gateway *g = r->w->gateway;
+    if (!g->ledger || r->call.want.session == 0)
+        return;
+    struct buf line = {0};
+    struct put p = put_into(&line);
+    put_line(&p, r, rec);
+    pd_err e = p.err ? p.err : ledger_add(g->ledger, buf_span(&line));
+    if (e)
+        LOG(&r->scope, LOG_WARN, "ledger.lost", "why=%s", pd_err_name(e));
+    buf_done(&line);
+}
+
 static void remember(struct relay *r, uint64_t took_ms)
 {
     struct call_record *rec = mem_zalloc(sizeof(*rec) + r->call.attempts_count * sizeof(rec->attempts[0]));
@@ -65,6 +110,7 @@ static void remember(struct relay *r, uint64_t took_ms)
     rec->output_bytes = r->output_bytes;
     rec->tokens_in = r->usage.input_total;
     rec->tokens_out = r->usage.output_total;
+    book(r, rec);
     struct gateway *g = r->w->gateway;
     fleet_lock(g->fleet);
     struct call_record *old = g->recent[g->recent_next % RECENT_CALLS];

@@ -38,6 +38,18 @@ def test_calls_are_shown_while_they_run_and_after():
         assert gateway.get("/api/calls/nothing").status == 404
 
 
+def test_a_session_shows_its_calls_and_what_they_come_to():
+    with running("alpha:0,tokens=20", "beta:0,tokens=20", resilience=RULES) as (sim, gateway):
+        sim.faults("alpha", {"fault": "status", "status": 503})
+        ids = [gateway.chat().header("x-request-id") for _ in range(2)]
+        listed = gateway.get("/api/sessions").json["sessions"]
+        assert len(listed) == 1 and (listed[0]["calls"], listed[0]["attempts"], listed[0]["failed"], listed[0]["tokens_out"]) == (2, 3, 1, 40), listed
+        one = gateway.get(f"/api/sessions/{listed[0]['session']}").json
+        assert [c["id"] for c in one["list"]] == ids and [a["class"] for a in one["list"][0]["attempts"]] == ["overloaded", "none"], one
+        missing = gateway.get("/api/sessions/s-0")
+        assert missing.status == 404 and missing.header("x-request-id") and missing.header("x-should-retry") == "false", missing.headers
+
+
 def test_many_calls_are_remembered_newest_first_and_bounded():
     with running("alpha:0,tokens=1", resilience=RULES) as (_, gateway):
         ids = [gateway.chat().header("x-request-id") for _ in range(300)]
