@@ -563,7 +563,7 @@ enum { KEPT_BYTES = 64 << 20 }; /* of signatures and sealed reasoning that maker
 
 static pd_err open_gateway(struct service *sv, struct conf_ref *ref)
 {
-    static const struct fleet_watch watch = {on_breaker, on_parked, on_paced};
+    static const struct fleet_watch watch = {on_breaker, on_parked, on_paced, NULL};
     const char *why = "out of memory";
     list_init(&sv->gateway.calls);
     sv->gateway.id_seed = rnd_seed();

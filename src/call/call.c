@@ -101,7 +101,7 @@ static void win(struct call *c, int attempt, uint64_t now, struct call_actions *
 {
     struct attempt *a = &c->attempts[attempt];
     a->output_ms = c->moved_ms = now;
-    target_first_token(call_target_of(c, a)->target, now - a->started_ms, &c->lanes[a->lane].trial);
+    target_first_token(call_target_of(c, a)->target, &c->lanes[a->lane].place, now - a->started_ms, now);
     target_pace(call_target_of(c, a)->target, c->want.prompt_bytes, now - a->started_ms, now);
     c->winner = attempt;
     call_cancel_others(c, attempt, now, ret);

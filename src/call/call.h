@@ -90,7 +90,7 @@ struct attempt {
 /* What matters of an attempt only while it runs: calls have many attempts, of which few run. */
 struct call_lane {
     bool taken;
-    uint32_t trial;       /* the breaker's trial place; TRIAL_NONE */
+    struct place place;   /* what it holds of its target */
     uint64_t hedge_at_ms; /* no output until then: another may be started beside it; CLOCK_NEVER */
     uint64_t slow_at_ms;  /* no output until then: it is slow by its target's own measure; CLOCK_NEVER */
 };
@@ -175,5 +175,8 @@ void call_gone(struct call *c, uint64_t now, struct call_actions *ret);
  * `now`, always. An attempt that it cancels and that a later FAIL or BREAK names has no verdict of the provider: the action's class tells. */
 void call_wake(struct call *c, uint64_t now, struct call_actions *ret);
 uint64_t call_next(const struct call *c); /* CLOCK_NEVER: nothing to wait for */
+
+/* What a running attempt holds of its target, for what is told about it (target_rate_facts(), target_used()); NULL: it does not run. */
+struct place *call_place(struct call *c, int attempt);
 
 #endif

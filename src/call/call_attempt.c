@@ -44,7 +44,7 @@ void call_start(struct call *c, unsigned target, bool hedge, uint64_t now, struc
                                       .started_ms = now};
     c->lanes[lane] = (struct call_lane){
         .taken = true,
-        .trial = target_start(rt->target, now),
+        .place = target_start(rt->target, c->want.prompt_bytes, now),
         .hedge_at_ms = wish_ms ? now + wish_ms : CLOCK_NEVER,
         .slow_at_ms = limit_ms ? now + limit_ms : CLOCK_NEVER, /* a wish is no evidence against a target */
     };
@@ -62,11 +62,11 @@ void call_start(struct call *c, unsigned target, bool hedge, uint64_t now, struc
     act->continues = c->continuing;
 }
 
-/* Returns its trial place. */
-static uint32_t leave_lane(struct call *c, const struct attempt *a)
+/* Returns what it held of its target. */
+static struct place *leave_lane(struct call *c, const struct attempt *a)
 {
     c->lanes[a->lane].taken = false;
-    return c->lanes[a->lane].trial;
+    return &c->lanes[a->lane].place;
 }
 
 void call_attempt_ended(struct call *c, int attempt, const struct verdict *v, uint64_t now)
@@ -113,4 +113,9 @@ void call_cancel_others(struct call *c, int but, uint64_t now, struct call_actio
     for (int i = 0; i < (int)c->attempts_count; i++)
         if (i != but && c->attempts[i].state == ATTEMPT_RUNNING)
             call_attempt_cancelled(c, i, now, ret);
+}
+
+struct place *call_place(struct call *c, int attempt)
+{
+    return call_running_one(c, attempt) ? &c->lanes[c->attempts[attempt].lane].place : NULL;
 }

@@ -143,7 +143,8 @@ static int pick(struct call *c, uint32_t not_these, unsigned group, uint64_t now
                            .session = c->want.begins ? 0 : c->want.session,
                            .not_these = not_these,
                            .now_ms = now,
-                           .group = group};
+                           .group = group,
+                           .prompt_bytes = c->want.prompt_bytes};
     struct pick got;
     fleet_pick(c->fleet, &ask, &got);
     return got.index;
@@ -179,6 +180,12 @@ static uint64_t spread(struct call *c, uint64_t wait_ms)
     return rnd_below(fleet_rnd(c->fleet), most + 1);
 }
 
+/* The target works; it is us who hold calls back so that it goes on working. Waiting beats failing. */
+static bool own_pacing(enum target_bar bar, uint64_t wait_ms)
+{
+    return bar == TARGET_BUSY || (bar == TARGET_RATE && wait_ms <= RATE_WINDOW_MS);
+}
+
 /* The target that comes back first, of those that this call may still take and can wait for; -1: none. */
 static int first_back(const struct call *c, uint64_t now, uint64_t *ret_at_ms, bool *ret_counts)
 {
@@ -188,7 +195,11 @@ static int first_back(const struct call *c, uint64_t now, uint64_t *ret_at_ms, b
         if (closed & bit(i) || (c->broke && c->tries[i] && !c->paid))
             continue;
         uint64_t at;
-        bool counts = !target_usable(c->want.route->targets[i].target, now, &at);
+        enum target_bar bar = target_look(c->want.route->targets[i].target, c->want.prompt_bytes, now, &at);
+        bool ours = own_pacing(bar, at - now);
+        bool counts = bar != TARGET_FREE && !ours;
+        if (ours && at < now + TARGET_SOON_MS)
+            at = now + TARGET_SOON_MS;
         if (c->not_before_ms[i] > at) {
             at = c->not_before_ms[i];
             counts = counts || c->told & bit(i);

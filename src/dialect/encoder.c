@@ -341,6 +341,16 @@ static struct span client_name(const struct encoder *en, struct span name)
     return name;
 }
 
+/* Some providers number their calls from the beginning in each answer: behind another's calls such an id is no name any more. */
+static bool is_used(const struct encoder *en, const struct block *by, struct span id)
+{
+    for (const struct block *b = en->first; b; b = b->next)
+        if (b != by && b->kind == BLOCK_TOOL && b->choice == by->choice &&
+            (span_eq(b->id, id) || span_eq(b->given_id, id)))
+            return true;
+    return false;
+}
+
 static void start_tool(struct encoder *en, const struct msg_delta *d)
 {
     struct block *b = add_block(en, BLOCK_TOOL, d->choice);
@@ -351,8 +361,8 @@ static void start_tool(struct encoder *en, const struct msg_delta *d)
     b->space = kept(en, en->replaying ? d->type : SPAN_NONE);
     b->name = kept(en, en->replaying ? d->text : client_name(en, d->text));
     b->legacy_function = d->legacy_function;
-    if (d->id.n) {
-        b->id = kept(en, d->id);
+    if (d->id.n && !(en->tool_base && is_used(en, b, d->id))) {
+        b->id = b->given_id = kept(en, d->id);
     } else {
         char *id = arena_printf(&en->arena, MSG_MADE_ID "%.*s_%u", SPAN_FMT(en->want.id), en->block_count);
         if (!id)

@@ -43,6 +43,7 @@ struct block {
     unsigned index; /* among all blocks of its choice, from 0 */
     struct span id,
         name; /* escaped; BLOCK_TOOL: the id is never empty. BLOCK_SEALED: the maker's id; BLOCK_MEDIA: name is the media type */
+    struct span given_id; /* TOOL: as its provider gave it, where a format makes it fit */
     struct buf
         text; /* escaped: what was told. Kept to the end when the answer is whole or ops->gathers; else only a
                                tool's arguments, until the block is closed. SEALED, MEDIA: their data */

@@ -86,7 +86,9 @@ static void on_head(void *ctx, const struct http1_head *head)
     struct rate_facts rate;
     rate_read(head, clock_wall_ms(), &rate);
     fleet_lock(r->w->gateway->fleet);
-    run->target->rate = rate;
+    struct place *place = call_place(&r->call, run->n);
+    if (place)
+        target_rate_facts(run->target, place, &rate, loop_now_ms(r->w->loop));
     r->ids[run->n] = kept;
     fleet_unlock(r->w->gateway->fleet);
 

@@ -86,6 +86,14 @@ static void measure_complete(struct relay *r, struct run *run)
         if (i < 2)
             meter_observe(m, METER_OTEL_TOKENS, (double)counts[i], LABELS(op, otel, model, kinds[i]));
     }
+    if (r->usage.input_total >= 0 && r->usage.output_total >= 0) {
+        uint64_t tokens = (uint64_t)r->usage.input_total + (uint64_t)r->usage.output_total;
+        fleet_lock(r->w->gateway->fleet);
+        struct place *place = call_place(&r->call, run->n);
+        if (place)
+            target_used(run->target, place, r->call.want.prompt_bytes, tokens);
+        fleet_unlock(r->w->gateway->fleet);
+    }
     double flowed = (double)(now - run->output_us) / 1e6;
     if (r->usage.output_total > 1 && run->mode == RUN_STREAM && flowed > 0) {
         double rate = (double)r->usage.output_total / flowed;

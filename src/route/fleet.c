@@ -19,6 +19,7 @@ struct fleet *fleet_new(uint64_t seed)
     f->rnd.state = seed;
     budget_init(&f->retries);
     budget_init(&f->hedges);
+    waiters_init(&f->queue);
     return PD_TAKE(f);
 }
 
@@ -41,6 +42,7 @@ struct fleet *fleet_free(struct fleet *f)
             target_free(n);
         }
     affinity_done(&f->affinity);
+    waiters_done(&f->queue);
     pthread_mutex_destroy(&f->mutex);
     mem_free(f->targets);
     mem_free(f);
@@ -69,6 +71,10 @@ static void set_rules(struct target *t, const struct settings *s)
         .probes = s->probe > 0,
     };
     t->probe_every_ms = s->probe;
+    t->limited = s->concurrency_adaptive;
+    if (!t->limited)
+        t->limiter.state = LIMITER_FREE;
+    t->rate_paced = s->rate_pacing;
     t->pace_rules = (struct pace_rules){
         .factor = (double)s->throttle_factor / 1e6,
         .samples = (unsigned)s->throttle_samples,
@@ -109,6 +115,7 @@ static struct target_node *target_new(struct fleet *f, const char *provider, con
     t->fleet = f;
     breaker_init(&t->breaker);
     pace_init(&t->pace);
+    rate_budget_init(&t->budget);
     t->rate = (struct rate_facts){-1, -1, -1, -1, -1, -1};
     return n;
 }

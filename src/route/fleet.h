@@ -7,6 +7,7 @@
 #ifndef PERDURE_ROUTE_FLEET_H
 #define PERDURE_ROUTE_FLEET_H
 
+#include "base/buf.h"
 #include "base/err.h"
 #include "base/rnd.h"
 #include "base/span.h"
@@ -15,7 +16,10 @@
 #include "provider/classify.h"
 #include "provider/failure.h"
 #include "route/breaker.h"
+#include "route/limiter.h"
 #include "route/pace.h"
+#include "route/queue.h"
+#include "route/rate_budget.h"
 
 enum { FLEET_TARGETS_MAX = 4096, ROUTE_TARGETS_MAX = 32, FLEET_SESSIONS_MAX = 65536 };
 
@@ -44,7 +48,36 @@ struct target {
     uint64_t probe_every_ms;
     uint64_t ok_total, failed_total, last_ok_ms, last_failed_ms;
     enum failure last_failure;
-    struct rate_facts rate;
+    struct rate_facts rate; /* as the last headers said */
+    struct limiter limiter;
+    bool limited; /* concurrency_adaptive; off: nothing is cut */
+    struct rate_budget budget;
+    bool rate_paced; /* rate_pacing; off: nothing is held back */
+};
+
+/* Why a target cannot be used now: the first that holds. */
+#define TARGET_BARS(X)                                                      \
+    X(TARGET_FREE, "none", "it can be used")                                \
+    X(TARGET_PARKED, "parked", "key, quota or model: out of use")           \
+    X(TARGET_DOWN, "breaker", "its breaker is open, or a probe decides")    \
+    X(TARGET_RESTING, "resting", "it said that it has enough")              \
+    X(TARGET_TRIAL, "trial", "a few calls find out whether it works again") \
+    X(TARGET_RATE, "rate", "its budget of requests or tokens is used up")   \
+    X(TARGET_BUSY, "busy", "as many attempts run on it as it can take")
+
+enum target_bar {
+#define X(code, name, what) code,
+    TARGET_BARS(X)
+#undef X
+        TARGET_BAR_COUNT
+};
+const char *target_bar_name(enum target_bar b);
+
+/* What an attempt holds of its target, from target_start() to target_end(). */
+struct place {
+    uint32_t trial; /* the breaker's trial place; TRIAL_NONE */
+    struct rate_share rate;
+    uint64_t started_ms;
 };
 
 /* ---- a route: plain values, made by whoever has the config; must outlive the calls that use it ---- */
@@ -93,6 +126,8 @@ struct pick_ask {
     uint32_t not_these; /* bit per route target: tried, or running now */
     uint64_t now_ms;
     unsigned group; /* one of its regions has failed the call: the others come before any other target; 0: none */
+    size_t prompt_bytes;         /* 0: of any size */
+    const struct ticket *ticket; /* whoever waits before it goes first (queue.h); NULL: nobody is waited for */
 };
 struct pick {
     int index; /* into route->targets; -1: none can be used now */
@@ -107,20 +142,26 @@ void fleet_pick(struct fleet *f, const struct pick_ask *ask, struct pick *ret);
  * is a guess of TARGET_SOON_MS. */
 enum { TARGET_SOON_MS = 500 };
 bool target_usable(struct target *t, uint64_t now, uint64_t *ret_ready_at_ms);
+/* The same for a prompt of this size (0: of any), and why not. */
+enum target_bar target_look(struct target *t, size_t prompt_bytes, uint64_t now, uint64_t *ret_ready_at_ms);
 /* A session's target, until it was not used for keep_ms. The table has a fixed size; when full the one nearest its end is forgotten. */
 void fleet_remember(struct fleet *f, uint64_t session, const struct target *t, uint64_t keep_ms, uint64_t now);
 
 /* ---- the life of an attempt on a target ---- */
-/* Returns the trial place of the breaker that it takes (breaker.h), to be handed to the two below. */
-uint32_t target_start(struct target *t, uint64_t now);
-void target_first_token(struct target *t, uint64_t ttft_ms, uint32_t *trial);
+/* What it takes: a trial place, a share of the budgets. To be handed to those below. */
+struct place target_start(struct target *t, size_t prompt_bytes, uint64_t now);
+/* The head of an answer is there: what it says of limits; NULL, or all -1: nothing. */
+void target_rate_facts(struct target *t, struct place *p, const struct rate_facts *facts, uint64_t now);
+void target_first_token(struct target *t, struct place *p, uint64_t ttft_ms, uint64_t now);
+/* What the provider counted for it in the end, prompt and answer together. At most once, before or after target_end(). */
+void target_used(struct target *t, struct place *p, size_t prompt_bytes, uint64_t tokens);
 /* It gave nothing for so long and was then given up: at least that long it would have taken. */
 void target_waited(struct target *t, uint64_t at_least_ms);
 /* The same two for its pace: after how long a prompt of this size had its first token, or was given up. */
 void target_pace(struct target *t, size_t prompt_bytes, uint64_t ttft_ms, uint64_t now);
 void target_pace_waited(struct target *t, size_t prompt_bytes, uint64_t at_least_ms, uint64_t now);
 /* NULL or FAILURE_NONE: ended well. `cancelled`: by us, says nothing (but a place is given back). Exactly once for each start. */
-void target_end(struct target *t, const struct verdict *v, bool cancelled, uint32_t trial, uint64_t now);
+void target_end(struct target *t, const struct verdict *v, bool cancelled, struct place *p, uint64_t now);
 /* An answer of so many tokens flowed at this rate. Few tokens say little of the pace. */
 void target_rate(struct target *t, double tokens_per_second, uint64_t tokens, uint64_t now);
 /* The TTFT limit for a request of this size: the setting, or when adaptive at least the target's own p95 x 1.25 and more for long prompts
@@ -148,7 +189,16 @@ struct fleet_watch {
     void (*parked)(void *ctx, const struct target *t, enum failure why,
                    uint64_t until_ms); /* FAILURE_NONE: in use again */
     void (*paced)(void *ctx, const struct target *t, enum pace_state from, enum pace_state to);
+    /* This waiting call should look now (queue.h): its runner wakes it, after the lock. */
+    void (*ready)(void *ctx, struct ticket *ticket);
 };
 void fleet_set_watch(struct fleet *f, const struct fleet_watch *w, void *ctx);
+
+/* ---- over a restart
+ * One JSON document with what was learned: breakers, parking, rests, limits, budgets, averages, sessions. Its times are wall-clock times. Loading
+ * takes targets that are there already and remembers the others until fleet_target() makes them. A document that is damaged or of another
+ * version loads nothing: PD_SYNTAX. Loading is for a fleet that has not served yet. */
+pd_err fleet_save(struct fleet *f, struct buf *out, uint64_t now, uint64_t wall_ms) PD_CHECKED;
+pd_err fleet_load(struct fleet *f, struct span doc, uint64_t now, uint64_t wall_ms) PD_CHECKED;
 
 #endif

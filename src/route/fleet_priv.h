@@ -26,6 +26,26 @@ void affinity_set(struct affinity *a, uint64_t session, unsigned target, uint64_
 /* ---- budget.c */
 void budget_init(struct budget *b);
 
+/* ---- queue.c: a key, or a session of one */
+struct flow {
+    struct list turn;     /* among its kind; the first has its turn next */
+    struct list children; /* of a key its sessions, of a session its tickets */
+    struct flow *parent;  /* NULL: a key */
+    struct flow *next;    /* in its bucket */
+    uint64_t id;
+    uint64_t mask; /* bit per target id modulo 64 that someone in it may wait for; may hold too many */
+    bool shared;   /* used when there was no memory for another */
+};
+enum { QUEUE_BUCKETS = 1024 };
+struct waiters {
+    struct list keys;
+    struct flow *buckets[QUEUE_BUCKETS];
+    struct flow shared_key, shared_session;
+    unsigned count; /* of tickets */
+};
+void waiters_init(struct waiters *q);
+void waiters_done(struct waiters *q);
+
 /* ---- fleet.c */
 enum { FLEET_BUCKETS = 256 };
 struct target_node {
@@ -40,6 +60,7 @@ struct fleet {
     unsigned count, capacity;
     struct affinity affinity;
     struct budget retries, hedges;
+    struct waiters queue;
     struct fleet_watch watch;
     void *watch_ctx;
 };
@@ -49,6 +70,6 @@ void target_tick(struct target *t, uint64_t now);
 void target_breaker_probed(struct target *t, bool passed, uint64_t now);
 void target_rest(struct target *t, const struct verdict *v, uint64_t now);
 void target_park(struct target *t, enum failure why, const struct verdict *v, uint64_t now);
-void target_unpark(struct target *t);
+void target_unpark(struct target *t, uint64_t now);
 
 #endif

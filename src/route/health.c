@@ -46,7 +46,7 @@ void fleet_probe_result(struct fleet *f, struct target *t, const struct verdict 
         return;
     switch (failure_row(v->failure)->blame) {
     case BLAME_NONE: /* any answer about the request itself shows that the target works */
-        target_unpark(t);
+        target_unpark(t, now);
         target_breaker_probed(t, true, now);
         break;
     case BLAME_LIMIT:

@@ -15,8 +15,14 @@ static uint32_t usable_set(const struct pick_ask *ask, uint64_t *ret_ready_at_ms
     for (unsigned i = 0; i < ask->route->count; i++) {
         if (ask->not_these >> i & 1)
             continue;
+        struct target *t = ask->route->targets[i].target;
         uint64_t at;
-        if (target_usable(ask->route->targets[i].target, ask->now_ms, &at))
+        bool usable = target_look(t, ask->prompt_bytes, ask->now_ms, &at) == TARGET_FREE;
+        if (usable && ask->ticket && !queue_may_start(t->fleet, ask->ticket, t)) {
+            usable = false;
+            at = CLOCK_NEVER; /* others come first: whoever waits is told */
+        }
+        if (usable)
             set |= 1u << i;
         else if (at < *ret_ready_at_ms)
             *ret_ready_at_ms = at;

@@ -18,6 +18,13 @@ enum { TTFT_BYTES_PER_S = 100 * 1000, TTFT_REASONING = 4, DOUBLINGS_MOST = 16 };
 /* The first probe after a hold comes within this time, so that an outage of many targets does not end in a burst. */
 enum { PROBE_SPREAD_MS = 1000 };
 
+/* It was out of use, and many may wait for it: a few first. */
+static void come_back(struct target *t, uint64_t now)
+{
+    if (t->limited)
+        limiter_ramp(&t->limiter, t->running + 1, now);
+}
+
 static void breaker_changed(struct target *t, enum breaker_state from, uint64_t now)
 {
     enum breaker_state to = t->breaker.state;
@@ -30,8 +37,12 @@ static void breaker_changed(struct target *t, enum breaker_state from, uint64_t 
         if (at > t->probe_at_ms)
             t->probe_at_ms = at;
     }
+    if (to == BREAKER_CLOSED)
+        come_back(t, now);
     if (t->fleet->watch.breaker)
         t->fleet->watch.breaker(t->fleet->watch_ctx, t, from, to);
+    if (to == BREAKER_CLOSED || to == BREAKER_TRIAL)
+        queue_tell(t->fleet, t, now);
 }
 
 void target_tick(struct target *t, uint64_t now)
@@ -98,6 +109,8 @@ static uint64_t doubled(uint64_t first_ms, unsigned steps, uint64_t most_ms)
 
 void target_rest(struct target *t, const struct verdict *v, uint64_t now)
 {
+    if (t->rest_until_ms <= now)
+        come_back(t, now); /* when the rest is over */
     if (v->has_retry_after && v->retry_after_ms > 0) {
         if (now + v->retry_after_ms > t->rest_until_ms)
             t->rest_until_ms = now + v->retry_after_ms;
@@ -173,15 +186,17 @@ void target_park(struct target *t, enum failure why, const struct verdict *v, ui
         t->fleet->watch.parked(t->fleet->watch_ctx, t, why, t->park_until_ms);
 }
 
-void target_unpark(struct target *t)
+void target_unpark(struct target *t, uint64_t now)
 {
     if (t->parked_for == FAILURE_NONE)
         return;
+    come_back(t, now);
     t->parked_for = FAILURE_NONE;
     t->park_until_ms = 0;
     t->park_steps = 0;
     if (t->fleet->watch.parked)
         t->fleet->watch.parked(t->fleet->watch_ctx, t, FAILURE_NONE, 0);
+    queue_tell(t->fleet, t, now);
 }
 
 /* ---- may it be used */
@@ -191,51 +206,107 @@ static uint64_t later(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
-bool target_usable(struct target *t, uint64_t now, uint64_t *ret_ready_at_ms)
+const char *target_bar_name(enum target_bar b)
 {
-    target_tick(t, now);
-    uint64_t at = later(now, t->rest_until_ms);
-    bool usable = at == now;
-    bool by_probe = false;
-    if (t->parked_for != FAILURE_NONE) {
-        at = later(at, t->park_until_ms);
-        by_probe = t->probe_every_ms > 0; /* without probes the time alone decides */
-        if (t->park_until_ms > now || by_probe)
-            usable = false;
-    }
+    static const char *const names[] = {
+#define X(code, name, what) name,
+        TARGET_BARS(X)
+#undef X
+    };
+    return (unsigned)b < TARGET_BAR_COUNT ? names[b] : "?";
+}
+
+/* What holds it back for its health; `*at` becomes later, `*by_probe`: a probe decides. */
+static enum target_bar health_bar(const struct target *t, uint64_t now, uint64_t *at, bool *by_probe)
+{
+    enum target_bar bar = TARGET_FREE;
     if (!breaker_allows(&t->breaker)) {
-        usable = false;
+        bar = TARGET_DOWN;
         if (t->breaker.state == BREAKER_TRIAL) {
-            at = later(at, now + TARGET_SOON_MS); /* its places are taken */
+            bar = TARGET_TRIAL;
+            *at = later(*at, now + TARGET_SOON_MS); /* its places are taken */
         } else {
             if (t->breaker.state == BREAKER_OPEN)
-                at = later(at, t->breaker.open_until_ms);
-            by_probe = t->breaker_rules.probes;
+                *at = later(*at, t->breaker.open_until_ms);
+            *by_probe = t->breaker_rules.probes;
         }
+    }
+    if (t->rest_until_ms > now) {
+        *at = later(*at, t->rest_until_ms);
+        if (bar != TARGET_DOWN)
+            bar = TARGET_RESTING;
+    }
+    if (t->parked_for != FAILURE_NONE) {
+        *at = later(*at, t->park_until_ms);
+        bool probed = t->probe_every_ms > 0; /* without probes the time alone decides */
+        *by_probe = *by_probe || probed;
+        if (t->park_until_ms > now || probed)
+            bar = TARGET_PARKED;
+    }
+    return bar;
+}
+
+enum target_bar target_look(struct target *t, size_t prompt_bytes, uint64_t now, uint64_t *ret_ready_at_ms)
+{
+    target_tick(t, now);
+    uint64_t at = now, refilled;
+    bool by_probe = false;
+    enum target_bar bar = health_bar(t, now, &at, &by_probe);
+    if (t->rate_paced && !rate_allows(&t->budget, prompt_bytes, now, &refilled)) {
+        at = later(at, refilled);
+        if (bar == TARGET_FREE)
+            bar = TARGET_RATE;
+    }
+    if (t->limited && !limiter_allows(&t->limiter, t->running, now)) {
+        if (bar == TARGET_FREE)
+            bar = TARGET_BUSY;
+        at = later(at, now + TARGET_SOON_MS);
     }
     if (by_probe) /* one that is under way decides soon */
         at = (t->probing ? at : later(at, t->probe_at_ms)) + TARGET_SOON_MS;
-    *ret_ready_at_ms = usable ? now : at;
-    return usable;
+    *ret_ready_at_ms = bar == TARGET_FREE ? now : at;
+    return bar;
+}
+
+bool target_usable(struct target *t, uint64_t now, uint64_t *ret_ready_at_ms)
+{
+    return target_look(t, 0, now, ret_ready_at_ms) == TARGET_FREE;
 }
 
 /* ---- the life of an attempt */
 
-uint32_t target_start(struct target *t, uint64_t now)
+struct place target_start(struct target *t, size_t prompt_bytes, uint64_t now)
 {
     target_tick(t, now);
     t->running++;
     enum pace_state from = t->pace.state;
     if (t->pace_watched && pace_start(&t->pace, &t->pace_rules, now))
         pace_changed(t, from);
-    return breaker_start(&t->breaker);
+    struct place p = {.trial = breaker_start(&t->breaker), .started_ms = now};
+    rate_start(&t->budget, prompt_bytes, now, &p.rate);
+    return p;
 }
 
-void target_first_token(struct target *t, uint64_t ttft_ms, uint32_t *trial)
+void target_rate_facts(struct target *t, struct place *p, const struct rate_facts *facts, uint64_t now)
+{
+    static const struct rate_facts nothing = {-1, -1, -1, -1, -1, -1};
+    t->rate = facts ? *facts : nothing;
+    rate_facts_said(&t->budget, &p->rate, &t->rate, p->started_ms, now);
+    queue_tell(t->fleet, t, now);
+}
+
+void target_first_token(struct target *t, struct place *p, uint64_t ttft_ms, uint64_t now)
 {
     ewma_add(&t->ttft_ms, (double)ttft_ms);
     quantile_add(&t->ttft, ttft_ms);
-    breaker_output(&t->breaker, trial);
+    breaker_output(&t->breaker, &p->trial);
+    limiter_success(&t->limiter);
+    queue_tell(t->fleet, t, now);
+}
+
+void target_used(struct target *t, struct place *p, size_t prompt_bytes, uint64_t tokens)
+{
+    rate_used(&t->budget, &p->rate, prompt_bytes, tokens);
 }
 
 void target_waited(struct target *t, uint64_t at_least_ms)
@@ -263,7 +334,7 @@ static void ended_well(struct target *t, uint32_t trial, uint64_t now)
     if (t->rest_until_ms <= now)
         t->rest_steps = 0;
     if (t->park_until_ms <= now && t->probe_every_ms == 0)
-        target_unpark(t);
+        target_unpark(t, now);
     breaker_told(t, BREAKER_OK, trial, now);
 }
 
@@ -292,8 +363,19 @@ static void ended_badly(struct target *t, const struct verdict *v, uint32_t tria
     breaker_told(t, res, trial, now);
 }
 
-void target_end(struct target *t, const struct verdict *v, bool cancelled, uint32_t trial, uint64_t now)
+/* It has no room for so many at once. */
+static bool too_many(const struct verdict *v)
 {
+    return v->failure == FAILURE_OVERLOAD ||
+           (v->failure == FAILURE_RATE && (v->limit == LIMIT_CONCURRENCY || v->limit == LIMIT_RAMP));
+}
+
+void target_end(struct target *t, const struct verdict *v, bool cancelled, struct place *p, uint64_t now)
+{
+    uint32_t trial = p->trial;
+    rate_end(&t->budget, &p->rate, cancelled ? NULL : v, p->started_ms, now);
+    if (t->limited && !cancelled && v && too_many(v))
+        limiter_overload(&t->limiter, t->running, p->started_ms, now);
     t->running--;
     if (t->rest_for_place && t->rest_until_ms > now &&
         (cancelled || !v || failure_row(v->failure)->blame != BLAME_LIMIT)) {
@@ -306,6 +388,7 @@ void target_end(struct target *t, const struct verdict *v, bool cancelled, uint3
         ended_well(t, trial, now);
     else
         ended_badly(t, v, trial, now);
+    queue_tell(t->fleet, t, now);
 }
 
 uint64_t target_ttft_limit(const struct target *t, const struct settings *s, size_t prompt_bytes, bool reasoning)

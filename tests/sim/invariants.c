@@ -272,7 +272,10 @@ static bool healthy_target_means_an_answer(const struct moment *m)
         const struct sim_target *t = &m->w->targets[c->want.route->targets[i].target->id];
         bool healthy = t->last_bad_ms < c->began_at && t->state == BREAKER_CLOSED && !t->parked &&
                        t->target->rest_until_ms <= c->began_at;
-        if (healthy)
+        /* Its budget or its places may be taken for longer than the call can wait: an honest end. */
+        uint64_t at;
+        enum target_bar bar = target_look(t->target, c->want.prompt_bytes, m->w->now, &at);
+        if (healthy && bar != TARGET_RATE && at < c->deadline_at)
             return false;
     }
     return true;

@@ -767,7 +767,7 @@ static bool set_up(struct world *w, uint64_t seed, double hours, bool trace, str
     w->fleet = fleet_new(rnd_next(r));
     if (!w->fleet)
         return false;
-    fleet_set_watch(w->fleet, &(struct fleet_watch){on_breaker, on_parked, on_paced}, w);
+    fleet_set_watch(w->fleet, &(struct fleet_watch){on_breaker, on_parked, on_paced, NULL}, w);
     random_settings(r, &w->settings);
     w->calls_per_hour = (double)ONE_OF(r, 20, 100, 400, 1500);
     w->late_ms = ONE_OF(r, 0, 0, 1, 10, 50, 2000);

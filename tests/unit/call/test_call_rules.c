@@ -114,7 +114,7 @@ static void those_that_wait_for_trial_places_take_turns(void **state)
     settle(&f);
     struct verdict bad = {.failure = FAILURE_TIMEOUT};
     for (int i = 0; i < 3; i++)
-        target_end(f.t[0], &bad, false, target_start(f.t[0], NOW), NOW);
+        target_end(f.t[0], &bad, false, (struct place[]){target_start(f.t[0], 0, NOW)}, NOW);
     static struct call calls[CALLS];
     struct call_actions acts;
     for (int i = 0; i < CALLS; i++)

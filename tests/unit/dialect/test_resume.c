@@ -591,6 +591,18 @@ static pd_err on_break(void *ctx, const struct answer_event *ev)
     return PD_OK;
 }
 
+struct keeping {
+    struct shown *shown;
+    pd_err err;
+};
+
+static void keep_or_fail(void *ctx, const struct msg_delta *d)
+{
+    struct keeping *k = ctx;
+    if (!k->err)
+        k->err = shown_add(k->shown, d);
+}
+
 static void keep_shown(void *ctx, const struct msg_delta *d)
 {
     assert_int_equal(shown_add(ctx, d), PD_OK);
@@ -1020,9 +1032,140 @@ static void spoken_streams_go_on_behind_every_event(void **state)
     assert_int_equal(faults, 0);
 }
 
+/* ---- translated streams -------------------------------------------------------------------- */
+
+static void tell(struct encoder *en, const struct msg_delta *deltas, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        encoder_delta(en, &deltas[i]);
+}
+
+/* Where the broken stream was translated its encoder lives on, and hears of the next provider's reader, which numbers its calls from 0 too,
+ * and may give them ids that were given before. */
+static void an_encoder_hears_of_one_reader_after_another(void **state)
+{
+    (void)state;
+    static const struct msg_delta first[] = {SAY(MSG_REASONING, "Hm."), SAY(MSG_TEXT, "One, "),
+                                             CALL(0, "f:0", "f"), WITH(0, "{\\\"n\\\":0}"), SAY(MSG_TEXT, "two")},
+                                  second[] = {SAY(MSG_TEXT, " and three"), CALL(0, "f:0", "f"),
+                                              WITH(0, "{\\\"n\\\":1}"), CALL(1, "g:1", "g"),
+                                              WITH(1, "{\\\"n\\\":2}")};
+    static const struct {
+        const struct codec *codec;
+        enum framing framing;
+    } formats[] = {
+        {&codec_openai_chat, FRAMING_LINES}, {&codec_openai_responses, FRAMING_LINES},
+        {&codec_anthropic, FRAMING_LINES},   {&codec_gemini, FRAMING_LINES},
+        {&codec_ollama, FRAMING_LINES},      {&codec_bedrock_converse, FRAMING_EVENTSTREAM},
+        {&codec_mistral, FRAMING_LINES},
+    };
+    const struct answer_facts facts = {.usage = {3, -1, -1, 7, -1}, .finish = MSG_FINISH_TOOL_CALLS};
+    for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++) {
+        struct encoder *en = encoder_new(formats[i].codec, &want, 1 << 20);
+        struct reading r;
+        struct span bytes;
+        bool renamed;
+        assert_non_null(en);
+        tell(en, first, 5);
+        encoder_next_answer(en);
+        tell(en, second, 5);
+        assert_int_equal(encoder_end(en, &facts), PD_OK);
+        assert_int_equal(encoder_bytes(en, &bytes), PD_OK);
+        struct stream st = {formats[i].codec->name, formats[i].codec, formats[i].framing, bytes, true};
+        assert_null(shape_fault(&st, bytes, false, &renamed));
+        assert_int_equal(reading_init(&r, formats[i].codec, formats[i].framing, false), PD_OK);
+        assert_int_equal(reading_feed(&r, bytes), PD_OK);
+        assert_int_equal(answer_finish(r.an, &r.end), PD_OK);
+        assert_int_equal(r.end, ANSWER_COMPLETE);
+        const struct told_choice *c = &r.told->choices[0];
+        assert_true(span_is(buf_span(&c->text), "One, two and three"));
+        assert_int_equal(c->tool_count, 3);
+        for (unsigned t = 0; t < 3; t++) {
+            char number[] = {(char)('0' + t), '\0'};
+            assert_true(span_has(buf_span(&c->tools[t].arguments), number));
+            for (unsigned u = 0; u < t; u++)
+                assert_false(span_eq(buf_span(&c->tools[t].id), buf_span(&c->tools[u].id)));
+        }
+        reading_done(&r);
+        encoder_free(en);
+    }
+}
+
+/* ---- what it refuses, and memory ------------------------------------------------------------- */
+
+static void it_resumes_only_what_has_not_begun(void **state)
+{
+    (void)state;
+    static const struct msg_delta text = SAY(MSG_TEXT, "a");
+    struct encode_want whole = want;
+    struct shown s;
+    shown_init(&s);
+    assert_int_equal(shown_add(&s, &text), PD_OK);
+    struct encoder *en = encoder_new(&codec_openai_chat, &want, 1 << 20);
+    encoder_delta(en, &text);
+    assert_int_equal(encoder_resume(en, &s), PD_INVALID);
+    encoder_free(en);
+    whole.stream = false;
+    en = encoder_new(&codec_openai_chat, &whole, 1 << 20);
+    assert_int_equal(encoder_resume(en, &s), PD_INVALID);
+    encoder_free(en);
+    en = encoder_new(&codec_openai_responses, &want, 64); /* too little for what was shown */
+    assert_true(en == NULL || encoder_resume(en, &s) != PD_OK);
+    encoder_free(en);
+    shown_done(&s);
+}
+
+struct again {
+    const struct codec *codec;
+    const char *const *events;
+    unsigned count; /* of events that were shown */
+};
+
+/* Shown, broken and ended. */
+static pd_err resume_one(void *ctx)
+{
+    const struct again *g = ctx;
+    struct shown s;
+    enum answer_end end;
+    shown_init(&s);
+    struct answer *an = answer_new(g->codec, FRAMING_LINES, on_nothing, NULL);
+    struct encoder *en = an ? encoder_new(g->codec, &want, 1 << 20) : NULL;
+    pd_err e = en ? PD_OK : PD_NOMEM;
+    struct keeping k = {&s, PD_OK};
+    if (an)
+        answer_on_delta(an, keep_or_fail, &k);
+    for (unsigned i = 0; i < g->count && !e; i++)
+        e = answer_feed(an, span_str(g->events[i]));
+    if (!e)
+        e = k.err;
+    if (!e)
+        e = answer_finish(an, &end);
+    if (!e)
+        e = shown_identity(&s, answer_facts(an)->id, answer_facts(an)->model, answer_facts(an)->created);
+    if (!e)
+        e = encoder_resume(en, &s);
+    if (!e)
+        e = encoder_end(en, answer_facts(an));
+    encoder_free(en);
+    answer_free(an);
+    shown_done(&s);
+    return e;
+}
+
+static void survives_every_failed_allocation(void **state)
+{
+    (void)state;
+    struct again rows[] = {{&codec_anthropic, messages, 20}, {&codec_openai_responses, responses, 30}};
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        assert_true(torture(resume_one, &rows[i]) >= 10);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_encoder_hears_of_one_reader_after_another),
+        cmocka_unit_test(it_resumes_only_what_has_not_begun),
+        cmocka_unit_test(survives_every_failed_allocation),
         cmocka_unit_test(made_streams_go_on_behind_every_event),
         cmocka_unit_test(spoken_streams_go_on_behind_every_event),
         cmocka_unit_test(recorded_streams_go_on_behind_every_event),

@@ -33,14 +33,14 @@ static void begin(struct fixture *f, enum conf_strategy strategy, unsigned n, co
 static struct pick ask_after(struct fixture *f, uint32_t not_these, unsigned group)
 {
     struct pick got;
-    fleet_pick(f->fleet, &(struct pick_ask){&f->route, 0, not_these, NOW, group}, &got);
+    fleet_pick(f->fleet, &(struct pick_ask){&f->route, 0, not_these, NOW, group, 0, NULL}, &got);
     return got;
 }
 
 static struct pick ask(struct fixture *f, uint64_t session, uint32_t not_these, uint64_t now)
 {
     struct pick got;
-    fleet_pick(f->fleet, &(struct pick_ask){&f->route, session, not_these, now, 0}, &got);
+    fleet_pick(f->fleet, &(struct pick_ask){&f->route, session, not_these, now, 0, 0, NULL}, &got);
     return got;
 }
 
@@ -118,9 +118,9 @@ static void when_none_is_free_it_says_when_one_may_be(void **state)
 
 static void set_ttft(struct fixture *f, unsigned i, uint64_t ms)
 {
-    uint32_t none = TRIAL_NONE;
+    struct place none = {0};
     for (int n = 0; n < 20; n++)
-        target_first_token(f->route.targets[i].target, ms, &none);
+        target_first_token(f->route.targets[i].target, &none, ms, NOW);
 }
 
 static unsigned times(struct fixture *f, int index, unsigned of)

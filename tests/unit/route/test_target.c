@@ -36,7 +36,7 @@ static void begin(struct fixture *f)
     settings_default(&f->settings);
     f->fleet = fleet_new(11);
     assert_non_null(f->fleet);
-    fleet_set_watch(f->fleet, &(struct fleet_watch){on_breaker, on_parked, NULL}, f);
+    fleet_set_watch(f->fleet, &(struct fleet_watch){on_breaker, on_parked, NULL, NULL}, f);
     assert_int_equal(fleet_target(f->fleet, "p", "m", &f->settings, &f->t), PD_OK);
 }
 
@@ -51,7 +51,7 @@ static void one(struct fixture *f, enum failure failure, uint64_t retry_after_ms
 {
     struct verdict v = {
         .failure = failure, .has_retry_after = retry_after_ms > 0, .retry_after_ms = retry_after_ms};
-    target_end(f->t, &v, false, target_start(f->t, now), now);
+    target_end(f->t, &v, false, (struct place[]){target_start(f->t, 0, now)}, now);
 }
 
 static bool usable(struct fixture *f, uint64_t now)
@@ -138,7 +138,7 @@ static void a_limit_by_the_day_rests_for_minutes_and_a_told_time_is_kept(void **
     uint64_t now = NOW;
     struct verdict day = {.failure = FAILURE_RATE, .limit = LIMIT_DAILY};
     for (int i = 0; i < 5; i++) {
-        target_end(f.t, &day, false, target_start(f.t, now), now);
+        target_end(f.t, &day, false, (struct place[]){target_start(f.t, 0, now)}, now);
         uint64_t rest = f.t->rest_until_ms - now, want = 10 * MIN << i;
         want = want > 60 * MIN ? 60 * MIN : want;
         assert_in_range(rest, want * 8 / 10, want * 12 / 10);
@@ -146,7 +146,7 @@ static void a_limit_by_the_day_rests_for_minutes_and_a_told_time_is_kept(void **
     }
     day.has_retry_after = true;
     day.retry_after_ms = 9 * 60 * MIN;
-    target_end(f.t, &day, false, target_start(f.t, now), now);
+    target_end(f.t, &day, false, (struct place[]){target_start(f.t, 0, now)}, now);
     assert_int_equal(f.t->rest_until_ms, now + 9 * 60 * MIN);
     end(&f);
 }
@@ -168,11 +168,11 @@ static void a_longer_retry_after_wins_and_a_running_success_does_not_end_it(void
     (void)state;
     struct fixture f;
     begin(&f);
-    uint32_t stream = target_start(f.t, NOW);
+    struct place stream = target_start(f.t, 0, NOW);
     one(&f, FAILURE_RATE, 5 * S, NOW);
     one(&f, FAILURE_RATE, 30 * S, NOW);
     one(&f, FAILURE_RATE, 1 * S, NOW);
-    target_end(f.t, NULL, false, stream, NOW + 1);
+    target_end(f.t, NULL, false, &stream, NOW + 1);
     assert_false(usable(&f, NOW + 30 * S - 1));
     assert_true(usable(&f, NOW + 30 * S));
     end(&f);
@@ -183,10 +183,10 @@ static void a_free_place_ends_a_rest_for_want_of_places(void **state)
     (void)state;
     struct fixture f;
     begin(&f);
-    uint32_t other = target_start(f.t, NOW), refused = target_start(f.t, NOW);
-    target_end(f.t, &(struct verdict){.failure = FAILURE_RATE, .limit = LIMIT_CONCURRENCY}, false, refused, NOW);
+    struct place other = target_start(f.t, 0, NOW), refused = target_start(f.t, 0, NOW);
+    target_end(f.t, &(struct verdict){.failure = FAILURE_RATE, .limit = LIMIT_CONCURRENCY}, false, &refused, NOW);
     assert_false(usable(&f, NOW + 10));
-    target_end(f.t, NULL, true, other, NOW + 20);
+    target_end(f.t, NULL, true, &other, NOW + 20);
     assert_true(usable(&f, NOW + 20));
     end(&f);
 }
@@ -212,7 +212,7 @@ static void cancelled_attempts_say_nothing(void **state)
     struct fixture f;
     begin(&f);
     for (int i = 0; i < 20; i++)
-        target_end(f.t, NULL, true, target_start(f.t, NOW), NOW);
+        target_end(f.t, NULL, true, (struct place[]){target_start(f.t, 0, NOW)}, NOW);
     assert_true(usable(&f, NOW));
     assert_int_equal(f.t->failed_total + f.t->ok_total, 0);
     end(&f);
@@ -223,10 +223,10 @@ static void parking_is_told_to_the_watch_once(void **state)
     (void)state;
     struct fixture f;
     begin(&f);
-    uint32_t a = target_start(f.t, NOW), b = target_start(f.t, NOW);
+    struct place a = target_start(f.t, 0, NOW), b = target_start(f.t, 0, NOW);
     struct verdict v = {.failure = FAILURE_AUTH};
-    target_end(f.t, &v, false, a, NOW);
-    target_end(f.t, &v, false, b, NOW + 5); /* it began before the parking: no second, no doubling */
+    target_end(f.t, &v, false, &a, NOW);
+    target_end(f.t, &v, false, &b, NOW + 5); /* it began before the parking: no second, no doubling */
     assert_int_equal(f.parks, 1);
     assert_int_equal(f.t->park_until_ms, NOW + 5 * MIN);
     assert_int_equal(f.t->parked_for, FAILURE_AUTH);
@@ -254,9 +254,9 @@ static void without_probes_a_success_after_its_time_ends_the_parking(void **stat
 
 static void first_tokens(struct fixture *f, unsigned n, uint64_t ms)
 {
-    uint32_t none = TRIAL_NONE;
+    struct place none = {0};
     for (unsigned i = 0; i < n; i++)
-        target_first_token(f->t, ms, &none);
+        target_first_token(f->t, &none, ms, NOW);
 }
 
 static const struct limit_row {
@@ -326,7 +326,7 @@ static void a_watched_target_is_found_throttling_and_the_watch_hears_it(void **s
     unsigned seen = 0;
     uint64_t now = NOW;
     begin(&f);
-    fleet_set_watch(f.fleet, &(struct fleet_watch){on_breaker, on_parked, on_paced}, &seen);
+    fleet_set_watch(f.fleet, &(struct fleet_watch){on_breaker, on_parked, on_paced, NULL}, &seen);
     for (unsigned i = 0; i < 50; i++, now += S) /* not watched */
         target_pace(f.t, 1000, i < 20 ? 500 : 5000, now);
     assert_int_equal(f.t->pace.state, PACE_USUAL);
@@ -343,7 +343,7 @@ static void a_watched_target_is_found_throttling_and_the_watch_hears_it(void **s
     assert_int_equal(seen, PACE_THROTTLED);
     assert_int_equal(f.t->pace.cause, PACE_TOKEN);
     now = f.t->pace.until_ms;
-    target_end(f.t, NULL, false, target_start(f.t, now), now);
+    target_end(f.t, NULL, false, (struct place[]){target_start(f.t, 0, now)}, now);
     for (unsigned i = 0; i < 3; i++)
         target_rate(f.t, 50, 100, now);
     assert_int_equal(seen, PACE_THROTTLED * 100 + PACE_TRIAL * 10 + PACE_USUAL);

@@ -1,0 +1,266 @@
+#include "route/rate_budget.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { SLICE_MS = RATE_WINDOW_MS / RATE_SLICES };
+#define CEILING_GROWTH 1.1 /* each minute without a refusal */
+#define USED_WEIGHT 0.1    /* of the newest attempt, in tokens for a byte */
+
+void rate_budget_init(struct rate_budget *b)
+{
+    memset(b, 0, sizeof(*b));
+    for (int k = 0; k < RATE_KIND_COUNT; k++)
+        b->meter[k].limit = -1;
+}
+
+/* ---- time */
+
+static void refill(struct rate_meter *m, uint64_t now)
+{
+    if (m->limit < 0)
+        return;
+    if (m->bucket) {
+        m->left = fmin(m->limit, m->left + m->per_ms * (double)(now - m->filled_ms));
+    } else if (now >= m->reset_ms) {
+        m->left = m->limit - m->flying;
+        m->reset_ms = now + RATE_WINDOW_MS; /* until it is told */
+        m->reset_guessed = true;
+        m->next_ms = 0;
+    }
+    m->filled_ms = now;
+}
+
+static void slide(struct rate_budget *b, uint64_t now)
+{
+    uint64_t slice = now / SLICE_MS;
+    for (; b->slice < slice && b->slice + RATE_SLICES > slice; b->slice++)
+        for (int k = 0; k < RATE_KIND_COUNT; k++)
+            b->meter[k].slices[(b->slice + 1) % RATE_SLICES] = 0;
+    if (b->slice < slice) { /* all of it is over */
+        for (int k = 0; k < RATE_KIND_COUNT; k++)
+            memset(b->meter[k].slices, 0, sizeof(b->meter[k].slices));
+        b->slice = slice;
+    }
+}
+
+static double in_window(const struct rate_meter *m)
+{
+    double sum = 0;
+    for (int i = 0; i < RATE_SLICES; i++)
+        sum += m->slices[i];
+    return sum;
+}
+
+/* ---- may it start */
+
+static double ceiling_of(const struct rate_meter *m, uint64_t now)
+{
+    if (m->ceiling <= 0 || now - m->refused_ms >= RATE_CEILING_KEEP_MS)
+        return 0;
+    return m->ceiling * pow(CEILING_GROWTH, (double)((now - m->refused_ms) / RATE_WINDOW_MS));
+}
+
+static bool spread_out(const struct rate_meter *m)
+{
+    return !m->bucket && m->left < m->limit * RATE_SPREAD_SHARE;
+}
+
+/* 0: now. */
+static uint64_t free_at(struct rate_meter *m, double need, uint64_t now)
+{
+    if (m->limit < 0)
+        return 0;
+    refill(m, now);
+    if (need > m->limit)
+        need = m->limit; /* it never fits: the provider is to say so */
+    if (m->left >= need)
+        return spread_out(m) && now < m->next_ms ? m->next_ms : 0;
+    if (m->bucket && m->per_ms > 0)
+        return now + (uint64_t)ceil((need - m->left) / m->per_ms);
+    return m->reset_ms;
+}
+
+/* What was learned from a refusal is a guess: at the ceiling, attempts are spread, never stopped. */
+static uint64_t below_ceiling_at(const struct rate_meter *m, double need, uint64_t now)
+{
+    double ceiling = ceiling_of(m, now);
+    if (ceiling <= 0 || in_window(m) + need <= ceiling)
+        return 0;
+    return m->started_ms + (uint64_t)(RATE_WINDOW_MS * fmin(1, need / ceiling));
+}
+
+static double tokens_of(const struct rate_budget *b, size_t prompt_bytes)
+{
+    double ratio = b->tokens_per_byte > 0 ? b->tokens_per_byte : 1.0 / RATE_BYTES_PER_TOKEN;
+    return fmin((double)prompt_bytes * ratio, UINT32_MAX / 2);
+}
+
+bool rate_allows(struct rate_budget *b, size_t prompt_bytes, uint64_t now, uint64_t *ret_at_ms)
+{
+    double need[RATE_KIND_COUNT] = {1, fmax(1, tokens_of(b, prompt_bytes))};
+    *ret_at_ms = now;
+    slide(b, now);
+    for (int k = 0; k < RATE_KIND_COUNT; k++) {
+        struct rate_meter *m = &b->meter[k];
+        uint64_t at = free_at(m, need[k], now), under = below_ceiling_at(m, need[k], now);
+        if (under > at)
+            at = under;
+        if (at > *ret_at_ms)
+            *ret_at_ms = at;
+    }
+    return *ret_at_ms == now;
+}
+
+int64_t rate_left(const struct rate_budget *b, enum rate_kind kind, uint64_t now)
+{
+    struct rate_meter m = b->meter[kind];
+    if (m.limit < 0)
+        return -1;
+    refill(&m, now);
+    return m.left > 0 ? (int64_t)m.left : 0;
+}
+
+/* ---- the life of an attempt */
+
+static double share_of(const struct rate_share *s, int kind)
+{
+    return kind == RATE_REQUESTS ? 1 : s->tokens;
+}
+
+void rate_start(struct rate_budget *b, size_t prompt_bytes, uint64_t now, struct rate_share *ret)
+{
+    *ret = (struct rate_share){.tokens = (uint32_t)tokens_of(b, prompt_bytes), .flying = true};
+    slide(b, now);
+    for (int k = 0; k < RATE_KIND_COUNT; k++) {
+        struct rate_meter *m = &b->meter[k];
+        double share = share_of(ret, k);
+        m->slices[b->slice % RATE_SLICES] += (uint32_t)share;
+        m->flying += share;
+        m->started_ms = now;
+        if (m->limit < 0)
+            continue;
+        refill(m, now);
+        if (spread_out(m) && m->left > 0)
+            m->next_ms = now + (uint64_t)((double)(m->reset_ms - now) * fmin(1, fmax(share, 1) / m->left));
+        m->left -= share;
+    }
+}
+
+static void landed(struct rate_budget *b, struct rate_share *s)
+{
+    if (!s->flying)
+        return;
+    s->flying = false;
+    for (int k = 0; k < RATE_KIND_COUNT; k++)
+        b->meter[k].flying = fmax(0, b->meter[k].flying - share_of(s, k));
+}
+
+/* A window's budget said anew for the same window can only shrink, whatever order the answers come in; of tokens the provider's own
+ * count is better than our guess. */
+static void said(struct rate_meter *m, int kind, double limit, double left, uint64_t reset_ms, uint64_t started_ms,
+                 uint64_t now)
+{
+    bool known = m->limit >= 0;
+    if (known)
+        refill(m, now);
+    double believed = left - m->flying;
+    uint64_t at = now + reset_ms;
+    if (known && started_ms < m->said_started_ms) { /* older news */
+        m->left = fmin(m->left, believed);
+        return;
+    }
+    if (limit < 0)
+        limit = known ? fmax(m->limit, left) : left;
+    bool moved = known && !m->reset_guessed && at > m->reset_ms + RATE_SAME_RESET_MS;
+    bool anew = !known || m->reset_guessed || limit != m->limit || (moved && left > m->said_left);
+    if (known && limit != m->limit)
+        m->bucket = false;
+    else if (moved && left <= m->said_left)
+        m->bucket = true; /* a window's reset stands still while it is used up */
+    if (reset_ms > 0)
+        m->per_ms = (limit - left) / (double)reset_ms;
+    m->left = kind == RATE_TOKENS || anew ? believed : fmin(believed, m->left + (m->bucket ? 1 : 0));
+    m->limit = limit;
+    m->said_left = left;
+    m->reset_ms = anew || moved || at < m->reset_ms ? at : m->reset_ms;
+    m->reset_guessed = false;
+    m->filled_ms = now;
+    m->said_started_ms = started_ms;
+}
+
+void rate_facts_said(struct rate_budget *b, struct rate_share *s, const struct rate_facts *f, uint64_t started_ms,
+                     uint64_t now)
+{
+    landed(b, s);
+    if (f->requests_left >= 0)
+        said(&b->meter[RATE_REQUESTS], RATE_REQUESTS, (double)f->requests_limit, (double)f->requests_left,
+             f->requests_reset_ms >= 0 ? (uint64_t)f->requests_reset_ms : RATE_WINDOW_MS, started_ms, now);
+    if (f->tokens_left >= 0)
+        said(&b->meter[RATE_TOKENS], RATE_TOKENS, (double)f->tokens_limit, (double)f->tokens_left,
+             f->tokens_reset_ms >= 0 ? (uint64_t)f->tokens_reset_ms : RATE_WINDOW_MS, started_ms, now);
+}
+
+/* The provider has not counted it: it never arrived, or was refused for that. */
+static void give_back(struct rate_budget *b, const struct rate_share *s, bool from_left, uint64_t started_ms)
+{
+    uint64_t slice = started_ms / SLICE_MS;
+    for (int k = 0; k < RATE_KIND_COUNT; k++) {
+        struct rate_meter *m = &b->meter[k];
+        uint32_t share = (uint32_t)share_of(s, k), *in = &m->slices[slice % RATE_SLICES];
+        if (b->slice < slice + RATE_SLICES)
+            *in -= share < *in ? share : *in;
+        if (from_left && m->limit >= 0)
+            m->left = fmin(m->limit, m->left + share);
+    }
+}
+
+static void teach_ceiling(struct rate_meter *m, uint64_t started_ms, uint64_t now)
+{
+    if (m->limit >= 0 || (m->ceiling > 0 && started_ms <= m->refused_ms))
+        return; /* headers know better; a burst of refusals is one */
+    double went_through = in_window(m) - m->flying;
+    if (went_through < RATE_CEILING_LEAST)
+        return;
+    m->ceiling = went_through;
+    m->refused_ms = now;
+}
+
+void rate_end(struct rate_budget *b, struct rate_share *s, const struct verdict *v, uint64_t started_ms,
+              uint64_t now)
+{
+    enum failure why = v ? v->failure : FAILURE_NONE;
+    bool refused = why == FAILURE_RATE;
+    bool unseen = why == FAILURE_DNS || why == FAILURE_CONNECT || why == FAILURE_TLS;
+    bool flying = s->flying;
+    landed(b, s);
+    slide(b, now);
+    if (refused || unseen)
+        give_back(b, s, flying, started_ms);
+    if (!refused || v->has_retry_after)
+        return;
+    if (v->limit == LIMIT_TOKENS)
+        teach_ceiling(&b->meter[RATE_TOKENS], started_ms, now);
+    else if (v->limit == LIMIT_REQUESTS || v->limit == LIMIT_UNKNOWN)
+        teach_ceiling(&b->meter[RATE_REQUESTS], started_ms, now);
+}
+
+void rate_used(struct rate_budget *b, struct rate_share *s, size_t prompt_bytes, uint64_t tokens)
+{
+    if (tokens > UINT32_MAX / 2)
+        return; /* no answer has so many: not to be believed */
+    struct rate_meter *m = &b->meter[RATE_TOKENS];
+    uint32_t *in = &m->slices[b->slice % RATE_SLICES];
+    double more = (double)tokens - s->tokens, sum = (double)*in + more;
+    *in = sum > 0 ? (uint32_t)sum : 0;
+    if (s->flying) { /* nothing that was said has counted it */
+        m->left -= more;
+        m->flying = fmax(0, m->flying + more);
+    }
+    s->tokens = (uint32_t)tokens;
+    if (prompt_bytes == 0)
+        return;
+    double ratio = (double)tokens / (double)prompt_bytes;
+    b->tokens_per_byte =
+        b->tokens_per_byte > 0 ? b->tokens_per_byte + USED_WEIGHT * (ratio - b->tokens_per_byte) : ratio;
+}
