@@ -26,8 +26,9 @@ static void put_left(struct put *p, const char *name, int64_t v)
         put_printf(p, ",\"%s\":%lld", name, (long long)v);
 }
 
-static void put_target(struct put *p, const struct target *t, uint64_t now)
+static void put_target(struct put *p, struct target *t, uint64_t now)
 {
+    uint64_t ready_at;
     uint64_t until = t->park_until_ms > t->rest_until_ms ? t->park_until_ms : t->rest_until_ms;
     put_text(p, "{\"model\":");
     put_json(p, span_str(t->model));
@@ -45,6 +46,10 @@ static void put_target(struct put *p, const struct target *t, uint64_t now)
         put_number(p, "ttft_ratio", t->pace.ratio[PACE_TTFT], t->pace.ratio[PACE_TTFT] > 0);
         put_number(p, "token_ratio", t->pace.ratio[PACE_TOKEN], t->pace.ratio[PACE_TOKEN] > 0);
     }
+    enum target_bar bar = target_look(t, 0, now, &ready_at);
+    put_printf(p, ",\"unusable\":\"%s\"", target_bar_name(bar));
+    put_number(p, "ready_in_ms", (double)(ready_at - now), bar != TARGET_FREE);
+    put_number(p, "concurrency_limit", limiter_limit(&t->limiter), t->limiter.state != LIMITER_FREE);
     put_left(p, "requests_left", t->rate.requests_left);
     put_left(p, "tokens_left", t->rate.tokens_left);
     put_text(p, "}");
@@ -78,7 +83,7 @@ void serve_providers(struct worker *w, struct request *rq, const struct endpoint
                                     : 0);
         bool any = false;
         for (unsigned k = 0; k < fleet_count(w->gateway->fleet); k++) {
-            const struct target *t = fleet_at(w->gateway->fleet, k);
+            struct target *t = fleet_at(w->gateway->fleet, k);
             if (strcmp(t->provider, cp->name) != 0)
                 continue;
             put_text(&p, any ? "," : "");

@@ -69,12 +69,20 @@ static void measure_targets(struct worker *w, struct meter *m)
             meter_set(m, METER_TARGET_THROTTLED, t->pace.state != PACE_USUAL, LABELS(t->provider, t->model));
         if (t->ttft_ms.samples)
             meter_set(m, METER_TARGET_TTFT, t->ttft_ms.value / 1e3, LABELS(t->provider, t->model));
+        static const char *const kinds[RATE_KIND_COUNT] = {"requests", "tokens"};
+        for (int k = 0; k < RATE_KIND_COUNT; k++) {
+            int64_t left = rate_left(&t->budget, (enum rate_kind)k, now);
+            if (left >= 0)
+                meter_set(m, METER_BUDGET_LEFT, (double)left, LABELS(t->provider, t->model, kinds[k]));
+        }
+        meter_set(m, METER_TARGET_LIMIT, limiter_limit(&t->limiter), LABELS(t->provider, t->model));
         if (t->rate.requests_left >= 0)
             meter_set(m, METER_RATE_LEFT, (double)t->rate.requests_left,
                       LABELS(t->provider, t->model, "requests"));
         if (t->rate.tokens_left >= 0)
             meter_set(m, METER_RATE_LEFT, (double)t->rate.tokens_left, LABELS(t->provider, t->model, "tokens"));
     }
+    meter_set(m, METER_CALLS_WAITING, queue_count(f), NO_LABELS);
     fleet_unlock(f);
 }
 

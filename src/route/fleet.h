@@ -7,7 +7,6 @@
 #ifndef PERDURE_ROUTE_FLEET_H
 #define PERDURE_ROUTE_FLEET_H
 
-#include "base/buf.h"
 #include "base/err.h"
 #include "base/rnd.h"
 #include "base/span.h"
@@ -193,12 +192,5 @@ struct fleet_watch {
     void (*ready)(void *ctx, struct ticket *ticket);
 };
 void fleet_set_watch(struct fleet *f, const struct fleet_watch *w, void *ctx);
-
-/* ---- over a restart
- * One JSON document with what was learned: breakers, parking, rests, limits, budgets, averages, sessions. Its times are wall-clock times. Loading
- * takes targets that are there already and remembers the others until fleet_target() makes them. A document that is damaged or of another
- * version loads nothing: PD_SYNTAX. Loading is for a fleet that has not served yet. */
-pd_err fleet_save(struct fleet *f, struct buf *out, uint64_t now, uint64_t wall_ms) PD_CHECKED;
-pd_err fleet_load(struct fleet *f, struct span doc, uint64_t now, uint64_t wall_ms) PD_CHECKED;
 
 #endif

@@ -166,17 +166,22 @@ static void said(struct rate_meter *m, int kind, double limit, double left, uint
         refill(m, now);
     double believed = left - m->flying;
     uint64_t at = now + reset_ms;
+    if (started_ms + reset_ms < now)
+        return;                                     /* of a time that may be over: all may be there again */
     if (known && started_ms < m->said_started_ms) { /* older news */
         m->left = fmin(m->left, believed);
         return;
     }
     if (limit < 0)
         limit = known ? fmax(m->limit, left) : left;
-    bool moved = known && !m->reset_guessed && at > m->reset_ms + RATE_SAME_RESET_MS;
+    /* It was said between the attempt's begin and now: it has moved only if it did by both. */
+    bool moved = known && !m->reset_guessed && started_ms + reset_ms > m->reset_ms + RATE_SAME_RESET_MS;
     bool anew = !known || m->reset_guessed || limit != m->limit || (moved && left > m->said_left);
+    if (anew)
+        m->moves = 0;
     if (known && limit != m->limit)
         m->bucket = false;
-    else if (moved && left <= m->said_left)
+    else if (moved && left <= m->said_left && ++m->moves >= RATE_MOVES)
         m->bucket = true; /* a window's reset stands still while it is used up */
     if (reset_ms > 0)
         m->per_ms = (limit - left) / (double)reset_ms;

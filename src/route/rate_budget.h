@@ -21,10 +21,11 @@
 
 #define RATE_SPREAD_SHARE 0.2 /* of the limit: below it what is left is spread */
 enum {
-    RATE_WINDOW_MS = 60 * 1000,            /* a budget's time where nobody says it, and that of ceilings */
-    RATE_SLICES = 60,                      /* of that time */
-    RATE_SAME_RESET_MS = 1500,             /* resets that differ by less are one */
-    RATE_CEILING_LEAST = 5,                /* fewer attempts in a minute teach no ceiling */
+    RATE_MOVES = 3,             /* of a reset make a bucket: a window turns now and then before we believe it */
+    RATE_WINDOW_MS = 60 * 1000, /* a budget's time where nobody says it, and that of ceilings */
+    RATE_SLICES = 60,           /* of that time */
+    RATE_SAME_RESET_MS = 1500,  /* resets that differ by less are one */
+    RATE_CEILING_LEAST = 5,     /* fewer attempts in a minute teach no ceiling */
     RATE_CEILING_KEEP_MS = 30 * 60 * 1000, /* a ceiling without a refusal */
     RATE_BYTES_PER_TOKEN = 4,              /* of a prompt, until its target has told better */
 };
@@ -37,6 +38,7 @@ struct rate_meter {
     double flying; /* started, and no answer has told whether it is counted */
     double per_ms; /* what a bucket fills by */
     bool bucket;
+    unsigned moves;               /* of its reset, while it was used up */
     bool reset_guessed;           /* the window turned, and nothing was said since */
     uint64_t filled_ms, reset_ms; /* `left` is of the first moment */
     uint64_t said_started_ms;     /* when the attempt that said it began */
