@@ -95,6 +95,9 @@ def test_a_refused_key_everywhere_is_not_the_clients_key():
         sim.faults("alpha", {"fault": "status", "like": "auth", **FOREVER})
         answer = gateway.chat()
         assert answer.status == 502 and answer.json["error"]["code"] == "provider_auth", (answer.status, answer.body)
+        again = gateway.chat()  # parked by now: the reason is told, not a lack of capacity
+        assert again.status == 502 and again.json["error"]["code"] == "provider_auth", (again.status, again.body)
+        assert again.header("x-should-retry") == "false" and again.header("x-perdure-attempts") == "0", again.headers
 
 
 def test_five_failures_open_the_breaker_and_a_probe_heals_it():
