@@ -39,6 +39,7 @@ struct kept {
     struct timer follow;
     struct watch line; /* to the process before this one, as long as it runs */
     bool line_open, old_runs, last_time;
+    struct saver *fleet;
     bool busy, ending, handed_over;
 };
 
@@ -102,6 +103,43 @@ static void write_keep(void *ctx, uint64_t scope, struct span tool_id, enum msg_
     buf_clear(&k->record);
     if (keep_write(&k->record, scope, tool_id, maker, blob) == PD_OK)
         (void)journal_put(k->keep.journal, JOURNAL_KEPT, 0, buf_span(&k->record));
+}
+
+/* ---- the fleet ------------------------------------------------------------------------------- */
+
+static pd_err on_save_fleet(void *ctx, struct buf *out)
+{
+    struct kept *k = ctx;
+    if (k->handed_over)
+        return PD_CANCELLED; /* the new process knows better */
+    fleet_lock(k->gateway->fleet);
+    pd_err e = fleet_save(k->gateway->fleet, out, loop_now_ms(k->loop), clock_wall_ms());
+    fleet_unlock(k->gateway->fleet);
+    return e;
+}
+
+static void load_fleet(struct kept *k)
+{
+    struct buf b;
+    buf_init(&b, 0); /* SNAPSHOT_MAX */
+    pd_err e = snapshot_read(k->folder, "fleet", &b);
+    if (!e) {
+        fleet_lock(k->gateway->fleet);
+        e = fleet_load(k->gateway->fleet, buf_span(&b), loop_now_ms(k->loop), clock_wall_ms());
+        fleet_unlock(k->gateway->fleet);
+    }
+    if (e && e != PD_NOTFOUND)
+        LOG(NULL, LOG_WARN, "state.unreadable", "what=fleet why=\"%s\"", pd_err_text(e));
+    buf_done(&b);
+}
+
+static void save_fleet_now(struct kept *k)
+{
+    struct buf b;
+    buf_init(&b, 0); /* of a fleet's size */
+    if (on_save_fleet(k, &b) == PD_OK && snapshot_write(k->folder, "fleet", buf_span(&b)) != PD_OK)
+        LOG(NULL, LOG_WARN, "state.not_written", "folder=\"%s\" why=\"%s\"", k->folder, strerror(errno));
+    buf_done(&b);
 }
 
 static uint64_t newest(const struct log *l)
@@ -238,6 +276,10 @@ static pd_err begin(struct kept *k, struct inherited *in)
     take_answers(k, in->line_fd < 0);
     settle(&k->calls, "journal");
     settle(&k->keep, "keep");
+    load_fleet(k);
+    k->fleet = saver_new(k->loop, k->folder, "fleet", on_save_fleet, k);
+    if (!k->fleet)
+        return PD_NOMEM;
     follow(k, in);
     return PD_OK;
 }
@@ -272,6 +314,7 @@ void kept_write(struct kept *k)
 {
     if (!k)
         return;
+    save_fleet_now(k);
     (void)journal_flush(k->calls.journal);
     (void)journal_flush(k->keep.journal);
 }
@@ -292,6 +335,7 @@ struct kept *kept_close(struct kept *k)
     if (!k)
         return NULL;
     k->ending = true;
+    saver_free(k->fleet);
     watch_close(&k->line, line_closed);
     while (k->busy || k->line_open)
         loop_run(k->loop);

@@ -1,7 +1,7 @@
 /* kept.h - what the service knows when it starts again: the state folder, opened, read and written.
  *
  *   STATE/lock        held by the process that serves
- *   STATE/fleet       what is known of targets and sessions (snapshot)
+ *   STATE/fleet       which targets are out, and where sessions are (snapshot)
  *   STATE/keep/       a journal: what makers want back with tool calls
  *   STATE/journal-*   a journal: answers as they were shown, calls on hold, ledgers
  *

@@ -70,6 +70,15 @@ void breaker_tick(struct breaker *b, const struct breaker_rules *r, uint64_t now
         enter(b, r, BREAKER_TRIAL, now); /* a reload switched probes off: nobody would ever decide */
 }
 
+void breaker_reopen(struct breaker *b, const struct breaker_rules *r, uint64_t until_ms, uint64_t hold_ms,
+                    uint64_t now)
+{
+    enter(b, r, BREAKER_OPEN, now);
+    b->open_until_ms = until_ms;
+    if (hold_ms)
+        b->hold_ms = hold_ms < r->hold_max_ms ? hold_ms : r->hold_max_ms;
+}
+
 bool breaker_allows(const struct breaker *b)
 {
     switch (b->state) {

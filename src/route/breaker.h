@@ -59,6 +59,9 @@ enum breaker_result {
 enum { TRIAL_NONE = 0, TRIAL_SHOWN = 1 }; /* the lowest bit; the round stands above it */
 
 void breaker_init(struct breaker *b);
+/* It was open before a restart, until then; `hold_ms` is its next hold. */
+void breaker_reopen(struct breaker *b, const struct breaker_rules *r, uint64_t until_ms, uint64_t hold_ms,
+                    uint64_t now);
 /* Time passes: an OPEN breaker whose hold is over moves on. Call before asking. */
 void breaker_tick(struct breaker *b, const struct breaker_rules *r, uint64_t now);
 /* May a call start now? In TRIAL only while trial places are free. */

@@ -7,6 +7,7 @@
 #ifndef PERDURE_ROUTE_FLEET_H
 #define PERDURE_ROUTE_FLEET_H
 
+#include "base/buf.h"
 #include "base/err.h"
 #include "base/rnd.h"
 #include "base/span.h"
@@ -192,5 +193,12 @@ struct fleet_watch {
     void (*ready)(void *ctx, struct ticket *ticket);
 };
 void fleet_set_watch(struct fleet *f, const struct fleet_watch *w, void *ctx);
+
+/* ---- over a restart
+ * What keeps targets out (open breakers, parking, rests) and which session is on which target, as text. Loading takes targets that are there already: after
+ * the configuration has made them. PD_SYNTAX: some of it was not understood; what was is taken. The caller holds the lock. */
+enum { FLEET_SAVED_SESSIONS = 8192, FLEET_RESTORED_MS = 24 * 3600 * 1000 };
+pd_err fleet_save(struct fleet *f, struct buf *out, uint64_t now, uint64_t wall_ms) PD_CHECKED;
+pd_err fleet_load(struct fleet *f, struct span doc, uint64_t now, uint64_t wall_ms) PD_CHECKED;
 
 #endif

@@ -332,5 +332,28 @@ def test_another_process_does_not_take_the_same_folder():
         assert b"state.held" in p.stderr.read()
 
 
+def test_an_open_breaker_is_open_after_a_crash_and_after_an_upgrade():
+    def open_now(port):
+        return [t["breaker"] for p in request(port, "GET", "/api/providers").json["providers"] for t in p["targets"]] == ["open"]
+    with Chain(extra={"resilience": {**RULES, "breaker_hold": "10m", "probe": "off", "attempts": 1}}) as chain:
+        chain.sim.faults("alpha", {"fault": "status", "status": 500, "times": 0})
+        while not open_now(chain.port):
+            assert chain.gateway.chat().status >= 500
+        chain.upgrade()
+        assert open_now(chain.port)
+        folder = pathlib.Path(chain.gateway.folder.name)
+        saved = folder / "perdure-state" / "fleet"
+        chain.until("it is saved", lambda: b"breaker " in saved.read_bytes())
+        chain.gone(chain.pids[0])
+        os.kill(chain.pid, signal.SIGKILL)
+        chain.gone(chain.pid)
+        again = subprocess.Popen([PERDURE, "serve", "--config", str(chain.gateway.path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=folder)
+        try:
+            assert open_now(int(re.search(rb":(\d+)/v1", again.stdout.readline()).group(1)))
+        finally:
+            again.kill()
+            again.wait()
+
+
 if __name__ == "__main__":
     main(globals())
