@@ -74,6 +74,7 @@ void call_over(struct call *c, enum call_outcome outcome, uint64_t now)
 {
     assert(call_running(c) == 0);
     c->outcome = outcome;
+    queue_leave(c->fleet, &c->ticket, false, now);
     call_enter(c, CALL_OVER, now);
 }
 
@@ -88,6 +89,7 @@ void call_begin(struct call *c, struct fleet *f, const struct call_want *want, u
     c->deadline_ms = now + (want->deadline_ms ? want->deadline_ms : want->route->settings.call_timeout);
     c->try_target = c->worst = c->broke_attempt = c->winner = -1;
     c->continuing = want->resumes;
+    c->ticket.owner = want->owner;
     call_enter(c, CALL_NEW, now);
     c->try_at_ms = CLOCK_NEVER;
 
@@ -252,11 +254,11 @@ void call_wake(struct call *c, uint64_t now, struct call_actions *ret)
     }
     switch (c->state) {
     case CALL_HOLDING:
-        if (now >= c->try_at_ms)
+        if (now >= c->try_at_ms || c->ticket.told)
             call_hold_look(c, now, ret);
         break;
     case CALL_WAITING:
-        if (now >= c->try_at_ms)
+        if (now >= c->try_at_ms || c->ticket.told)
             call_wait_over(c, now, ret);
         break;
     case CALL_TRYING:

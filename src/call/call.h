@@ -77,6 +77,7 @@ struct call_want {
     uint64_t deadline_ms; /* x-perdure-deadline, from now; 0: by the settings. It does not stand still on hold */
     uint64_t hold_ms;     /* x-perdure-hold; UINT64_MAX: by the settings */
     uint64_t key;         /* hash of the client's key, for the fair queue; 0: none */
+    void *owner;          /* whose ticket fleet_watch.ready tells of: it is to be woken then */
 };
 
 enum attempt_state { ATTEMPT_NONE, ATTEMPT_RUNNING, ATTEMPT_DONE, ATTEMPT_FAILED, ATTEMPT_CANCELLED };
@@ -121,6 +122,8 @@ struct call {
     enum call_outcome outcome; /* when OVER */
     struct fleet *fleet;
     struct call_want want;
+    struct ticket
+        ticket; /* WAITING for a target, HOLDING: its place among those that do; the call must not move then */
     uint64_t began_ms, deadline_ms; /* later by the time on hold */
     uint64_t try_at_ms;             /* WAITING: when; HOLDING: the next look; CLOCK_NEVER otherwise */
     uint64_t wait_began_ms;         /* WAITING, HOLDING */
@@ -171,7 +174,7 @@ void call_complete(struct call *c, int attempt, uint64_t now, struct call_action
 void call_failed(struct call *c, int attempt, const struct verdict *v, uint64_t now, struct call_actions *ret);
 /* The client left. */
 void call_gone(struct call *c, uint64_t now, struct call_actions *ret);
-/* Time has come to call_next(): deadlines, TTFT limit, stall, backoff over. Early calls do nothing. After it call_next() is later than
+/* Time has come to call_next(): deadlines, TTFT limit, stall, backoff over; or fleet_watch.ready told of its ticket. Early calls do nothing. After it call_next() is later than
  * `now`, always. An attempt that it cancels and that a later FAIL or BREAK names has no verdict of the provider: the action's class tells. */
 void call_wake(struct call *c, uint64_t now, struct call_actions *ret);
 uint64_t call_next(const struct call *c); /* CLOCK_NEVER: nothing to wait for */

@@ -34,6 +34,7 @@ void call_start(struct call *c, unsigned target, bool hedge, uint64_t now, struc
     assert(c->attempts_count < CALL_ATTEMPTS_MAX);
     const struct route_target *rt = &c->want.route->targets[target];
     int n = (int)c->attempts_count++;
+    queue_leave(c->fleet, &c->ticket, true, now);
     uint64_t limit_ms = target_ttft_limit(rt->target, &rt->settings, c->want.prompt_bytes, c->want.reasoning);
     uint64_t wish_ms = c->want.ttft_ms == UINT64_MAX ? limit_ms : c->want.ttft_ms;
     unsigned lane = free_lane(c);

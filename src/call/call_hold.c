@@ -61,10 +61,11 @@ static uint64_t gap(const struct call *c, const struct settings *s, uint64_t lef
 
 static void look_again(struct call *c, uint64_t recovery_ms, uint64_t left_ms, uint64_t now)
 {
-    uint64_t wait_ms = recovery_ms > now ? recovery_ms - now : 0;
-    if (wait_ms > HOLD_LOOK_MS)
+    uint64_t wait_ms = recovery_ms - now;
+    if (wait_ms > HOLD_LOOK_MS || recovery_ms <= now) /* then it is only not its turn, and is told when it is */
         wait_ms = HOLD_LOOK_MS;
     wait_ms += 1 + rnd_below(fleet_rnd(c->fleet), HOLD_SPREAD_MS);
+    call_queue(c, now);
     c->try_at_ms = now + (wait_ms < left_ms ? wait_ms : left_ms);
 }
 
@@ -101,11 +102,17 @@ static void believe_others(struct call *c)
             c->not_before_ms[i] = 0;
 }
 
-/* Is it this call's turn among those that wait for the same? */
-static bool has_turn(const struct call *c)
+/* One of the targets that are back is its own to take before all others that wait. */
+static bool has_turn(const struct call *c, uint64_t now)
 {
-    (void)c;
-    return true;
+    for (unsigned i = 0; i < c->want.route->count; i++) {
+        uint64_t at;
+        struct target *t = c->want.route->targets[i].target;
+        if (!(c->used_up >> i & 1) && c->not_before_ms[i] <= now && target_usable(t, now, &at) &&
+            queue_may_start(c->fleet, &c->ticket, t))
+            return true;
+    }
+    return false;
 }
 
 void call_hold_look(struct call *c, uint64_t now, struct call_actions *ret)
@@ -113,7 +120,7 @@ void call_hold_look(struct call *c, uint64_t now, struct call_actions *ret)
     uint64_t left_ms = hold_left(c, now);
     believe_others(c);
     uint64_t recovery_ms = first_recovery(c, now);
-    if (recovery_ms <= now && has_turn(c)) {
+    if (recovery_ms <= now && has_turn(c, now)) {
         call_enter(c, CALL_WAITING, now); /* the hold is in the books, and the deadline moved */
         call_advance(c, now, ret);
         return;

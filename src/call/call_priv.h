@@ -42,6 +42,8 @@ void call_hedge(struct call *c, uint64_t now, struct call_actions *ret);
 enum failure call_why_none(const struct call *c);
 void call_give_up(struct call *c, enum failure why, uint64_t now, struct call_actions *ret);
 void call_break(struct call *c, int attempt, enum failure why, uint64_t now, struct call_actions *ret);
+/* Its place in the queue for all targets that it could start on at once; none, when all of them are its own to wait for. */
+void call_queue(struct call *c, uint64_t now);
 /* What was noted about targets counts no more, but what lasts: those that are unfit, and a Retry-After. */
 void call_afresh(struct call *c);
 

@@ -6,6 +6,8 @@
 enum { HEDGE_AGAIN_LEAST_MS = 1000 };
 /* Calls that wait for the same moment are spread over an eighth of their wait, and this at most. */
 enum { WAIT_SPREAD = 8, WAIT_SPREAD_MOST_MS = 1000 };
+/* Whoever is nowhere the first in the queue is told when it is; it looks by itself now and then all the same. */
+enum { QUEUE_LOOK_MS = 5000 };
 /* What a client is told at least when trying again makes sense. */
 enum { RETRY_AFTER_LEAST_MS = 1000, BACKOFF_DOUBLINGS_MOST = 20 };
 
@@ -123,6 +125,22 @@ static uint32_t not_yet_set(const struct call *c, uint64_t now)
     return set;
 }
 
+void call_queue(struct call *c, uint64_t now)
+{
+    uint32_t not_these = closed_set(c) | not_yet_set(c, now);
+    if (c->broke && !c->paid)
+        not_these |= tried_set(c);
+    bool any = false;
+    for (unsigned i = 0; i < c->want.route->count; i++)
+        any = any || !(not_these & bit(i));
+    if (any)
+        queue_enter(c->fleet, &c->ticket, c->want.route, not_these, c->want.prompt_bytes, c->want.key,
+                    c->want.session, now);
+    else
+        queue_leave(c->fleet, &c->ticket, false, now);
+    queue_next_ms(c->fleet, &c->ticket, now); /* it has looked */
+}
+
 void call_afresh(struct call *c)
 {
     c->used_up = c->unfit;
@@ -144,7 +162,8 @@ static int pick(struct call *c, uint32_t not_these, unsigned group, uint64_t now
                            .not_these = not_these,
                            .now_ms = now,
                            .group = group,
-                           .prompt_bytes = c->want.prompt_bytes};
+                           .prompt_bytes = c->want.prompt_bytes,
+                           .ticket = &c->ticket};
     struct pick got;
     fleet_pick(c->fleet, &ask, &got);
     return got.index;
@@ -198,15 +217,17 @@ static int first_back(const struct call *c, uint64_t now, uint64_t *ret_at_ms, b
         enum target_bar bar = target_look(c->want.route->targets[i].target, c->want.prompt_bytes, now, &at);
         bool ours = own_pacing(bar, at - now);
         bool counts = bar != TARGET_FREE && !ours;
-        if (ours && at < now + TARGET_SOON_MS)
-            at = now + TARGET_SOON_MS;
+        bool in_line = ours || (bar == TARGET_FREE &&
+                                !queue_may_start(c->fleet, &c->ticket, c->want.route->targets[i].target));
+        if (in_line && at < now + TARGET_SOON_MS) /* its turn may come at any time, up to the deadline */
+            at = now + TARGET_SOON_MS < c->deadline_ms ? now + TARGET_SOON_MS : c->deadline_ms;
         if (c->not_before_ms[i] > at) {
             at = c->not_before_ms[i];
             counts = counts || c->told & bit(i);
         }
         if (counts && (at == CLOCK_NEVER || c->waited_ms + (at - now) > c->want.route->settings.retry_after_max))
             continue;
-        if (at >= c->deadline_ms || (best >= 0 && at >= *ret_at_ms))
+        if (at > c->deadline_ms || (at == c->deadline_ms && !in_line) || (best >= 0 && at >= *ret_at_ms))
             continue;
         best = (int)i;
         *ret_at_ms = at;
@@ -219,6 +240,8 @@ static void wait_until(struct call *c, int target, uint64_t at, bool counts, uin
 {
     c->try_at_ms = at;
     c->try_target = target;
+    if (target >= 0)
+        queue_leave(c->fleet, &c->ticket, false, now);
     c->wait_counts = counts;
     call_enter(c, CALL_WAITING, now);
 }
@@ -233,6 +256,12 @@ static bool wait_for_first_back(struct call *c, uint64_t now)
     if (c->tries[target] && !pay_for_retry(c))
         return wait_for_first_back(c, now); /* once: from now on only those not yet tried are looked at */
     at = at > now ? at + spread(c, at - now) : now + 1;
+    call_queue(c, now);
+    uint64_t look_ms = counts ? c->want.route->settings.retry_after_max - c->waited_ms : QUEUE_LOOK_MS;
+    if (look_ms > QUEUE_LOOK_MS)
+        look_ms = QUEUE_LOOK_MS;
+    if (ticket_waits(&c->ticket) && !c->ticket.heads && at < now + look_ms)
+        at = now + look_ms;
     wait_until(c, -1, at, counts, now); /* past the deadline by the spread, the deadline comes first */
     return true;
 }
@@ -268,7 +297,8 @@ void call_wait_over(struct call *c, uint64_t now, struct call_actions *ret)
     call_enter(c, CALL_WAITING, now); /* books the wait so far */
     int target = c->try_target;
     uint64_t at;
-    if (target >= 0 && target_usable(c->want.route->targets[target].target, now, &at))
+    struct target *t = target >= 0 ? c->want.route->targets[target].target : NULL;
+    if (t && target_usable(t, now, &at) && queue_may_start(c->fleet, &c->ticket, t))
         start_again(c, (unsigned)target, now, ret);
     else
         call_advance(c, now, ret);

@@ -44,6 +44,14 @@ static bool unfit_for_the_request(enum failure f)
     return f == FAILURE_CARRY || f == FAILURE_CONTEXT || f == FAILURE_BAD;
 }
 
+/* It can be used, and nobody else who waits for it comes first. */
+static bool is_free(const struct moment *m, struct target *t)
+{
+    uint64_t at;
+    return target_look(t, m->c->want.prompt_bytes, m->w->now, &at) == TARGET_FREE &&
+           queue_may_start(m->w->fleet, &m->c->call.ticket, t);
+}
+
 /* This call may still go to this target of its route, as far as what happened to it there tells. */
 static bool may_go_to(const struct moment *m, unsigned target)
 {
@@ -66,11 +74,10 @@ static bool may_go_to(const struct moment *m, unsigned target)
 static bool free_for_a_first_try(const struct moment *m, unsigned target)
 {
     const struct sim_call *c = m->c;
-    uint64_t at;
     struct target *t = c->want.route->targets[target].target;
     const struct attempt *a;
     bool by_hold = c->holds && last_failure(m, target, &a);
-    return c->starts_on[t->id] == 0 && !by_hold && target_usable(t, m->w->now, &at) && may_go_to(m, target);
+    return c->starts_on[t->id] == 0 && !by_hold && is_free(m, t) && may_go_to(m, target);
 }
 
 static uint64_t hold_most(const struct moment *m)
@@ -214,6 +221,26 @@ static bool no_error_while_it_may_still_hold(const struct moment *m)
     return true;
 }
 
+/* The order of keys and sessions is the queue's own; within a session it is that of waiting. */
+static bool a_session_is_served_in_order(const struct moment *m)
+{
+    const struct sim_call *c = m->c;
+    if (m->hedge || m->same_target || c->want.session == 0)
+        return true;
+    for (unsigned i = 0; i < SIM_CALLS && m->w->calls[i]; i++) {
+        const struct sim_call *o = m->w->calls[i];
+        const struct ticket *t = &o->call.ticket;
+        if (!o->used || o == c || !o->in_line_since || o->want.session != c->want.session ||
+            o->want.key != c->want.key || !ticket_waits(t))
+            continue;
+        bool before = !c->in_line_since || o->in_line_since < c->in_line_since;
+        for (unsigned k = 0; before && k < o->want.route->count; k++)
+            if (o->want.route->targets[k].target == m->t->target && !(t->not_these >> k & 1))
+                return false;
+    }
+    return true;
+}
+
 static bool a_held_call_looks_often(const struct moment *m)
 {
     return m->c->call.state != CALL_HOLDING || call_next(&m->c->call) <= m->w->now + 3 * S;
@@ -287,9 +314,8 @@ static bool never_gives_up_beside_a_free_target(const struct moment *m)
     if (!ended_for_want_of_a_target(m))
         return true;
     for (unsigned i = 0; i < c->want.route->count; i++) {
-        uint64_t at;
         struct target *t = c->want.route->targets[i].target;
-        if (c->starts_since_output[t->id] == 0 && target_usable(t, m->w->now, &at) && may_go_to(m, i))
+        if (c->starts_since_output[t->id] == 0 && is_free(m, t) && may_go_to(m, i))
             return false;
     }
     return true;
@@ -458,20 +484,19 @@ static bool session_keeps_its_target(const struct moment *m)
     int id = m->w->sessions[c->want.session - 1].target;
     if (id < 0 || m->w->sessions[c->want.session - 1].until <= m->w->now)
         return true;
-    uint64_t at;
     bool in_route = false, weighted_free = false, own_weighted = false;
     for (unsigned i = 0; i < c->want.route->count; i++) {
         const struct route_target *rt = &c->want.route->targets[i];
         bool own = rt->target->id == (unsigned)id;
         in_route = in_route || own;
         own_weighted = own_weighted || (own && rt->weight > 0);
-        bool free_before = rt->target == m->t->target ||
-                           target_usable(rt->target, m->w->now, &at); /* it may have the last place now */
+        bool free_before =
+            rt->target == m->t->target || is_free(m, rt->target); /* it may have the last place now */
         weighted_free = weighted_free || (rt->weight > 0 && free_before);
     }
     const struct sim_target *own = &m->w->targets[id];
     if (!in_route || own->state != BREAKER_CLOSED || (!own_weighted && weighted_free) ||
-        !target_usable(own->target, m->w->now, &at) || spared(m, own->target))
+        !is_free(m, own->target) || spared(m, own->target))
         return true;
     return m->t == own;
 }
@@ -768,6 +793,8 @@ static struct invariant {
     {"no call holds while a target that it has not tried is free", AT_HOLD, holds_only_when_nothing_is_free, 0, 0},
     {"no call ends for want of a target while it may still hold for one", AT_OVER,
      no_error_while_it_may_still_hold, 0, 0},
+    {"of the calls of a session that wait for a target, the one that came first starts first", AT_START,
+     a_session_is_served_in_order, 0, 0},
     {"a held call looks for a target every few seconds", AT_EVENT, a_held_call_looks_often, 0, 0},
     {"the moment that one attempt answers, the others stop", AT_EVENT, losers_stop_at_once, 0, 0},
     {"a client that does not stream sees nothing before the answer is whole", AT_EVENT,

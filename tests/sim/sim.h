@@ -75,6 +75,7 @@ enum ev_kind {
     EV_EARLY_WAKE,
     EV_LEAVE,
     EV_LATE,
+    EV_TOLD, /* its ticket was told */
     EV_EPISODE,
     EV_OUTAGE,
     EV_PROBE_CHECK,
@@ -166,7 +167,8 @@ struct sim_call {
     unsigned round_from; /* the first attempt since the last break or hold */
     unsigned refused;    /* attempts that were told the request itself is wrong */
     bool used, departed;
-    unsigned generation, wake_number, wakes;
+    uint64_t in_line_since; /* of a ticket that waits; 0: none does */
+    unsigned slot, generation, wake_number, wakes;
     uint64_t began_at, wake_at, deadline_at;
     unsigned commits, finishes, fails, breaks;
     int committed;          /* attempt; -1 */
@@ -244,7 +246,7 @@ void random_route(struct world *w, struct route *route);
 /* ---- what a run adds up to, over all seeds */
 struct tally {
     uint64_t calls, attempts, probes, events, outcomes[CALL_OUTCOME_COUNT], faults[FAULT_COUNT];
-    uint64_t breaks, bridged, holds, held_hours_ms, released;
+    uint64_t told, breaks, bridged, holds, held_hours_ms, released;
     uint64_t hedges, retries, denied, breaker_opened, throttled, unthrottled, late_events;
     double hours;
 };

@@ -86,6 +86,14 @@ static void on_paced(void *ctx, const struct target *t, enum pace_state from, en
     check(w, (struct moment){.kind = AT_PACE, .t = &w->targets[t->id]});
 }
 
+static void on_ready(void *ctx, struct ticket *ticket)
+{
+    struct world *w = ctx;
+    const struct sim_call *c = ticket->owner;
+    w->tally->told++;
+    at(w, w->now, EV_TOLD, c->slot, c->generation, 0);
+}
+
 static void book_changes(struct world *w)
 {
     for (unsigned i = 0; i < w->changes_count; i++) {
@@ -396,6 +404,10 @@ static void after_event(struct world *w, unsigned slot, const struct call_action
     book_break(w, c);
     book_hold(w, c);
     carry_out(w, c, slot, acts, end);
+    if (!ticket_waits(&c->call.ticket))
+        c->in_line_since = 0;
+    else if (!c->in_line_since)
+        c->in_line_since = w->now;
     check(w, (struct moment){.kind = AT_EVENT, .c = c});
     if (woken)
         check(w, (struct moment){.kind = AT_WAKE, .c = c});
@@ -546,6 +558,7 @@ static void arrive(struct world *w)
     unsigned generation = c->generation;
     memset(c, 0, sizeof(*c));
     c->generation = generation;
+    c->slot = slot;
     c->used = true;
     c->committed = -1;
     c->began_at = w->now;
@@ -565,6 +578,7 @@ static void arrive(struct world *w)
         .deadline_ms = rnd_below(r, 20) ? 0 : 1 + rnd_below(r, 60 * S),
         .hold_ms = rnd_below(r, 10) ? UINT64_MAX : ONE_OF(r, 0, 1 * S, 2 * MIN, 30 * MIN),
         .key = 1 + rnd_below(r, SIM_KEYS),
+        .owner = c,
     };
     c->want.in_session = c->want.session != 0;
     c->want.can_continue = c->want.streamed && rnd_below(r, 10) > 0;
@@ -694,7 +708,7 @@ static void handle(struct world *w, const struct ev *e)
 {
     struct sim_call *c = w->calls[e->slot];
     bool of_call = e->kind == EV_STEP || e->kind == EV_WAKE || e->kind == EV_EARLY_WAKE || e->kind == EV_LEAVE ||
-                   e->kind == EV_LATE;
+                   e->kind == EV_LATE || e->kind == EV_TOLD;
     if (of_call && (!c || !c->used || c->generation != e->generation))
         return;
     struct call_actions acts;
@@ -709,6 +723,10 @@ static void handle(struct world *w, const struct ev *e)
         if (c->wake_number != e->arg)
             return;
         c->wakes++;
+        call_wake(&c->call, w->now, &acts);
+        after_event(w, e->slot, &acts, NULL, true);
+        break;
+    case EV_TOLD:
         call_wake(&c->call, w->now, &acts);
         after_event(w, e->slot, &acts, NULL, true);
         break;
@@ -767,7 +785,7 @@ static bool set_up(struct world *w, uint64_t seed, double hours, bool trace, str
     w->fleet = fleet_new(rnd_next(r));
     if (!w->fleet)
         return false;
-    fleet_set_watch(w->fleet, &(struct fleet_watch){on_breaker, on_parked, on_paced, NULL}, w);
+    fleet_set_watch(w->fleet, &(struct fleet_watch){on_breaker, on_parked, on_paced, on_ready}, w);
     random_settings(r, &w->settings);
     w->calls_per_hour = (double)ONE_OF(r, 20, 100, 400, 1500);
     w->late_ms = ONE_OF(r, 0, 0, 1, 10, 50, 2000);

@@ -125,7 +125,7 @@ static void those_that_wait_for_trial_places_take_turns(void **state)
             if (calls[i].state == CALL_TRYING && now >= calls[i].attempts[0].started_ms + 400) {
                 call_complete(&calls[i], 0, now, &acts);
                 served++;
-            } else if (now >= call_next(&calls[i])) {
+            } else if (now >= call_next(&calls[i]) || calls[i].ticket.told) {
                 call_wake(&calls[i], now, &acts);
                 wakes++;
             }
