@@ -518,6 +518,12 @@ static bool resting_target_rests(const struct moment *m)
     return m->w->now >= m->t->rest_until && m->w->now >= m->t->target->rest_until_ms;
 }
 
+static bool starts_stay_within_the_limit(const struct moment *m)
+{
+    unsigned limit = m->t->target->limited ? limiter_limit(&m->t->target->limiter) : 0;
+    return limit == 0 || m->t->live <= limit;
+}
+
 static bool parked_target_waits_for_its_probe(const struct moment *m)
 {
     if (!m->t->parked)
@@ -776,6 +782,8 @@ static struct invariant {
     {"an open breaker gets no call", AT_START, open_breaker_gets_nothing, 0, 0},
     {"only a few trial calls run before they have shown output", AT_START, few_trials_at_once, 0, 0},
     {"a target that rests gets no call", AT_START, resting_target_rests, 0, 0},
+    {"an attempt starts only within the limit that its target's overload has set", AT_START,
+     starts_stay_within_the_limit, 0, 0},
     {"a parked target gets no call before its probe or its time", AT_START, parked_target_waits_for_its_probe, 0,
      0},
     {"an answer is committed once, and again after each break, and nothing is started while it is shown", AT_EVENT,

@@ -38,6 +38,7 @@ void provider_setup(struct provider *p, struct rnd *r)
         .ttft_ms = log_spread(r, 500, 6),
         .gap_ms = log_spread(r, 120, 4),
         .places = rnd_below(r, 4) == 0 ? (unsigned)between(r, 2, 8) : 0,
+        .capacity = rnd_below(r, 4) == 0 ? (unsigned)between(r, 3, 12) : 0,
         .whole = rnd_below(r, 5) == 0,
         .window_bytes = rnd_below(r, 3) == 0 ? 400 * 1000 : 8 * 1000 * 1000,
         .noise = rnd_below(r, 2) ? 0.02 : 0.002,
@@ -136,6 +137,7 @@ static void spoil(const struct provider *p, struct rnd *r, enum fault f, uint64_
         fails(s, FAILURE_NOT_FOUND, 404);
         break;
     case FAULT_OVERLOADED:
+    case FAULT_CROWDED:
         fails(s, FAILURE_OVERLOAD, 529);
         break;
     case FAULT_OVERLOADED_RETRY:
@@ -260,6 +262,8 @@ void provider_answer(const struct provider *p, struct rnd *r, const struct reque
         spoil(p, r, e->fault, now, ret);
     else if (p->places && live > p->places)
         spoil(p, r, FAULT_RATE_PLACES, now, ret);
+    else if (p->capacity && live > p->capacity)
+        spoil(p, r, FAULT_CROWDED, now, ret);
     else if (q->continues && p->no_continue)
         spoil(p, r, FAULT_NO_CONTINUE, now, ret);
     else if (q->continues && !calm && rnd_unit(r) < p->no_join)

@@ -20,9 +20,11 @@ static void print_tally(const struct tally *t)
            (unsigned long long)t->probes, (unsigned long long)t->breaker_opened, (unsigned long long)t->throttled,
            (unsigned long long)t->late_events);
     printf("streams broke %llu times, %llu were gone on with; %llu holds of %.1f hours together, %llu released; "
-           "%llu told of their turn\n",
+           "%llu told of their turn; concurrency cut "
+           "%llu times\n",
            (unsigned long long)t->breaks, (unsigned long long)t->bridged, (unsigned long long)t->holds,
-           (double)t->held_hours_ms / 3600e3, (unsigned long long)t->released, (unsigned long long)t->told);
+           (double)t->held_hours_ms / 3600e3, (unsigned long long)t->released, (unsigned long long)t->told,
+           (unsigned long long)t->cuts);
     printf("outcomes:");
     for (int i = 0; i < CALL_OUTCOME_COUNT; i++)
         printf(" %s %llu", call_outcome_name((enum call_outcome)i), (unsigned long long)t->outcomes[i]);

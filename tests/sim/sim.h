@@ -53,6 +53,7 @@
     X(FLAP, "up and down every few seconds")              \
     X(DRIFT, "latency drifting up")                       \
     X(THROTTLE, "throttling by latency")                  \
+    X(CROWDED, "529, more at once than it can take")      \
     X(OUTAGE, "all providers down at once")               \
     X(NO_JOIN, "does not go on with what was shown")      \
     X(NO_CONTINUE, "refuses the continuing request")      \
@@ -107,6 +108,7 @@ struct provider {
     struct episode episode;
     double ttft_ms, gap_ms; /* usual */
     unsigned places;        /* at once; 0: no limit */
+    unsigned capacity;      /* over it it is overloaded, and says no more than that; 0: no limit */
     bool whole;             /* does not stream: the answer comes at once */
     size_t window_bytes;
     double noise;           /* share of attempts with a lone fault, outside of episodes */
@@ -246,7 +248,7 @@ void random_route(struct world *w, struct route *route);
 /* ---- what a run adds up to, over all seeds */
 struct tally {
     uint64_t calls, attempts, probes, events, outcomes[CALL_OUTCOME_COUNT], faults[FAULT_COUNT];
-    uint64_t told, breaks, bridged, holds, held_hours_ms, released;
+    uint64_t cuts, told, breaks, bridged, holds, held_hours_ms, released;
     uint64_t hedges, retries, denied, breaker_opened, throttled, unthrottled, late_events;
     double hours;
 };

@@ -839,6 +839,8 @@ bool world_run(uint64_t seed, double hours, bool trace, struct tally *tally)
     }
     for (unsigned i = 0; i < w->targets_count && !w->broken; i++)
         check(w, (struct moment){.kind = AT_CALM, .t = &w->targets[i]});
+    for (unsigned i = 0; i < w->targets_count; i++)
+        tally->cuts += w->targets[i].target->limiter.cuts_total;
     tally->hours += (double)(w->now - w->began) / HOUR;
 
     bool ok = !w->broken;
