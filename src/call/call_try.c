@@ -6,7 +6,7 @@
 enum { HEDGE_AGAIN_LEAST_MS = 1000 };
 /* Calls that wait for the same moment are spread over an eighth of their wait, and this at most. */
 enum { WAIT_SPREAD = 8, WAIT_SPREAD_MOST_MS = 1000 };
-/* Whoever is nowhere the first in the queue is told when it is; it looks by itself now and then all the same. */
+/* Whoever is nowhere the first in the queue is told when it is, if it can be; it looks by itself now and then all the same. */
 enum { QUEUE_LOOK_MS = 5000 };
 /* What a client is told at least when trying again makes sense. */
 enum { RETRY_AFTER_LEAST_MS = 1000, BACKOFF_DOUBLINGS_MOST = 20 };
@@ -258,8 +258,9 @@ static bool wait_for_first_back(struct call *c, uint64_t now)
     at = at > now ? at + spread(c, at - now) : now + 1;
     call_queue(c, now);
     uint64_t look_ms = counts ? c->want.route->settings.retry_after_max - c->waited_ms : QUEUE_LOOK_MS;
-    if (look_ms > QUEUE_LOOK_MS)
-        look_ms = QUEUE_LOOK_MS;
+    uint64_t most_ms = c->want.owner ? QUEUE_LOOK_MS : TARGET_SOON_MS;
+    if (look_ms > most_ms)
+        look_ms = most_ms;
     if (ticket_waits(&c->ticket) && !c->ticket.heads && at < now + look_ms)
         at = now + look_ms;
     wait_until(c, -1, at, counts, now); /* past the deadline by the spread, the deadline comes first */

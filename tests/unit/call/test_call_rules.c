@@ -111,6 +111,7 @@ static void those_that_wait_for_trial_places_take_turns(void **state)
     begin(&f);
     f.route.count = 1;
     f.settings.probe = 0;
+    f.want.owner = &f; /* those that are told are looked for */
     settle(&f);
     struct verdict bad = {.failure = FAILURE_TIMEOUT};
     for (int i = 0; i < 3; i++)
