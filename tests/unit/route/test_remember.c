@@ -87,6 +87,10 @@ static void a_clock_that_went_back_keeps_nobody_out_for_years(void **state)
     struct target *t = target(f, "m");
     assert_int_equal(fleet_load(f, SPAN_LIT("fleet 1\nrest 99999999999999 1 p/m\n"), LATER, 1000), PD_OK);
     assert_int_equal(t->rest_until_ms, LATER + FLEET_RESTORED_MS);
+    assert_int_equal(fleet_load(f, SPAN_LIT("fleet 1\nbreaker 3000 240000 p/m\n"), LATER, 1000), PD_OK);
+    assert_int_equal(t->breaker.hold_ms, 240000); /* it had grown */
+    assert_int_equal(fleet_load(f, SPAN_LIT("fleet 1\nbreaker 3000 99999999999 p/m\n"), LATER, 1000), PD_OK);
+    assert_int_equal(t->breaker.hold_ms, t->breaker_rules.hold_max_ms);
     fleet_free(f);
 }
 
