@@ -213,8 +213,11 @@ static void end_refused(struct run *run)
     classify_answer(run->provider->preset, run->head, run->status, buf_span(&run->body), clock_wall_ms(), &v);
     if (v.failure == FAILURE_AUTH || v.failure == FAILURE_PERMISSION)
         refused_signature(run, &v);
-    if (run->continues && v.failure == FAILURE_BAD)
-        v.failure = FAILURE_JOIN; /* the request to go on is ours: asked in another way it may be taken */
+    if (run->continues &&
+        v.failure == FAILURE_BAD) { /* the request to go on is ours: in another way it may be taken */
+        v.failure = FAILURE_JOIN;
+        v.provider_says_stop = false; /* of the way that it was asked in */
+    }
     run_failed(run, &v);
 }
 

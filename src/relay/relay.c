@@ -228,7 +228,6 @@ pd_err relay_continuation(struct relay *r, struct run *run, struct continuation 
 pd_err relay_joiner(struct relay *r, struct run *run)
 {
     struct span seen = buf_span(&r->seen);
-    r->ways[r->call.attempts[run->n].target] = (uint8_t)(run->ask.way + 1);
     run->join = join_new(continue_join_mode(run->ask.way), seen, run->ask.given);
     return run->join ? PD_OK : PD_NOMEM;
 }
@@ -321,6 +320,9 @@ void relay_attempt_failed(struct relay *r, struct run *run, const struct verdict
     remember_told(r, run, v);
     if (r->call.winner == run->n)
         r->done_at_ms = r->finish_at_ms = 0;
+    if (run->continues &&
+        v->failure == FAILURE_JOIN) /* only then: one that was busy, or broke again, is asked as before */
+        r->ways[r->call.attempts[run->n].target] = (uint8_t)(run->ask.way + 1);
     run_cancel(run); /* its place is given up before the call decides: nothing more can come from it */
     if (r->orphan) { /* without its request it cannot be asked again */
         orphan_ends(r);

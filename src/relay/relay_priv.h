@@ -125,7 +125,7 @@ struct relay {
     struct buf seen;        /* its text, plain: made for an attempt that goes on */
     size_t seen_at;         /* for so much of `shown` */
     uint8_t
-        ways[ROUTE_TARGETS_MAX]; /* how each target is asked to go on: enum continue_way + 1; 0: not asked yet */
+        ways[ROUTE_TARGETS_MAX]; /* in which way each target did not go on: enum continue_way + 1; 0: in none */
     uint64_t earlier_tokens;     /* of output, by attempts that broke off: reported, or estimated */
     int64_t first_input;         /* tokens of the prompt, as an attempt that broke off reported; -1 */
     struct msg_request tools;    /* of the request, for toolgate_judge(), when tools_read */
