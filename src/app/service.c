@@ -13,7 +13,10 @@
 #include "relay/ledger.h"
 #include "relay/prober.h"
 #include "relay/record.h"
+#include "relay/relay.h"
 #include "relay/routing.h"
+#include "relay/wakes.h"
+#include "route/queue.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -122,6 +125,14 @@ static void on_paced(void *ctx, const struct target *t, enum pace_state from, en
     } else if (to == PACE_USUAL) {
         LOG(NULL, LOG_INFO, "target.unthrottled", "target=%s by=%s", t->name, pace_kind_name(by));
     }
+}
+
+/* A call in the queue may start: it looks, on its own worker. */
+static void on_ready(void *ctx, struct ticket *ticket)
+{
+    (void)ctx;
+    if (ticket->owner)
+        relay_ready(ticket->owner);
 }
 
 /* ---- the end ----------------------------------------------------------------------------------------- */
@@ -387,7 +398,8 @@ static pd_err seat_open(struct service *sv, struct seat *s, unsigned index, stru
     w->server = server_new(w->loop, &r, &front_handler, w);
     s->waker = waker_new(w->loop, on_wake, s);
     w->follows = follows_new(w);
-    if (!w->client || !w->server || !s->waker || !w->follows)
+    w->wakes = relay_wakes(w);
+    if (!w->client || !w->server || !s->waker || !w->follows || !w->wakes)
         return PD_NOMEM;
     pd_err e = routing_new(w, ref, &w->routing, why);
     if (e)
@@ -415,6 +427,7 @@ static void seat_close(struct seat *s)
     server_free(w->server);
     client_free(w->client);
     follows_free(w->follows);
+    wakes_free(w->wakes);
     waker_free(s->waker);
     loop_free(w->loop);
     meter_free(w->meter);
@@ -563,7 +576,7 @@ enum { KEPT_BYTES = 64 << 20 }; /* of signatures and sealed reasoning that maker
 
 static pd_err open_gateway(struct service *sv, struct conf_ref *ref)
 {
-    static const struct fleet_watch watch = {on_breaker, on_parked, on_paced, NULL};
+    static const struct fleet_watch watch = {on_breaker, on_parked, on_paced, on_ready};
     const char *why = "out of memory";
     list_init(&sv->gateway.calls);
     sv->gateway.id_seed = rnd_seed();

@@ -26,6 +26,7 @@ struct keep;
 struct ledger;
 struct kept_table;
 struct routing;
+struct wakes;
 struct call_record;
 
 enum { RECENT_CALLS = 256 };
@@ -71,6 +72,7 @@ struct worker {
     struct server *server;
     struct meter *meter;
     struct routing *routing; /* the current snapshot */
+    struct wakes *wakes;     /* calls that are told to look again */
     struct follows *follows; /* clients that follow another call's answer */
     struct prober *prober;   /* the first worker's; NULL elsewhere */
     unsigned index;

@@ -8,6 +8,7 @@
 #include "parse/url.h"
 #include "relay/follow.h"
 #include "relay/resume.h"
+#include "relay/wakes.h"
 
 #include <stdio.h>
 
@@ -369,6 +370,26 @@ static void on_drain(void *ctx)
     relay_rearm(r);
 }
 
+/* Something is free for a call that waits in the queue: it looks. */
+static void on_wake(struct list *node)
+{
+    struct relay *r = LIST_OF(node, struct relay, wake);
+#define DECIDE(a) call_wake(&r->call, relay_now_ms(r), (a))
+    STEP(r, DECIDE);
+#undef DECIDE
+}
+
+struct wakes *relay_wakes(struct worker *w)
+{
+    return wakes_new(w, on_wake);
+}
+
+void relay_ready(void *owner)
+{
+    struct relay *r = owner;
+    wakes_tell(r->w->wakes, &r->wake);
+}
+
 /* When an answer that has said that it is over is taken as ended, though its body goes on. */
 static uint64_t end_due(const struct relay *r)
 {
@@ -548,6 +569,7 @@ static void relay_free(struct relay *r)
         run_free(LIST_OF(node, struct run, node));
     }
     later_cancel(&r->reaper);
+    wakes_forget(r->w->wakes, &r->wake);
     encoder_free(r->writer);
     kept_unref(r->kept);
     buf_done(&r->seen);
@@ -737,6 +759,7 @@ static struct relay *relay_new(struct worker *w, struct request *rq, const struc
     arena_init(&r->arena, 1024, 0);
     list_init(&r->node);
     list_init(&r->dead);
+    list_init(&r->wake);
     timer_init(&r->timer, on_timer, r);
     later_init(&r->reaper, on_reap, r);
     return r;
@@ -801,6 +824,7 @@ void relay_start(struct worker *w, struct request *rq, const struct relay_reques
     want.route = route_used(r->route);
     find_session(r, &want);
     want.key = what->key ? hash_bytes(span_str(what->key->name), 7) : 0;
+    want.owner = r;
     want.streamed = r->facts.stream;
     want.can_continue = can_continue(r);
     want.reasoning = r->facts.reasoning;

@@ -26,6 +26,11 @@ void relay_start(struct worker *w, struct request *rq, const struct relay_reques
 void relay_refuse(struct request *rq, const struct codec *codec, int status, const char *code, const char *message,
                   uint64_t retry_after_ms);
 
+/* For fleet_watch.ready: the call that owns this ticket is woken, on its own worker. Under the fleet's lock. */
+void relay_ready(void *owner);
+/* What a worker's calls are woken by (worker->wakes). */
+struct wakes *relay_wakes(struct worker *w) PD_CHECKED;
+
 /* Calls now running on this worker. */
 unsigned relay_running(const struct worker *w);
 

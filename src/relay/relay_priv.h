@@ -87,6 +87,7 @@ struct told {
 
 struct relay {
     struct list node; /* gateway->calls */
+    struct list wake; /* worker->wakes */
     struct worker *w;
     struct request *rq; /* NULL when replied, or gone */
     struct routing *routing;

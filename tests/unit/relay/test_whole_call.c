@@ -14,6 +14,7 @@
 #include "relay/follow.h"
 #include "relay/kept.h"
 #include "relay/relay.h"
+#include "relay/wakes.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -277,6 +278,8 @@ static void open_gateway(struct stage *s)
     s->worker.meter = meter_new();
     s->worker.follows = follows_new(&s->worker);
     assert_non_null(s->worker.follows);
+    s->worker.wakes = relay_wakes(&s->worker);
+    assert_non_null(s->worker.wakes);
     s->worker.client = client_new(s->loop, &cr);
     s->worker.server = server_new(s->loop, &sr, &handler, &s->worker);
     assert_int_equal(routing_new(&s->worker, ref, &s->worker.routing, &why), PD_OK);
@@ -299,6 +302,7 @@ static void close_stage(struct stage *s)
     watch_close(&s->listener, NULL);
     server_free(s->worker.server);
     follows_free(s->worker.follows);
+    wakes_free(s->worker.wakes);
     client_free(s->worker.client);
     loop_free(s->loop);
     meter_free(s->worker.meter);
