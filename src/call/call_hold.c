@@ -120,7 +120,7 @@ void call_hold_look(struct call *c, uint64_t now, struct call_actions *ret)
     uint64_t left_ms = hold_left(c, now);
     believe_others(c);
     uint64_t recovery_ms = first_recovery(c, now);
-    if (recovery_ms <= now && has_turn(c, now)) {
+    if (recovery_ms <= now && (left_ms == 0 || has_turn(c, now))) {
         call_enter(c, CALL_WAITING, now); /* the hold is in the books, and the deadline moved */
         call_advance(c, now, ret);
         return;

@@ -262,7 +262,7 @@ void provider_answer(const struct provider *p, struct rnd *r, const struct reque
         spoil(p, r, e->fault, now, ret);
     else if (p->places && live > p->places)
         spoil(p, r, FAULT_RATE_PLACES, now, ret);
-    else if (p->capacity && live > p->capacity)
+    else if (!calm && p->capacity && live > p->capacity)
         spoil(p, r, FAULT_CROWDED, now, ret);
     else if (q->continues && p->no_continue)
         spoil(p, r, FAULT_NO_CONTINUE, now, ret);
