@@ -437,6 +437,37 @@ static void after_a_break_a_target_that_could_not_is_waited_for_again(void **sta
     fleet_free(f.fleet);
 }
 
+/* On hold and while waiting alike; `retry_after_max` decides which of them it is. */
+static void those_that_wait_start_in_their_order(void **state)
+{
+    (void)state;
+    for (uint64_t wait_ms = 0; wait_ms <= MIN; wait_ms += MIN) {
+        struct fixture f;
+        alone_on_hold(&f, 1 * MIN);
+        f.route.settings.retry_after_max = wait_ms;
+        f.t[0]->rest_until_ms = NOW + 5 * S;
+        f.want.key = 7, f.want.session = 9;
+        struct call second;
+        struct call_actions acts;
+        call_begin(&f.call, f.fleet, &f.want, NOW, &acts);
+        call_begin(&second, f.fleet, &f.want, NOW + 1, &acts);
+        enum call_state waits = wait_ms ? CALL_WAITING : CALL_HOLDING;
+        assert_int_equal(f.call.state, waits);
+        assert_int_equal(second.state, waits);
+        assert_true(ticket_waits(&f.call.ticket) && ticket_waits(&second.ticket));
+        call_wake(&second, NOW + 8 * S, &acts);
+        assert_int_not_equal(second.state, CALL_TRYING);
+        call_wake(&f.call, NOW + 8 * S, &acts);
+        assert_int_equal(f.call.state, CALL_TRYING);
+        assert_true(second.ticket.told);
+        call_wake(&second, NOW + 8 * S + 1, &acts);
+        assert_int_equal(second.state, CALL_TRYING);
+        call_gone(&f.call, NOW + 9 * S, &acts);
+        call_gone(&second, NOW + 9 * S, &acts);
+        fleet_free(f.fleet);
+    }
+}
+
 static void a_call_stays_small(void **state)
 {
     (void)state;
@@ -565,6 +596,7 @@ int main(void)
         cmocka_unit_test(a_hold_ends_when_it_is_known_to_be_in_vain),
         cmocka_unit_test(a_break_makes_the_budget_be_asked_again),
         cmocka_unit_test(after_a_break_a_target_that_could_not_is_waited_for_again),
+        cmocka_unit_test(those_that_wait_start_in_their_order),
         cmocka_unit_test(a_call_stays_small),
         cmocka_unit_test(any_events_in_any_order_end_in_balance),
     };
