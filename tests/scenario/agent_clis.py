@@ -210,13 +210,13 @@ def environment(programs, home, outside, url, agent):
     return {**common, **agent.setup(home, url)}
 
 
-def run(programs, folder, outside, url, agent, work):
+def run(programs, folder, outside, url, agent, work, limit=RUN_LIMIT):
     """Runs the agent on TASK in `work`; a finished process, or one with returncode None that took too long."""
     home = folder / "home"
     home.mkdir()
     env = environment(programs, home, outside, url, agent)
     try:
-        return subprocess.run(agent.command(), cwd=work, env=env, text=True, timeout=RUN_LIMIT, stdin=subprocess.DEVNULL,
+        return subprocess.run(agent.command(), cwd=work, env=env, text=True, timeout=limit, stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     except subprocess.TimeoutExpired as e:
         said = [s.decode(errors="replace") if isinstance(s, bytes) else s or "" for s in (e.stdout, e.stderr)]

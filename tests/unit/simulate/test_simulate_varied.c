@@ -464,6 +464,53 @@ static void an_answer_of_the_seed_is_gone_on_with(void **state)
     done(&t);
 }
 
+/* A turn of a script is gone on with at any place of its text, and its calls come behind that; never another step's. */
+static void a_scripted_turn_is_gone_on_with_up_to_its_calls(void **state)
+{
+    (void)state;
+    const char *keys =
+        ",\"varied\":false,\"turns\":[{\"text\":\"First I look around.\",\"tool_calls\":[{\"name\":\"note\","
+        "\"arguments\":{\"line\":\"a\"}}]},{\"text\":\"Another step.\"}]";
+    struct span whole = SPAN_LIT("First I look around.");
+    for (unsigned asked = 0; asked < 2; asked++) {
+        for (size_t n = 1; n <= whole.n; n++) {
+            struct span so_far = span_upto(whole, n);
+            char body[2000], turn[200] = "";
+            struct talk t;
+            if (so_far.p[n - 1] == ' ')
+                continue;
+            if (asked)
+                snprintf(turn, sizeof(turn), ",{\"role\":\"user\",\"content\":\"Go on after: %.*s\"}",
+                         SPAN_FMT(so_far));
+            snprintf(body, sizeof(body),
+                     "{\"model\":\"claude-sonnet-4-5\",\"max_tokens\":99,\"messages\":[{\"role\":\"user\","
+                     "\"content\":\"hi\"},"
+                     "{\"role\":\"assistant\",\"content\":\"%.*s\"}%s],\"tools\":[{\"name\":\"note\",\"input_"
+                     "schema\":{\"type\":"
+                     "\"object\"}}]}",
+                     SPAN_FMT(so_far), turn);
+            ask_at(&t, "/v1/messages", keys, span_str(body), 1);
+            assert_int_equal(t.err, PD_OK);
+            assert_true(t.answer.continues && !t.answer.strayed);
+            assert_true(span_eq(t.answer.texts[0], asked ? whole : span_from(whole, n)));
+            assert_int_equal(t.answer.calls_count, 1);
+            assert_string_equal(t.answer.finish, "tool_calls");
+            done(&t);
+        }
+    }
+    struct talk t;
+    ask_at(&t, "/v1/messages", keys,
+           SPAN_LIT("{\"model\":\"claude-sonnet-4-5\",\"max_tokens\":99,\"messages\":[{\"role\":\"user\","
+                    "\"content\":\"hi\"},"
+                    "{\"role\":\"assistant\",\"content\":\"First I look "
+                    "up\"}],\"tools\":[{\"name\":\"note\",\"input_schema\":{"
+                    "\"type\":\"object\"}}]}"),
+           1);
+    assert_true(t.answer.strayed && !t.answer.continues);
+    assert_true(span_eq(t.answer.texts[0], whole));
+    done(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -476,6 +523,7 @@ int main(void)
         cmocka_unit_test(a_turn_that_quotes_the_end_is_gone_on_with_in_every_dialect),
         cmocka_unit_test(a_damaged_text_is_counted_as_one),
         cmocka_unit_test(arguments_are_checkable_and_a_text_may_go_before_them),
+        cmocka_unit_test(a_scripted_turn_is_gone_on_with_up_to_its_calls),
         cmocka_unit_test(an_answer_of_the_seed_is_gone_on_with),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
