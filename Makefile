@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := all
-.PHONY: all help setup check demo bench install fuzz asan tsan lint format docs soak clean sdk agent agents model
+.PHONY: all help setup check demo bench install fuzz asan tsan lint format docs soak clean sdk agent agents model wall
 
 all: $(BUILD)/build.ninja            ## build/perdure, optimised
 	@ninja -C $(BUILD) perdure
@@ -60,6 +60,9 @@ format:                              ## clang-format over the sources
 
 docs: all                            ## the generated reference tables
 	@tools/docs
+
+wall: all                            ## every fault before clients of four dialects: docs/internals/fault-wall.md (ARGS="--write" makes it)
+	@tests/scenario/fault_wall $(ARGS)
 
 sdk: all                             ## the official SDKs, Node and Python: OpenAI's with failing providers, all with every dialect
 	@tools/setup --sdk

@@ -339,6 +339,8 @@ static pd_err joined(struct arena *mem, const char *first, struct span a, struct
     return PD_OK;
 }
 
+enum { ECHO_WORDS = 6 };
+
 /* The last words of a text, for an echo. */
 static struct span last_words(struct span text, unsigned count)
 {
@@ -358,7 +360,7 @@ static pd_err go_on_prefill(const struct script_provider *p, const struct ask *r
     case PREFILL_ECHO_ALL:
         return joined(mem, "", rq->prefill, rest, SPAN_NONE, &a->texts[0]);
     case PREFILL_ECHO_WORDS:
-        return joined(mem, "", last_words(rq->prefill, 3), rest, SPAN_NONE, &a->texts[0]);
+        return joined(mem, "", last_words(rq->prefill, ECHO_WORDS), rest, SPAN_NONE, &a->texts[0]);
     case PREFILL_DEFAULT:
     case PREFILL_HONOUR:
     case PREFILL_IGNORE:

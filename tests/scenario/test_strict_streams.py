@@ -20,7 +20,7 @@ def healthy(ports, client, stream):
 
 def refused(client, body, stream):
     try:
-        check(client, body, stream, ITEMS, CALLS, True)
+        check(client, body, stream, ITEMS, CALLS)
     except (Wrong, KeyError, IndexError, TypeError) as e:
         return str(e) or type(e).__name__
     return None
