@@ -3,9 +3,11 @@
 All come from npm and are installed into build/agents (kept). Claude Code and Qwen Code want a newer Node than Debian has: npm's package `node`
 brings one. Each runs in a home of its own and reaches nothing but this machine: its proxy leads nowhere and notes who asked.
 """
+import contextlib
 import json
 import os
 import pathlib
+import signal
 import socket
 import subprocess
 import sys
@@ -215,9 +217,17 @@ def run(programs, folder, outside, url, agent, work, limit=RUN_LIMIT):
     home = folder / "home"
     home.mkdir()
     env = environment(programs, home, outside, url, agent)
+    # a group of its own: some CLIs are started by another program, and would outlive it
+    one = subprocess.Popen(agent.command(), cwd=work, env=env, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                           start_new_session=True)
+    returncode = None
     try:
-        return subprocess.run(agent.command(), cwd=work, env=env, text=True, timeout=limit, stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    except subprocess.TimeoutExpired as e:
-        said = [s.decode(errors="replace") if isinstance(s, bytes) else s or "" for s in (e.stdout, e.stderr)]
-        return subprocess.CompletedProcess(agent.command(), None, *said)
+        said = one.communicate(timeout=limit)
+        returncode = one.returncode
+    except subprocess.TimeoutExpired:
+        os.killpg(one.pid, signal.SIGKILL)
+        said = one.communicate()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(one.pid, signal.SIGKILL)
+    return subprocess.CompletedProcess(agent.command(), returncode, *said)
