@@ -515,5 +515,6 @@ def check(client, body, stream, items=None, calls=(), usage=True):
     ids = [i for i, _, _ in a.calls if i]
     need(len(set(ids)) == len(ids), "two calls with one id:", ids)
     need(a.finish == (client.tool_stop if calls else client.stop), "it ended with", a.finish)
+    need(not usage or (a.output or 0) >= 0.7 * len(a.text.split()), f"{a.output} tokens of output for {len(a.text.split())} words")
     need(not usage or a.input and a.input > 0 and a.output and a.output > 0, "usage is missing or nought:", a.input, a.output)
     return a
