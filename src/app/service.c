@@ -42,7 +42,7 @@ struct seat {
 enum wish { WISH_NONE, WISH_DRAIN, WISH_HAND_OVER, WISH_CLOSE };
 
 /* How long an idle connection may ask once more when no new ones are taken: its client may be sending right now. */
-enum { DRAIN_GRACE_MS = 1000, HAND_OVER_GRACE_MS = 5000 };
+enum { DRAIN_GRACE_MS = 100, HAND_OVER_GRACE_MS = 5000 };
 
 struct service {
     const struct service_options *options;

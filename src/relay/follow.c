@@ -4,13 +4,13 @@
 #include "base/text.h"
 #include "dialect/encoder.h"
 #include "relay/gateway.h"
+#include "relay/routing.h"
 
 #include <stdio.h>
 
 enum {
     FOLLOW_OUT_MAX = 128 << 20,
     FOLLOW_HIGH = 64 * 1024, /* more than this unsent: the client is waited for */
-    FOLLOW_KEEPALIVE_MS = 15000,
 };
 
 struct follows {
@@ -26,11 +26,13 @@ struct follow {
     struct follows *follows;
     struct kept_answer *answer;
     struct request *rq;
-    struct encoder *encoder;
+    struct encoder *encoder; /* NULL: nothing is known of the answer yet */
+    struct buf model;        /* the answer's, for the encoder */
     struct follow_want want;
     struct timer keepalive;
-    size_t at; /* told up to there */
-    bool begun, paused;
+    uint64_t keepalive_ms; /* 0: none */
+    size_t at;             /* told up to there */
+    bool begun, sent, paused;
 };
 
 static void pump(struct follow *f);
@@ -48,9 +50,24 @@ static struct follow *follow_free(struct follow *f)
     pthread_mutex_unlock(&f->follows->lock);
     timer_stop(f->follows->w->loop, &f->keepalive);
     encoder_free(f->encoder);
+    buf_done(&f->model);
     kept_unref(a);
     mem_free(f);
     return NULL;
+}
+
+/* Its client has not got to the end: it may come back once more. One that only reads a call by its id is not that client. */
+static void left_early(struct follow *f)
+{
+    struct kept_answer *a = f->answer;
+    if (f->want.ids)
+        return;
+    pthread_mutex_lock(&a->lock);
+    a->attended = false;
+    bool there = a->state == KEPT_RUNNING || a->state == KEPT_WHOLE;
+    pthread_mutex_unlock(&a->lock);
+    if (there)
+        kept_offer(a->kept, a, loop_now_ms(f->follows->w->loop));
 }
 
 /* ---- waking ---------------------------------------------------------------------------- */
@@ -135,6 +152,7 @@ static void lost(struct follow *f)
     struct request *rq = f->rq;
     f->rq = NULL;
     reply_abort(rq);
+    left_early(f);
     follow_free(f);
 }
 
@@ -157,6 +175,7 @@ static pd_err put_made(struct follow *f)
         e = begin(f);
     if (!e && made.n)
         e = reply_write(f->rq, &made, 1);
+    f->sent |= made.n > 0;
     if (!e && made.n)
         e = put_id(f);
     encoder_clear(f->encoder);
@@ -208,6 +227,14 @@ static void end_well(struct follow *f, const struct msg_usage *usage, enum msg_f
         follow_free(f);
 }
 
+static pd_err put_error(struct follow *f, const struct client_error *ce, struct buf *out)
+{
+    if (!f->want.array)
+        return codec_put_error_event(f->want.codec, ce, out);
+    pd_err e = buf_puts(out, f->sent ? ",\r\n" : "["); /* one more item of an array that stays open */
+    return e ? e : codec_put_error(f->want.codec, ce, out);
+}
+
 /* The call that was followed ended without an answer. */
 static void end_badly(struct follow *f)
 {
@@ -225,83 +252,14 @@ static void end_badly(struct follow *f)
                               .type = "api_error",
                               .code = "stream_interrupted",
                               .message = span_str(message),
-                              .sequence = encoder_sequence(f->encoder)};
-    if (codec_put_error_event(f->want.codec, &ce, &event) == PD_OK) {
+                              .sequence = f->encoder ? encoder_sequence(f->encoder) : 0};
+    if (put_error(f, &ce, &event) == PD_OK) {
         struct span bytes = buf_span(&event);
         if (reply_write(rq, &bytes, 1) == PD_OK)
             reply_flush(rq);
     }
     buf_done(&event);
     lost(f);
-}
-
-static void pump(struct follow *f)
-{
-    struct kept_answer *a = f->answer;
-    if (f->paused)
-        return;
-    pthread_mutex_lock(&a->lock);
-    enum kept_state state = a->state;
-    struct msg_usage usage = a->usage;
-    enum msg_finish finish = a->finish;
-    f->at = shown_tell(&a->shown, f->at, encoder_delta, f->encoder);
-    pthread_mutex_unlock(&a->lock);
-    pd_err e = f->want.stream ? put_made(f) : PD_OK;
-    if (e) {
-        lost(f);
-        return;
-    }
-    if (state == KEPT_WHOLE) {
-        end_well(f, &usage, finish);
-        return;
-    }
-    if (state != KEPT_RUNNING) {
-        end_badly(f);
-        return;
-    }
-    reply_flush(f->rq);
-    f->paused = reply_queued(f->rq) > FOLLOW_HIGH;
-}
-
-static void on_keepalive(void *ctx)
-{
-    struct follow *f = ctx;
-    struct loop *l = f->follows->w->loop;
-    struct span comment = span_str(f->want.codec->keepalive);
-    pd_err e = f->begun ? PD_OK : begin(f);
-    if (!e)
-        e = reply_write(f->rq, &comment, 1);
-    if (e)
-        lost(f);
-    else
-        timer_arm(l, &f->keepalive, loop_now_ms(l) + FOLLOW_KEEPALIVE_MS);
-}
-
-static void on_gone(void *ctx)
-{
-    struct follow *f = ctx;
-    f->rq = NULL;
-    follow_free(f);
-}
-
-static void on_drain(void *ctx)
-{
-    struct follow *f = ctx;
-    f->paused = false;
-    pump(f);
-}
-
-/* ---- the beginning --------------------------------------------------------------------------- */
-
-size_t follow_position(struct span s)
-{
-    const char *colon = s.n ? memrchr(s.p, ':', s.n) : NULL;
-    size_t n = 0;
-    if (colon)
-        s = span_from(s, (size_t)(colon + 1 - s.p));
-    for (size_t i = 0; i < s.n && s.p[i] >= '0' && s.p[i] <= '9' && n < SHOWN_MAX; i++)
-        n = n * 10 + (size_t)(s.p[i] - '0');
-    return n;
 }
 
 /* What the client has already is told to the encoder and not sent again: all before a position, which may stand inside a text. */
@@ -341,15 +299,106 @@ static void skip(struct follow *f)
 {
     struct shown *shown = &f->answer->shown;
     struct skip s = {.encoder = f->encoder};
-    pthread_mutex_lock(&f->answer->lock);
-    if (f->want.from && f->want.from <= shown_end(shown)) {
-        shown_tell(shown, f->want.from, count_rest, &s);
-        shown_tell(shown, 0, count_all, &s);
-        shown_tell(shown, 0, tell_before, &s);
-        f->at = f->want.from;
-    }
-    pthread_mutex_unlock(&f->answer->lock);
+    if (!f->want.from || f->want.from > shown_end(shown))
+        return;
+    shown_tell(shown, f->want.from, count_rest, &s);
+    shown_tell(shown, 0, count_all, &s);
+    shown_tell(shown, 0, tell_before, &s);
+    f->at = f->want.from;
     encoder_clear(f->encoder);
+}
+
+/* Once it is known whose answer it is: with its first output, or at its end. Under the answer's lock. */
+static pd_err make_encoder(struct follow *f)
+{
+    struct kept_answer *a = f->answer;
+    pd_err e = buf_add(&f->model, shown_model(&a->shown));
+    if (e)
+        return e;
+    struct encode_want ew = {.model = buf_span(&f->model),
+                             .id = span_from(span_str(a->id), 2),
+                             .created = (int64_t)(a->began_wall_ms / 1000),
+                             .stream = f->want.stream,
+                             .include_usage = f->want.include_usage,
+                             .array = f->want.array};
+    f->encoder = encoder_new(f->want.codec, &ew, FOLLOW_OUT_MAX);
+    if (!f->encoder)
+        return PD_NOMEM;
+    skip(f);
+    return PD_OK;
+}
+
+static void pump(struct follow *f)
+{
+    struct kept_answer *a = f->answer;
+    if (f->paused)
+        return;
+    pthread_mutex_lock(&a->lock);
+    enum kept_state state = a->state;
+    struct msg_usage usage = a->usage;
+    enum msg_finish finish = a->finish;
+    pd_err e = !f->encoder && (a->shown.any || state != KEPT_RUNNING) ? make_encoder(f) : PD_OK;
+    if (f->encoder)
+        f->at = shown_tell(&a->shown, f->at, encoder_delta, f->encoder);
+    pthread_mutex_unlock(&a->lock);
+    if (!e && f->encoder && f->want.stream)
+        e = put_made(f);
+    if (e) {
+        lost(f);
+        return;
+    }
+    if (state == KEPT_WHOLE) {
+        end_well(f, &usage, finish);
+        return;
+    }
+    if (state != KEPT_RUNNING) {
+        end_badly(f);
+        return;
+    }
+    reply_flush(f->rq);
+    f->paused = reply_queued(f->rq) > FOLLOW_HIGH;
+}
+
+static void on_keepalive(void *ctx)
+{
+    struct follow *f = ctx;
+    struct loop *l = f->follows->w->loop;
+    struct span comment = f->want.array ? SPAN_LIT("\n") : span_str(f->want.codec->keepalive);
+    pd_err e = f->begun ? PD_OK : begin(f);
+    if (!e && !f->paused)
+        e = reply_write(f->rq, &comment, 1);
+    if (e)
+        lost(f);
+    else
+        timer_arm(l, &f->keepalive, loop_now_ms(l) + f->keepalive_ms);
+}
+
+static void on_gone(void *ctx)
+{
+    struct follow *f = ctx;
+    f->rq = NULL;
+    left_early(f);
+    follow_free(f);
+}
+
+static void on_drain(void *ctx)
+{
+    struct follow *f = ctx;
+    f->paused = false;
+    pump(f);
+}
+
+/* ---- the beginning --------------------------------------------------------------------------- */
+
+size_t follow_position(struct span s)
+{
+    const char *colon = s.n ? memrchr(s.p, ':', s.n) : NULL;
+    size_t n = 0;
+    if (colon)
+        s = span_from(s, (size_t)(colon + 1 - s.p));
+    for (size_t i = 0; i < s.n && s.p[i] >= '0' && s.p[i] <= '9' && n < SHOWN_MAX; i++)
+        n = n * 10 + (size_t)(s.p[i] - '0');
+    return n;
 }
 
 static void too_little_memory(struct request *rq, const struct codec *codec)
@@ -361,27 +410,20 @@ void follow_start(struct worker *w, struct request *rq, struct kept_answer *a, c
 {
     static const struct request_handler handler = {on_gone, on_drain};
     struct follow *f = mem_zalloc(sizeof(*f));
-    struct encode_want ew = {.model = shown_model(&a->shown),
-                             .id = span_from(span_str(a->id), 2),
-                             .created = (int64_t)(a->began_wall_ms / 1000),
-                             .stream = want->stream,
-                             .include_usage = want->include_usage,
-                             .array = want->array};
-    struct encoder *en = f ? encoder_new(want->codec, &ew, FOLLOW_OUT_MAX) : NULL;
-    if (!en) {
-        mem_free(f);
+    if (!f) {
         kept_unref(a);
         too_little_memory(rq, want->codec);
         return;
     }
-    *f = (struct follow){.follows = w->follows, .answer = a, .rq = rq, .encoder = en, .want = *want};
+    *f = (struct follow){.follows = w->follows, .answer = a, .rq = rq, .want = *want};
     list_init(&f->node);
     list_init(&f->wake);
     timer_init(&f->keepalive, on_keepalive, f);
     request_set_handler(rq, &handler, f);
-    if (want->stream && want->codec->keepalive && !want->array)
-        timer_arm(w->loop, &f->keepalive, loop_now_ms(w->loop) + FOLLOW_KEEPALIVE_MS);
-    skip(f);
+    buf_init(&f->model, 0);
+    f->keepalive_ms = want->stream && want->codec->keepalive ? routing_conf(w->routing)->settings.keepalive : 0;
+    if (f->keepalive_ms)
+        timer_arm(w->loop, &f->keepalive, loop_now_ms(w->loop) + f->keepalive_ms);
     pthread_mutex_lock(&a->lock);
     list_push(&a->followers, &f->node);
     atomic_fetch_add(&a->followers_count, 1);

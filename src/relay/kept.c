@@ -143,12 +143,13 @@ static bool fits(struct kept_answer *a, const struct kept_key *key, bool exact, 
 {
     if (a->state != KEPT_RUNNING && a->expires_ms <= now_ms)
         return false;
-    if (key->idempotency && a->key.idempotency == key->idempotency)
-        return true;
-    return !a->attended && a->key.sketch == key->sketch && a->key.body && (!exact || a->key.body == key->body);
+    if (a->key.sketch != key->sketch || !a->key.body || (exact && a->key.body != key->body))
+        return false; /* an Idempotency-Key that is used again for another request means that one */
+    return !a->attended || (key->idempotency && a->key.idempotency == key->idempotency);
 }
 
-static struct kept_answer *find(struct kept_table *k, const struct kept_key *key, bool exact, uint64_t now_ms)
+static struct kept_answer *find(struct kept_table *k, const struct kept_key *key, bool exact, uint64_t now_ms,
+                                bool *ret_taken)
 {
     for (struct list *n = k->answers.prev; n != &k->answers; n = n->prev) { /* the newest first */
         struct kept_answer *a = LIST_OF(n, struct kept_answer, node);
@@ -159,6 +160,7 @@ static struct kept_answer *find(struct kept_table *k, const struct kept_key *key
             a->attended = true;
             if (a->state == KEPT_PART) {
                 a->state = KEPT_RUNNING;
+                *ret_taken = true;
                 pthread_mutex_unlock(&a->lock);
                 leave(k, a);
                 return a;
@@ -174,15 +176,16 @@ static struct kept_answer *find(struct kept_table *k, const struct kept_key *key
 bool kept_may_have(struct kept_table *k, const struct kept_key *key, uint64_t now_ms)
 {
     pthread_mutex_lock(&k->lock);
-    bool found = k->figures.count && find(k, key, false, now_ms);
+    bool taken, found = k->figures.count && find(k, key, false, now_ms, &taken);
     pthread_mutex_unlock(&k->lock);
     return found;
 }
 
-struct kept_answer *kept_find(struct kept_table *k, const struct kept_key *key, uint64_t now_ms)
+struct kept_answer *kept_find(struct kept_table *k, const struct kept_key *key, uint64_t now_ms, bool *ret_taken)
 {
+    *ret_taken = false;
     pthread_mutex_lock(&k->lock);
-    struct kept_answer *a = find(k, key, true, now_ms);
+    struct kept_answer *a = find(k, key, true, now_ms, ret_taken);
     pthread_mutex_unlock(&k->lock);
     return a;
 }

@@ -8,8 +8,8 @@
  *   RUNNING --it broke off, or its client left--------> PART    another call may take it up: RUNNING again
  *   RUNNING --it ended without anything to go on from-> GONE
  *
- * A client that comes back is known by its key and the request itself (its format, path and body), or by the
- * Idempotency-Key it sends. The same request of a client whose first one is still there is
+ * A client that comes back is known by its key and the request itself (its format, path and body), and at once when it sends the
+ * same Idempotency-Key. The same request of a client whose first one is still there is
  * another call, not a return: people sample one prompt several times at once.
  *
  * Shared by the workers. An answer has a lock of its own, held while a few deltas are added or told. */
@@ -76,8 +76,9 @@ struct kept_answer *kept_unref(struct kept_answer *a); /* NULL is fine; returns 
 
 /* Is anything kept that this request may be a return for? Then make key->body and ask kept_find(). Cheap. */
 bool kept_may_have(struct kept_table *k, const struct kept_key *key, uint64_t now_ms);
-/* What a client that asks for this comes back for, with a reference; NULL: nothing. A PART is given to one alone: it is RUNNING then, and out of the table. */
-struct kept_answer *kept_find(struct kept_table *k, const struct kept_key *key, uint64_t now_ms);
+/* What a client that asks for this comes back for, with a reference; NULL: nothing. A PART is given to one alone: it is RUNNING then, out of the table, and
+ * *ret_taken. */
+struct kept_answer *kept_find(struct kept_table *k, const struct kept_key *key, uint64_t now_ms, bool *ret_taken);
 /* By the id of its call; of those in the table. */
 struct kept_answer *kept_by_id(struct kept_table *k, struct span id, uint64_t now_ms);
 /* Puts it into the table: its client may come back from now on. Its key has the body's hash, or an Idempotency-Key. */

@@ -319,8 +319,10 @@ void relay_attempt_failed(struct relay *r, struct run *run, const struct verdict
                   LABELS(r->what.operation, run->provider->preset->otel_name, run->target->model, class));
     log_attempt_end(r, run, v, "failed");
     remember_told(r, run, v);
-    if (r->call.winner == run->n)
+    if (r->call.winner == run->n) {
         r->done_at_ms = r->finish_at_ms = 0;
+        r->paused = false; /* it was that attempt that waited for the client; the next one will when it has to */
+    }
     if (run->continues &&
         v->failure == FAILURE_JOIN) /* only then: one that was busy, or broke again, is asked as before */
         r->ways[r->call.attempts[run->n].target] = (uint8_t)(run->ask.way + 1);
@@ -411,7 +413,7 @@ static void on_timer(void *ctx)
     }
     if (now >= resume_due(r))
         resume_progress(r);
-    if (r->orphan && now >= r->orphan_until_ms) {
+    if (r->orphan && now >= r->orphan_until_ms && !resume_lingers_on(r)) {
         orphan_ends(r);
         return;
     }
@@ -571,11 +573,11 @@ static void relay_free(struct relay *r)
     later_cancel(&r->reaper);
     wakes_forget(r->w->wakes, &r->wake);
     encoder_free(r->writer);
-    kept_unref(r->kept);
     buf_done(&r->seen);
     fleet_lock(r->w->gateway->fleet);
     list_remove(&r->node);
     fleet_unlock(r->w->gateway->fleet);
+    kept_unref(r->kept); /* up to here others may find it by the call's id */
     route_release(r->route);
     routing_unref(r->routing);
     arena_done(&r->arena);
@@ -833,7 +835,7 @@ void relay_start(struct worker *w, struct request *rq, const struct relay_reques
     if (want.resumes && resume_replay(r)) { /* its client is not there any more */
         if (r->rq)
             reply_abort(r->rq);
-        kept_settle(w->gateway->kept, r->kept, KEPT_PART, true, relay_now_ms(r));
+        resume_give_back(r);
         relay_free(r);
         return;
     }

@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "relay/error_dialect.h"
 #include "relay/relay_priv.h"
+#include "relay/resume.h"
 
 #include <stdio.h>
 
@@ -80,6 +81,7 @@ static bool lost(struct relay *r, pd_err e)
 {
     struct request *rq = r->rq;
     LOG(&r->scope, LOG_WARN, "reply.lost", "why=%s", pd_err_name(e));
+    resume_expect(r);
     r->rq = NULL;
     reply_abort(rq);
     struct call_actions actions;

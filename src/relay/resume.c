@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+enum { LINGER_LOOK_MS = 1000 }; /* an answer that is followed, and has no client of its own: is it still? */
+
 /* ---- who asks for what ------------------------------------------------------------------ */
 
 static uint64_t mix(uint64_t h, struct span s)
@@ -38,6 +40,13 @@ static uint64_t body_hash(const struct relay *r)
 
 /* ---- the beginning ------------------------------------------------------------------------ */
 
+/* NULL: nothing is to be kept on disk. */
+static struct journal *journal_of(const struct relay *r)
+{
+    struct gateway *g = r->w->gateway;
+    return atomic_load(&g->resume_keep_ms) ? g->journal : NULL;
+}
+
 static bool takes_part(const struct relay *r)
 {
     return r->what.codec->kind == CODEC_CHAT && r->what.codec->encoder && r->facts.stream && !r->facts.many;
@@ -51,11 +60,12 @@ bool resume_join(struct relay *r)
     struct kept_key key = key_of(r);
     uint64_t now = relay_now_ms(r);
     struct kept_answer *found = NULL;
-    if (kept_may_have(k, &key, now)) {
+    bool taken = false, may_have = kept_may_have(k, &key, now);
+    if (may_have || key.idempotency)
         key.body = body_hash(r);
-        found = kept_find(k, &key, now);
-    }
-    if (found && list_empty(&found->node)) { /* a part that nobody works on: this call does */
+    if (may_have)
+        found = kept_find(k, &key, now, &taken);
+    if (found && taken) { /* a part that nobody works on: this call does */
         r->kept = found;
         found->key = key;
         return false;
@@ -118,7 +128,7 @@ struct kept_answer *relay_answer_of(struct gateway *g, struct span id, uint64_t 
     fleet_lock(g->fleet);
     for (struct list *n = g->calls.next; n != &g->calls && !found; n = n->next) {
         const struct relay *r = LIST_OF(n, struct relay, node);
-        if (r->kept && r->call.state != CALL_NEW && span_is(id, r->id))
+        if (r->call.state != CALL_NEW && r->kept && span_is(id, r->id)) /* once it has begun, `kept` stays */
             found = kept_ref(r->kept);
     }
     fleet_unlock(g->fleet);
@@ -139,15 +149,41 @@ void resume_expect(struct relay *r)
     pthread_mutex_unlock(&a->lock);
 }
 
+void resume_give_back(struct relay *r)
+{
+    struct kept_answer *a = r->kept;
+    pthread_mutex_lock(&a->lock);
+    a->attended = false;
+    pthread_mutex_unlock(&a->lock);
+    kept_settle(r->w->gateway->kept, a, KEPT_PART, true, relay_now_ms(r));
+}
+
+static uint64_t linger_ms(const struct relay *r)
+{
+    return route_used(r->route)->settings.linger;
+}
+
+static bool is_followed(const struct relay *r)
+{
+    return r->kept && atomic_load(&r->kept->followers_count);
+}
+
+bool resume_lingers_on(struct relay *r)
+{
+    uint64_t wait_ms = linger_ms(r) > LINGER_LOOK_MS ? linger_ms(r) : LINGER_LOOK_MS;
+    if (!is_followed(r))
+        return false;
+    r->orphan_until_ms = relay_now_ms(r) + wait_ms;
+    return true;
+}
+
 bool resume_lingers(struct relay *r)
 {
-    uint64_t linger_ms = route_used(r->route)->settings.linger;
-    bool followed = r->kept && atomic_load(&r->kept->followers_count);
     bool comes = r->call.state == CALL_RELAYING || r->call.state == CALL_COLLECTING;
-    if (!r->kept || !comes || !(followed || linger_ms))
+    if (!r->kept || !comes || !(is_followed(r) || linger_ms(r)))
         return false;
     r->orphan = r->begun = true;
-    r->orphan_until_ms = followed ? CLOCK_NEVER : relay_now_ms(r) + linger_ms;
+    r->orphan_until_ms = relay_now_ms(r) + linger_ms(r);
     kept_offer(r->w->gateway->kept, r->kept, relay_now_ms(r));
     return true;
 }
@@ -159,38 +195,33 @@ static bool is_part(const struct relay *r)
     return s->has_text && !s->has_calls && !s->many && !r->shown_lost;
 }
 
+static enum kept_state settled_as(const struct relay *r)
+{
+    bool whole = r->call.outcome == CALL_COMPLETE || r->call.outcome == CALL_CONTINUED;
+    if (whole)
+        return r->shown_lost ? KEPT_GONE : KEPT_WHOLE; /* its client has it, whoever follows does not */
+    return is_part(r) ? KEPT_PART : KEPT_GONE;
+}
+
 void resume_settle(struct relay *r)
 {
     struct kept_answer *a = r->kept;
     if (!a)
         return;
-    enum kept_state state = KEPT_GONE;
-    bool stays = !a->attended || a->key.idempotency;
-    switch (r->call.outcome) {
-    case CALL_COMPLETE:
-    case CALL_CONTINUED:
-        state = KEPT_WHOLE;
-        break;
-    case CALL_CLIENT_GONE:
-    case CALL_CUT_AFTER:
-    case CALL_STALLED:
-        if (is_part(r))
-            state = KEPT_PART;
-        break;
-    case CALL_CUT_BEFORE:
-    case CALL_ERROR:
-    case CALL_OUTCOME_COUNT:
-        break;
-    }
-    stays = stays && state != KEPT_GONE;
+    enum kept_state state = settled_as(r);
+    pthread_mutex_lock(&a->lock);
+    bool wanted = a->key.idempotency || !a->attended || state == KEPT_PART;
+    bool stays = state != KEPT_GONE && a->key.body && wanted;
+    pthread_mutex_unlock(&a->lock);
+    /* First the journal: once it is in the table another worker's call may take it up. */
+    recall_ended(&r->recall, journal_of(r), a, stays ? state : KEPT_GONE);
     kept_settle(r->w->gateway->kept, a, state, stays, relay_now_ms(r));
-    recall_ended(&r->recall, r->w->gateway->journal, a, stays ? state : KEPT_GONE);
     follow_notify(a);
 }
 
 uint64_t resume_due(const struct relay *r)
 {
-    if (!r->kept || !r->w->gateway->journal || shown_end(&r->kept->shown) == r->recall.at)
+    if (!r->kept || !journal_of(r) || shown_end(&r->kept->shown) == r->recall.at)
         return CLOCK_NEVER;
     uint64_t from = r->call.began_ms + RECALL_FROM_MS;
     return from > r->recall.next_ms ? from : r->recall.next_ms;
@@ -198,7 +229,7 @@ uint64_t resume_due(const struct relay *r)
 
 void resume_progress(struct relay *r)
 {
-    struct journal *j = r->w->gateway->journal;
+    struct journal *j = journal_of(r);
     uint64_t now = relay_now_ms(r);
     if (!r->kept)
         return;

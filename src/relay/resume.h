@@ -13,8 +13,12 @@ bool resume_is(const struct relay *r);
 pd_err resume_replay(struct relay *r) PD_CHECKED;
 /* The client leaves, or is told that its stream broke; the request's bytes are still there. It may come back for the answer. */
 void resume_expect(struct relay *r);
+/* It could not be given it: what it came back for is there for its next try. */
+void resume_give_back(struct relay *r);
 /* The client left: does the answer go on without it? */
 bool resume_lingers(struct relay *r);
+/* It did so for as long as was meant: does it still, since somebody follows it? */
+bool resume_lingers_on(struct relay *r);
 /* More was shown: followers are told, and the journal. */
 void resume_progress(struct relay *r);
 uint64_t resume_due(const struct relay *r); /* when it is to be called although nothing came; CLOCK_NEVER */
