@@ -43,6 +43,7 @@ struct fleet *fleet_free(struct fleet *f)
         }
     affinity_done(&f->affinity);
     waiters_done(&f->queue);
+    unseen_done(&f->unseen);
     pthread_mutex_destroy(&f->mutex);
     mem_free(f->targets);
     mem_free(f);
@@ -157,6 +158,7 @@ pd_err fleet_target(struct fleet *f, const char *provider, const char *model, co
     *bucket = n;
     n->target.id = f->count;
     f->targets[f->count++] = &n->target;
+    unseen_find(f, &n->target);
     *ret = &n->target;
     return PD_OK;
 }

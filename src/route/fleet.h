@@ -195,8 +195,11 @@ struct fleet_watch {
 void fleet_set_watch(struct fleet *f, const struct fleet_watch *w, void *ctx);
 
 /* ---- over a restart
- * What keeps targets out (open breakers, parking, rests) and which session is on which target, as text. Loading takes targets that are there already: after
- * the configuration has made them. PD_SYNTAX: some of it was not understood; what was is taken. The caller holds the lock. */
+ * What was learned, as text: what keeps targets out (open breakers, parking, rests), what they let through (rate budgets, ceilings,
+ * limits of concurrency), how quick they usually are, which session is on which target, what is left of the budgets. Loading takes
+ * targets that are there already, after the configuration has made them, and others as soon as fleet_target() makes them. Documents of
+ * older versions are read too. PD_SYNTAX: some of it was not understood; what was is taken, and nothing at all of a document that is
+ * damaged. The caller holds the lock. */
 enum { FLEET_SAVED_SESSIONS = 8192, FLEET_RESTORED_MS = 24 * 3600 * 1000 };
 pd_err fleet_save(struct fleet *f, struct buf *out, uint64_t now, uint64_t wall_ms) PD_CHECKED;
 pd_err fleet_load(struct fleet *f, struct span doc, uint64_t now, uint64_t wall_ms) PD_CHECKED;

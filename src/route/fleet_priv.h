@@ -46,6 +46,19 @@ struct waiters {
 void waiters_init(struct waiters *q);
 void waiters_done(struct waiters *q);
 
+/* ---- recall.c: lines of what was learned of targets that are not there (yet), as they were written */
+enum { FLEET_UNSEEN_BYTES = 1 << 20 };
+#define FLEET_UNSEEN_MS (7ull * 24 * 3600 * 1000) /* they are written again for so long */
+struct unseen {
+    char *text;
+    size_t bytes, capacity;
+    unsigned lines;           /* about targets */
+    uint64_t now_ms, wall_ms; /* when they were read */
+};
+void unseen_done(struct unseen *u);
+/* The target is new: what there is of it is taken. */
+void unseen_find(struct fleet *f, struct target *t);
+
 /* ---- fleet.c */
 enum { FLEET_BUCKETS = 256 };
 struct target_node {
@@ -61,6 +74,7 @@ struct fleet {
     struct affinity affinity;
     struct budget retries, hedges;
     struct waiters queue;
+    struct unseen unseen;
     struct fleet_watch watch;
     void *watch_ctx;
 };

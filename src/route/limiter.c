@@ -1,5 +1,15 @@
 #include "route/limiter.h"
 
+const char *limiter_state_name(enum limiter_state s)
+{
+    static const char *const names[] = {
+#define X(code, name, what) name,
+        LIMITER_STATES(X)
+#undef X
+    };
+    return (unsigned)s < LIMITER_STATE_COUNT ? names[s] : "?";
+}
+
 unsigned limiter_limit(const struct limiter *l)
 {
     return l->state == LIMITER_FREE ? 0 : (unsigned)l->limit;

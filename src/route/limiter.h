@@ -24,7 +24,19 @@ enum {
     LIMITER_MOST = 1000 * 1000,       /* a limit that has grown so far is none */
 };
 
-enum limiter_state { LIMITER_FREE, LIMITER_LIMITED, LIMITER_RAMP };
+#define LIMITER_STATES(X)                                     \
+    X(LIMITER_FREE, "free", "no limit")                       \
+    X(LIMITER_LIMITED, "limited", "overload has set a limit") \
+    X(LIMITER_RAMP, "ramp", "it came back: a few, then more")
+
+enum limiter_state {
+#define X(code, name, what) code,
+    LIMITER_STATES(X)
+#undef X
+        LIMITER_STATE_COUNT
+};
+const char *limiter_state_name(enum limiter_state s);
+
 struct limiter {
     enum limiter_state state;
     double limit;      /* unless FREE */

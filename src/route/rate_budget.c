@@ -7,6 +7,16 @@ enum { SLICE_MS = RATE_WINDOW_MS / RATE_SLICES };
 #define CEILING_GROWTH 1.1 /* each minute without a refusal */
 #define USED_WEIGHT 0.1    /* of the newest attempt, in tokens for a byte */
 
+const char *rate_kind_name(enum rate_kind k)
+{
+    static const char *const names[] = {
+#define X(code, name) name,
+        RATE_KINDS(X)
+#undef X
+    };
+    return (unsigned)k < RATE_KIND_COUNT ? names[k] : "?";
+}
+
 void rate_budget_init(struct rate_budget *b)
 {
     memset(b, 0, sizeof(*b));
@@ -42,6 +52,13 @@ static void slide(struct rate_budget *b, uint64_t now)
             memset(b->meter[k].slices, 0, sizeof(b->meter[k].slices));
         b->slice = slice;
     }
+}
+
+void rate_tick(struct rate_budget *b, uint64_t now)
+{
+    slide(b, now);
+    for (int k = 0; k < RATE_KIND_COUNT; k++)
+        refill(&b->meter[k], now);
 }
 
 static double in_window(const struct rate_meter *m)

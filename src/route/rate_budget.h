@@ -30,7 +30,17 @@ enum {
     RATE_BYTES_PER_TOKEN = 4,              /* of a prompt, until its target has told better */
 };
 
-enum rate_kind { RATE_REQUESTS, RATE_TOKENS, RATE_KIND_COUNT };
+#define RATE_KINDS(X)            \
+    X(RATE_REQUESTS, "requests") \
+    X(RATE_TOKENS, "tokens")
+
+enum rate_kind {
+#define X(code, name) code,
+    RATE_KINDS(X)
+#undef X
+        RATE_KIND_COUNT
+};
+const char *rate_kind_name(enum rate_kind k);
 
 struct rate_meter {
     double limit, left; /* as last said, and what was started since taken off; limit < 0: nothing known */
@@ -61,6 +71,8 @@ struct rate_share {
 };
 
 void rate_budget_init(struct rate_budget *b);
+/* Time passes: what is left is that of now. */
+void rate_tick(struct rate_budget *b, uint64_t now);
 /* May an attempt with a prompt of this size start? Else `*ret_at_ms`: when, as things stand. 0 bytes: of any size. */
 bool rate_allows(struct rate_budget *b, size_t prompt_bytes, uint64_t now, uint64_t *ret_at_ms);
 void rate_start(struct rate_budget *b, size_t prompt_bytes, uint64_t now, struct rate_share *ret);
