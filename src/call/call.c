@@ -195,6 +195,13 @@ void call_failed(struct call *c, int attempt, const struct verdict *v, uint64_t 
     failed(c, attempt, v, now, ret);
 }
 
+void call_shows_nothing(struct call *c)
+{
+    c->continuing = c->want.resumes = false;
+    c->broke_by = FAILURE_NONE;
+    c->broke_attempt = -1;
+}
+
 void call_gone(struct call *c, uint64_t now, struct call_actions *ret)
 {
     ret->count = 0;

@@ -172,6 +172,8 @@ static inline void call_moved(struct call *c, int attempt, uint64_t now)
 void call_complete(struct call *c, int attempt, uint64_t now, struct call_actions *ret);
 /* An attempt ended badly. */
 void call_failed(struct call *c, int attempt, const struct verdict *v, uint64_t now, struct call_actions *ret);
+/* What was to be gone on with has not been shown to this client yet (want.resumes) and will not be: attempts begin afresh. */
+void call_shows_nothing(struct call *c);
 /* The client left. */
 void call_gone(struct call *c, uint64_t now, struct call_actions *ret);
 /* Time has come to call_next(): deadlines, TTFT limit, stall, backoff over; or fleet_watch.ready told of its ticket. Early calls do nothing. After it call_next() is later than

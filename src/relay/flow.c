@@ -291,12 +291,17 @@ pd_err flow_event(void *ctx, const struct answer_event *ev)
 
 /* ---- the end of an answer ------------------------------------------------------------------- */
 
+/* What the client offers its model; nothing where that cannot be read. */
 static pd_err read_tools(struct relay *r)
 {
-    pd_err e = r->tools_read || !r->what.codec->parse_tools
-                   ? PD_OK
-                   : r->what.codec->parse_tools(&r->facts, &r->arena, &r->tools);
-    r->tools_read = !e;
+    if (r->tools || !r->what.codec->parse_tools)
+        return PD_OK;
+    struct msg_request *m = arena_zalloc(&r->arena, sizeof(*m));
+    if (!m)
+        return PD_NOMEM;
+    msg_request_init(m);
+    pd_err e = r->what.codec->parse_tools(&r->facts, &r->arena, m);
+    r->tools = e ? NULL : m;
     return e;
 }
 
@@ -309,7 +314,7 @@ static pd_err judge(struct run *run)
         pd_err e = read_tools(r);
         if (e)
             return e;
-        asked = &r->tools;
+        asked = r->tools;
     }
     enum toolgate_verdict verdict;
     pd_err e = toolgate_judge(run->gate, asked, &verdict, NULL, 0);

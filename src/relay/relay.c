@@ -331,6 +331,8 @@ void relay_attempt_failed(struct relay *r, struct run *run, const struct verdict
         orphan_ends(r);
         return;
     }
+    if (run->continues && !r->any_shown && v->failure == FAILURE_JOIN)
+        resume_give_up(r);
 #define DECIDE(a) call_failed(&r->call, run->n, v, relay_now_ms(r), (a))
     STEP(r, DECIDE);
 #undef DECIDE
@@ -529,6 +531,8 @@ static void commit(struct relay *r, int attempt)
     r->overhead_us += loop_now_us(r->w->loop) - before;
 }
 
+enum { REPLY_AGAIN_MS = 1000 };
+
 static void do_actions(struct relay *r, const struct call_actions *actions)
 {
     for (unsigned i = 0; i < actions->count; i++) {
@@ -551,7 +555,10 @@ static void do_actions(struct relay *r, const struct call_actions *actions)
             break;
         case CALL_BREAK:
             resume_expect(r);
-            reply_break(r, a->failure, r->told ? r->told->verdict.message : "");
+            if (!r->begun) /* of what an earlier call had shown this client has seen nothing */
+                reply_fail(r, a->attempt, a->failure, REPLY_AGAIN_MS);
+            else
+                reply_break(r, a->failure, r->told ? r->told->verdict.message : "");
             break;
         }
     }
@@ -754,7 +761,6 @@ static struct relay *relay_new(struct worker *w, struct request *rq, const struc
     r->usage = MSG_USAGE_NONE;
     r->first_input = -1;
     r->spoke_ms = loop_now_ms(w->loop);
-    msg_request_init(&r->tools);
     r->read_us = request_read_us(rq);
     r->began_us = request_began_us(rq);
     r->began_wall_ms = clock_wall_ms();

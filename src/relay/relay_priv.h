@@ -129,8 +129,7 @@ struct relay {
         ways[ROUTE_TARGETS_MAX]; /* in which way each target did not go on: enum continue_way + 1; 0: in none */
     uint64_t earlier_tokens;     /* of output, by attempts that broke off: reported, or estimated */
     int64_t first_input;         /* tokens of the prompt, as an attempt that broke off reported; -1 */
-    struct msg_request tools;    /* of the request, for toolgate_judge(), when tools_read */
-    bool tools_read;
+    struct msg_request *tools;   /* of the request, for toolgate_judge(); NULL: not read yet */
     unsigned tool_repairs;
     bool mixed;          /* the route has targets of several formats: an earlier answer may have been translated */
     uint64_t keep_scope; /* whose calls may be known to gateway->keep */

@@ -105,21 +105,30 @@ pd_err resume_replay(struct relay *r)
                                .stream = true,
                                .include_usage = r->facts.include_usage,
                                .array = r->facts.line.array};
-    struct span made = SPAN_NONE;
     meter_add(r->w->meter, METER_JOINED, 1, LABELS("part"));
     LOG(&r->scope, LOG_INFO, "call.resumed", "from=%s bytes=%zu", r->kept->id, shown_end(&r->kept->shown));
     r->writer = encoder_new(r->what.codec, &want, COLLECT_MAX);
     if (!r->writer)
         return PD_NOMEM;
     shown_tell(&r->kept->shown, 0, encoder_delta, r->writer);
-    pd_err e = encoder_bytes(r->writer, &made);
-    if (e)
-        return e;
-    if (!reply_head_begin(r, NULL) || !reply_show(r, made))
-        return PD_CANCELLED;
-    encoder_clear(r->writer);
-    reply_flush(r->rq);
-    return PD_OK;
+    struct span made;
+    return encoder_bytes(r->writer, &made);
+}
+
+void resume_give_up(struct relay *r)
+{
+    struct gateway *g = r->w->gateway;
+    LOG(&r->scope, LOG_INFO, "call.afresh", "from=%s", r->kept->id);
+    pthread_mutex_lock(&r->kept->lock);
+    shown_clear(&r->kept->shown);
+    pthread_mutex_unlock(&r->kept->lock);
+    r->writer = encoder_free(r->writer);
+    r->seen_at = 0;
+    r->earlier_tokens = 0;
+    memset(r->ways, 0, sizeof(r->ways));
+    fleet_lock(g->fleet);
+    call_shows_nothing(&r->call);
+    fleet_unlock(g->fleet);
 }
 
 struct kept_answer *relay_answer_of(struct gateway *g, struct span id, uint64_t now_ms)

@@ -9,8 +9,10 @@
 bool resume_join(struct relay *r);
 /* Does the call go on from what an earlier one has shown? */
 bool resume_is(const struct relay *r);
-/* The client is given again what there is. PD_NOMEM, or what the reply said. */
+/* Makes the call's writer, which has what there is and shows it with the first that is new: until then the call may still begin afresh. PD_NOMEM. */
 pd_err resume_replay(struct relay *r) PD_CHECKED;
+/* Nobody goes on with it, and its client has seen nothing of it: the call begins afresh. */
+void resume_give_up(struct relay *r);
 /* The client leaves, or is told that its stream broke; the request's bytes are still there. It may come back for the answer. */
 void resume_expect(struct relay *r);
 /* It could not be given it: what it came back for is there for its next try. */
