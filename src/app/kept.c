@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "dialect/keep.h"
+#include "relay/ledger.h"
 #include "relay/recall.h"
 #include "relay/routing.h"
 #include "state/folder.h"
@@ -18,8 +19,9 @@
 #include <unistd.h>
 
 enum {
-    FOLLOW_EVERY_MS = 100,          /* while an old process writes on, what it writes is read */
-    KEEP_WAITING_BYTES = 128 << 20, /* all that is kept is put again at the start */
+    FOLLOW_EVERY_MS = 100,                            /* while an old process writes on, what it writes is read */
+    KEEP_WAITING_BYTES = 128 << 20,                   /* all that is kept is put again at the start */
+    LEDGER_WAITING_BYTES = JOURNAL_WAITING_BYTES / 2, /* of the ledger, before the disk is waited for */
 };
 
 /* A journal, and what the process before this one wrote in it. */
@@ -35,6 +37,7 @@ struct kept {
     int lock_fd;
     struct log calls, keep;
     struct recall_search *answers; /* of the process before this one, as they are read */
+    size_t written;                /* of the ledger, since the disk was waited for */
     struct buf record;             /* under keep_lock: the one being written */
     struct timer follow;
     struct watch line; /* to the process before this one, as long as it runs */
@@ -45,10 +48,29 @@ struct kept {
 
 /* ---- what is read ------------------------------------------------------------------------- */
 
+/* A line that an old process writes while we are here already is put again; what was there before, all at once (write_ledger()). */
+static void on_ledger_record(struct kept *k, const struct journal_record *r)
+{
+    struct ledger *l = k->gateway->ledger;
+    pd_err e = PD_OK;
+    if (!l || (r->kind != JOURNAL_RUN && r->kind != JOURNAL_SESSION))
+        return;
+    if (r->kind == JOURNAL_SESSION)
+        e = ledger_load(l, r->payload);
+    else
+        e = ledger_add(l, r->payload);
+    if (!e && r->kind == JOURNAL_RUN)
+        (void)journal_put(k->calls.journal, JOURNAL_RUN, r->id, r->payload);
+    if (e && e != PD_EXISTS)
+        LOG(NULL, LOG_WARN, "state.unreadable", "what=ledger why=\"%s\"", pd_err_text(e));
+}
+
 /* On any one thread, before or while others serve. */
 static void on_call_record(void *ctx, const struct journal_record *r)
 {
-    recall_record(((struct kept *)ctx)->answers, r);
+    struct kept *k = ctx;
+    recall_record(k->answers, r);
+    on_ledger_record(k, r);
 }
 
 static void on_keep_record(void *ctx, const struct journal_record *r)
@@ -103,6 +125,25 @@ static void write_keep(void *ctx, uint64_t scope, struct span tool_id, enum msg_
     buf_clear(&k->record);
     if (keep_write(&k->record, scope, tool_id, maker, blob) == PD_OK)
         (void)journal_put(k->keep.journal, JOURNAL_KEPT, 0, buf_span(&k->record));
+}
+
+static pd_err write_session(void *ctx, struct span session)
+{
+    struct kept *k = ctx;
+    if (k->written + session.n > LEDGER_WAITING_BYTES) { /* more than the journal takes at once */
+        (void)journal_flush(k->calls.journal);
+        k->written = 0;
+    }
+    k->written += session.n;
+    (void)journal_put(k->calls.journal, JOURNAL_SESSION, 0, session); /* it counts what it drops */
+    return PD_OK;
+}
+
+static void write_ledger(struct kept *k)
+{
+    pd_err e = k->calls.journal && k->gateway->ledger ? ledger_save(k->gateway->ledger, write_session, k) : PD_OK;
+    if (e)
+        LOG(NULL, LOG_WARN, "state.not_written", "folder=\"%s\" why=\"%s\"", k->folder, pd_err_text(e));
 }
 
 /* ---- the fleet ------------------------------------------------------------------------------- */
@@ -163,6 +204,7 @@ static void open_journals(struct kept *k)
     if (k->keep.reader && k->keep.journal)
         journal_reader_skip(k->keep.reader, k->keep.journal);
     k->gateway->journal = k->calls.journal;
+    write_ledger(k);
     keep_each(k->gateway->keep, write_keep, k);
     keep_watch(k->gateway->keep, write_keep, k);
 }

@@ -23,6 +23,12 @@ const char *call_outcome_name(enum call_outcome o)
     return (unsigned)o < CALL_OUTCOME_COUNT ? names[o] : "?";
 }
 
+const char *attempt_state_name(enum attempt_state s)
+{
+    static const char *const names[] = {"none", "running", "complete", "failed", "cancelled"};
+    return (unsigned)s < sizeof(names) / sizeof(names[0]) ? names[s] : "?";
+}
+
 struct call_action *call_act(struct call_actions *ret, enum call_act act, int attempt)
 {
     assert(ret->count < CALL_ACTIONS_MAX);

@@ -81,6 +81,7 @@ struct call_want {
 };
 
 enum attempt_state { ATTEMPT_NONE, ATTEMPT_RUNNING, ATTEMPT_DONE, ATTEMPT_FAILED, ATTEMPT_CANCELLED };
+const char *attempt_state_name(enum attempt_state s);
 struct attempt {
     uint8_t state, target, failure; /* enum attempt_state; index in route->targets; enum failure */
     bool hedge, hedged;             /* started as a hedge; a hedge was started because of it */
@@ -179,6 +180,8 @@ void call_gone(struct call *c, uint64_t now, struct call_actions *ret);
 /* Time has come to call_next(): deadlines, TTFT limit, stall, backoff over; or fleet_watch.ready told of its ticket. Early calls do nothing. After it call_next() is later than
  * `now`, always. An attempt that it cancels and that a later FAIL or BREAK names has no verdict of the provider: the action's class tells. */
 void call_wake(struct call *c, uint64_t now, struct call_actions *ret);
+/* HOLDING: when it gives up at the latest. */
+uint64_t call_hold_ends(const struct call *c, uint64_t now);
 uint64_t call_next(const struct call *c); /* CLOCK_NEVER: nothing to wait for */
 
 /* What a running attempt holds of its target, for what is told about it (target_rate_facts(), target_used()); NULL: it does not run. */

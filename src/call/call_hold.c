@@ -20,6 +20,11 @@ static uint64_t hold_left(const struct call *c, uint64_t now)
     return held_ms < most_ms ? most_ms - held_ms : 0;
 }
 
+uint64_t call_hold_ends(const struct call *c, uint64_t now)
+{
+    return now + hold_left(c, now);
+}
+
 /* A refused key, an unpaid account or an unknown model waits for a person. */
 static bool parked_for_good(const struct target *t)
 {

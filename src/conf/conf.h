@@ -62,6 +62,13 @@ struct conf_cloud {
     const char *project;                           /* Google: its requests are this project's */
 };
 
+/* What a model's tokens cost, in millionths of a dollar for a million of them: so many picodollars for one. */
+struct conf_price {
+    const char *model;
+    uint64_t input, output, cache_read,
+        cache_write; /* without prices of their own cached tokens cost what input does */
+};
+
 /* A provider in several regions is several of these, one behind the other, which differ in name, region and base_url:
  * "bedrock@us-east-1", "bedrock@us-west-2", both of the group "bedrock". */
 struct conf_provider {
@@ -88,6 +95,8 @@ struct conf_provider {
     bool throttles_by_latency; /* its pace is watched: as the preset, or as the file says */
     const char *
         continues; /* how it goes on with a broken answer, one of PRESET_CONTINUES: as the preset, or as the file says */
+    struct conf_price *prices;
+    unsigned prices_count;
     uint64_t weight;          /* for routes made by model name; default 1 */
     struct settings settings; /* resilience with this provider's own over the general */
     unsigned line;            /* in the file; 0: from the environment */
@@ -168,6 +177,9 @@ struct conf *conf_free(struct conf *c);
 /* What `perdure check` prints: listen addresses, providers with the source of their key (never the key), routes, and the settings
  * that differ from their defaults. */
 pd_err conf_describe(const struct conf *c, struct buf *out) PD_CHECKED;
+
+/* NULL: nobody said what it costs. */
+const struct conf_price *conf_find_price(const struct conf_provider *p, const char *model);
 
 /* How the target's provider is called: the group's name when it stands for all its regions. */
 const char *conf_target_provider(const struct conf *c, const struct conf_target *t);

@@ -206,6 +206,110 @@ static void read_weight(struct conf_reader *r, void *into, const struct node *n,
         p->weight = 1;
 }
 
+/* ---- prices ---- */
+
+enum { PRICE_MAX = 1000000, PRICE_DECIMALS = 6 }; /* dollars for a million tokens */
+
+/* "3", "0.075": in millionths. */
+static bool parse_dollars(struct span s, uint64_t *ret)
+{
+    uint64_t whole, part = 0;
+    struct span decimals = s, digits = span_cut(&decimals, '.');
+    if (!span_u64(digits, &whole) || whole > PRICE_MAX || decimals.n > PRICE_DECIMALS)
+        return false;
+    if (decimals.p && !span_u64(decimals, &part))
+        return false;
+    for (size_t i = decimals.n; i < PRICE_DECIMALS; i++)
+        part *= 10;
+    *ret = whole * 1000000 + part;
+    return true;
+}
+
+static void read_dollars(struct conf_reader *r, const struct node *n, const char *what, uint64_t *ret)
+{
+    struct conf_value v;
+    if (conf_text(r, n, what, &v) && !parse_dollars(v.text, ret))
+        conf_error(r, n->line,
+                   "%s is \"%.*s\": write dollars for a million tokens, from 0 to %d, as in 3.00 or 0.075", what,
+                   SPAN_FMT(span_upto(n->text, CONF_NAME_MAX)), PRICE_MAX);
+}
+
+static void read_price_input(struct conf_reader *r, void *into, const struct node *n, const char *what)
+{
+    read_dollars(r, n, what, &((struct conf_price *)into)->input);
+}
+
+static void read_price_output(struct conf_reader *r, void *into, const struct node *n, const char *what)
+{
+    read_dollars(r, n, what, &((struct conf_price *)into)->output);
+}
+
+static void read_price_cache_read(struct conf_reader *r, void *into, const struct node *n, const char *what)
+{
+    read_dollars(r, n, what, &((struct conf_price *)into)->cache_read);
+}
+
+static void read_price_cache_write(struct conf_reader *r, void *into, const struct node *n, const char *what)
+{
+    read_dollars(r, n, what, &((struct conf_price *)into)->cache_write);
+}
+
+static const struct conf_field price_fields[] = {
+    {"input", read_price_input},
+    {"output", read_price_output},
+    {"cache_read", read_price_cache_read},
+    {"cache_write", read_price_cache_write},
+};
+
+static void read_price(struct conf_reader *r, const struct entry *e, const char *what, struct conf_price *ret)
+{
+    unsigned before = r->report->errors;
+    *ret = (struct conf_price){conf_copy(r, e->key->text), UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX};
+    if (conf_is_kind(r, e->value, NODE_MAP, what))
+        conf_map(r, e->value, what, price_fields, sizeof(price_fields) / sizeof(price_fields[0]), NULL, ret);
+    if (r->report->errors == before && (ret->input == UINT64_MAX || ret->output == UINT64_MAX))
+        conf_error(r, e->key->line, "%s: write both input and output, as in {input: 3.00, output: 15.00}", what);
+    if (ret->cache_read == UINT64_MAX)
+        ret->cache_read = ret->input;
+    if (ret->cache_write == UINT64_MAX)
+        ret->cache_write = ret->input;
+}
+
+static void read_prices(struct conf_reader *r, void *into, const struct node *n, const char *what)
+{
+    struct conf_provider *p = ((struct provider_draft *)into)->p;
+    if (n->kind == NODE_NULL || !conf_is_kind(r, n, NODE_MAP, what))
+        return;
+    p->prices = conf_take(r, n->entries, sizeof(*p->prices));
+    for (const struct entry *e = n->first; e && p->prices && !r->nomem; e = e->next) {
+        char path[CONF_PATH_MAX];
+        snprintf(path, sizeof(path), "%s.%.*s", what, SPAN_FMT(span_upto(e->key->text, CONF_NAME_MAX)));
+        if (!conf_repeated(r, n, e, path))
+            read_price(r, e, path, &p->prices[p->prices_count++]);
+    }
+}
+
+const struct conf_price *conf_find_price(const struct conf_provider *p, const char *model)
+{
+    for (unsigned i = 0; i < p->prices_count; i++)
+        if (strcmp(p->prices[i].model, model) == 0)
+            return &p->prices[i];
+    return NULL;
+}
+
+/* A price under a name that no model of the provider has is a slip of the pen. */
+static void check_prices(struct conf_reader *r, const struct conf_provider *p)
+{
+    for (unsigned i = 0; i < p->prices_count && p->models_count && !r->nomem; i++) {
+        bool known = false;
+        for (unsigned k = 0; k < p->models_count && !known; k++)
+            known = strcmp(p->models[k], p->prices[i].model) == 0;
+        if (!known)
+            conf_warn(r, p->line, "providers.%s.prices: its models have no \"%s\": the price is never used",
+                      p->group, p->prices[i].model);
+    }
+}
+
 static void read_query(struct conf_reader *r, void *into, const struct node *n, const char *what)
 {
     struct conf_provider *p = ((struct provider_draft *)into)->p;
@@ -305,6 +409,7 @@ static const struct conf_field fields[] = {
     {"throttles_by_latency", read_throttles},
     {"continue", read_continue},
     {"credentials_file", conf_cloud_credentials_file},
+    {"prices", read_prices},
 };
 
 /* ---- key and address ------------------------------------------------------------ */
@@ -459,6 +564,7 @@ unsigned conf_provider_finish(struct conf_reader *r, struct provider_draft *d)
     if (!d->key_said)
         find_key(r, p, &d->key);
     conf_cloud_finish(r, d);
+    check_prices(r, p);
     unsigned count = spread_over_regions(r, d);
     for (unsigned i = 0; i < count && !d->url_said && !d->regions_said && !r->nomem; i++)
         find_url(r, &p[i], &d->url);

@@ -101,12 +101,11 @@ void serve_providers(struct worker *w, struct request *rq, const struct endpoint
 
 static void put_attempt(struct put *p, const struct record_attempt *a)
 {
-    static const char *const states[] = {"none", "running", "complete", "failed", "cancelled"};
     put_text(p, "{\"target\":");
     put_json(p, span_str(a->target));
     put_printf(p, ",\"state\":\"%s\",\"class\":\"%s\",\"status\":%u,\"hedge\":%s,\"started_ms\":%u",
-               states[a->state], failure_row((enum failure)a->failure)->name, a->status,
-               a->hedge ? "true" : "false", a->started_ms);
+               attempt_state_name((enum attempt_state)a->state), failure_row((enum failure)a->failure)->name,
+               a->status, a->hedge ? "true" : "false", a->started_ms);
     if (a->output_ms)
         put_printf(p, ",\"first_output_ms\":%u", a->output_ms);
     if (a->ended_ms)
@@ -127,6 +126,20 @@ static void put_tokens(struct put *p, const char *name, int64_t v)
         put_int(p, v);
 }
 
+/* What it went through that its attempts do not tell, as far as it did. */
+static void put_pause(struct put *p, const struct call_record *r)
+{
+    put_printf(p, ",\"waited_ms\":%llu,\"held_ms\":%llu,\"breaks\":%u,\"continued\":%u",
+               (unsigned long long)r->waited_ms, (unsigned long long)r->held_ms, r->breaks, r->continued);
+    if (r->broke_by != FAILURE_NONE)
+        put_printf(p, ",\"broke_by\":\"%s\",\"continuing\":%s", failure_row(r->broke_by)->name,
+                   r->continuing ? "true" : "false");
+    if (r->since_ms || r->until_ms)
+        put_printf(p, ",\"since_ms\":%llu", (unsigned long long)r->since_ms);
+    if (r->until_ms)
+        put_printf(p, ",\"until_ms\":%llu", (unsigned long long)r->until_ms);
+}
+
 static void put_record(struct put *p, const struct call_record *r, const char *state)
 {
     put_printf(p, "{\"id\":\"%s\",\"route\":", r->id);
@@ -138,6 +151,7 @@ static void put_record(struct put *p, const struct call_record *r, const char *s
     put_printf(p, ",\"stream\":%s,\"began_ms\":%llu,\"took_ms\":%u,\"overhead_us\":%u,\"output_bytes\":%llu",
                r->streamed ? "true" : "false", (unsigned long long)r->began_wall_ms, r->took_ms, r->overhead_us,
                (unsigned long long)r->output_bytes);
+    put_pause(p, r);
     put_tokens(p, "tokens_in", r->tokens_in);
     put_tokens(p, "tokens_out", r->tokens_out);
     put_text(p, ",\"attempts\":[");
@@ -234,13 +248,34 @@ void serve_one_call(struct worker *w, struct request *rq, const struct endpoint 
 
 /* ---- /api/sessions ----------------------------------------------------------------------- */
 
+/* "limit=N" of a query. False: it is there, and no number from 1 on. */
+static bool read_limit(struct span query, unsigned most, unsigned *ret)
+{
+    uint64_t n;
+    *ret = most;
+    while (query.p && query.n) {
+        struct span one = span_cut(&query, '&');
+        if (!span_starts(one, "limit="))
+            continue;
+        if (!span_u64(span_from(one, strlen("limit=")), &n) || n == 0)
+            return false;
+        *ret = n < most ? (unsigned)n : most;
+    }
+    return true;
+}
+
 void serve_sessions(struct worker *w, struct request *rq, const struct endpoint *at, const struct conf_key *key)
 {
     (void)at, (void)key;
+    unsigned limit;
+    if (!read_limit(request_query(rq), LEDGER_SESSIONS, &limit)) {
+        relay_refuse(rq, &codec_openai_chat, 400, "bad_request", "limit is to be a whole number from 1 on", 0);
+        return;
+    }
     struct buf out = {0};
     struct put p = put_into(&out);
     if (w->gateway->ledger)
-        ledger_list(w->gateway->ledger, &p);
+        ledger_list(w->gateway->ledger, limit, &p);
     else
         put_text(&p, "{\"sessions\":[]}");
     answer_json(rq, 200, &out, p.err);

@@ -2,7 +2,9 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "front/front_priv.h"
+#include "relay/kept.h"
 #include "relay/routing.h"
+#include "state/journal.h"
 
 #include <dirent.h>
 #include <stdio.h>
@@ -86,6 +88,24 @@ static void measure_targets(struct worker *w, struct meter *m)
     fleet_unlock(f);
 }
 
+static void measure_state(struct worker *w, struct meter *m)
+{
+    struct journal_stats s = {0};
+    struct kept_figures kept = {0};
+    if (w->gateway->journal)
+        journal_stats(w->gateway->journal, &s);
+    if (w->gateway->kept)
+        kept = kept_figures(w->gateway->kept);
+    meter_set(m, METER_JOURNAL, (double)s.records, LABELS("records"));
+    meter_set(m, METER_JOURNAL, (double)s.bytes, LABELS("bytes"));
+    meter_set(m, METER_JOURNAL, (double)s.segments, LABELS("segments"));
+    meter_set(m, METER_JOURNAL, (double)s.dropped, LABELS("dropped"));
+    meter_set(m, METER_JOURNAL, (double)s.failures, LABELS("failures"));
+    meter_set(m, METER_JOURNAL_WAITING, (double)s.waiting, NO_LABELS);
+    meter_set(m, METER_KEPT_ANSWERS, kept.count, NO_LABELS);
+    meter_set(m, METER_KEPT_BYTES, (double)kept.bytes, NO_LABELS);
+}
+
 void front_measure(struct worker *w)
 {
     const struct server_stats *s = server_stats(w->server);
@@ -110,6 +130,7 @@ pd_err front_metrics(struct worker *w, struct buf *out)
     front_measure(w);
     measure_process(w, w->gateway->workers[0]->meter); /* once, since the workers' figures are added up */
     measure_targets(w, w->gateway->workers[0]->meter);
+    measure_state(w, w->gateway->workers[0]->meter);
     for (unsigned i = 0; i < w->gateway->workers_count && n < 64; i++)
         meters[n++] = w->gateway->workers[i]->meter;
     return meter_write(meters, n, out);

@@ -559,7 +559,7 @@ pd_err run_start(struct relay *r, int attempt, bool continues, const char **ret_
     run->n = attempt;
     run->target = t;
     run->provider = p;
-    run->continues = continues;
+    run->continues = run->asked_on = continues;
     shown_init(&run->told);
     run->started_us = loop_now_us(r->w->loop);
     list_init(&run->node);
@@ -589,6 +589,7 @@ void run_cancel(struct run *run)
     struct relay *r = run->relay;
     if (run->over)
         return;
+    spent_note(r, run, false);
     if (run->shows)
         relay_broke_off(r, run, events_shown(run));
     run->over = true;

@@ -324,6 +324,7 @@ static pd_err judge(struct run *run)
     if (verdict == TOOLGATE_MISFIT && r->tool_repairs >= route_used(r->route)->settings.tool_repairs)
         return PD_OK; /* as it came: the client tells its model what is wrong with it */
     r->tool_repairs += verdict == TOOLGATE_MISFIT;
+    meter_add(r->w->meter, METER_TOOL_REPAIRS, 1, LABELS(RUN_LABELS(run)));
     run_failed_as(run, FAILURE_TOOL,
                   verdict == TOOLGATE_MISFIT ? "a tool call does not fit the tool's schema"
                                              : "a tool call is no JSON object");

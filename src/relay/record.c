@@ -6,6 +6,7 @@
 #include "relay/ledger.h"
 #include "relay/relay_priv.h"
 #include "relay/relay_view.h"
+#include "state/journal.h"
 
 /* What is said of the request may quote it, and what cannot be read is the answer: the client is told, the log is not. */
 static bool may_quote(enum failure f)
@@ -37,6 +38,12 @@ static void describe(const struct relay *r, uint64_t took_ms, struct call_record
     text_copy(rec->key, sizeof(rec->key), span_str(r->what.key ? r->what.key->name : ""));
     rec->began_wall_ms = r->began_wall_ms;
     rec->took_ms = (uint32_t)took_ms;
+    rec->waited_ms = c->waited_ms;
+    rec->held_ms = c->held_ms;
+    rec->breaks = c->breaks;
+    rec->continued = c->continued;
+    rec->broke_by = c->broke_by;
+    rec->continuing = c->continuing && c->state != CALL_OVER;
     rec->streamed = r->facts.stream;
     rec->attempts_count = c->attempts_count;
     for (unsigned i = 0; i < c->attempts_count; i++) {
@@ -47,6 +54,7 @@ static void describe(const struct relay *r, uint64_t took_ms, struct call_record
             .failure = a->failure,
             .status = a->state == ATTEMPT_DONE ? 200 : a->status, /* anything else is no success */
             .hedge = a->hedge,
+            .hedged = a->hedged,
             .started_ms = (uint32_t)(a->started_ms - c->began_ms),
             .output_ms = a->output_ms ? (uint32_t)(a->output_ms - c->began_ms) : 0,
             .ended_ms = a->ended_ms ? (uint32_t)(a->ended_ms - c->began_ms) : 0,
@@ -56,31 +64,112 @@ static void describe(const struct relay *r, uint64_t took_ms, struct call_record
     }
 }
 
+/* ---- the ledger's line ------------------------------------------------------------------- */
+
+static void put_count(struct put *p, const char *name, int64_t v)
+{
+    if (v >= 0)
+        put_printf(p, ",\"%s\":%lld", name, (long long)v);
+}
+
+static void put_cost(struct put *p, int64_t pico)
+{
+    put_text(p, ",\"cost_usd\":");
+    ledger_put_usd(p, pico);
+}
+
+static void put_attempt_line(struct put *p, const struct relay *r, const struct record_attempt *a, unsigned i)
+{
+    const struct spent *s = spent_find(r, (int)i);
+    put_text(p, i ? ",{\"target\":" : "{\"target\":");
+    put_json(p, span_str(a->target));
+    put_printf(p, ",\"state\":\"%s\",\"class\":\"%s\",\"status\":%u,\"hedge\":%s,\"continues\":%s",
+               attempt_state_name((enum attempt_state)a->state), failure_row((enum failure)a->failure)->name,
+               a->status, a->hedge ? "true" : "false", s && s->continues ? "true" : "false");
+    put_printf(p, ",\"started_ms\":%u,\"first_output_ms\":%u,\"ended_ms\":%u", a->started_ms, a->output_ms,
+               a->ended_ms);
+    if (a->request_id[0]) {
+        put_text(p, ",\"request_id\":");
+        put_json(p, span_str(a->request_id));
+    }
+    put_count(p, "tokens_in", s ? s->tokens_in : 0);
+    put_count(p, "tokens_out", s ? s->tokens_out : 0);
+    put_count(p, "cache_read", s ? s->cache_read : -1);
+    put_count(p, "cache_write", s ? s->cache_write : -1);
+    put_printf(p, ",\"estimated\":%s", s && s->estimated ? "true" : "false");
+    put_cost(p, s ? s->cost_pico : 0);
+    put_text(p, "}");
+}
+
+static void put_pauses(struct put *p, const struct relay *r)
+{
+    const struct pause *list[PAUSES_MAX];
+    unsigned n = 0;
+    for (const struct pause *at = r->pauses; at && n < PAUSES_MAX; at = at->next)
+        list[n++] = at;
+    put_text(p, ",\"pauses\":[");
+    for (unsigned i = n; i-- > 0;)
+        put_printf(p, "%s{\"state\":\"%s\",\"from_ms\":%u,\"to_ms\":%u}", i + 1 < n ? "," : "",
+                   call_state_name(list[i]->held ? CALL_HOLDING : CALL_WAITING), list[i]->from_ms, list[i]->to_ms);
+    put_text(p, "]");
+}
+
+/* What all attempts come to. */
+struct bill {
+    int64_t in, out, cost_pico; /* cost -1: not known */
+    bool estimated;
+    unsigned lost; /* attempts that were cancelled since another was quicker */
+};
+
+static struct bill bill_of(const struct relay *r, const struct call_record *rec)
+{
+    struct bill b = {0};
+    for (const struct spent *s = r->spent; s; s = s->next) {
+        b.in += s->tokens_in;
+        b.out += s->tokens_out;
+        b.estimated |= s->estimated;
+        b.cost_pico = b.cost_pico < 0 || s->cost_pico < 0 ? -1 : b.cost_pico + s->cost_pico;
+    }
+    for (unsigned i = 0; i < rec->attempts_count; i++)
+        b.lost += rec->attempts[i].state == ATTEMPT_CANCELLED &&
+                  (rec->attempts[i].hedge || rec->attempts[i].hedged) && rec->outcome != CALL_CLIENT_GONE;
+    return b;
+}
+
+/* The tokens that the client has of the answer: all of it, or what came before it broke off. */
+static int64_t shown_tokens(const struct relay *r)
+{
+    bool whole = r->call.outcome == CALL_COMPLETE || r->call.outcome == CALL_CONTINUED;
+    return whole ? r->usage.output_total : (int64_t)r->earlier_tokens;
+}
+
 static void put_line(struct put *p, const struct relay *r, const struct call_record *rec)
 {
     const struct call *c = &r->call;
-    put_printf(p, "{\"session\":\"s-%016llx\",\"id\":\"%s\",\"route\":", (unsigned long long)c->want.session,
+    struct bill b = bill_of(r, rec);
+    put_printf(p, "{\"session\":\"s-%016llx\",\"id\":\"%s\",\"name\":", (unsigned long long)c->want.session,
                rec->id);
+    put_json(p, r->session_name);
+    put_text(p, ",\"route\":");
     put_json(p, span_str(rec->route));
-    put_printf(p, ",\"outcome\":\"%s\",\"began_ms\":%llu,\"took_ms\":%u", call_outcome_name(rec->outcome),
+    put_text(p, ",\"key\":");
+    put_json(p, span_str(rec->key));
+    put_printf(p, ",\"outcome\":\"%s\",\"stream\":%s,\"began_ms\":%llu,\"took_ms\":%u",
+               call_outcome_name(rec->outcome), rec->streamed ? "true" : "false",
                (unsigned long long)rec->began_wall_ms, rec->took_ms);
-    put_printf(p, ",\"waited_ms\":%llu,\"held_ms\":%llu,\"continued\":%u", (unsigned long long)c->waited_ms,
-               (unsigned long long)c->held_ms, c->continued);
-    if (rec->tokens_in >= 0)
-        put_printf(p, ",\"tokens_in\":%lld", (long long)rec->tokens_in);
-    if (rec->tokens_out >= 0)
-        put_printf(p, ",\"tokens_out\":%lld", (long long)rec->tokens_out);
+    put_printf(p, ",\"waited_ms\":%llu,\"held_ms\":%llu,\"breaks\":%u,\"continued\":%u",
+               (unsigned long long)c->waited_ms, (unsigned long long)c->held_ms, c->breaks, c->continued);
+    put_printf(p, ",\"hedges_lost\":%u,\"tool_repairs\":%u", b.lost, r->tool_repairs);
+    put_count(p, "tokens_in", rec->tokens_in);
+    put_count(p, "tokens_out", shown_tokens(r));
+    put_count(p, "billed_in", b.in);
+    put_count(p, "billed_out", b.out);
+    put_printf(p, ",\"estimated\":%s", b.estimated ? "true" : "false");
+    put_cost(p, b.cost_pico);
+    put_pauses(p, r);
     put_text(p, ",\"attempts\":[");
-    for (unsigned i = 0; i < rec->attempts_count; i++) {
-        const struct record_attempt *a = &rec->attempts[i];
-        put_text(p, i ? ",{\"target\":" : "{\"target\":");
-        put_json(p, span_str(a->target));
-        put_printf(p,
-                   ",\"class\":\"%s\",\"status\":%u,\"hedge\":%s,\"started_ms\":%u,\"first_output_ms\":%u,\"ended_"
-                   "ms\":%u}",
-                   failure_row((enum failure)a->failure)->name, a->status, a->hedge ? "true" : "false",
-                   a->started_ms, a->output_ms, a->ended_ms);
-    }
+    for (unsigned i = 0; i < rec->attempts_count; i++)
+        put_attempt_line(p, r, &rec->attempts[i], i);
     put_text(p, "]}");
 }
 
@@ -96,8 +185,50 @@ static void book(struct relay *r, const struct call_record *rec)
     pd_err e = p.err ? p.err : ledger_add(g->ledger, buf_span(&line));
     if (e)
         LOG(&r->scope, LOG_WARN, "ledger.lost", "why=%s", pd_err_name(e));
+    else
+        (void)journal_put(g->journal, JOURNAL_RUN, r->call.want.session,
+                          buf_span(&line)); /* it counts what it drops */
     buf_done(&line);
 }
+
+/* ---- while it runs ------------------------------------------------------------------------- */
+
+static void note_pause(struct relay *r, uint64_t now)
+{
+    bool idle = r->was == CALL_WAITING || r->was == CALL_HOLDING;
+    if (!idle || now == r->since_ms || r->pauses_count == PAUSES_MAX)
+        return;
+    struct pause *pause = arena_zalloc(&r->arena, sizeof(*pause));
+    if (!pause)
+        return;
+    *pause = (struct pause){.next = r->pauses,
+                            .held = r->was == CALL_HOLDING,
+                            .from_ms = (uint32_t)(r->since_ms - r->call.began_ms),
+                            .to_ms = (uint32_t)(now - r->call.began_ms)};
+    r->pauses = pause;
+    r->pauses_count++;
+}
+
+void record_step(struct relay *r)
+{
+    struct call *c = &r->call;
+    uint64_t now = relay_now_ms(r);
+    if (c->breaks != r->breaks_seen && c->broke_attempt >= 0) {
+        const struct target *t = route_used(r->route)->targets[c->attempts[c->broke_attempt].target].target;
+        meter_add(r->w->meter, METER_BREAKS, c->breaks - r->breaks_seen,
+                  LABELS(t->provider, t->model, failure_row(c->broke_by)->name));
+    }
+    r->breaks_seen = c->breaks;
+    if (c->state == r->was)
+        return;
+    note_pause(r, now);
+    if (c->state == CALL_HOLDING || r->was == CALL_HOLDING)
+        meter_shift(r->w->meter, METER_CALLS_HELD, c->state == CALL_HOLDING ? 1 : -1, NO_LABELS);
+    r->was = c->state;
+    r->since_ms = now;
+}
+
+/* ---- its end --------------------------------------------------------------------------------- */
 
 static void remember(struct relay *r, uint64_t took_ms)
 {
@@ -119,6 +250,17 @@ static void remember(struct relay *r, uint64_t took_ms)
     mem_free(old);
 }
 
+static void describe_pause(const struct call *c, uint64_t now_ms, struct call_record *rec)
+{
+    if (c->state != CALL_WAITING && c->state != CALL_HOLDING)
+        return;
+    rec->since_ms = c->wait_began_ms - c->began_ms;
+    if (c->state != CALL_HOLDING)
+        return;
+    rec->held_ms += now_ms - c->wait_began_ms;
+    rec->until_ms = call_hold_ends(c, now_ms) - c->began_ms;
+}
+
 /* Every change of a call is made under the fleet's lock, so another worker's call can be read here. */
 void relay_each_running(struct gateway *g, uint64_t now_ms,
                         void (*each)(void *ctx, const struct call_record *r, const char *state), void *ctx)
@@ -132,6 +274,7 @@ void relay_each_running(struct gateway *g, uint64_t now_ms,
             continue;
         *rec = (struct call_record){.tokens_in = -1, .tokens_out = -1};
         describe(r, now_ms - r->call.began_ms, rec);
+        describe_pause(&r->call, now_ms, rec);
         each(ctx, rec, call_state_name(r->call.state));
     }
 }
@@ -147,6 +290,9 @@ void record_call(struct relay *r)
         meter_add(r->w->meter, METER_STREAMS, 1, LABELS(outcome));
     meter_observe(r->w->meter, METER_CALL_ATTEMPTS, c->attempts_count, LABELS(route));
     meter_observe(r->w->meter, METER_OVERHEAD, (double)r->overhead_us / 1e6, NO_LABELS);
+    record_step(r); /* where it ended without a decision of its own */
+    if (c->held_ms)
+        meter_observe(r->w->meter, METER_HELD, (double)c->held_ms / 1e3, NO_LABELS);
     if (c->denied)
         meter_add(r->w->meter, METER_BUDGET_DENIED, c->denied, LABELS("retry_or_hedge"));
     LOG(&r->scope, LOG_INFO, "call.end",

@@ -8,7 +8,7 @@ struct record_attempt {
     const char *target;     /* the fleet's string: "provider/model" */
     uint8_t state, failure; /* enum attempt_state, enum failure */
     uint16_t status;
-    bool hedge;
+    bool hedge, hedged;                       /* started beside another; another was started beside it */
     uint32_t started_ms, output_ms, ended_ms; /* from the call's start; output 0: none */
     char request_id[64];                      /* the provider's */
 };
@@ -17,6 +17,11 @@ struct call_record {
     char route[64], key[32];
     uint64_t began_wall_ms;
     uint32_t took_ms, overhead_us;
+    uint64_t waited_ms, held_ms; /* for a target; for recovery */
+    uint64_t since_ms, until_ms; /* WAITING, HOLDING: from the call's start; until: at most, of HOLDING */
+    unsigned breaks, continued;  /* streams of it that broke, and that were gone on with */
+    enum failure broke_by;       /* the last of them; FAILURE_NONE: none did */
+    bool continuing;             /* it broke, and is not whole yet */
     bool streamed;
     enum call_outcome outcome;
     uint64_t output_bytes;

@@ -27,6 +27,7 @@ uint64_t relay_now_ms(const struct relay *r)
 
 static void done_step(struct relay *r, const struct call_actions *actions)
 {
+    record_step(r);
     do_actions(r, actions);
     relay_rearm(r);
     if (r->call.state == CALL_OVER)
@@ -128,8 +129,6 @@ static void keep_for_makers(struct relay *r, struct run *run)
 
 /* ---- going on -------------------------------------------------------------------------- */
 
-enum { BYTES_A_TOKEN = 4 }; /* about, where a provider did not say */
-
 /* What the client is told of a continued answer: all its output, and the prompt once. */
 static void sum_usage(struct relay *r, struct run *run)
 {
@@ -149,9 +148,8 @@ void relay_broke_off(struct relay *r, struct run *run, uint64_t events_shown)
         return;
     }
     const struct answer_facts *f = run->answer ? answer_facts(run->answer) : &run->facts;
-    int64_t said = f->usage.output_total;
-    uint64_t guess = f->output_bytes / BYTES_A_TOKEN;
-    r->earlier_tokens += said > 0 && (uint64_t)said > guess ? (uint64_t)said : guess;
+    bool estimated;
+    r->earlier_tokens += (uint64_t)spent_output(f, &estimated);
     if (r->first_input < 0)
         r->first_input = f->usage.input_total;
     r->events_shown = events_shown;
@@ -235,6 +233,7 @@ pd_err relay_joiner(struct relay *r, struct run *run)
 
 void relay_attempt_complete(struct relay *r, struct run *run)
 {
+    spent_note(r, run, true);
     if (run->continues)
         sum_usage(r, run);
     if (r->kept) {
@@ -656,9 +655,19 @@ static bool read_wishes(struct request *rq, const struct codec *codec, struct ca
     return true;
 }
 
+/* Without what could move a terminal. Empty without memory. */
+static struct span printable(struct arena *a, struct span s)
+{
+    char *text = arena_strndup(a, s.p, s.n);
+    for (size_t i = 0; text && i < s.n; i++)
+        if (text[i] < ' ' || text[i] > '~')
+            text[i] = '?';
+    return text ? span_of(text, s.n) : SPAN_NONE;
+}
+
 /* The calls of one conversation: by its own word, else by the beginning that all its turns share. A first turn known only by its beginning
  * may go anywhere: many conversations begin alike. */
-static void find_session(const struct relay *r, struct call_want *want)
+static void find_session(struct relay *r, struct call_want *want)
 {
     static const char *const headers[] = {"x-perdure-session", "x-session-id", "x-session-affinity",
                                           "session_id",        "session-id",   "x-claude-code-session-id"};
@@ -668,6 +677,7 @@ static void find_session(const struct relay *r, struct call_want *want)
         if (s.n) {
             want->session = hash_bytes(s, seed) | 1;
             want->in_session = true;
+            r->session_name = printable(&r->arena, span_upto(s, SESSION_NAME_MAX));
             return;
         }
     }

@@ -10,6 +10,7 @@
 #include "relay/recall.h"
 #include "relay/record.h"
 #include "relay/relay.h"
+#include "relay/spent.h"
 
 /* How the bytes of an upstream answer are read. */
 enum run_mode {
@@ -47,6 +48,7 @@ struct run {
     bool content_type_stream;       /* its head says that it is a stream */
     bool produced;                  /* the call knows of output */
     bool continues;                 /* it goes on with what the client has of an attempt that broke */
+    bool asked_on;                  /* and was asked to: not only its end is ours to write */
     bool shows;                     /* the client has something of it */
     struct answer *answer;          /* RUN_STREAM */
     struct collector *collector;    /* RUN_STREAM for a client of the same format that does not stream */
@@ -85,6 +87,14 @@ struct told {
     char request_id[64];
 };
 
+/* A time in which nothing was under way for a call. */
+struct pause {
+    struct pause *next;
+    bool held;               /* it waited for recovery; else for another try, or its turn */
+    uint32_t from_ms, to_ms; /* from the call's start */
+};
+enum { PAUSES_MAX = 64, SESSION_NAME_MAX = 64 };
+
 struct relay {
     struct list node; /* gateway->calls */
     struct list wake; /* worker->wakes */
@@ -102,6 +112,12 @@ struct relay {
     struct run *runs[CALL_RUNNING_MAX];
     struct told *told;            /* newest first */
     char *ids[CALL_ATTEMPTS_MAX]; /* providers' request ids, from the arena */
+    struct spent *spent;          /* by its attempts; newest first */
+    struct span session_name;     /* the client's own, as far as it can be printed; n 0: it sent none */
+    struct pause *pauses;         /* newest first, at most PAUSES_MAX */
+    unsigned pauses_count, breaks_seen;
+    enum call_state was; /* as record_step() saw it last, */
+    uint64_t since_ms;   /* and since when */
     struct log_scope scope;
     char id[24];
     uint64_t began_wall_ms, read_us, began_us;
@@ -201,6 +217,7 @@ void reply_break(struct relay *r, enum failure f, const char *why);
 
 /* ---- record.c ---- */
 void record_call(struct relay *r);
+void record_step(struct relay *r); /* after each decision of the call */
 void log_attempt_end(struct relay *r, const struct run *run, const struct verdict *v, const char *how);
 
 #endif

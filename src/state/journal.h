@@ -52,7 +52,8 @@ void journal_rules_default(struct journal_rules *r);
     X(JOURNAL_HOLD_BEGUN, "a call waits for recovery")                                 \
     X(JOURNAL_HOLD_ENDED, "it waits no longer")                                        \
     X(JOURNAL_RUN, "a line of a session's ledger")                                     \
-    X(JOURNAL_KEPT, "what a maker wants back with a tool call (dialect/keep.h)")
+    X(JOURNAL_KEPT, "what a maker wants back with a tool call (dialect/keep.h)")       \
+    X(JOURNAL_SESSION, "a session's ledger as a start found it (relay/ledger.h)")
 enum journal_kind {
 #define X(code, what) code,
     JOURNAL_KINDS(X)

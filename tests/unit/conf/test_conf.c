@@ -342,6 +342,25 @@ static void throttling_by_latency_is_the_presets_or_the_files(void **state)
     conf_free(c);
 }
 
+static void prices_are_exact_and_cached_tokens_cost_what_input_does(void **state)
+{
+    (void)state;
+    struct conf *c = helper_conf("providers:\n"
+                                 "  vllm:\n"
+                                 "    prices:\n"
+                                 "      a: {input: 3.00, output: 15, cache_read: 0.30, cache_write: 3.75}\n"
+                                 "      b/c: {input: 0.000001, output: 0}\n",
+                                 NULL);
+    const struct conf_price *a = conf_find_price(&c->providers[0], "a"),
+                            *b = conf_find_price(&c->providers[0], "b/c");
+    assert_true(a && b);
+    assert_true(a->input == 3000000 && a->output == 15000000 && a->cache_read == 300000 &&
+                a->cache_write == 3750000);
+    assert_true(b->input == 1 && b->output == 0 && b->cache_read == 1 && b->cache_write == 1);
+    assert_null(conf_find_price(&c->providers[0], "b"));
+    conf_free(c);
+}
+
 static void how_an_answer_is_gone_on_with_is_the_presets_or_the_files(void **state)
 {
     (void)state;
@@ -622,6 +641,7 @@ int main(void)
         cmocka_unit_test(regions_become_providers_of_one_group),
         cmocka_unit_test(a_cloud_is_found_in_the_environment),
         cmocka_unit_test(throttling_by_latency_is_the_presets_or_the_files),
+        cmocka_unit_test(prices_are_exact_and_cached_tokens_cost_what_input_does),
         cmocka_unit_test(how_an_answer_is_gone_on_with_is_the_presets_or_the_files),
         cmocka_unit_test(wires_can_be_chosen),
         cmocka_unit_test(with_a_client_key_it_may_listen_anywhere),

@@ -82,6 +82,22 @@ static const struct row {
     {"a way to go on that is none", "providers:\n  vllm: {continue: trailling}\n", 2,
      "providers.vllm.continue: \"trailling\" is no way to go on with an answer: did you mean \"trailing\"?; known "
      "are auto, ask, trailing, prefix, final, repeat, off"},
+    {"a price in words", "providers:\n  vllm: {prices: {m: {input: cheap, output: 1}}}\n", 2,
+     "providers.vllm.prices.m.input is \"cheap\": write dollars for a million tokens, from 0 to 1000000"},
+    {"a price below nothing", "providers:\n  vllm: {prices: {m: {input: -1, output: 1}}}\n", 2,
+     "providers.vllm.prices.m.input is \"-1\""},
+    {"a price above all", "providers:\n  vllm: {prices: {m: {input: 1000001, output: 1}}}\n", 2,
+     "from 0 to 1000000"},
+    {"a price of too many digits", "providers:\n  vllm: {prices: {m: {input: 0.0000001, output: 1}}}\n", 2,
+     "providers.vllm.prices.m.input is \"0.0000001\""},
+    {"a price without its end", "providers:\n  vllm: {prices: {m: {input: \"3.\", output: 1}}}\n", 2,
+     "providers.vllm.prices.m.input is \"3.\""},
+    {"a price for one side alone", "providers:\n  vllm: {prices: {m: {input: 3}}}\n", 2,
+     "providers.vllm.prices.m: write both input and output"},
+    {"a price that is a number", "providers:\n  vllm: {prices: {m: 3}}\n", 2, "providers.vllm.prices.m"},
+    {"a price of an unknown kind", "providers:\n  vllm: {prices: {m: {input: 3, ouput: 1}}}\n", 2, "ouput"},
+    {"a model priced twice",
+     "providers:\n  vllm: {prices: {m: {input: 3, output: 1}, m: {input: 3, output: 1}}}\n", 2, "prices.m"},
     {"a region in a URL alone", "providers:\n  vllm: {base_url: \"http://127.0.0.1/{region}/v1\"}\n", 2,
      "vllm has {region} in its base_url: write region:, too"},
     {"a group and one of its regions",
@@ -223,6 +239,8 @@ static void each_mistake_is_named_with_its_line_and_remedy(void **state)
 }
 
 static const struct row warnings[] = {
+    {"a price that is never used", "providers:\n  vllm: {models: [a], prices: {b: {input: 1, output: 1}}}\n", 2,
+     "providers.vllm.prices: its models have no \"b\": the price is never used"},
     {"a key in the file", "providers:\n  openai: {key: sk-secret}\n", 2,
      "keys belong in the environment; write \"${OPENAI_API_KEY}\""},
     {"a default that is a key", "providers:\n  openai: {key: \"${NOPE:-sk-secret}\"}\n", 2,

@@ -1,0 +1,160 @@
+"""The ledger of sessions: what every call went through and cost, counted against what the simulated providers count, and over a restart."""
+import threading
+
+from perdure_test import Gateway, main, running
+
+RULES = {"ttft": 0, "backoff": "10ms", "affinity": 0, "attempts": 1}
+NIGHT = {"x-perdure-session": "night run"}
+TOOLS = [{"type": "function", "function": {"name": "read_file", "parameters": {
+    "type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]}}}]
+# this style reports its usage in every chunk: what broke off is counted exactly, too
+EXACT = "style=siliconflow,tokens=40"
+
+
+def priced(*names, **price):
+    return {n: {"prices": {"m": {"input": 3, "output": 15, **price}}} for n in names}
+
+
+def the_session(gateway):
+    sessions = gateway.get("/api/sessions").json["sessions"]
+    assert len(sessions) == 1, sessions
+    return sessions[0]
+
+
+def shown(gateway, name):
+    return gateway.get(f"/api/sessions/{name}").json
+
+
+def tokens_of(sim, *names):
+    states = [sim.state(n) for n in names]
+    return sum(s["prompt_tokens"] for s in states), sum(s["tokens"] for s in states)
+
+
+def test_what_providers_count_is_what_the_ledger_bills():
+    with running(f"alpha:0,{EXACT}", f"beta:0,{EXACT}", providers=priced("alpha", "beta"), resilience=RULES) as (sim, gateway):
+        sim.faults("alpha", {"fault": "cut", "after": 20}, {"fault": "status", "status": 500})
+        s = gateway.stream(headers=NIGHT).rest()
+        assert s.done
+        gateway.until("it is booked", lambda: gateway.get("/api/sessions").json["sessions"])
+        gateway.chat(headers=NIGHT)
+        total = the_session(gateway)
+        billed = tokens_of(sim, "alpha", "beta")
+        assert (total["billed_in"], total["billed_out"]) == billed and total["estimated"] == 0, (total, billed)
+        assert total["name"] == "night run" and total["calls"] == 2, total
+        assert (total["breaks"], total["continued"]) == (1, 1) and total["failures"]["cut"] == 1, total
+        pico = billed[0] * 3_000_000 + billed[1] * 15_000_000
+        assert round(total["cost_usd"] * 10**12) == pico and total["unpriced"] == 0, (total, pico)
+        one = shown(gateway, total["session"])
+        attempts = [a for c in one["list"] for a in c["attempts"]]
+        assert sum(a["tokens_out"] for a in attempts) == billed[1] and any(a["continues"] for a in attempts), attempts
+        assert gateway.metric("perdure_stream_breaks_total", **{"class": "cut"}) == 1
+        assert gateway.metric("perdure_continuations_total", result="whole") == 1
+
+
+def test_what_broke_off_unreported_is_estimated_and_flagged():
+    with running("alpha:0,tokens=40", resilience=RULES) as (sim, gateway):
+        sim.faults("alpha", {"fault": "hold", "after": 10})
+        s = gateway.stream(headers=NIGHT)
+        while len(s.text.split()) < 10:
+            assert s.next() is not None
+        s.close()
+        sim.wait("alpha", cancelled=1)
+        gateway.until("it is booked", lambda: gateway.get("/api/sessions").json["sessions"])
+        total = the_session(gateway)
+        assert total["estimated"] == 1 and total["billed_out"] == len(s.text.encode()) // 4 and total["billed_in"] > 0, total
+        assert total["cost_usd"] is None and total["known_usd"] == 0 and total["unpriced"] == 1, "nobody said what it costs"
+
+
+def test_what_was_refused_costs_nothing():
+    with running("alpha:0", "beta:0,tokens=10", providers=priced("beta"), resilience=RULES) as (sim, gateway):
+        sim.faults("alpha", {"fault": "status", "status": 500, "times": 0})
+        assert gateway.chat(headers=NIGHT).status == 200
+        total = the_session(gateway)
+        call = shown(gateway, total["session"])["list"][0]
+        assert [a["cost_usd"] for a in call["attempts"]][0] == 0 and call["attempts"][0]["tokens_in"] == 0, call
+        assert total["cost_usd"] == call["cost_usd"] > 0 and total["failed"] == 1, "alpha has no price, and took none"
+
+
+def test_a_tool_call_that_was_asked_for_again_is_billed_twice():
+    with running(f"alpha:0,{EXACT}", providers=priced("alpha"), resilience={**RULES, "attempts": 3}) as (sim, gateway):
+        sim.faults("alpha", {"fault": "unfit", "shape": "type"})
+        answer = gateway.chat(headers=NIGHT, tools=TOOLS)
+        assert answer.json["choices"][0]["message"]["tool_calls"], answer.body
+        total = the_session(gateway)
+        assert total["tool_repairs"] == 1 and total["failures"] == {"tool_use_failed": 1}, total
+        assert (total["billed_in"], total["billed_out"]) == tokens_of(sim, "alpha"), total
+        assert total["billed_out"] > total["tokens_out"], total
+        assert gateway.metric("perdure_tool_repairs_total", provider="alpha", model="m") == 1
+
+
+def test_a_call_on_hold_says_since_when_and_until_when():
+    with running("alpha:0,tokens=10", resilience={**RULES, "hold": "10m"}) as (sim, gateway):
+        sim.faults("alpha", {"fault": "status", "status": 503, "times": 0})
+        done = []
+        t = threading.Thread(target=lambda: done.append(gateway.chat(headers=NIGHT)))
+        t.start()
+
+        def held():
+            calls = gateway.get("/api/calls").json["running"]
+            return calls if calls and calls[0]["state"] == "holding" else None
+
+        call = gateway.until("it is on hold", held)[0]
+        assert call["since_ms"] <= call["took_ms"] and 500_000 < call["until_ms"] <= 610_000, call
+        gateway.until("it is counted", lambda: gateway.metric("perdure_calls_held") == 1)
+        sim.faults("alpha")
+        t.join()
+        assert done[0].status == 200, done[0].body
+        total = the_session(gateway)
+        assert total["held_ms"] > 0 and gateway.metric("perdure_calls_held") == 0, total
+        line = shown(gateway, total["session"])["list"][0]
+        pauses = [p for p in line["pauses"] if p["state"] == "holding"]
+        assert sum(p["to_ms"] - p["from_ms"] for p in pauses) == line["held_ms"] == total["held_ms"], line
+        assert gateway.metric("perdure_held_seconds_count") == 1
+
+
+def test_the_list_has_a_limit_of_ones_own():
+    with running("alpha:0,tokens=2", resilience=RULES) as (_, gateway):
+        for i in range(3):
+            gateway.chat(headers={"x-perdure-session": f"run {i}\xe9"})
+        names = [s["name"] for s in gateway.get("/api/sessions?limit=2").json["sessions"]]
+        assert names == ["run 2?", "run 1?"], names
+        assert len(gateway.get("/api/sessions").json["sessions"]) == 3
+        for bad in ("0", "x", "-1", ""):
+            assert gateway.get(f"/api/sessions?limit={bad}").status == 400, bad
+
+
+def killed(gateway, *calls):
+    """kill -9 when the journal has these calls; then the same again."""
+    folder, text = gateway.path.parent, gateway.path.read_text()
+    for call in calls:
+        gateway.until("the journal has it", lambda: any(call.encode() in p.read_bytes() for p in folder.glob("perdure-state/journal-*")))
+    gateway.program.process.kill()
+    gateway.program.process.wait()
+    return Gateway(text, folder=gateway.folder)
+
+
+def test_the_ledger_is_there_after_kill_9():
+    with running(f"alpha:0,{EXACT}", f"beta:0,{EXACT}", providers=priced("alpha", "beta"), resilience=RULES) as (sim, gateway):
+        sim.faults("alpha", {"fault": "cut", "after": 20})
+        assert gateway.stream(headers=NIGHT).rest().done
+        gateway.chat(headers={"x-perdure-session": "other"})
+        ids = [gateway.chat(headers=NIGHT).header("x-request-id") for _ in range(70)]
+        before = gateway.get("/api/sessions").json
+        name = next(s["session"] for s in before["sessions"] if s["name"] == "night run")
+        whole = shown(gateway, name)
+        assert whole["calls"] == 71 and len(whole["list"]) == 64, whole
+        first = killed(gateway, ids[-1])
+        gateway.program, gateway.port = first.program, first.port  # which `running` stops
+        assert gateway.get("/api/sessions").json == before
+        assert shown(gateway, name) == whole
+        # and again: what was read is written anew
+        more = gateway.chat(headers=NIGHT).header("x-request-id")
+        whole = shown(gateway, name)
+        assert whole["calls"] == 72 and whole["list"][-1]["id"] == more
+        second = killed(gateway, more)
+        gateway.program, gateway.port = second.program, second.port
+        assert shown(gateway, name) == whole
+
+
+if __name__ == "__main__":
+    main(globals())
