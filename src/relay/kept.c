@@ -103,13 +103,26 @@ static void enter(struct kept_table *k, struct kept_answer *a)
     kept_ref(a);
 }
 
+static uint64_t running_bytes(struct kept_table *k)
+{
+    uint64_t bytes = 0;
+    LIST_EACH(n, &k->answers)
+    {
+        struct kept_answer *a = LIST_OF(n, struct kept_answer, node);
+        pthread_mutex_lock(&a->lock);
+        bytes += a->state == KEPT_RUNNING ? size_of(a) : 0;
+        pthread_mutex_unlock(&a->lock);
+    }
+    return bytes;
+}
+
 /* Old ones go, and the oldest while there are too many; looked at once a second. Those that run stay: their calls hold them anyway. */
 static void tidy(struct kept_table *k, uint64_t now_ms)
 {
-    uint64_t bytes = 0;
     if (now_ms < k->tidy_at_ms && k->figures.count <= KEPT_ANSWERS_MAX)
         return;
     k->tidy_at_ms = now_ms + TIDY_EVERY_MS;
+    uint64_t bytes = running_bytes(k);
     for (struct list *n = k->answers.prev, *before; n != &k->answers; n = before) {
         struct kept_answer *a = LIST_OF(n, struct kept_answer, node);
         before = n->prev;
@@ -119,7 +132,7 @@ static void tidy(struct kept_table *k, uint64_t now_ms)
         pthread_mutex_unlock(&a->lock);
         if (!runs && (old || bytes + size > k->memory_bytes || k->figures.count > KEPT_ANSWERS_MAX))
             leave(k, a);
-        else
+        else if (!runs)
             bytes += size;
     }
     k->figures.bytes = bytes;

@@ -15,6 +15,7 @@ struct recall_head {
 
 struct recall_end {
     uint32_t state, finish;
+    uint64_t at; /* the position behind all that was shown */
     struct msg_usage usage;
 };
 
@@ -44,8 +45,10 @@ static void put_begun(struct journal *j, const struct kept_answer *a)
 static void put_piece(struct recall *c, struct journal *j, const struct kept_answer *a)
 {
     struct buf piece;
+    uint64_t at = c->at; /* stands before it: a piece between two others may be lost with its disk block */
     buf_init(&piece, JOURNAL_RECORD_MAX);
-    if (shown_save(&a->shown, c->at, &piece) == PD_OK &&
+    if (buf_add(&piece, span_of((const char *)&at, sizeof(at))) == PD_OK &&
+        shown_save(&a->shown, c->at, &piece) == PD_OK &&
         journal_put(j, JOURNAL_ANSWER_PIECE, number_of(a), buf_span(&piece)))
         c->at = shown_end(&a->shown);
     buf_done(&piece);
@@ -75,7 +78,7 @@ void recall_ended(struct recall *c, struct journal *j, struct kept_answer *a, en
     c->begun = true;
     if (state != KEPT_GONE && shown_end(&a->shown) > c->at)
         put_piece(c, j, a);
-    struct recall_end e = {.state = state, .finish = a->finish, .usage = a->usage};
+    struct recall_end e = {.state = state, .finish = a->finish, .at = shown_end(&a->shown), .usage = a->usage};
     journal_put(j, JOURNAL_ANSWER_ENDED, number_of(a), span_of((const char *)&e, sizeof(e)));
 }
 
@@ -141,17 +144,30 @@ static void read_begun(struct recall_search *s, const struct journal_record *r)
     *at = f;
 }
 
-static void read_ended(struct found *f, struct span payload)
+/* False: something that was shown is missing. */
+static bool read_piece(struct found *f, struct span payload)
+{
+    uint64_t at;
+    if (payload.n < sizeof(at))
+        return false;
+    memcpy(&at, payload.p, sizeof(at));
+    return at == shown_end(&f->answer->shown) &&
+           shown_load(&f->answer->shown, span_from(payload, sizeof(at))) == PD_OK;
+}
+
+static bool read_ended(struct found *f, struct span payload)
 {
     struct recall_end e;
     if (payload.n != sizeof(e))
-        return;
+        return false;
     memcpy(&e, payload.p, sizeof(e));
-    if (e.state < KEPT_STATE_COUNT && e.finish < MSG_FINISH_COUNT) {
-        f->state = (enum kept_state)e.state;
-        f->answer->finish = (enum msg_finish)e.finish;
-        f->answer->usage = e.usage;
-    }
+    bool missing = e.state != KEPT_GONE && e.at != shown_end(&f->answer->shown);
+    if (missing || e.state >= KEPT_STATE_COUNT || e.finish >= MSG_FINISH_COUNT)
+        return false;
+    f->state = (enum kept_state)e.state;
+    f->answer->finish = (enum msg_finish)e.finish;
+    f->answer->usage = e.usage;
+    return true;
 }
 
 void recall_record(struct recall_search *s, const struct journal_record *r)
@@ -162,9 +178,8 @@ void recall_record(struct recall_search *s, const struct journal_record *r)
     if (!f || (r->kind != JOURNAL_ANSWER_PIECE && r->kind != JOURNAL_ANSWER_ENDED))
         return;
     f->last_ms = r->time_us / 1000;
-    if (r->kind == JOURNAL_ANSWER_ENDED)
-        read_ended(f, r->payload);
-    else if (shown_load(&f->answer->shown, r->payload))
+    bool fine = r->kind == JOURNAL_ANSWER_ENDED ? read_ended(f, r->payload) : read_piece(f, r->payload);
+    if (!fine)
         forget(place_of(s, r->id)); /* a piece is missing: it cannot be gone on with */
 }
 
