@@ -393,7 +393,8 @@ const struct codec codec_gemini = {
     .collector = &gemini_collector,
     .encoder = &gemini_encoder,
     .stream_type = "text/event-stream",
-    .keepalive = ": keep-alive\n\n",
+    .keepalive =
+        "\n\n", /* google-genai for Python takes a comment for a torn document; blank lines it passes over, as Node's does */
     .error_type = gemini_error_status,
     .put_error = gemini_put_error,
     .put_error_event = gemini_put_error_event,

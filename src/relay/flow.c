@@ -225,7 +225,8 @@ static pd_err take_collected(struct run *run, const struct answer_event *ev)
 /* Signs of life, which are not worth keeping; the torn rest of an event, which would spoil what comes next; and pings of another format. */
 static bool is_nothing(const struct run *run, const struct answer_event *ev)
 {
-    if ((ev->holds & ANSWER_KEEPALIVE) && (!showing(run) || run->gated || !reply_ends_event(ev->raw)))
+    bool unread = run->relay->what.codec == &codec_gemini; /* by its clients: see codec_gemini.keepalive */
+    if ((ev->holds & ANSWER_KEEPALIVE) && (unread || !showing(run) || run->gated || !reply_ends_event(ev->raw)))
         return true;
     return !ev->holds && span_is(ev->type, "ping") && run->ask.codec != &codec_anthropic;
 }

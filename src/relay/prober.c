@@ -64,6 +64,13 @@ static void probe_result(struct prober *p, struct target *t, const struct verdic
     fleet_unlock(w->gateway->fleet);
 }
 
+/* Responses has the member in every answer: null. */
+static bool says_error(struct span body)
+{
+    enum json_type t = json_path((struct json){JSON_OBJECT, span_trim(body)}, "error").type;
+    return t != JSON_NONE && t != JSON_NULL;
+}
+
 /* A provider that understood the probe and objects to its content is alive: its own limits on a one-token request are no fault. */
 static void on_probe(void *ctx, const struct small_answer *a)
 {
@@ -72,8 +79,7 @@ static void on_probe(void *ctx, const struct small_answer *a)
     struct verdict v;
     if (a->err)
         classify_transport(a->err, a->why, a->status != 0, &v);
-    else if (a->status == 200 &&
-             json_path((struct json){JSON_OBJECT, span_trim(a->body)}, "error").type == JSON_NONE)
+    else if (a->status == 200 && !says_error(a->body))
         classify_as(FAILURE_NONE, "", &v);
     else
         classify_answer(p->preset, NULL, a->status, a->body, clock_wall_ms(), &v);

@@ -122,6 +122,17 @@ def test_five_failures_open_the_breaker_and_a_probe_heals_it():
         assert breaker(gateway, "alpha") == "closed"
 
 
+def test_a_probe_heals_a_provider_of_whatever_dialect():
+    rules = {**QUICK, "attempts": 1, "breaker_hold": "100ms", "breaker_trials": 1, "probe": "50ms"}
+    for wire, preset in (("openai-responses", "openai"), ("anthropic-messages", "anthropic"), ("gemini", "gemini")):
+        kind = {"alpha": {"preset": preset, **({"wires": [wire]} if preset == "openai" else {})}}
+        with running(*TWO, providers=kind, resilience=rules) as (sim, gateway):
+            sim.faults("alpha", {"fault": "status", "status": 500, **FOREVER})
+            gateway.until("it is open", lambda: gateway.chat() and breaker(gateway, "alpha") == "open")
+            sim.faults("alpha")
+            gateway.until(f"the trial of {wire}", lambda: breaker(gateway, "alpha") == "trial")
+
+
 def test_a_session_stays_where_it_was_served():
     rules = {**QUICK, "affinity": "1h"}
     routes = {"main": {"strategy": "weighted", "targets": [{"model": "alpha/m", "weight": 50}, {"model": "beta/m", "weight": 50}]}}
