@@ -3,11 +3,12 @@
 #include "base/mem.h"
 #include "base/text.h"
 
-enum { KEPT_ANSWERS_MAX = 16384, TIDY_EVERY_MS = 1000 };
+enum { KEPT_ANSWERS_MAX = 16384, TIDY_EVERY_MS = 1000, BUCKETS = 1024 };
 
 struct kept_table {
-    pthread_mutex_t lock; /* of the table; taken before an answer's */
-    struct list answers;  /* oldest first */
+    pthread_mutex_t lock;         /* of the table; taken before an answer's */
+    struct list answers;          /* oldest first */
+    struct list buckets[BUCKETS]; /* by sketch, oldest first */
     struct kept_figures figures;
     uint64_t memory_bytes, keep_ms, tidy_at_ms;
 };
@@ -29,6 +30,8 @@ struct kept_table *kept_new(uint64_t memory_bytes, uint64_t keep_ms)
         return NULL;
     pthread_mutex_init(&k->lock, NULL);
     list_init(&k->answers);
+    for (unsigned i = 0; i < BUCKETS; i++)
+        list_init(&k->buckets[i]);
     kept_rules(k, memory_bytes, keep_ms);
     return k;
 }
@@ -51,6 +54,7 @@ struct kept_answer *kept_begin(struct kept_table *k, const char *id, const struc
     a->kept = k;
     atomic_init(&a->refs, 1);
     list_init(&a->node);
+    list_init(&a->bucket);
     list_init(&a->followers);
     pthread_mutex_init(&a->lock, NULL);
     shown_init(&a->shown);
@@ -92,6 +96,7 @@ static size_t size_of(const struct kept_answer *a)
 static void leave(struct kept_table *k, struct kept_answer *a)
 {
     list_remove(&a->node);
+    list_remove(&a->bucket);
     k->figures.count--;
     kept_unref(a);
 }
@@ -99,6 +104,7 @@ static void leave(struct kept_table *k, struct kept_answer *a)
 static void enter(struct kept_table *k, struct kept_answer *a)
 {
     list_push(&k->answers, &a->node);
+    list_push(&k->buckets[a->key.sketch % BUCKETS], &a->bucket);
     k->figures.count++;
     kept_ref(a);
 }
@@ -164,8 +170,9 @@ static bool fits(struct kept_answer *a, const struct kept_key *key, bool exact, 
 static struct kept_answer *find(struct kept_table *k, const struct kept_key *key, bool exact, uint64_t now_ms,
                                 bool *ret_taken)
 {
-    for (struct list *n = k->answers.prev; n != &k->answers; n = n->prev) { /* the newest first */
-        struct kept_answer *a = LIST_OF(n, struct kept_answer, node);
+    struct list *alike = &k->buckets[key->sketch % BUCKETS];
+    for (struct list *n = alike->prev; n != alike; n = n->prev) { /* the newest first */
+        struct kept_answer *a = LIST_OF(n, struct kept_answer, bucket);
         pthread_mutex_lock(&a->lock);
         bool found = fits(a, key, exact, now_ms);
         if (found && exact) {

@@ -45,7 +45,7 @@ struct kept_key {
 
 struct kept_table;
 struct kept_answer {
-    struct list node; /* in the table, oldest first; in none otherwise */
+    struct list node, bucket; /* in the table, oldest first, and among those of like sketches; in none otherwise */
     struct kept_table *kept;
     _Atomic unsigned refs;
     char id[24]; /* of the call that began it */

@@ -27,6 +27,18 @@ static void note(uint64_t ns)
         times[times_count++] = ns;
 }
 
+/* Each request asks something else: the same asked again by a client that left would be gone on with. */
+static char *question;
+static void vary(void)
+{
+    static unsigned asked;
+    char number[9];
+    if (!question)
+        return;
+    snprintf(number, sizeof(number), "%08x", asked++);
+    memcpy(question, number, 8);
+}
+
 static void build(const char *path, size_t body_bytes, bool stream)
 {
     const char *model = getenv("BENCH_MODEL");
@@ -34,9 +46,9 @@ static void build(const char *path, size_t body_bytes, bool stream)
     char front[256];
     snprintf(front, sizeof(front),
              gemini ? "{\"generationConfig\":{\"temperature\":0.5},\"contents\":[{\"role\":\"user\",\"parts\":[{"
-                      "\"text\":\""
-                    : "{\"model\":\"%s\",\"messages\":[{\"role\":\"system\",\"content\":\"You are a helpful "
-                      "assistant.\"},{\"role\":\"user\",\"content\":\"",
+                      "\"text\":\"00000000 "
+                    : "{\"model\":\"%s\",\"messages\":[{\"role\":\"system\",\"content\":\"You are helpful "
+                      "assistant 00000000.\"},{\"role\":\"user\",\"content\":\"",
              model ? model : "m");
     const char *back = gemini   ? "\"}]}]}"
                        : stream ? "\"}],\"stream\":true,\"temperature\":0.5}"
@@ -57,6 +69,7 @@ static void build(const char *path, size_t body_bytes, bool stream)
         request[(size_t)n + fill - 1] = 'a';
     strcpy(request + n + fill, back);
     request_size = (size_t)n + fill + strlen(back);
+    question = strstr(request, "00000000");
 }
 
 static int dial(void)
@@ -72,6 +85,7 @@ static int dial(void)
 
 static void ask(struct conn *c)
 {
+    vary();
     size_t n = 0;
     c->sent_ns = now_ns();
     c->got = c->need = 0;
