@@ -41,6 +41,8 @@ static uint64_t first_recovery(const struct call *c, uint64_t now)
         bool usable = target_usable(t, now, &at);
         if ((c->unfit | c->unhealing) >> i & 1 || (!usable && parked_for_good(t)))
             continue;
+        if (!usable && target_only_guessed(t, c->want.prompt_bytes, now))
+            at = now; /* no reason to hold: it stands in line there */
         if (c->not_before_ms[i] > at)
             at = c->not_before_ms[i];
         if (at < soonest_ms)

@@ -154,6 +154,13 @@ void call_afresh(struct call *c)
     }
 }
 
+/* Half of its time is over: our guesses at limits hold it back no longer. */
+static uint64_t pressed_at(const struct call *c)
+{
+    uint64_t all_ms = c->want.deadline_ms ? c->want.deadline_ms : c->want.route->settings.call_timeout;
+    return c->deadline_ms - all_ms / 2;
+}
+
 /* `group`: whose regions come first; 0: none's. */
 static int pick(struct call *c, uint32_t not_these, unsigned group, uint64_t now)
 {
@@ -163,19 +170,23 @@ static int pick(struct call *c, uint32_t not_these, unsigned group, uint64_t now
                            .now_ms = now,
                            .group = group,
                            .prompt_bytes = c->want.prompt_bytes,
-                           .ticket = &c->ticket};
+                           .ticket = &c->ticket,
+                           .pressed = c->state != CALL_TRYING && now >= pressed_at(c)};
     struct pick got;
     fleet_pick(c->fleet, &ask, &got);
     return got.index;
 }
 
+/* What was shown in part and goes on takes the place of a stream that ran: it multiplies nothing, and needs no token. Thousands of them
+ * break at once when a provider dies. */
 static bool pay_for_retry(struct call *c)
 {
     if (c->paid)
         return true;
     if (c->broke)
         return false;
-    c->paid = c->want.route->settings.retry_budget > 0 && budget_spend(fleet_retry_budget(c->fleet));
+    c->paid =
+        c->want.route->settings.retry_budget > 0 && (c->continuing || budget_spend(fleet_retry_budget(c->fleet)));
     if (!c->paid) {
         c->broke = true;
         c->denied++;
@@ -199,39 +210,56 @@ static uint64_t spread(struct call *c, uint64_t wait_ms)
     return rnd_below(fleet_rnd(c->fleet), most + 1);
 }
 
-/* The target works; it is us who hold calls back so that it goes on working. Waiting beats failing. */
-static bool own_pacing(enum target_bar bar, uint64_t wait_ms)
+/* When one target comes back, and what for. */
+struct way_back {
+    uint64_t at_ms;
+    bool
+        counts; /* towards retry_after_max: it is out of use, not only held back by us so that it goes on working */
+    bool in_line; /* a turn may come at any time, up to the deadline */
+    bool forced;  /* a guess of ours is all that keeps the call from it, and has for long enough */
+};
+
+static struct way_back way_back(const struct call *c, unsigned target, uint64_t now)
 {
-    return bar == TARGET_BUSY || (bar == TARGET_RATE && wait_ms <= RATE_WINDOW_MS);
+    struct target *t = c->want.route->targets[target].target;
+    struct way_back w = {0};
+    enum target_bar bar = target_look(t, c->want.prompt_bytes, now, &w.at_ms);
+    bool guessed = bar == TARGET_RATE && target_only_guessed(t, c->want.prompt_bytes, now);
+    bool behind = bar == TARGET_FREE && !queue_may_start(c->fleet, &c->ticket, t);
+    if (guessed && w.at_ms > pressed_at(c)) {
+        w.forced = pressed_at(c) <= now;
+        w.at_ms = w.forced ? now : pressed_at(c);
+    }
+    w.in_line = guessed || behind || bar == TARGET_BUSY || (bar == TARGET_RATE && w.at_ms - now <= RATE_WINDOW_MS);
+    w.counts = bar != TARGET_FREE && !w.in_line;
+    if ((behind || bar == TARGET_BUSY) && w.at_ms < now + QUEUE_LOOK_MS) /* it is told */
+        w.at_ms = now + QUEUE_LOOK_MS;
+    if (w.in_line && w.at_ms > c->deadline_ms)
+        w.at_ms = c->deadline_ms;
+    if (c->not_before_ms[target] > w.at_ms) {
+        w.at_ms = c->not_before_ms[target];
+        w.counts = w.counts || c->told & bit(target);
+    }
+    return w;
 }
 
 /* The target that comes back first, of those that this call may still take and can wait for; -1: none. */
-static int first_back(const struct call *c, uint64_t now, uint64_t *ret_at_ms, bool *ret_counts)
+static int first_back(const struct call *c, uint64_t now, struct way_back *ret)
 {
     int best = -1;
     uint32_t closed = closed_set(c);
     for (unsigned i = 0; i < c->want.route->count; i++) {
         if (closed & bit(i) || (c->broke && c->tries[i] && !c->paid))
             continue;
-        uint64_t at;
-        enum target_bar bar = target_look(c->want.route->targets[i].target, c->want.prompt_bytes, now, &at);
-        bool ours = own_pacing(bar, at - now);
-        bool counts = bar != TARGET_FREE && !ours;
-        bool in_line = ours || (bar == TARGET_FREE &&
-                                !queue_may_start(c->fleet, &c->ticket, c->want.route->targets[i].target));
-        if (in_line && at < now + TARGET_SOON_MS) /* its turn may come at any time, up to the deadline */
-            at = now + TARGET_SOON_MS < c->deadline_ms ? now + TARGET_SOON_MS : c->deadline_ms;
-        if (c->not_before_ms[i] > at) {
-            at = c->not_before_ms[i];
-            counts = counts || c->told & bit(i);
-        }
-        if (counts && (at == CLOCK_NEVER || c->waited_ms + (at - now) > c->want.route->settings.retry_after_max))
+        struct way_back w = way_back(c, i, now);
+        if (w.counts &&
+            (w.at_ms == CLOCK_NEVER || c->waited_ms + (w.at_ms - now) > c->want.route->settings.retry_after_max))
             continue;
-        if (at > c->deadline_ms || (at == c->deadline_ms && !in_line) || (best >= 0 && at >= *ret_at_ms))
+        if (w.at_ms > c->deadline_ms || (w.at_ms == c->deadline_ms && !w.in_line) ||
+            (best >= 0 && w.at_ms >= ret->at_ms))
             continue;
         best = (int)i;
-        *ret_at_ms = at;
-        *ret_counts = counts;
+        *ret = w;
     }
     return best;
 }
@@ -248,22 +276,20 @@ static void wait_until(struct call *c, int target, uint64_t at, bool counts, uin
 
 static bool wait_for_first_back(struct call *c, uint64_t now)
 {
-    uint64_t at = CLOCK_NEVER;
-    bool counts = false;
-    int target = first_back(c, now, &at, &counts);
+    struct way_back w = {.at_ms = CLOCK_NEVER};
+    int target = first_back(c, now, &w);
     if (target < 0)
         return false;
     if (c->tries[target] && !pay_for_retry(c))
         return wait_for_first_back(c, now); /* once: from now on only those not yet tried are looked at */
-    at = at > now ? at + spread(c, at - now) : now + 1;
+    uint64_t at = w.at_ms > now ? w.at_ms + spread(c, w.at_ms - now) : now + 1;
     call_queue(c, now);
-    uint64_t look_ms = counts ? c->want.route->settings.retry_after_max - c->waited_ms : QUEUE_LOOK_MS;
-    uint64_t most_ms = c->want.owner ? QUEUE_LOOK_MS : TARGET_SOON_MS;
-    if (look_ms > most_ms)
-        look_ms = most_ms;
-    if (ticket_waits(&c->ticket) && !c->ticket.heads && at < now + look_ms)
+    uint64_t look_ms = w.counts ? c->want.route->settings.retry_after_max - c->waited_ms : QUEUE_LOOK_MS;
+    if (look_ms > QUEUE_LOOK_MS)
+        look_ms = QUEUE_LOOK_MS;
+    if (ticket_waits(&c->ticket) && !c->ticket.heads && at < now + look_ms && !w.forced)
         at = now + look_ms;
-    wait_until(c, -1, at, counts, now); /* past the deadline by the spread, the deadline comes first */
+    wait_until(c, -1, at, w.counts, now); /* past the deadline by the spread, the deadline comes first */
     return true;
 }
 

@@ -73,7 +73,7 @@ static void set_rules(struct target *t, const struct settings *s)
     };
     t->probe_every_ms = s->probe;
     t->limited = s->concurrency_adaptive;
-    if (!t->limited)
+    if (!t->limited && t->limiter.state == LIMITER_LIMITED)
         t->limiter.state = LIMITER_FREE;
     t->rate_paced = s->rate_pacing;
     t->pace_rules = (struct pace_rules){

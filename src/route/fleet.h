@@ -50,7 +50,7 @@ struct target {
     enum failure last_failure;
     struct rate_facts rate; /* as the last headers said */
     struct limiter limiter;
-    bool limited; /* concurrency_adaptive; off: nothing is cut */
+    bool limited; /* concurrency_adaptive; off: overload cuts nothing, it only comes back a few at a time */
     struct rate_budget budget;
     bool rate_paced; /* rate_pacing; off: nothing is held back */
 };
@@ -128,6 +128,8 @@ struct pick_ask {
     unsigned group; /* one of its regions has failed the call: the others come before any other target; 0: none */
     size_t prompt_bytes;         /* 0: of any size */
     const struct ticket *ticket; /* whoever waits before it goes first (queue.h); NULL: nobody is waited for */
+    bool
+        pressed; /* it has waited long: what we only guess of rate limits, and those in line for it, hold it back no longer */
 };
 struct pick {
     int index; /* into route->targets; -1: none can be used now */
@@ -144,6 +146,9 @@ enum { TARGET_SOON_MS = 500 };
 bool target_usable(struct target *t, uint64_t now, uint64_t *ret_ready_at_ms);
 /* The same for a prompt of this size (0: of any), and why not. */
 enum target_bar target_look(struct target *t, size_t prompt_bytes, uint64_t now, uint64_t *ret_ready_at_ms);
+/* All that keeps an attempt with this prompt from it now is a guess of ours at its rate: what refusals taught, a reset that nobody has
+ * told. A guess may delay a call, and never fail it. */
+bool target_only_guessed(struct target *t, size_t prompt_bytes, uint64_t now);
 /* A session's target, until it was not used for keep_ms. The table has a fixed size; when full the one nearest its end is forgotten. */
 void fleet_remember(struct fleet *f, uint64_t session, const struct target *t, uint64_t keep_ms, uint64_t now);
 

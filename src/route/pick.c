@@ -22,6 +22,8 @@ static uint32_t usable_set(const struct pick_ask *ask, uint64_t *ret_ready_at_ms
             usable = false;
             at = CLOCK_NEVER; /* others come first: whoever waits is told */
         }
+        if (!usable && ask->pressed)
+            usable = target_only_guessed(t, ask->prompt_bytes, ask->now_ms);
         if (usable)
             set |= 1u << i;
         else if (at < *ret_ready_at_ms)

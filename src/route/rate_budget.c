@@ -113,14 +113,29 @@ static double tokens_of(const struct rate_budget *b, size_t prompt_bytes)
     return fmin((double)prompt_bytes * ratio, UINT32_MAX / 2);
 }
 
+static double need_of(const struct rate_budget *b, int kind, size_t prompt_bytes)
+{
+    return kind == RATE_REQUESTS ? 1 : fmax(1, tokens_of(b, prompt_bytes));
+}
+
+bool rate_told(struct rate_budget *b, size_t prompt_bytes, uint64_t now)
+{
+    for (int k = 0; k < RATE_KIND_COUNT; k++) {
+        struct rate_meter *m = &b->meter[k];
+        if (free_at(m, need_of(b, k, prompt_bytes), now) > now && !m->reset_guessed)
+            return true;
+    }
+    return false;
+}
+
 bool rate_allows(struct rate_budget *b, size_t prompt_bytes, uint64_t now, uint64_t *ret_at_ms)
 {
-    double need[RATE_KIND_COUNT] = {1, fmax(1, tokens_of(b, prompt_bytes))};
     *ret_at_ms = now;
     slide(b, now);
     for (int k = 0; k < RATE_KIND_COUNT; k++) {
         struct rate_meter *m = &b->meter[k];
-        uint64_t at = free_at(m, need[k], now), under = below_ceiling_at(m, need[k], now);
+        double need = need_of(b, k, prompt_bytes);
+        uint64_t at = free_at(m, need, now), under = below_ceiling_at(m, need, now);
         if (under > at)
             at = under;
         if (at > *ret_at_ms)

@@ -75,6 +75,8 @@ void rate_budget_init(struct rate_budget *b);
 void rate_tick(struct rate_budget *b, uint64_t now);
 /* May an attempt with a prompt of this size start? Else `*ret_at_ms`: when, as things stand. 0 bytes: of any size. */
 bool rate_allows(struct rate_budget *b, size_t prompt_bytes, uint64_t now, uint64_t *ret_at_ms);
+/* The provider's own words, not what we made of them, keep such an attempt back. */
+bool rate_told(struct rate_budget *b, size_t prompt_bytes, uint64_t now);
 void rate_start(struct rate_budget *b, size_t prompt_bytes, uint64_t now, struct rate_share *ret);
 /* An attempt's answer began, and this is what its headers say of limits (-1: nothing). */
 void rate_facts_said(struct rate_budget *b, struct rate_share *s, const struct rate_facts *facts,

@@ -18,11 +18,10 @@ enum { TTFT_BYTES_PER_S = 100 * 1000, TTFT_REASONING = 4, DOUBLINGS_MOST = 16 };
 /* The first probe after a hold comes within this time, so that an outage of many targets does not end in a burst. */
 enum { PROBE_SPREAD_MS = 1000 };
 
-/* It was out of use, and many may wait for it: a few first. */
+/* It was out of use, and many may wait for it: a few first, whatever the settings say of overload. */
 static void come_back(struct target *t, uint64_t now)
 {
-    if (t->limited)
-        limiter_ramp(&t->limiter, t->running + 1, now);
+    limiter_ramp(&t->limiter, t->running + 1, now);
 }
 
 static void breaker_changed(struct target *t, enum breaker_state from, uint64_t now)
@@ -257,7 +256,7 @@ enum target_bar target_look(struct target *t, size_t prompt_bytes, uint64_t now,
         if (bar == TARGET_FREE)
             bar = TARGET_RATE;
     }
-    if (t->limited && !limiter_allows(&t->limiter, t->running, now)) {
+    if (!limiter_allows(&t->limiter, t->running, now)) {
         if (bar == TARGET_FREE)
             bar = TARGET_BUSY;
         at = later(at, now + TARGET_SOON_MS);
@@ -266,6 +265,13 @@ enum target_bar target_look(struct target *t, size_t prompt_bytes, uint64_t now,
         at = (t->probing ? at : later(at, t->probe_at_ms)) + TARGET_SOON_MS;
     *ret_ready_at_ms = bar == TARGET_FREE ? now : at;
     return bar;
+}
+
+bool target_only_guessed(struct target *t, size_t prompt_bytes, uint64_t now)
+{
+    uint64_t at;
+    return target_look(t, prompt_bytes, now, &at) == TARGET_RATE && !rate_told(&t->budget, prompt_bytes, now) &&
+           limiter_allows(&t->limiter, t->running, now);
 }
 
 bool target_usable(struct target *t, uint64_t now, uint64_t *ret_ready_at_ms)

@@ -221,11 +221,19 @@ static bool no_error_while_it_may_still_hold(const struct moment *m)
     return true;
 }
 
+/* Half of its time is over, and its target has refused without a time before: what we guess of its limit holds it back no longer. */
+static bool presses_past_a_guess(const struct moment *m)
+{
+    const struct sim_call *c = m->c;
+    uint64_t all_ms = c->want.deadline_ms ? c->want.deadline_ms : settings_of(m)->call_timeout;
+    return m->t->target->budget.meter[RATE_REQUESTS].ceiling > 0 && m->w->now >= c->deadline_at - all_ms / 2;
+}
+
 /* The order of keys and sessions is the queue's own; within a session it is that of waiting. */
 static bool a_session_is_served_in_order(const struct moment *m)
 {
     const struct sim_call *c = m->c;
-    if (m->hedge || m->same_target || c->want.session == 0)
+    if (m->hedge || m->same_target || c->want.session == 0 || presses_past_a_guess(m))
         return true;
     for (unsigned i = 0; i < SIM_CALLS && m->w->calls[i]; i++) {
         const struct sim_call *o = m->w->calls[i];
@@ -299,10 +307,11 @@ static bool healthy_target_means_an_answer(const struct moment *m)
         const struct sim_target *t = &m->w->targets[c->want.route->targets[i].target->id];
         bool healthy = t->last_bad_ms < c->began_at && t->state == BREAKER_CLOSED && !t->parked &&
                        t->target->rest_until_ms <= c->began_at;
-        /* Its budget or its places may be taken for longer than the call can wait: an honest end. */
+        /* What it has told of its limits may keep a call from it for longer than that can wait: an honest end. Our guess may not. */
         uint64_t at;
         enum target_bar bar = target_look(t->target, c->want.prompt_bytes, m->w->now, &at);
-        if (healthy && bar != TARGET_RATE && at < c->deadline_at)
+        bool told = bar == TARGET_RATE && rate_told(&t->target->budget, c->want.prompt_bytes, m->w->now);
+        if (healthy && !told && (at < c->deadline_at || bar == TARGET_RATE))
             return false;
     }
     return true;
@@ -520,7 +529,7 @@ static bool resting_target_rests(const struct moment *m)
 
 static bool starts_stay_within_the_limit(const struct moment *m)
 {
-    unsigned limit = m->t->target->limited ? limiter_limit(&m->t->target->limiter) : 0;
+    unsigned limit = limiter_limit(&m->t->target->limiter);
     return limit == 0 || m->t->live <= limit;
 }
 
@@ -650,7 +659,10 @@ static double overdrawn_most(bool retries)
 
 static bool retries_stay_in_budget(const struct moment *m)
 {
-    return !m->same_target || (settings_of(m)->retry_budget > 0 && m->w->retries.tokens >= overdrawn_most(true));
+    if (!m->same_target)
+        return true;
+    bool free = m->c->scripts[m->attempt].continues; /* it takes the place of a stream that ran */
+    return settings_of(m)->retry_budget > 0 && (free || m->w->retries.tokens >= overdrawn_most(true));
 }
 
 static bool hedges_stay_in_budget(const struct moment *m)

@@ -255,7 +255,7 @@ static void do_start(struct world *w, struct sim_call *c, unsigned slot, const s
     w->tally->retries += act->same_target;
     if (act->hedge)
         budget_use(&w->hedges);
-    if (act->same_target)
+    if (act->same_target && !act->continues)
         budget_use(&w->retries);
 
     c->request.continues = act->continues;

@@ -252,6 +252,10 @@ static void chat_broke(struct fixture *f)
 {
     chat_one(f), broke(f);
 }
+static void chat_no_retries(struct fixture *f)
+{
+    chat_broke(f), f->settings.retry_budget = 0;
+}
 static void chat_short(struct fixture *f)
 {
     chat(f), short_deadline(f);
@@ -387,8 +391,13 @@ static const struct story stories[] = {
       {"fail 1 reset", 1500, 0, "break cut 0"}},
      CALL_CUT_AFTER,
      false},
-    {"the retry budget bounds it",
+    {"it needs no token of the retry budget",
      chat_broke,
+     {{"out 0", 100, 0, "commit 0"}, {"fail 0 cut", 200, 0, ""}, {"next", 1000, 1400, "start 1@0 same on"}},
+     CALL_COMPLETE,
+     true},
+    {"but where retries are off there is none",
+     chat_no_retries,
      {{"out 0", 100, 0, "commit 0"}, {"fail 0 cut", 200, 0, "break cut 0"}},
      CALL_CUT_AFTER,
      false},

@@ -385,7 +385,7 @@ static void a_hold_ends_when_it_is_known_to_be_in_vain(void **state)
     fleet_free(f.fleet);
 }
 
-static void a_break_makes_the_budget_be_asked_again(void **state)
+static void a_broken_stream_needs_no_token_whatever_was_refused_before(void **state)
 {
     (void)state;
     struct fixture f;
@@ -402,13 +402,54 @@ static void a_break_makes_the_budget_be_asked_again(void **state)
     fail_the_last(&f, FAILURE_SERVER, NOW, &acts);
     assert_int_equal(f.call.attempts[1].target, 1); /* the second try of the first one was not paid for */
     call_output(&f.call, 1, NOW, &acts);
-    for (int i = 0; i < 4; i++)
-        budget_earn(fleet_retry_budget(f.fleet), f.settings.retry_budget, NOW);
     fail_the_last(&f, FAILURE_CUT, NOW, &acts);
     assert_int_equal(f.call.state, CALL_WAITING);
     assert_int_equal(f.call.try_target, 1);
     call_gone(&f.call, NOW, &acts);
     fleet_free(f.fleet);
+}
+
+/* A refusal without a time taught five a minute, and fifty of another key stand in line for them. */
+static void a_guessed_limit_delays_a_call_and_never_fails_it(void **state)
+{
+    (void)state;
+    enum { CROWD = 50 };
+    static struct ticket crowd[CROWD];
+    for (int told = 0; told < 2; told++)
+        for (int held = 0; held < 2; held++) {
+            struct fixture f;
+            begin(&f);
+            f.route.count = 1;
+            f.want.deadline_ms = 20 * S;
+            f.want.hold_ms = held ? 5 * S : 0;
+            f.settings.retry_after_max = 0;
+            settle(&f);
+            struct rate_meter *m = &f.t[0]->budget.meter[RATE_REQUESTS];
+            struct place p = target_start(f.t[0], 0, NOW);
+            target_rate_facts(f.t[0], &p, told ? &(struct rate_facts){5, 0, 3600 * S, -1, -1, -1} : NULL, NOW);
+            target_end(f.t[0], NULL, false, &p, NOW);
+            m->ceiling = 1;
+            m->refused_ms = NOW;
+            memset(crowd, 0, sizeof(crowd));
+            for (int i = 0; i < CROWD; i++)
+                queue_enter(f.fleet, &crowd[i], &f.route, 0, 0, 7, 0, NOW);
+            struct call_actions acts;
+            uint64_t now = NOW;
+            call_begin(&f.call, f.fleet, &f.want, NOW, &acts);
+            unsigned wakes = 0;
+            while (acts.count == 0) {
+                now = call_next(&f.call);
+                assert_true(++wakes < 20);
+                call_wake(&f.call, now, &acts);
+            }
+            assert_int_equal(acts.list[0].act, told ? CALL_FAIL : CALL_START);
+            if (!told)
+                assert_in_range(now, NOW + 10 * S, NOW + 15 * S + 10);
+            call_gone(&f.call, now, &acts);
+            for (int i = 0; i < CROWD; i++)
+                queue_leave(f.fleet, &crowd[i], false, now);
+            fleet_free(f.fleet);
+        }
 }
 
 static void after_a_break_a_target_that_could_not_is_waited_for_again(void **state)
@@ -594,7 +635,8 @@ int main(void)
         cmocka_unit_test(a_target_that_is_free_at_the_end_of_the_hold_is_taken),
         cmocka_unit_test(what_is_parked_for_a_person_is_not_waited_for),
         cmocka_unit_test(a_hold_ends_when_it_is_known_to_be_in_vain),
-        cmocka_unit_test(a_break_makes_the_budget_be_asked_again),
+        cmocka_unit_test(a_broken_stream_needs_no_token_whatever_was_refused_before),
+        cmocka_unit_test(a_guessed_limit_delays_a_call_and_never_fails_it),
         cmocka_unit_test(after_a_break_a_target_that_could_not_is_waited_for_again),
         cmocka_unit_test(those_that_wait_start_in_their_order),
         cmocka_unit_test(a_call_stays_small),

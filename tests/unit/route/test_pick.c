@@ -33,14 +33,14 @@ static void begin(struct fixture *f, enum conf_strategy strategy, unsigned n, co
 static struct pick ask_after(struct fixture *f, uint32_t not_these, unsigned group)
 {
     struct pick got;
-    fleet_pick(f->fleet, &(struct pick_ask){&f->route, 0, not_these, NOW, group, 0, NULL}, &got);
+    fleet_pick(f->fleet, &(struct pick_ask){&f->route, 0, not_these, NOW, group, 0, NULL, false}, &got);
     return got;
 }
 
 static struct pick ask(struct fixture *f, uint64_t session, uint32_t not_these, uint64_t now)
 {
     struct pick got;
-    fleet_pick(f->fleet, &(struct pick_ask){&f->route, session, not_these, now, 0, 0, NULL}, &got);
+    fleet_pick(f->fleet, &(struct pick_ask){&f->route, session, not_these, now, 0, 0, NULL, false}, &got);
     return got;
 }
 
