@@ -446,10 +446,45 @@ bool reply_estimate(struct relay *r)
     return true;
 }
 
+/* The status is spent: an error in the stream, and no proper end. */
+static void error_in_stream(struct relay *r, struct client_error *ce)
+{
+    PD_CLEANUP(done_bufp) struct buf event = {0};
+    PD_CLEANUP(done_bufp) struct buf attempts = {0};
+    pd_err e = put_attempts(r, &attempts);
+    ce->attempts_json = buf_span(&attempts);
+    ce->sequence = r->events_shown;
+    if (!e && r->facts.line.array) /* one more item of an array that stays open */
+        e = buf_puts(&event, r->any_shown ? ",\r\n" : "[");
+    if (!e)
+        e = r->facts.line.array ? codec_put_error(r->what.codec, ce, &event)
+                                : codec_put_error_event(r->what.codec, ce, &event);
+    struct span bytes = buf_span(&event);
+    if (!e && client_break_style(kind_of(r->rq)) == BREAK_EVENT && reply_write(r->rq, &bytes, 1) == PD_OK)
+        reply_flush(r->rq);
+    struct request *rq = r->rq;
+    r->rq = NULL;
+    reply_abort(rq); /* not even without the error event does it look like an end */
+}
+
+/* It failed before any output, but its client was told meanwhile that it is worked for. */
+static void fail_in_stream(struct relay *r, const struct told *t, enum failure f)
+{
+    char message[400];
+    struct client_error ce = {0};
+    fill_error(f, t, &ce, message, sizeof(message));
+    ce.status = error_form_of(kind_of(r->rq), f, t ? t->verdict.status : 0, 0).status;
+    error_in_stream(r, &ce);
+}
+
 void reply_fail(struct relay *r, int attempt, enum failure f, uint64_t retry_after_ms)
 {
     if (!r->rq)
         return;
+    if (r->begun) {
+        fail_in_stream(r, told_of(r, attempt), f);
+        return;
+    }
     if (r->what.codec->kind == CODEC_COUNT && reply_estimate(r))
         return;
     const struct told *t = told_of(r, attempt);
@@ -499,29 +534,14 @@ void reply_break(struct relay *r, enum failure f, const char *why)
 {
     if (!r->rq)
         return;
-    PD_CLEANUP(done_bufp) struct buf event = {0};
-    PD_CLEANUP(done_bufp) struct buf attempts = {0};
     char message[400];
     snprintf(message, sizeof(message), "the answer broke off after output had been sent: %s%s%s",
              failure_row(f)->what, *why ? ": " : "", why);
     struct client_error ce = {.status = failure_row(f)->client_status ? failure_row(f)->client_status : 502,
                               .type = "api_error",
                               .code = failure_row(f)->client_code,
-                              .message = span_str(message),
-                              .sequence = r->events_shown};
-    pd_err e = put_attempts(r, &attempts);
-    ce.attempts_json = buf_span(&attempts);
-    if (!e && r->facts.line.array) /* one more item of an array that stays open */
-        e = buf_puts(&event, r->any_shown ? ",\r\n" : "[");
-    if (!e)
-        e = r->facts.line.array ? codec_put_error(r->what.codec, &ce, &event)
-                                : codec_put_error_event(r->what.codec, &ce, &event);
-    struct span bytes = buf_span(&event);
-    if (!e && client_break_style(kind_of(r->rq)) == BREAK_EVENT && reply_write(r->rq, &bytes, 1) == PD_OK)
-        reply_flush(r->rq);
-    struct request *rq = r->rq;
-    r->rq = NULL;
-    reply_abort(rq); /* not even without the error event does it look like an end */
+                              .message = span_str(message)};
+    error_in_stream(r, &ce);
 }
 
 void relay_refuse(struct request *rq, const struct codec *codec, int status, const char *code, const char *message,
