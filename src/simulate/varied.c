@@ -129,9 +129,19 @@ bool varied_line_whole(struct span text)
 
 /* ---- writing ---------------------------------------------------------------- */
 
-static const char *word(struct rnd *rnd)
+static bool has(struct span in, const char *word)
 {
-    return words[rnd_below(rnd, WORDS)];
+    return in.n && memmem(in.p, in.n, word, strlen(word));
+}
+
+/* Never one that the item has already: words that come again look like an echo, and nobody could tell. */
+static const char *new_word(struct span body, struct span made, struct rnd *rnd)
+{
+    const char *word;
+    do
+        word = words[rnd_below(rnd, WORDS)];
+    while (has(body, word) || has(made, word));
+    return word;
 }
 
 /* What is missing of a word that broke off. A word that is whole is left so, also when a longer one begins with it. */
@@ -168,8 +178,10 @@ static pd_err finish_words(struct put *out, struct span body, int64_t item, stru
         count++;
     }
     for (; count < words_of(item); count++, blank = false) {
+        struct span made = span_from(buf_span(out->b), began);
+        const char *next = new_word(body, made, rnd);
         put_text(out, blank || (body.n == 0 && count == 0) ? "" : " ");
-        put_text(out, word(rnd));
+        put_text(out, next);
     }
     if (out->err != PD_OK)
         return out->err;
