@@ -42,7 +42,7 @@ _perdure() {
     line=${line##* }
 
     if [ "$COMP_CWORD" -eq 1 ]; then
-        COMPREPLY=($(compgen -W 'serve check simulate docs version help --help --version' -- "$cur"))
+        COMPREPLY=($(compgen -W 'serve check sessions simulate docs version help --help --version' -- "$cur"))
         $restore
         return
     fi
@@ -52,6 +52,9 @@ _perdure() {
     "serve --pid-file") COMPREPLY=($(compgen -f -- "$cur")) ;;
     "serve --log-format") COMPREPLY=($(compgen -W 'text json' -- "$cur")) ;;
     "serve --listen") COMPREPLY=($(compgen -W '127.0.0.1:8080' -- "$line")) ;;
+    "sessions --url") COMPREPLY=($(compgen -W 'http://127.0.0.1:8080' -- "$line")) ;;
+    "sessions --key-env") COMPREPLY=($(compgen -e -- "$cur")) ;;
+    "sessions --limit" | "sessions show") ;;
     "simulate --script") _perdure_files json "$cur" ;;
     "simulate --seed" | "simulate --control" | "simulate --host") ;;
     *)
@@ -63,6 +66,7 @@ _perdure() {
             *) _perdure_files 'yaml|yml|json' "$cur" ;;
             esac
             ;;
+        sessions) COMPREPLY=($(compgen -W 'list show --url --key-env --limit --json --help' -- "$cur")) ;;
         docs) COMPREPLY=($(compgen -W 'settings metrics failures translation --help' -- "$cur")) ;;
         simulate)
             case "$line" in

@@ -1,10 +1,11 @@
 # fish completion for perdure
 
-set -l commands serve check simulate docs version help
+set -l commands serve check sessions simulate docs version help
 
 complete -c perdure -f
 complete -c perdure -n "not __fish_seen_subcommand_from $commands" -a serve -d 'run the gateway'
 complete -c perdure -n "not __fish_seen_subcommand_from $commands" -a check -d 'check a configuration and show what it means'
+complete -c perdure -n "not __fish_seen_subcommand_from $commands" -a sessions -d 'show what calls of a running gateway went through'
 complete -c perdure -n "not __fish_seen_subcommand_from $commands" -a simulate -d 'serve simulated providers with faults'
 complete -c perdure -n "not __fish_seen_subcommand_from $commands" -a docs -d 'print a reference table'
 complete -c perdure -n "not __fish_seen_subcommand_from $commands" -a version -d 'print the version'
@@ -20,6 +21,12 @@ complete -c perdure -n '__fish_seen_subcommand_from serve' -l pid-file -r -F -d 
 
 complete -c perdure -n '__fish_seen_subcommand_from check' -F
 complete -c perdure -n '__fish_seen_subcommand_from check' -l config -r -F -d 'configuration'
+
+complete -c perdure -n '__fish_seen_subcommand_from sessions' -a 'list show'
+complete -c perdure -n '__fish_seen_subcommand_from sessions' -l url -x -a 'http://127.0.0.1:8080' -d 'where perdure runs'
+complete -c perdure -n '__fish_seen_subcommand_from sessions' -l key-env -x -a '(set -nx)' -d 'the variable that holds an admin key'
+complete -c perdure -n '__fish_seen_subcommand_from sessions' -l limit -x -d 'so many, the ones used last'
+complete -c perdure -n '__fish_seen_subcommand_from sessions' -l json -d 'as the API answers'
 
 complete -c perdure -n '__fish_seen_subcommand_from docs' -a 'settings metrics failures translation'
 

@@ -560,6 +560,7 @@ pd_err run_start(struct relay *r, int attempt, bool continues, const char **ret_
     run->target = t;
     run->provider = p;
     run->continues = run->asked_on = continues;
+    run->facts.usage = MSG_USAGE_NONE;
     shown_init(&run->told);
     run->started_us = loop_now_us(r->w->loop);
     list_init(&run->node);

@@ -28,6 +28,14 @@ void log_attempt_end(struct relay *r, const struct run *run, const struct verdic
         log_quote(span_str(v && !may_quote(v->failure) ? v->message : ""), said, sizeof(said)));
 }
 
+/* 0 is for none: what came in the first millisecond came with the second. */
+static uint32_t output_ms(const struct call *c, const struct attempt *a)
+{
+    if (!a->output_ms)
+        return 0;
+    return a->output_ms > c->began_ms ? (uint32_t)(a->output_ms - c->began_ms) : 1;
+}
+
 /* Fills a record of this call as it stands; it has room for all its attempts. Reads only what is constant by now or written under the fleet's
  * lock, since the call may be another worker's. */
 static void describe(const struct relay *r, uint64_t took_ms, struct call_record *rec)
@@ -56,7 +64,7 @@ static void describe(const struct relay *r, uint64_t took_ms, struct call_record
             .hedge = a->hedge,
             .hedged = a->hedged,
             .started_ms = (uint32_t)(a->started_ms - c->began_ms),
-            .output_ms = a->output_ms ? (uint32_t)(a->output_ms - c->began_ms) : 0,
+            .output_ms = output_ms(c, a),
             .ended_ms = a->ended_ms ? (uint32_t)(a->ended_ms - c->began_ms) : 0,
         };
         if (r->ids[i])

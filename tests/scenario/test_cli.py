@@ -19,7 +19,7 @@ def test_help_names_every_command():
     for args in (("help",), ("--help",), ("-h",)):
         status, out, err = run(*args)
         assert status == 0 and not err, (args, status, err)
-        for command in ("serve", "check", "simulate", "version", "help"):
+        for command in ("serve", "check", "sessions", "simulate", "version", "help"):
             assert f"\n  {command} " in out, (command, out)
     assert run()[0] == 2
     status, out, err = run("sevre")
@@ -27,7 +27,7 @@ def test_help_names_every_command():
 
 
 def test_each_command_has_help_of_its_own():
-    for command in ("serve", "check", "simulate", "docs"):
+    for command in ("serve", "check", "sessions", "simulate", "docs"):
         status, out, err = run(command, "--help")
         assert status == 0 and "usage: perdure " + command in out and not err, (command, status, out, err)
 
@@ -40,7 +40,9 @@ def test_version():
 
 def test_options_that_are_not_understood_end_with_2():
     for args in (("serve", "--prot", "1"), ("serve", "--config"), ("serve", "--log-level", "loud"), ("serve", "extra"), ("check", "--what"),
-                 ("check", "a", "b"), ("docs",), ("docs", "nothing"), ("simulate", "--what")):
+                 ("check", "a", "b"), ("docs",), ("docs", "nothing"), ("simulate", "--what"), ("sessions", "--what"), ("sessions", "show"),
+                 ("sessions", "list", "list"), ("sessions", "--limit", "0"), ("sessions", "--url"), ("sessions", "--url", "ftp://x"),
+                 ("sessions", "--key-env", "PERDURE_NO_SUCH_KEY"), ("sessions", "show", "s-1", "--limit", "2")):
         status, _, err = run(*args)
         assert status == 2 and err, (args, status, err)
 

@@ -75,11 +75,11 @@ def options_of_parser():
     """Per command, the options that its source takes."""
     main_c = (ROOT / "src/app/main.c").read_text()
     taken = {name: {"--help"} for name in re.findall(r'^\s*\{"(\w+)", "[^"]*", (?:command_|simulate_)\w+\}', main_c, re.M)}
-    for command, file in (("serve", "src/app/serve.c"), ("check", "src/app/check.c"), ("simulate", "src/simulate/simulate.c")):
+    for command, file in (("serve", "src/app/serve.c"), ("check", "src/app/check.c"), ("sessions", "src/app/sessions.c"), ("simulate", "src/simulate/simulate.c")):
         code = re.sub(r"/\*.*?\*/", "", (ROOT / file).read_text(), flags=re.S)
         code = re.sub(r"static const char \w*help\[\] =.*?;\n", "", code, flags=re.S)
         taken[command] |= set(re.findall(r'"(--[a-z][a-z-]*)"', code))
-    assert len(taken) == 6 and len(taken["serve"]) >= 5 and len(taken["simulate"]) >= 6, taken
+    assert len(taken) == 7 and len(taken["serve"]) >= 5 and len(taken["simulate"]) >= 6, taken
     return taken
 
 
@@ -134,7 +134,8 @@ def bash_completes(to, line, *words):
 def test_bash_completes():
     with Installed() as to:
         for line, words, want in (
-                ("perdure se", ["perdure", "se"], ["serve"]),
+                ("perdure ser", ["perdure", "ser"], ["serve"]),
+                ("perdure sessions --k", ["perdure", "sessions", "--k"], ["--key-env"]),
                 ("perdure serve --lo", ["perdure", "serve", "--lo"], ["--log-level", "--log-format"]),
                 ("perdure serve --log-level ", ["perdure", "serve", "--log-level", ""], ["error", "warn", "info", "debug"]),
                 ("perdure docs m", ["perdure", "docs", "m"], ["metrics"]),
@@ -178,7 +179,7 @@ def test_fish_and_zsh_take_their_files():
         done = run(shell, "-n", ROOT / "completions" / file)
         assert done.returncode == 0 and not done.stderr, done
     if shutil.which("fish"):
-        done = run("fish", "-N", "-c", f"source {ROOT}/completions/perdure.fish; complete -C 'perdure se'")
+        done = run("fish", "-N", "-c", f"source {ROOT}/completions/perdure.fish; complete -C 'perdure ser'")
         assert done.stdout.split()[:1] == ["serve"], done
 
 

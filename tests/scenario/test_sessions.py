@@ -1,7 +1,14 @@
 """The ledger of sessions: what every call went through and cost, counted against what the simulated providers count, and over a restart."""
+import contextlib
+import json
+import os
+import pty
+import re
+import socket
+import subprocess
 import threading
 
-from perdure_test import Gateway, main, running
+from perdure_test import PERDURE, Gateway, main, running
 
 RULES = {"ttft": 0, "backoff": "10ms", "affinity": 0, "attempts": 1}
 NIGHT = {"x-perdure-session": "night run"}
@@ -112,6 +119,18 @@ def test_a_call_on_hold_says_since_when_and_until_when():
         assert gateway.metric("perdure_held_seconds_count") == 1
 
 
+def test_a_second_start_that_was_lost_is_billed_for_its_prompt():
+    with running(f"alpha:0,{EXACT}", f"beta:0,{EXACT}", resilience={**RULES, "hedge_budget": 1, "ttft_adaptive": False}) as (sim, gateway):
+        sim.faults("alpha", {"fault": "hold"})
+        assert gateway.chat(headers={**NIGHT, "x-perdure-ttft": "50ms"}).header("x-perdure-provider") == "beta"
+        sim.wait("alpha", cancelled=1)
+        total = the_session(gateway)
+        slow, quick = shown(gateway, total["session"])["list"][0]["attempts"]
+        assert total["hedges_lost"] == 1 and slow["state"] == "cancelled" and quick["hedge"], (slow, quick)
+        assert slow["tokens_in"] > 0 and slow["tokens_out"] == 0 and slow["estimated"] and not quick["estimated"], slow
+        assert total["billed_in"] == slow["tokens_in"] + quick["tokens_in"] > total["tokens_in"], total
+
+
 def test_the_list_has_a_limit_of_ones_own():
     with running("alpha:0,tokens=2", resilience=RULES) as (_, gateway):
         for i in range(3):
@@ -154,6 +173,111 @@ def test_the_ledger_is_there_after_kill_9():
         second = killed(gateway, more)
         gateway.program, gateway.port = second.program, second.port
         assert shown(gateway, name) == whole
+
+
+# ---- perdure sessions ----
+
+def sessions(*args, gateway=None, env=None):
+    where = ["--url", f"http://127.0.0.1:{gateway.port}"] if gateway else []
+    done = subprocess.run([PERDURE, "sessions", *args, *where], env=env or {}, capture_output=True, text=True, timeout=60)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_a_terminal_shows_the_sessions_and_the_calls_of_one():
+    with running(f"alpha:0,{EXACT}", f"beta:0,{EXACT}", providers=priced("alpha", "beta"), resilience=RULES) as (sim, gateway):
+        status, out, err = sessions(gateway=gateway)
+        assert status == 0 and "no session yet" in out and not err, (out, err)
+        sim.faults("alpha", {"fault": "cut", "after": 20})
+        call = gateway.stream(headers=NIGHT).rest().headers["x-request-id"]
+        gateway.until("it is booked", lambda: gateway.get("/api/sessions").json["sessions"])
+        name = the_session(gateway)["session"]
+        for words in ([], ["list"], ["--limit=1"]):
+            status, out, err = sessions(*words, gateway=gateway)
+            assert status == 0 and not err and len(out.splitlines()) == 2, (out, err)
+            assert name in out and "night run" in out and re.search(r" 206\+56 +\$0\.001458$", out, re.M), out
+        for which in (name, "night run"):
+            status, out, err = sessions("show", which, gateway=gateway)
+            assert status == 0 and not err and out.isascii(), (out, err)
+            assert re.search(r"^\d\d:\d\d:\d\d  [-=]*x\.*>[-=]* .* continued .* 206\+56  \$0\.001458$", out, re.M), out
+            assert "1 streams broke, 1 went on" in out and re.search(r"x alpha/m at \S+: cut, 20 tokens", out), out
+        assert "\u2501" in sessions("show", name, gateway=gateway, env={"LANG": "C.UTF-8"})[1]
+        status, out, err = sessions("show", name, "--json", gateway=gateway)
+        assert json.loads(out) == shown(gateway, name) and call in out and not err, err
+        assert json.loads(sessions("list", "--json", gateway=gateway)[1]) == gateway.get("/api/sessions").json
+        # the URL that clients have will do
+        done = subprocess.run([PERDURE, "sessions", "--url", f"127.0.0.1:{gateway.port}/v1/"], env={}, capture_output=True, text=True)
+        assert done.returncode == 0 and name in done.stdout, done
+        for which in ("s-0", "nobody"):
+            status, out, err = sessions("show", which, gateway=gateway)
+            assert status == 1 and not out and len(err.splitlines()) == 1, (out, err)
+
+
+def on_a_terminal(args, env):
+    pid, fd = pty.fork()
+    if pid == 0:
+        os.execve(PERDURE, [PERDURE, *args], env)
+    seen = b""
+    with contextlib.suppress(OSError):  # a terminal whose program has ended says so by an error
+        while more := os.read(fd, 65536):
+            seen += more
+    os.close(fd)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), seen
+
+
+def test_colours_are_for_terminals_that_want_them():
+    with running(f"alpha:0,{EXACT}", resilience=RULES) as (_, gateway):
+        gateway.chat(headers=NIGHT)
+        args = ["sessions", "show", "night run", "--url", f"127.0.0.1:{gateway.port}"]
+        for env, want in (({"TERM": "xterm"}, True), ({"TERM": "dumb"}, False), ({"TERM": "xterm", "NO_COLOR": "1"}, False)):
+            status, seen = on_a_terminal(args, env)
+            assert status == 0 and (b"\x1b[32m" in seen) == want, (env, seen)
+        assert "\x1b" not in sessions(*args[1:], env={"TERM": "xterm"})[1]
+
+
+def test_without_a_perdure_it_says_what_to_do():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        status, out, err = sessions("--url", f"http://127.0.0.1:{free.getsockname()[1]}")
+    assert status == 1 and not out and "perdure serve" in err and "--url" in err and "refused" in err, err
+
+
+def answers(raw, seen=None):
+    """A server that says this to one request."""
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def serve():
+        peer, _ = listening.accept()
+        with peer, listening:
+            got = peer.recv(65536)
+            if seen is not None:
+                seen.append(got)
+            peer.sendall(raw)
+    threading.Thread(target=serve, daemon=True).start()
+    return f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+def test_what_is_no_perdure_is_said_to_be_none():
+    for raw, said in ((b"HTTP/1.1 404 Not Found\r\nContent-Length: 5\r\n\r\nnope\n", "404"),
+                      (b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n<html/>", "no perdure"),
+                      (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", "no perdure"),
+                      (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{}", "no perdure answers"),
+                      (b"SSH-2.0-OpenSSH\r\n", "no perdure answers"),
+                      (b"", "no perdure answers")):
+        for words in (["list"], ["show", "s-12"], ["list", "--json"]):
+            status, out, err = sessions(*words, "--url", answers(raw))
+            assert status == 1 and not out and said in err and len(err.splitlines()) == 1, (raw, out, err)
+
+
+def test_a_key_is_read_from_a_variable():
+    no = b'HTTP/1.1 401 Unauthorized\r\nContent-Length: 46\r\n\r\n{"error":{"message":"a client key is needed"}}'
+    status, out, err = sessions("--url", answers(no))
+    assert status == 1 and "a client key is needed" in err and not out and "401" in err and "--key-env" in err, err
+    status, out, err = sessions("--key-env", "MINE", "--url", answers(no), env={"MINE": "a-key-of-mine"})
+    assert status == 1 and "401" in err and "a-key-of-mine" not in err and "the key in that variable" in err, err
+    seen = []
+    status, out, err = sessions("--key-env", "MINE", "--url", answers(b'HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{"sessions":[]}', seen),
+                                env={"MINE": "a-key-of-mine"})
+    assert status == 0 and b"\r\nAuthorization: Bearer a-key-of-mine\r\n" in seen[0], (seen, err)
 
 
 if __name__ == "__main__":
