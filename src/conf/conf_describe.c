@@ -98,6 +98,8 @@ static pd_err write_provider(const struct conf_provider *p, int name_width, int 
         e = buf_puts(out, *p->proxy ? ", through a proxy" : ", no proxy");
     if (!e && p->headers_count)
         e = buf_printf(out, ", %u header%s", p->headers_count, p->headers_count == 1 ? "" : "s");
+    if (!e && p->prices_count)
+        e = buf_printf(out, ", %u price%s", p->prices_count, p->prices_count == 1 ? "" : "s");
     if (!e && p->models_count)
         e = buf_printf(out, "\n  %-*s  models ", name_width, "");
     if (!e)

@@ -38,7 +38,7 @@ static bool add_cost(int64_t *sum, int64_t tokens, uint64_t price)
     return !__builtin_mul_overflow(tokens, (int64_t)price, &cost) && !__builtin_add_overflow(*sum, cost, sum);
 }
 
-static int64_t cost_of(const struct spent *s, const struct conf_price *p)
+int64_t spent_cost(const struct spent *s, const struct conf_price *p)
 {
     int64_t sum = 0, read = s->cache_read > 0 ? s->cache_read : 0,
             written = s->cache_write > 0 ? s->cache_write : 0;
@@ -75,7 +75,7 @@ void spent_note(struct relay *r, struct run *run, bool whole)
     *s = (struct spent){
         .next = r->spent, .attempt = run->n, .continues = run->asked_on, .cache_read = -1, .cache_write = -1};
     count_tokens(r, run, whole, s);
-    s->cost_pico = cost_of(s, conf_find_price(run->provider, run->target->model));
+    s->cost_pico = spent_cost(s, conf_find_price(run->provider, run->target->model));
     r->spent = s;
 }
 

@@ -10,6 +10,7 @@
 struct run;
 struct relay;
 struct answer_facts;
+struct conf_price;
 
 enum { BYTES_A_TOKEN = 4 }; /* about, where a provider did not say */
 
@@ -25,6 +26,8 @@ struct spent {
 
 /* The output tokens of an answer that broke off. Some formats report a count at the beginning, too: one that is far below what came is none. */
 int64_t spent_output(const struct answer_facts *f, bool *ret_estimated);
+/* What tokens_in and tokens_out of it cost, in picodollars; -1: no price (NULL), or numbers that make no sense. */
+int64_t spent_cost(const struct spent *s, const struct conf_price *p);
 /* The attempt is over; once for each. `whole`: its answer is. Out of memory nothing is noted. */
 void spent_note(struct relay *r, struct run *run, bool whole);
 /* NULL: nothing was noted, it did not begin. */

@@ -4,11 +4,13 @@ import json
 import os
 import pty
 import re
+import signal
 import socket
 import subprocess
 import threading
 
 from perdure_test import PERDURE, Gateway, main, running
+from test_upgrade import Chain
 
 RULES = {"ttft": 0, "backoff": "10ms", "affinity": 0, "attempts": 1}
 NIGHT = {"x-perdure-session": "night run"}
@@ -131,6 +133,36 @@ def test_a_second_start_that_was_lost_is_billed_for_its_prompt():
         assert total["billed_in"] == slow["tokens_in"] + quick["tokens_in"] > total["tokens_in"], total
 
 
+def test_the_ledger_goes_along_through_an_upgrade():
+    """The old process ends its calls after the new one has read its ledger: their lines come after."""
+    with Chain(f"alpha:0,{EXACT}") as chain:
+        gateway = chain.gateway
+        gateway.chat(headers=NIGHT)
+        chain.sim.faults("alpha", {"fault": "hold", "after": 5})
+        s = gateway.stream(headers=NIGHT)
+        while len(s.text.split()) < 5:
+            assert s.next() is not None
+        chain.upgrade()
+        assert the_session(gateway)["calls"] == 1, "the new process has read what the old one wrote"
+        middle = gateway.chat(headers=NIGHT).header("x-request-id")
+        chain.sim.release("alpha")
+        assert s.rest().done
+        chain.gone(chain.pids[0])
+        gateway.until("the old one's last line", lambda: the_session(gateway)["calls"] == 3)
+        name = the_session(gateway)["session"]
+        whole = shown(gateway, name)
+        assert [c["id"] for c in whole["list"]][1:] == [middle, s.headers["x-request-id"]], whole
+        assert (whole["billed_in"], whole["billed_out"]) == tokens_of(chain.sim, "alpha"), whole
+        in_journal(gateway, middle)
+        os.kill(chain.pid, signal.SIGKILL)
+        chain.gone(chain.pid)
+        again = Gateway(chain.text, folder=gateway.folder)
+        try:
+            assert shown(again, name) == whole
+        finally:
+            again.stop()
+
+
 def test_the_list_has_a_limit_of_ones_own():
     with running("alpha:0,tokens=2", resilience=RULES) as (_, gateway):
         for i in range(3):
@@ -142,11 +174,19 @@ def test_the_list_has_a_limit_of_ones_own():
             assert gateway.get(f"/api/sessions?limit={bad}").status == 400, bad
 
 
-def killed(gateway, *calls):
-    """kill -9 when the journal has these calls; then the same again."""
-    folder, text = gateway.path.parent, gateway.path.read_text()
-    for call in calls:
-        gateway.until("the journal has it", lambda: any(call.encode() in p.read_bytes() for p in folder.glob("perdure-state/journal-*")))
+def in_journal(gateway, call):
+    folder = gateway.path.parent / "perdure-state"
+
+    def read():
+        with contextlib.suppress(FileNotFoundError):  # an old one is deleted while we look
+            return any(call.encode() in p.read_bytes() for p in folder.glob("journal-*"))
+    gateway.until(f"the journal has {call}", read)
+
+
+def killed(gateway, call):
+    """kill -9 when the journal has this call; then the same again."""
+    text = gateway.path.read_text()
+    in_journal(gateway, call)
     gateway.program.process.kill()
     gateway.program.process.wait()
     return Gateway(text, folder=gateway.folder)

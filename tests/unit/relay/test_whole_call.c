@@ -13,6 +13,7 @@
 #include "provider/presets.h"
 #include "relay/follow.h"
 #include "relay/kept.h"
+#include "relay/ledger.h"
 #include "relay/relay.h"
 #include "relay/wakes.h"
 
@@ -271,6 +272,7 @@ static void open_gateway(struct stage *s)
     list_init(&s->gateway.calls);
     s->gateway.fleet = fleet_new(1);
     s->gateway.keep = keep_new(1 << 20);
+    s->gateway.ledger = ledger_new();
     s->gateway.kept = kept_new(1 << 20, 60000);
     pthread_mutex_init(&s->gateway.keep_lock, NULL);
     s->worker.gateway = &s->gateway;
@@ -310,6 +312,7 @@ static void close_stage(struct stage *s)
         mem_free(s->gateway.recent[i]);
     fleet_free(s->gateway.fleet);
     keep_free(s->gateway.keep);
+    ledger_free(s->gateway.ledger);
     kept_free(s->gateway.kept);
     pthread_mutex_destroy(&s->gateway.keep_lock);
 }
