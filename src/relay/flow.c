@@ -84,6 +84,13 @@ static bool showing(const struct run *run)
     return run->relay->call.winner == run->n && run->relay->call.state == CALL_RELAYING && run->relay->begun;
 }
 
+/* It is kept for a client that does not stream, as the call's answer. */
+static bool collecting(const struct run *run)
+{
+    const struct relay *r = run->relay;
+    return r->kept && !r->facts.stream && r->call.winner == run->n && r->call.state == CALL_COLLECTING;
+}
+
 static void add_shown(void *ctx, const struct msg_delta *d)
 {
     struct relay *r = ctx;
@@ -91,13 +98,13 @@ static void add_shown(void *ctx, const struct msg_delta *d)
         r->shown_lost = true; /* it cannot be gone on with any more */
 }
 
-/* What was told of the answer has reached the client. */
+/* What was told of the answer has reached the client, or what is collected for it. */
 static void told_is_shown(struct run *run)
 {
     struct relay *r = run->relay;
     struct kept_answer *kept = r->kept;
     const struct answer_facts *f = run->answer ? answer_facts(run->answer) : &run->facts;
-    run->shows = true;
+    run->shows = r->facts.stream || run->continues; /* what else is collected is lost with its attempt */
     if (!kept || !run->told.any)
         return;
     pthread_mutex_lock(&kept->lock);
@@ -208,7 +215,7 @@ static pd_err take_encoded(struct run *run, const struct answer_event *ev)
         e = show_bytes(run, made);
     if (!run->gated && flow_encoder(run)) /* a reply that was lost took it away */
         encoder_clear(flow_encoder(run));
-    if (!e && !run->gated && showing(run))
+    if (!e && !run->gated && (showing(run) || collecting(run)))
         told_is_shown(run);
     return e;
 }
@@ -217,6 +224,8 @@ static pd_err take_collected(struct run *run, const struct answer_event *ev)
 {
     if ((ev->holds & ANSWER_OUTPUT) && !produced(run, false))
         return PD_CANCELLED;
+    if (!run->gated && collecting(run))
+        told_is_shown(run);
     return ev->json.type == JSON_OBJECT && !(ev->holds & ANSWER_MALFORMED)
                ? collector_add(run->collector, ev->type, ev->json) /* usage too: a whole answer always has it */
                : PD_OK;

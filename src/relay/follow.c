@@ -337,6 +337,10 @@ static void pump(struct follow *f)
     enum kept_state state = a->state;
     struct msg_usage usage = a->usage;
     enum msg_finish finish = a->finish;
+    if (a->collected && state == KEPT_RUNNING) {
+        pthread_mutex_unlock(&a->lock);
+        return;
+    }
     pd_err e = !f->encoder && (a->shown.any || state != KEPT_RUNNING) ? make_encoder(f) : PD_OK;
     if (f->encoder)
         f->at = shown_tell(&a->shown, f->at, encoder_delta, f->encoder);

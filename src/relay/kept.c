@@ -216,7 +216,8 @@ struct kept_answer *kept_by_id(struct kept_table *k, struct span id, uint64_t no
     pthread_mutex_lock(&k->lock);
     for (struct list *n = k->answers.prev; n != &k->answers && !found; n = n->prev) {
         struct kept_answer *a = LIST_OF(n, struct kept_answer, node);
-        if (span_is(id, a->id) && (a->state == KEPT_RUNNING || a->expires_ms > now_ms))
+        bool there = a->state == KEPT_RUNNING || a->expires_ms > now_ms;
+        if (span_is(id, a->id) && there && (!a->collected || a->state == KEPT_WHOLE))
             found = kept_ref(a);
     }
     pthread_mutex_unlock(&k->lock);

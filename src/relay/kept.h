@@ -1,6 +1,6 @@
 /* kept.h - answers as their clients see them come, kept for a client that asks again.
  *
- * Every streamed call writes what it shows into a kept answer. While the call runs, others can
+ * Every call writes what it shows into a kept answer, or what it has collected so far for a client that does not stream. While the call runs, others can
  * follow it (follow.h); when it ended before its client had all of it, the answer stays in a
  * table for a while, and the same request asked again goes on from it:
  *
@@ -52,6 +52,7 @@ struct kept_answer {
     struct kept_key key;
     const struct codec *codec;
     bool include_usage, array;
+    bool collected; /* its client does not stream: until it is WHOLE it may begin anew, and is told to nobody */
     uint64_t began_wall_ms;
     /* ---- under the lock */
     pthread_mutex_t lock;

@@ -10,7 +10,7 @@ struct recall_head {
     int64_t created;
     char id[24], codec[24];
     uint32_t id_bytes, model_bytes; /* the identity stands behind */
-    uint8_t include_usage, array;
+    uint8_t include_usage, array, collected;
 };
 
 struct recall_end {
@@ -35,7 +35,8 @@ static void put_begun(struct journal *j, const struct kept_answer *a)
                             .id_bytes = (uint32_t)id.n,
                             .model_bytes = (uint32_t)model.n,
                             .include_usage = a->include_usage,
-                            .array = a->array};
+                            .array = a->array,
+                            .collected = a->collected};
     memcpy(h.id, a->id, sizeof(h.id));
     strncpy(h.codec, a->codec->name, sizeof(h.codec) - 1);
     const struct span parts[] = {span_of((const char *)&h, sizeof(h)), id, model};
@@ -66,6 +67,12 @@ void recall_write(struct recall *c, struct journal *j, struct kept_answer *a, ui
     c->begun = true;
     put_piece(c, j, a);
     c->next_ms = now_ms + RECALL_EVERY_MS;
+}
+
+void recall_anew(struct recall *c)
+{
+    c->begun = false;
+    c->at = 0;
 }
 
 void recall_ended(struct recall *c, struct journal *j, struct kept_answer *a, enum kept_state state)
@@ -138,6 +145,7 @@ static void read_begun(struct recall_search *s, const struct journal_record *r)
     a->began_wall_ms = h.began_wall_ms;
     a->include_usage = h.include_usage;
     a->array = h.array;
+    a->collected = h.collected;
     a->attended = false;
     *f = (struct found){.number = r->id, .last_ms = r->time_us / 1000, .answer = a, .state = KEPT_RUNNING};
     at = place_of(s, r->id);

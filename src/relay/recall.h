@@ -23,6 +23,8 @@ struct recall {
 
 /* Writes what is new, when it is time. The answer's lock is not held. */
 void recall_write(struct recall *c, struct journal *j, struct kept_answer *a, uint64_t age_ms, uint64_t now_ms);
+/* What was added so far was taken back: the answer begins anew, and in the journal with the next piece. */
+void recall_anew(struct recall *c);
 /* The call is over. */
 void recall_ended(struct recall *c, struct journal *j, struct kept_answer *a, enum kept_state state);
 /* At start: records of an earlier process are told one by one, and then what it left behind is taken: answers younger than keep_ms are put into the table, and

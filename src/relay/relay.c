@@ -171,7 +171,7 @@ static pd_err make_writer(struct relay *r, struct run *run)
     struct encode_want want = {.model = span_str(run->target->model),
                                .id = span_from(span_str(r->id), 2),
                                .created = (int64_t)(r->began_wall_ms / 1000),
-                               .stream = true,
+                               .stream = r->facts.stream,
                                .include_usage = r->facts.include_usage,
                                .array = r->facts.line.array};
     r->writer = encoder_new(r->what.codec, &want, COLLECT_MAX);
@@ -242,6 +242,8 @@ void relay_attempt_complete(struct relay *r, struct run *run)
         r->kept->finish = run->facts.finish;
         pthread_mutex_unlock(&r->kept->lock);
     }
+    if (resume_wants_all(r))
+        flow_begun(run);
     measure_complete(r, run);
     log_attempt_end(r, run, NULL, "complete");
     keep_for_makers(r, run);
@@ -330,7 +332,7 @@ void relay_attempt_failed(struct relay *r, struct run *run, const struct verdict
         orphan_ends(r);
         return;
     }
-    if (run->continues && !r->any_shown && v->failure == FAILURE_JOIN)
+    if (run->continues && !r->any_shown && (v->failure == FAILURE_JOIN || r->shown_lost))
         resume_give_up(r);
 #define DECIDE(a) call_failed(&r->call, run->n, v, relay_now_ms(r), (a))
     STEP(r, DECIDE);
@@ -496,6 +498,8 @@ static void start(struct relay *r, const struct call_action *a)
         return;
     }
     count_start(r, a);
+    if (!a->continues)
+        resume_afresh(r);
     uint64_t before = a->attempt == 0 ? r->read_us : loop_now_us(r->w->loop);
     const char *why;
     enum failure class;

@@ -219,12 +219,12 @@ static pd_err encoded_bytes(struct relay *r, struct run *run, struct buf *made, 
 {
     pd_err e;
     if (!r->facts.stream) {
-        e = encoder_whole(run->encoder, &run->facts, made);
+        e = encoder_whole(flow_encoder(run), &run->facts, made);
         *ret = buf_span(made);
         return e;
     }
-    e = encoder_end(run->encoder, &run->facts);
-    return e ? e : encoder_bytes(run->encoder, ret);
+    e = encoder_end(flow_encoder(run), &run->facts);
+    return e ? e : encoder_bytes(flow_encoder(run), ret);
 }
 
 /* The answer's bytes as this client wants them: as they came, collected, translated, or taken apart into a stream. */
@@ -232,7 +232,7 @@ static pd_err answer_bytes(struct relay *r, struct run *run, struct buf *made, s
 {
     pd_err e = PD_OK;
     *ret = buf_span(&run->body);
-    if (run->encoder)
+    if (flow_encoder(run))
         return encoded_bytes(r, run, made, ret);
     if (run->collector)
         e = collector_write(run->collector, made);

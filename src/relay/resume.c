@@ -49,7 +49,7 @@ static struct journal *journal_of(const struct relay *r)
 
 static bool takes_part(const struct relay *r)
 {
-    return r->what.codec->kind == CODEC_CHAT && r->what.codec->encoder && r->facts.stream && !r->facts.many;
+    return r->what.codec->kind == CODEC_CHAT && r->what.codec->encoder && !r->facts.many;
 }
 
 bool resume_join(struct relay *r)
@@ -72,7 +72,7 @@ bool resume_join(struct relay *r)
     }
     if (found) {
         const struct follow_want want = {.codec = r->what.codec,
-                                         .stream = true,
+                                         .stream = r->facts.stream,
                                          .include_usage = r->facts.include_usage,
                                          .array = r->facts.line.array,
                                          .from = follow_position(request_header(r->rq, "last-event-id"))};
@@ -87,6 +87,7 @@ bool resume_join(struct relay *r)
         return false;
     r->kept->key = key;
     r->kept->began_wall_ms = r->began_wall_ms;
+    r->kept->collected = !r->facts.stream;
     if (key.idempotency)
         kept_offer(k, r->kept, now);
     return false;
@@ -102,7 +103,7 @@ pd_err resume_replay(struct relay *r)
     struct encode_want want = {.model = shown_model(&r->kept->shown),
                                .id = span_from(span_str(r->id), 2),
                                .created = (int64_t)(r->began_wall_ms / 1000),
-                               .stream = true,
+                               .stream = r->facts.stream,
                                .include_usage = r->facts.include_usage,
                                .array = r->facts.line.array};
     meter_add(r->w->meter, METER_JOINED, 1, LABELS("part"));
@@ -115,13 +116,36 @@ pd_err resume_replay(struct relay *r)
     return encoder_bytes(r->writer, &made);
 }
 
+static void forget(struct relay *r)
+{
+    pthread_mutex_lock(&r->kept->lock);
+    shown_clear(&r->kept->shown);
+    pthread_mutex_unlock(&r->kept->lock);
+    recall_anew(&r->recall);
+    r->shown_lost = false;
+}
+
+void resume_afresh(struct relay *r)
+{
+    if (r->kept && r->kept->collected && r->kept->shown.any)
+        forget(r);
+}
+
+bool resume_wants_all(struct relay *r)
+{
+    if (!r->kept)
+        return false;
+    pthread_mutex_lock(&r->kept->lock);
+    bool others = r->kept->key.idempotency || !r->kept->attended;
+    pthread_mutex_unlock(&r->kept->lock);
+    return others;
+}
+
 void resume_give_up(struct relay *r)
 {
     struct gateway *g = r->w->gateway;
     LOG(&r->scope, LOG_INFO, "call.afresh", "from=%s", r->kept->id);
-    pthread_mutex_lock(&r->kept->lock);
-    shown_clear(&r->kept->shown);
-    pthread_mutex_unlock(&r->kept->lock);
+    forget(r);
     r->writer = encoder_free(r->writer);
     r->seen_at = 0;
     r->earlier_tokens = 0;
@@ -137,7 +161,8 @@ struct kept_answer *relay_answer_of(struct gateway *g, struct span id, uint64_t 
     fleet_lock(g->fleet);
     for (struct list *n = g->calls.next; n != &g->calls && !found; n = n->next) {
         const struct relay *r = LIST_OF(n, struct relay, node);
-        if (r->call.state != CALL_NEW && r->kept && span_is(id, r->id)) /* once it has begun, `kept` stays */
+        if (r->call.state != CALL_NEW && r->kept && !r->kept->collected &&
+            span_is(id, r->id)) /* once it has begun, `kept` stays */
             found = kept_ref(r->kept);
     }
     fleet_unlock(g->fleet);
@@ -209,7 +234,9 @@ static enum kept_state settled_as(const struct relay *r)
     bool whole = r->call.outcome == CALL_COMPLETE || r->call.outcome == CALL_CONTINUED;
     if (whole)
         return r->shown_lost ? KEPT_GONE : KEPT_WHOLE; /* its client has it, whoever follows does not */
-    return is_part(r) ? KEPT_PART : KEPT_GONE;
+    bool told =
+        r->call.outcome == CALL_CUT_BEFORE || r->call.outcome == CALL_ERROR; /* what had come goes for nothing */
+    return is_part(r) && !told ? KEPT_PART : KEPT_GONE;
 }
 
 void resume_settle(struct relay *r)

@@ -13,6 +13,10 @@ bool resume_is(const struct relay *r);
 pd_err resume_replay(struct relay *r) PD_CHECKED;
 /* Nobody goes on with it, and its client has seen nothing of it: the call begins afresh. */
 void resume_give_up(struct relay *r);
+/* An attempt begins that does not go on with what a client who does not stream might have had: that is forgotten. */
+void resume_afresh(struct relay *r);
+/* Is the answer, now that it is whole, for others too? Then all of it has to be in r->kept. */
+bool resume_wants_all(struct relay *r);
 /* The client leaves, or is told that its stream broke; the request's bytes are still there. It may come back for the answer. */
 void resume_expect(struct relay *r);
 /* It could not be given it: what it came back for is there for its next try. */

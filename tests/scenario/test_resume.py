@@ -1,8 +1,11 @@
 """A client that comes back: the same request asked again goes on from what there is, on whichever worker, and nothing is generated twice."""
 import http.client
 import json
+import socket
+import threading
 
 from perdure_test import DEADLINE, Gateway, Stream, config, main, request, running
+from strict_streams import items_of
 
 RULES = {"ttft": 0, "backoff": "10ms", "stall": "10m", "affinity": 0, "attempts": 2}
 TOKENS = 40
@@ -162,6 +165,111 @@ def test_what_a_client_had_is_there_after_kill_9():
         try:
             again = restarted.stream().rest()
             assert again.done and again.text == want, again.text
+            assert restarted.metric("perdure_calls_joined_total", to="part") == 1
+            generated = sim.state("alpha")["tokens"] - paid
+            assert generated <= paid + 1, f"{generated} tokens were generated for an answer of {paid}"
+        finally:
+            gateway.program = restarted.program
+            gateway.port = restarted.port
+
+
+class Whole(threading.Thread):
+    """A client that does not stream; it can leave."""
+
+    def __init__(self, gateway, text="hello", headers=None):
+        super().__init__()
+        self.connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=DEADLINE)
+        body = {"model": "main", "messages": [{"role": "user", "content": text}]}
+        self.connection.request("POST", "/v1/chat/completions", json.dumps(body), {"content-type": "application/json", **(headers or {})})
+        self.said = self.status = None
+        self.start()
+
+    def run(self):
+        try:
+            answer = self.connection.getresponse()
+            body = json.loads(answer.read())
+            self.status, self.headers = answer.status, {k.lower(): v for k, v in answer.getheaders()}
+            self.said = body["choices"][0]["message"]["content"] if self.status == 200 else body
+        except (OSError, http.client.HTTPException):
+            pass
+
+    def leave(self):
+        self.connection.sock.shutdown(socket.SHUT_RDWR)
+        self.join()
+
+    def rest(self):
+        self.join()
+        assert self.status == 200, (self.status, self.said)
+        return self.said
+
+
+def test_a_client_that_does_not_stream_gets_the_rest_of_what_was_collected_for_it():
+    with running(SPEC, providers=VLLM, resilience=RULES) as (sim, gateway):
+        want = whole_answer(gateway)
+        paid = sim.state("alpha")["tokens"]
+        sim.faults("alpha", {"fault": "hold", "after": 30}, {"fault": "none"})
+        first = Whole(gateway)
+        sim.wait("alpha", held=1)
+        first.leave()
+        sim.wait("alpha", cancelled=1)
+        gateway.until("the end of the first call", lambda: gateway.metric("perdure_calls_total", outcome="client_gone") == 1)
+        assert Whole(gateway).rest() == want
+        assert gateway.metric("perdure_calls_joined_total", to="part") == 1
+        generated = sim.state("alpha")["tokens"] - paid
+        assert generated <= paid + 1, f"{generated} tokens were generated for an answer of {paid}"
+
+
+def test_what_was_collected_and_nobody_goes_on_with_is_asked_anew():
+    chatty = {"varied": True, "items": 6, "continue": "afresh", "prefill": "ignore"}
+    with running(SPEC, "beta:0," + ",".join(f"{k}={str(v).lower()}" for k, v in chatty.items()), providers={**VLLM, "beta": {"preset": "openai-compatible"}},
+                 resilience=RULES) as (sim, gateway):
+        sim.faults("alpha", {"fault": "hold", "after": 30}, {"fault": "status", "status": 503, "times": 0})
+        first = Whole(gateway)
+        sim.wait("alpha", held=1)
+        first.leave()
+        gateway.until("the end of the first call", lambda: gateway.metric("perdure_calls_total", outcome="client_gone") == 1)
+        items_of(Whole(gateway).rest(), 6)
+        assert "call.afresh" in gateway.log()
+
+
+def test_clients_that_do_not_stream_are_joined_by_their_idempotency_key_though_the_first_stream_breaks():
+    varied = "varied=true,items=6"
+    with running(f"alpha:0,{varied}", f"beta:0,{varied}", resilience={**RULES, "attempts": 1, "retry_budget": 10}) as (sim, gateway):
+        sim.faults("alpha", {"fault": "hold", "after": 20}, {"fault": "none"})
+        sim.faults("beta", {"fault": "hold", "after": 10}, {"fault": "none"})
+        key = {"idempotency-key": "run-7"}
+        clients = [Whole(gateway, headers=key)]
+        sim.wait("alpha", held=1)
+        clients.append(Whole(gateway, headers=key))
+        gateway.until("it is joined", lambda: gateway.metric("perdure_calls_joined_total", to="running") == 1)
+        name = gateway.get("/api/calls").json["running"][0]["id"]
+        assert gateway.get(f"/api/calls/{name}/stream").status == 404, "what may be taken back was streamed"
+        sim.down("alpha")
+        sim.wait("beta", held=1)
+        sim.release("beta")
+        texts = [c.rest() for c in clients]
+        items_of(texts[0], 6)
+        assert texts[0] == texts[1] == Whole(gateway, headers=key).rest()
+        assert sim.state("beta")["requests"] == 1
+        sim.up("alpha")
+
+
+def test_what_was_collected_is_there_after_kill_9():
+    with running(SPEC, providers=VLLM, resilience=RULES) as (sim, gateway):
+        want = whole_answer(gateway)
+        paid = sim.state("alpha")["tokens"]
+        sim.faults("alpha", {"fault": "hold", "after": 12}, {"fault": "none"})
+        first = Whole(gateway)
+        sim.wait("alpha", held=1)
+        folder, text, last = gateway.path.parent, gateway.path.read_text(), want.split()[11].encode()
+        gateway.until("the journal has it", lambda: any(last in p.read_bytes() for p in folder.glob("perdure-state/journal-*")))
+        gateway.program.process.kill()
+        gateway.program.process.wait()
+        first.join()
+        assert first.said is None
+        restarted = Gateway(text, folder=gateway.folder)
+        try:
+            assert Whole(restarted).rest() == want
             assert restarted.metric("perdure_calls_joined_total", to="part") == 1
             generated = sim.state("alpha")["tokens"] - paid
             assert generated <= paid + 1, f"{generated} tokens were generated for an answer of {paid}"
