@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := all
-.PHONY: all help setup check demo bench install fuzz asan tsan lint format docs soak clean sdk agent agents model wall
+.PHONY: all help setup check demo bench install fuzz asan tsan lint format docs soak dying clean sdk agent agents model wall
 
 all: $(BUILD)/build.ninja            ## build/perdure, optimised
 	@ninja -C $(BUILD) perdure
@@ -79,8 +79,12 @@ agents: all                          ## six agent CLIs, each on a provider of it
 model: all                           ## a real model behind two servers, one of which is killed
 	@tests/scenario/model
 
-soak: all                            ## hours of faults at load: MINUTES (60)
-	@tools/soak $${MINUTES:-60}
+soak: all                            ## load with every kind of fault: MINUTES (120)
+	@tools/soak $${MINUTES:-120}
+
+dying: all                           ## 5,000 streams while one of two providers dies, and while both are gone for 20 s
+	@tools/dying
+	@tools/dying --way all
 
 clean:                               ## remove the build folders
 	@rm -rf $(BUILD) $(BUILD)-*

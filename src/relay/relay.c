@@ -500,7 +500,8 @@ static void start(struct relay *r, const struct call_action *a)
     count_start(r, a);
     if (!a->continues)
         resume_afresh(r);
-    uint64_t before = a->attempt == 0 ? r->read_us : loop_now_us(r->w->loop);
+    bool at_once = a->attempt == 0 && !r->call.wait_began_ms; /* to wait for a turn or for recovery is no work */
+    uint64_t before = at_once ? r->read_us : loop_now_us(r->w->loop);
     const char *why;
     enum failure class;
     pd_err e = run_start(r, a->attempt, a->continues, &why, &class);

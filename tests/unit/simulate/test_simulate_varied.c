@@ -56,6 +56,36 @@ static void one_byte_lost_doubled_or_changed_is_seen(void **state)
     buf_done(&a);
 }
 
+/* Behind a cut between two like words nobody can tell an echo from the text going on. */
+static void no_word_stands_twice_in_an_item(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 300; seed++) {
+        struct buf a;
+        make(&a, SPAN_NONE, seed);
+        const char *words[8];
+        size_t lengths[8];
+        unsigned count = 0, at = 0;
+        struct span text = buf_span(&a);
+        for (size_t i = 0; i <= text.n; i++) {
+            if (i < text.n && text.p[i] != ' ')
+                continue;
+            struct span w = span_of(text.p + at, i - at);
+            at = (unsigned)i + 1;
+            if (span_has(w, "#") || span_has(w, "]")) {
+                count = 0;
+                continue;
+            }
+            for (unsigned k = 0; k < count; k++)
+                assert_false(span_eq(w, span_of(words[k], lengths[k])));
+            assert_true(count < 8);
+            words[count] = w.p;
+            lengths[count++] = w.n;
+        }
+        buf_done(&a);
+    }
+}
+
 /* From every place between two characters, also when the blanks before it are gone. */
 static void from_everywhere(struct span text)
 {
@@ -516,6 +546,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_text_differs_with_its_seed_and_is_whole),
         cmocka_unit_test(one_byte_lost_doubled_or_changed_is_seen),
+        cmocka_unit_test(no_word_stands_twice_in_an_item),
         cmocka_unit_test(whatever_was_said_so_far_is_gone_on_with),
         cmocka_unit_test(a_damaged_beginning_is_refused),
         cmocka_unit_test(it_runs_out_of_memory_cleanly),
