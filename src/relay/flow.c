@@ -205,6 +205,9 @@ static pd_err take_encoded(struct run *run, const struct answer_event *ev)
     /* The writer is shared by all attempts that go on with the answer: it is told nothing before this one is the call's. */
     if (run->continues && output && !produced(run, true))
         return PD_CANCELLED;
+    /* One that goes on shows nothing before its seam is found: what an earlier call had shown waits in the writer until then. */
+    if (run->continues && shown_end(&run->told) == run->fed)
+        return PD_OK;
     pd_err e = run->gated ? PD_OK : encode(run, &made);
     if (!e && output && !run->continues &&
         !produced(run, run->relay->facts.stream && !made.n && !buf_size(&run->held)))

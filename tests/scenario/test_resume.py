@@ -41,14 +41,14 @@ def test_the_same_request_goes_on_from_where_its_client_left():
 
 
 def test_a_part_that_nobody_goes_on_with_is_asked_anew():
-    with running(f"alpha:0,tokens={TOKENS},continue=afresh,varied=true,items=6", resilience=RULES) as (sim, gateway):
+    with running(f"alpha:0,tokens={TOKENS},continue=afresh,varied=true,items=60,token_delay=2ms", resilience=RULES) as (sim, gateway):
         sim.faults("alpha", {"fault": "hold", "after": 20})
         first = gateway.stream()
         words(first, 8)
         first.close()
         gateway.until("the end of the first call", lambda: gateway.metric("perdure_calls_total", outcome="client_gone") == 1)
         again = gateway.stream().rest()
-        assert again.done and not again.error and "[6]" in again.text and again.text.count("[1]") == 1, (again.text, again.error)
+        assert again.done and not again.error and "[60]" in again.text and again.text.count("[1]") == 1, (again.text, again.error)
         assert gateway.metric("perdure_calls_joined_total", to="part") == 1
         assert not again.text.startswith(first.text), "it was gone on with after all: the test shows nothing"
 
