@@ -446,15 +446,31 @@ void call_after_failure(struct call *c, int attempt, const struct verdict *v, ui
 
 /* ---- hedges */
 
+static uint32_t running_set(const struct call *c)
+{
+    uint32_t set = 0;
+    for (unsigned i = 0; i < c->attempts_count; i++)
+        if (c->attempts[i].state == ATTEMPT_RUNNING)
+            set |= bit(c->attempts[i].target);
+    return set;
+}
+
+/* Beside a late attempt: a target that was not tried, else one that failed at once (a hedge, too) and whose backoff is over: with two targets the
+ * call would else wait for the silent one alone. */
 static bool hedge_one(struct call *c, struct attempt *late, uint64_t now, struct call_actions *ret)
 {
-    int target = pick(c, closed_set(c) | tried_set(c) | not_yet_set(c, now), call_target_of(c, late)->group, now);
-    if (target < 0)
+    uint32_t not_these = closed_set(c) | running_set(c) | not_yet_set(c, now);
+    int target = pick(c, not_these | tried_set(c), call_target_of(c, late)->group, now);
+    bool again = target < 0;
+    if (again)
+        target = pick(c, not_these, 0, now);
+    if (target < 0 || (again && !pay_for_retry(c)))
         return false;
     if (c->want.route->settings.hedge_budget == 0 || !budget_spend(fleet_hedge_budget(c->fleet))) {
         c->denied++;
         return false;
     }
+    c->paid = false;
     late->hedged = true;
     call_start(c, (unsigned)target, true, now, ret);
     return true;
