@@ -233,7 +233,7 @@ struct saver *saver_free(struct saver *s)
     if (!s)
         return NULL;
     s->ending = true;
-    if (s->busy)
+    while (s->busy) /* the loop may have been told to stop by others, and end at once */
         loop_run(s->loop);
     timer_stop(s->loop, &s->timer);
     if (fill(s)) {

@@ -181,6 +181,22 @@ static void it_saves_what_has_changed_and_a_last_time_at_the_end(void **state)
     loop_free(s.loop);
 }
 
+/* Others stop the loop too when the process ends: that is no word that the disk is done. */
+static void it_waits_for_the_disk_though_the_loop_is_told_to_stop(void **state)
+{
+    (void)state;
+    struct source s = {.loop = loop_new(), .stop_at = 1, .version = 1};
+    struct saver *v = saver_new(s.loop, folder, "fleet", document, &s);
+    assert_non_null(v);
+    loop_run(s.loop); /* it is being written */
+    loop_stop(s.loop);
+    s.version = 3;
+    assert_null(saver_free(v));
+    assert_int_equal(read_back("v3"), PD_OK);
+    assert_int_equal(files(false), 1); /* and no half of another beside it */
+    loop_free(s.loop);
+}
+
 int main(void)
 {
     log_threshold = LOG_ERROR;
@@ -190,6 +206,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_full_disk_leaves_the_old_one, make, drop),
         cmocka_unit_test_setup_teardown(survives_every_failed_allocation, make, drop),
         cmocka_unit_test_setup_teardown(it_saves_what_has_changed_and_a_last_time_at_the_end, make, drop),
+        cmocka_unit_test_setup_teardown(it_waits_for_the_disk_though_the_loop_is_told_to_stop, make, drop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
