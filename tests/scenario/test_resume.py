@@ -53,6 +53,22 @@ def test_a_part_that_nobody_goes_on_with_is_asked_anew():
         assert not again.text.startswith(first.text), "it was gone on with after all: the test shows nothing"
 
 
+def test_what_was_there_is_shown_though_the_next_attempt_breaks_before_its_first_word():
+    with running(SPEC, providers=VLLM, resilience={**RULES, "keepalive": "20ms"}) as (sim, gateway):
+        want = whole_answer(gateway)
+        for fault in ({"fault": "error_in_stream", "after": 0}, {"fault": "cut", "after": 0, "ttft": "100ms"}, {"fault": "early_end", "after": 0}):
+            sim.faults("alpha", {"fault": "hold", "after": 10}, fault)
+            gone = gateway.metric("perdure_calls_total", outcome="client_gone")
+            first = gateway.stream()
+            words(first, 10)
+            first.close()
+            gateway.until("the end of the first call", lambda: gateway.metric("perdure_calls_total", outcome="client_gone") == gone + 1)
+            again = gateway.stream().rest()
+            assert again.done and again.text == want, (fault, again.text)
+            struck = [row["struck"] for row in sim.order("alpha", "GET", "/sim/faults")]
+            assert struck == [1, 1], struck
+
+
 def test_a_second_request_of_the_same_words_is_another_call_while_the_first_client_is_there():
     with running(SPEC, providers=VLLM, resilience=RULES) as (sim, gateway):
         sim.faults("alpha", {"fault": "hold", "after": 10})
