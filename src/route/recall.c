@@ -112,9 +112,11 @@ static bool take_ceiling(struct target *t, const struct line *l, const struct mo
     int kind = rate_kind_of(l->word[0]);
     if (kind < 0 || !l->number[1])
         return false;
-    if (t && m->now - past(l->number[2], m) < RATE_CEILING_KEEP_MS) {
+    if (t) {
         t->budget.meter[kind].ceiling = (double)l->number[1] / REMEMBER_UNITS;
-        t->budget.meter[kind].refused_ms = past(l->number[2], m);
+        t->budget.meter[kind].confirmed =
+            l->number[2] < RATE_CONFIRMED_MOST ? (unsigned)l->number[2] : RATE_CONFIRMED_MOST;
+        t->budget.meter[kind].refused_ms = past(l->number[3], m);
     }
     return true;
 }
@@ -122,9 +124,11 @@ static bool take_ceiling(struct target *t, const struct line *l, const struct mo
 static bool take_prompt(struct target *t, const struct line *l, const struct moment *m)
 {
     (void)m;
-    if (t)
-        t->budget.tokens_per_byte = (double)l->number[0] / REMEMBER_UNITS;
-    return true;
+    if (t) {
+        t->budget.tokens = (double)l->number[0] / REMEMBER_UNITS;
+        t->budget.bytes = (double)l->number[1] / REMEMBER_UNITS;
+    }
+    return l->number[1] > 0;
 }
 
 static bool take_limit(struct target *t, const struct line *l, const struct moment *m)
@@ -201,8 +205,8 @@ static const struct kind {
     bool (*take)(struct target *t, const struct line *l, const struct moment *m);
 } kinds[] = {
     {"breaker", "nn", take_breaker}, {"rest", "nn", take_rest},       {"park", "wnn", take_park},
-    {"session", "nn", take_session}, {"rate", "wwnnnnnn", take_rate}, {"ceiling", "wnn", take_ceiling},
-    {"prompt", "n", take_prompt},    {"limit", "wn", take_limit},     {"ttft", "nnw", take_ttft},
+    {"session", "nn", take_session}, {"rate", "wwnnnnnn", take_rate}, {"ceiling", "wnnn", take_ceiling},
+    {"prompt", "nn", take_prompt},   {"limit", "wn", take_limit},     {"ttft", "nnw", take_ttft},
     {"speed", "nn", take_speed},     {"pace", "wnnnn", take_pace},
 };
 

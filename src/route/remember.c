@@ -3,8 +3,8 @@
  *   fleet 2 WRITTEN                                           the first line
  *   breaker UNTIL HOLD TARGET                                 rest UNTIL STEPS TARGET
  *   park CLASS UNTIL STEPS TARGET                             session ID UNTIL TARGET
- *   rate KIND HOW LIMIT LEFT SAID PER RESET MOVES TARGET      ceiling KIND SHARES REFUSED TARGET
- *   prompt PER_BYTE TARGET                                    limit STATE ATTEMPTS TARGET
+ *   rate KIND HOW LIMIT LEFT SAID PER RESET MOVES TARGET      ceiling KIND SHARES CONFIRMED REFUSED TARGET
+ *   prompt TOKENS BYTES TARGET                                limit STATE ATTEMPTS TARGET
  *   ttft MS SAMPLES BUCKET:COUNT,... TARGET                   speed PER_SECOND SAMPLES TARGET
  *   pace KIND SIZE LOG_MS SAMPLES MOVED TARGET                budget TOKENS WHICH
  *   since WRITTEN                                             what follows was written then, of targets not seen since
@@ -65,12 +65,13 @@ static pd_err save_meter(struct buf *out, const struct target *t, enum rate_kind
     pd_err e = PD_OK;
     if (m->limit >= 0)
         e = buf_printf(out, "rate %s %s %llu %llu %llu %llu %llu %u %s\n", rate_kind_name(kind), how,
-                       scaled(m->limit, 1), scaled(m->left, REMEMBER_UNITS), scaled(m->said_left, 1),
-                       scaled(m->per_ms, REMEMBER_PER_MS), (ull)to_wall(m->reset_ms, now, wall), m->moves,
+                       scaled(m->limit, 1), scaled(rate_left_exact(&t->budget, kind), REMEMBER_UNITS),
+                       scaled(m->said_left, 1), scaled(m->per_ms, REMEMBER_PER_MS),
+                       (ull)to_wall(m->reset_ms, now, wall), m->moves, t->name);
+    if (!e && m->ceiling > 0)
+        e = buf_printf(out, "ceiling %s %llu %u %llu %s\n", rate_kind_name(kind),
+                       scaled(m->ceiling, REMEMBER_UNITS), m->confirmed, (ull)to_wall(m->refused_ms, now, wall),
                        t->name);
-    if (!e && m->ceiling > 0 && now - m->refused_ms < RATE_CEILING_KEEP_MS)
-        e = buf_printf(out, "ceiling %s %llu %llu %s\n", rate_kind_name(kind), scaled(m->ceiling, REMEMBER_UNITS),
-                       (ull)to_wall(m->refused_ms, now, wall), t->name);
     return e;
 }
 
@@ -80,8 +81,9 @@ static pd_err save_limits(struct buf *out, struct target *t, uint64_t now, uint6
     rate_tick(&t->budget, now);
     for (int k = 0; k < RATE_KIND_COUNT && !e; k++)
         e = save_meter(out, t, (enum rate_kind)k, now, wall);
-    if (!e && t->budget.tokens_per_byte > 0)
-        e = buf_printf(out, "prompt %llu %s\n", scaled(t->budget.tokens_per_byte, REMEMBER_UNITS), t->name);
+    if (!e && t->budget.bytes > 0)
+        e = buf_printf(out, "prompt %llu %llu %s\n", scaled(t->budget.tokens, REMEMBER_UNITS),
+                       scaled(t->budget.bytes, REMEMBER_UNITS), t->name);
     if (!e && t->limiter.state != LIMITER_FREE)
         e = buf_printf(out, "limit %s %llu %s\n", limiter_state_name(t->limiter.state),
                        scaled(t->limiter.limit, REMEMBER_UNITS), t->name);

@@ -312,7 +312,7 @@ void target_first_token(struct target *t, struct place *p, uint64_t ttft_ms, uin
 
 void target_used(struct target *t, struct place *p, size_t prompt_bytes, uint64_t tokens)
 {
-    rate_used(&t->budget, &p->rate, prompt_bytes, tokens);
+    rate_used(&t->budget, &p->rate, prompt_bytes, tokens, p->started_ms);
 }
 
 void target_waited(struct target *t, uint64_t at_least_ms)

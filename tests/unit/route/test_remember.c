@@ -355,8 +355,9 @@ static void no_line_can_do_harm(void **state)
                                         "rate others window 10 5 5 1 9 0 p/model 0",
                                         "rate requests often 10 5 5 1 9 0 p/model 0",
                                         "rate requests window 10 5 5 1 9 -1 p/model 0",
-                                        "ceiling requests 0 9 p/model 0",
-                                        "ceiling others 9 9 p/model 0",
+                                        "ceiling requests 0 1 9 p/model 0",
+                                        "ceiling others 9 1 9 p/model 0",
+                                        "prompt 1 0 p/model 0",
                                         "limit free 5000000 p/model 0",
                                         "limit limited 0 p/model 0",
                                         "limit limited 999999 p/model 0",
@@ -399,8 +400,8 @@ static void no_line_can_do_harm(void **state)
                             "budget 18446744073709551615 retry\n"
                             "park auth 18446744073709551615 18446744073709551615 p/model 0\n"
                             "pace ttft 0 30000000 9 18446744073709551615 p/model 0\n"
-                            "ceiling tokens 5000000 18446744073709551615 p/model 0\n"
-                            "prompt 18446744073709551615 p/model 0\n"),
+                            "ceiling tokens 5000000 18446744073709551615 18446744073709551615 p/model 0\n"
+                            "prompt 18446744073709551615 1 p/model 0\n"),
                    NOW, WALL),
         PD_OK);
     uint64_t at;
