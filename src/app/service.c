@@ -174,6 +174,7 @@ static void on_server_closed(void *ctx)
     struct seat *s = ctx;
     s->server_closed = true;
     s->worker.prober = prober_free(s->worker.prober);
+    relay_end_orphans(&s->worker);
     client_close(s->worker.client, on_client_closed, s);
 }
 

@@ -869,6 +869,23 @@ void relay_start(struct worker *w, struct request *rq, const struct relay_reques
 #undef DECIDE
 }
 
+void relay_end_orphans(struct worker *w)
+{
+    for (;;) {
+        struct relay *found = NULL;
+        fleet_lock(w->gateway->fleet);
+        for (struct list *n = w->gateway->calls.next; n != &w->gateway->calls && !found; n = n->next) {
+            struct relay *r = LIST_OF(n, struct relay, node);
+            if (r->w == w && r->orphan)
+                found = r;
+        }
+        fleet_unlock(w->gateway->fleet);
+        if (!found)
+            return;
+        orphan_ends(found);
+    }
+}
+
 unsigned relay_running(const struct worker *w)
 {
     return (unsigned)meter_value(w->meter, METER_CALLS_RUNNING, NO_LABELS);

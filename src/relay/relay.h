@@ -31,6 +31,8 @@ void relay_ready(void *owner);
 /* What a worker's calls are woken by (worker->wakes). */
 struct wakes *relay_wakes(struct worker *w) PD_CHECKED;
 
+/* The worker ends: calls that went on without their client do too. Before client_close(), which tells nobody; all requests are gone. */
+void relay_end_orphans(struct worker *w);
 /* Calls now running on this worker. */
 unsigned relay_running(const struct worker *w);
 

@@ -43,6 +43,9 @@ struct stage {
     uint16_t provider_port, port;
     unsigned asked; /* requests the provider has seen */
     bool client_done;
+    const char *leave_at; /* the client closes when it has read this */
+    struct timer finish;  /* of an answer that has begun at `finishes` */
+    struct peer *finishes;
     struct gateway gateway;
     struct worker worker, *workers[1];
     bool server_closed, client_closed;
@@ -119,6 +122,35 @@ static void send_sse(int fd, bool mislabelled)
     assert_int_equal(send(fd, out, n, MSG_NOSIGNAL), (ssize_t)n);
 }
 
+/* A stream by its events: with its head and its end, or without. */
+static void send_events(int fd, bool begins, const char *const *events, unsigned count, bool ends)
+{
+    char out[2048];
+    size_t n = 0;
+    if (begins)
+        n = (size_t)(strstr(sse_answer, "\r\n\r\n") + 4 - sse_answer);
+    memcpy(out, sse_answer, n);
+    for (unsigned i = 0; i < count; i++)
+        n += (size_t)snprintf(out + n, sizeof(out) - n, "%zx\r\ndata: %s\n\n\r\n", strlen(events[i]) + 8,
+                              events[i]);
+    if (ends)
+        n += (size_t)snprintf(out + n, sizeof(out) - n, "e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n");
+    assert_int_equal(send(fd, out, n, MSG_NOSIGNAL), (ssize_t)n);
+}
+
+#define CHUNK(delta, finish)                                                                                      \
+    "{\"id\":\"a\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{\"index\":0," \
+    "\"delta\":{" delta "},\"finish_reason\":" finish "}]}"
+static const char *const beginning[] = {CHUNK("\"role\":\"assistant\",\"content\":\"hello\"", "null")};
+static const char *const ending[] = {CHUNK("\"content\":\" there\"", "null"), CHUNK("", "\"stop\"")};
+static const char *const calling[] = {
+    CHUNK("\"role\":\"assistant\",\"tool_calls\":[{\"index\":0,\"id\":\"c1\",\"type\":\"function\",\"function\":{"
+          "\"name\":\"look\","
+          "\"arguments\":\"{\\\"at\\\"\"}}]",
+          "null"),
+    CHUNK("\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":\":1}\"}}]", "null"),
+    CHUNK("", "\"tool_calls\"")};
+
 static void send_plain(int fd, const char *text)
 {
     char out[1024];
@@ -149,12 +181,30 @@ static void on_provider(void *ctx, int events, pd_err err)
         return;
     s->asked++;
     p->got = 0;
-    if (strstr(p->in, "POST /bad/"))
+    if (strstr(p->in, "POST /cut/")) { /* breaks, unless it is asked to go on */
+        bool goes_on = strstr(body, "hello") != NULL;
+        send_events(p->watch.fd, true, goes_on ? ending : beginning, goes_on ? 2 : 1, goes_on);
+        if (!goes_on)
+            close_peer(p);
+    } else if (strstr(p->in, "POST /slow/")) {
+        send_events(p->watch.fd, true, beginning, 1, false);
+        s->finishes = p;
+        timer_arm(s->loop, &s->finish, loop_now_ms(s->loop) + 10);
+    } else if (strstr(p->in, "POST /tools/"))
+        send_events(p->watch.fd, true, calling, 3, true);
+    else if (strstr(p->in, "POST /bad/"))
         send_plain(p->watch.fd, refusal);
     else if (strstr(p->in, "/embeddings"))
         send_plain(p->watch.fd, embedding);
     else
         send_sse(p->watch.fd, strstr(p->in, "POST /odd/") != NULL);
+}
+
+static void on_finish(void *ctx)
+{
+    struct stage *s = ctx;
+    if (s->finishes->open)
+        send_events(s->finishes->watch.fd, false, ending, 2, true);
 }
 
 static void on_accept(void *ctx, int events, pd_err err)
@@ -197,7 +247,8 @@ static void on_client(void *ctx, int events, pd_err err)
         s->client.got += (size_t)n;
         s->client.in[s->client.got] = '\0';
     }
-    if (n <= 0 || answer_is_whole(s->client.in)) {
+    bool leaves = s->leave_at && strstr(s->client.in, s->leave_at);
+    if (n <= 0 || leaves || answer_is_whole(s->client.in)) {
         s->client_done = true;
         close_peer(&s->client);
         loop_stop(s->loop);
@@ -242,6 +293,7 @@ static void server_stopped(void *ctx)
 {
     struct stage *s = ctx;
     s->server_closed = true;
+    relay_end_orphans(&s->worker);
     client_close(s->worker.client, stopped, s);
 }
 
@@ -253,17 +305,21 @@ static void open_gateway(struct stage *s)
     struct conf *conf;
     struct conf_report *report = mem_zalloc(sizeof(*report));
     const char *why;
-    char text[1200];
+    char text[1600];
     snprintf(text, sizeof(text),
              "providers:\n"
              "  bad: {preset: openai-compatible, base_url: 'http://127.0.0.1:%u/bad', models: [m]}\n"
              "  good: {preset: openai-compatible, base_url: 'http://127.0.0.1:%u/good', models: [m]}\n"
              "  odd: {preset: openai-compatible, base_url: 'http://127.0.0.1:%u/odd', models: [m]}\n"
+             "  cut: {preset: vllm, wires: [openai-chat], base_url: 'http://127.0.0.1:%u/cut', models: [m]}\n"
+             "  slow: {preset: vllm, wires: [openai-chat], base_url: 'http://127.0.0.1:%u/slow', models: [m]}\n"
+             "  tools: {preset: vllm, wires: [openai-chat], base_url: 'http://127.0.0.1:%u/tools', models: [m]}\n"
              "routes:\n"
              "  straight: {strategy: priority, targets: [{model: good/m}]}\n"
              "  failover: {strategy: priority, targets: [{model: bad/m}, {model: good/m}]}\n"
-             "resilience: {backoff: 1ms, backoff_max: 2ms, ttft: 0, probe: 0}\n",
-             s->provider_port, s->provider_port, s->provider_port);
+             "resilience: {backoff: 1ms, backoff_max: 2ms, ttft: 0, probe: 0, linger: 1m}\n",
+             s->provider_port, s->provider_port, s->provider_port, s->provider_port, s->provider_port,
+             s->provider_port);
     assert_int_equal(conf_parse(span_str(text), "test", &presets, conf_getenv, NULL, report, &conf), PD_OK);
     mem_free(report);
     struct conf_ref *ref = conf_ref_new(conf);
@@ -295,6 +351,7 @@ static void open_gateway(struct stage *s)
 static void close_stage(struct stage *s)
 {
     close_peer(&s->client);
+    timer_stop(s->loop, &s->finish);
     s->worker.routing = routing_unref(s->worker.routing);
     server_close(s->worker.server, server_stopped, s);
     loop_run(s->loop);
@@ -322,6 +379,7 @@ static struct stage *open_stage(void)
     static struct stage stage; /* peers are large; one at a time */
     memset(&stage, 0, sizeof(stage));
     stage.loop = loop_new();
+    timer_init(&stage.finish, on_finish, &stage);
     int fd = bind_any(&stage.provider_port);
     assert_int_equal(watch_open(stage.loop, &stage.listener, fd, WATCH_READ, on_accept, &stage), PD_OK);
     open_gateway(&stage);
@@ -374,19 +432,24 @@ struct story {
     const char *path, *body, *marks;
 };
 
-/* Returns how many allocations were failed. */
-static unsigned fail_each(const struct story *story)
+/* `leave_at`: the client leaves there, and asks again; NULL: it stays. Returns how many allocations were failed. */
+static unsigned fail_each(const struct story *story, const char *leave_at)
 {
     for (unsigned n = 1;; n++) {
         size_t before = mem_blocks();
         struct stage *s = open_stage();
         mem_fail_at(n);
+        s->leave_at = leave_at;
+        if (s->leave_at)
+            ask(s, story->path, story->body);
+        s->leave_at = NULL;
         ask(s, story->path, story->body);
         int failed = mem_failed();
         mem_fail_at(0);
         fair_end(s, story->marks);
         ask(s, story->path, story->body); /* the next call does not suffer from it */
-        assert_true(strncmp(s->client.in, "HTTP/1.1 200", 12) == 0);
+        if (strncmp(s->client.in, "HTTP/1.1 200", 12) != 0)
+            fail_msg("after allocation %u: %s", n, s->client.in);
         assert_non_null(strstr(s->client.in, story->marks));
         close_stage(s);
         mem_big_trim();
@@ -424,11 +487,53 @@ static void each_failed_allocation_ends_a_call_cleanly(void **state)
          "{\"model\":\"straight\",\"messages\":[{\"role\":\"user\",\"content\":\"q\"}]}", "input_tokens"},
         {"/v1/responses", "{\"model\":\"straight\",\"stream\":true,\"input\":\"q\"}", "hello"},
         {"/api/chat", "{\"model\":\"straight\",\"messages\":[{\"role\":\"user\",\"content\":\"q\"}]}", "hello"},
+        /* it breaks after output, and goes on */
+        {"/v1/chat/completions",
+         "{\"model\":\"cut/m\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"q\"}]}", " there"},
+        {"/v1/messages",
+         "{\"model\":\"cut/"
+         "m\",\"max_tokens\":9,\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"q\"}]}",
+         " there"},
+        {"/v1/responses", "{\"model\":\"cut/m\",\"stream\":true,\"input\":\"q\"}", " there"},
+        /* a tool call, held until it is whole */
+        {"/v1/chat/completions",
+         "{\"model\":\"tools/"
+         "m\",\"stream\":true,\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"look\","
+         "\"parameters\":{\"type\":\"object\",\"properties\":{\"at\":{\"type\":\"integer\"}}}}}],"
+         "\"messages\":[{\"role\":\"user\",\"content\":\"q\"}]}",
+         "look"},
+        {"/v1/messages",
+         "{\"model\":\"tools/m\",\"max_tokens\":9,\"stream\":true,\"tools\":[{\"name\":\"look\","
+         "\"input_schema\":{\"type\":\"object\"}}],\"messages\":[{\"role\":\"user\",\"content\":\"q\"}]}",
+         "look"},
     };
     for (size_t i = 0; i < sizeof(stories) / sizeof(stories[0]); i++) {
-        unsigned n = fail_each(&stories[i]);
+        unsigned n = fail_each(&stories[i], NULL);
         print_message("story %zu: %u allocations failed in turn\n", i, n);
         assert_true(n >= 6);
+    }
+}
+
+static void a_client_that_leaves_and_comes_back_is_no_exception(void **state)
+{
+    (void)state;
+    static const struct story stories[] = {
+        {
+            "/v1/chat/completions",
+            "{\"model\":\"slow/m\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"q\"}]}",
+            " there",
+        },
+        {"/v1/responses", "{\"model\":\"slow/m\",\"stream\":true,\"input\":\"q\"}", " there"},
+        {
+            "/v1/chat/completions",
+            "{\"model\":\"cut/m\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"q\"}]}",
+            " there",
+        },
+    };
+    for (size_t i = 0; i < sizeof(stories) / sizeof(stories[0]); i++) {
+        unsigned n = fail_each(&stories[i], "hello");
+        print_message("story %zu: %u allocations failed in turn\n", i, n);
+        assert_true(n >= 40);
     }
 }
 
@@ -438,6 +543,7 @@ int main(void)
     loop_process_init(&fds);
     assert_int_equal(net_process_init(), PD_OK);
     log_threshold = LOG_ERROR;
-    const struct CMUnitTest tests[] = {cmocka_unit_test(each_failed_allocation_ends_a_call_cleanly)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(each_failed_allocation_ends_a_call_cleanly),
+                                       cmocka_unit_test(a_client_that_leaves_and_comes_back_is_no_exception)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
