@@ -30,8 +30,10 @@ static char *view(pd_err (*fn)(struct span, const struct ledger_look *, struct b
 
 static void has(const char *text, const char *what)
 {
-    if (!strstr(text, what))
-        fail_msg("\"%s\" is not in:\n%s", what, text);
+    if (!strstr(text, what)) {
+        print_error("%s\n", text ? text : "");
+        fail_msg("\"%s\" is not in it", what);
+    }
 }
 
 #define ONE(call) "{\"session\":\"s-1\",\"calls\":1,\"list\":[" call "]}"
