@@ -74,6 +74,46 @@ def test_what_broke_off_unreported_is_estimated_and_flagged():
         assert total["cost_usd"] is None and total["known_usd"] == 0 and total["unpriced"] == 1, "nobody said what it costs"
 
 
+def test_a_price_that_is_not_known_for_a_part_leaves_the_call_without_one():
+    """alpha's half was paid for, nobody said how much; beta's was."""
+    with running(f"alpha:0,{EXACT}", f"beta:0,{EXACT}", providers=priced("beta"), resilience=RULES) as (sim, gateway):
+        sim.faults("alpha", {"fault": "cut", "after": 20}, {"fault": "status", "status": 500, "times": 0})
+        assert gateway.stream(headers=NIGHT).rest().done
+        gateway.until("it is booked", lambda: gateway.get("/api/sessions").json["sessions"])
+        total = the_session(gateway)
+        call = shown(gateway, total["session"])["list"][0]
+        costs = {a["target"]: a["cost_usd"] for a in call["attempts"] if a["tokens_out"]}
+        assert costs["alpha/m"] is None and costs["beta/m"] > 0, call
+        assert call["cost_usd"] is None and total["cost_usd"] is None and total["unpriced"] == 1, call
+
+
+def test_a_prompt_that_was_reported_leaves_what_came_after_it_estimated():
+    """Anthropic's format tells the prompt's tokens at the beginning, and those of the answer at its end, which a cut takes away."""
+    with running("alpha:0,tokens=40", resilience=RULES) as (sim, gateway):
+        text = gateway.path.read_text().replace('"openai-compatible"', '"anthropic"').replace("/v1\"", "\"")
+        with contextlib.closing(Claude(text)) as claude:
+            sim.faults("alpha", {"fault": "hold", "after": 10})
+            s = claude.gateway.stream(headers=NIGHT)
+            while len(s.text.split()) < 10:
+                assert s.next() is not None
+            s.close()
+            sim.wait("alpha", cancelled=1)
+            claude.gateway.until("it is booked", lambda: claude.gateway.get("/api/sessions").json["sessions"])
+            total = the_session(claude.gateway)
+            assert total["estimated"] == 1 and total["billed_in"] == sim.state("alpha")["prompt_tokens"], total
+            assert total["billed_out"] == len(s.text.encode()) // 4, total
+
+
+class Claude:
+    """The same gateway, with providers of Anthropic's format."""
+
+    def __init__(self, text):
+        self.gateway = Gateway(text)
+
+    def close(self):
+        self.gateway.stop()
+
+
 def test_what_was_refused_costs_nothing():
     with running("alpha:0", "beta:0,tokens=10", providers=priced("beta"), resilience=RULES) as (sim, gateway):
         sim.faults("alpha", {"fault": "status", "status": 500, "times": 0})
