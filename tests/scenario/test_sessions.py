@@ -56,6 +56,9 @@ def test_what_providers_count_is_what_the_ledger_bills():
         one = shown(gateway, total["session"])
         attempts = [a for c in one["list"] for a in c["attempts"]]
         assert sum(a["tokens_out"] for a in attempts) == billed[1] and any(a["continues"] for a in attempts), attempts
+        assert all(a["first_output_ms"] > 0 for a in attempts if a["tokens_out"]), "0 is for none"
+        broken = gateway.get("/api/calls").json["recent"][1]
+        assert broken["broke_by"] == "cut" and not broken["continuing"], broken
         assert gateway.metric("perdure_stream_breaks_total", **{"class": "cut"}) == 1
         assert gateway.metric("perdure_continuations_total", result="whole") == 1
 
@@ -193,7 +196,8 @@ def test_the_ledger_goes_along_through_an_upgrade():
         whole = shown(gateway, name)
         assert [c["id"] for c in whole["list"]][1:] == [middle, s.headers["x-request-id"]], whole
         assert (whole["billed_in"], whole["billed_out"]) == tokens_of(chain.sim, "alpha"), whole
-        in_journal(gateway, middle)
+        # from here on the old one's files are gone
+        chain.until("the new one is alone", lambda: chain.logged("upgrade.alone"))
         os.kill(chain.pid, signal.SIGKILL)
         chain.gone(chain.pid)
         again = Gateway(chain.text, folder=gateway.folder)
