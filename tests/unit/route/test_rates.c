@@ -384,6 +384,50 @@ static void a_ceiling_that_is_confirmed_holds_for_longer(void **state)
     }
 }
 
+static void what_is_only_guessed_is_not_told(void **state)
+{
+    (void)state;
+    struct rate_budget b;
+    rate_budget_init(&b);
+    struct rate_share s = started(&b, NOW);
+    told(&b, &s, 5, 0, 10 * S, NOW, NOW);
+    uint64_t at, turn = NOW + 10 * S;
+    assert_true(rate_told(&b, 400, NOW + 1 * S));
+    for (int i = 0; i < 5; i++)
+        (void)started(&b, turn);
+    assert_false(rate_allows(&b, 400, turn, &at));
+    assert_false(rate_told(&b, 400, turn)); /* nobody has said when this window ends */
+}
+
+static void an_estimate_of_tokens_is_not_trusted_to_the_last(void **state)
+{
+    (void)state;
+    struct rate_budget b;
+    rate_budget_init(&b);
+    uint64_t at;
+    struct rate_share s = started(&b, NOW);
+    rate_facts_said(&b, &s, &(struct rate_facts){-1, -1, -1, 10000, 2100, 30 * S}, NOW, NOW);
+    rate_used(&b, &s, 4000, 1000, NOW);
+    assert_false(rate_allows(&b, 8000, NOW, &at)); /* 2000, more or less */
+    assert_true(rate_allows(&b, 7000, NOW, &at));
+}
+
+static void a_ceiling_falls_by_half_at_most(void **state)
+{
+    (void)state;
+    struct rate_budget b;
+    rate_budget_init(&b);
+    b.meter[RATE_REQUESTS].ceiling = 100;
+    b.meter[RATE_REQUESTS].refused_ms = NOW;
+    for (int i = 0; i < 10; i++) {
+        struct rate_share s = started(&b, NOW + 2 * S);
+        rate_end(&b, &s, NULL, NOW + 2 * S, NOW + 2 * S);
+    }
+    struct rate_share s = started(&b, NOW + 3 * S);
+    rate_end(&b, &s, &(struct verdict){.failure = FAILURE_RATE}, NOW + 3 * S, NOW + 3 * S);
+    assert_int_equal((int)b.meter[RATE_REQUESTS].ceiling, 50);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -392,6 +436,9 @@ int main(void)
         cmocka_unit_test(what_is_not_told_is_taken_off),
         cmocka_unit_test(a_quota_for_the_day_is_waited_out_and_a_minute_does_not_end_it),
         cmocka_unit_test(who_tells_no_limit_and_refuses_nothing_has_none),
+        cmocka_unit_test(what_is_only_guessed_is_not_told),
+        cmocka_unit_test(an_estimate_of_tokens_is_not_trusted_to_the_last),
+        cmocka_unit_test(a_ceiling_falls_by_half_at_most),
         cmocka_unit_test(a_ceiling_that_is_confirmed_holds_for_longer),
         cmocka_unit_test(what_is_allowed_is_used_and_hardly_anything_is_refused),
     };
