@@ -109,10 +109,10 @@ static void a_short_call_is_seen_beside_a_long_one(void **state)
 {
     (void)state;
     const char *text =
-        bar(ONE(CALL("1000", "complete",
-                     "\"attempts\":[" ATTEMPT("complete", "none", "0", "500", "1000",
-                                              "") "]") "," CALL("900000", "complete", "\"attempts\":[]")));
-    assert_string_equal(text, "-=");
+        bar(ONE(CALL("10000", "complete",
+                     "\"attempts\":[" ATTEMPT("complete", "none", "0", "5000", "10000",
+                                              "") "]") "," CALL("1000000", "complete", "\"attempts\":[]")));
+    assert_string_equal(text, "--==");
 }
 
 static void a_call_of_no_time_has_its_marks(void **state)
