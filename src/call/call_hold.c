@@ -14,6 +14,8 @@ static uint64_t hold_left(const struct call *c, uint64_t now)
 {
     const struct settings *s = &c->want.route->settings;
     uint64_t most_ms = c->want.in_session ? s->hold : s->hold_single;
+    if (c->continuing && s->hold > most_ms) /* half an answer is waited for, session or not */
+        most_ms = s->hold;
     if (c->want.hold_ms != UINT64_MAX)
         most_ms = c->want.hold_ms;
     uint64_t held_ms = c->held_ms + (c->state == CALL_HOLDING ? now - c->wait_began_ms : 0);

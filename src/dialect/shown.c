@@ -326,7 +326,7 @@ size_t shown_tell(const struct shown *s, size_t from, msg_delta_fn *fn, void *ct
 
 pd_err shown_text(const struct shown *s, struct buf *out)
 {
-    struct span log = buf_span(&s->log), text;
+    struct span log = buf_span(&s->log), text = SPAN_NONE;
     struct buf quoted;
     struct arena a;
     if (!s->has_text)

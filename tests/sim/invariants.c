@@ -83,7 +83,10 @@ static bool free_for_a_first_try(const struct moment *m, unsigned target)
 static uint64_t hold_most(const struct moment *m)
 {
     const struct settings *s = &m->c->want.route->settings;
+    bool shown = m->c->call.continuing || m->c->call.breaks || m->c->want.resumes;
     uint64_t by_settings_ms = m->c->want.in_session ? s->hold : s->hold_single;
+    if (shown && s->hold > by_settings_ms)
+        by_settings_ms = s->hold;
     return m->c->want.hold_ms == UINT64_MAX ? by_settings_ms : m->c->want.hold_ms;
 }
 
