@@ -1,5 +1,6 @@
 #include "relay/ledger.h"
 
+#include "base/hash.h"
 #include "base/list.h"
 #include "base/mem.h"
 #include "base/text.h"
@@ -11,7 +12,7 @@
 #include <string.h>
 
 #define PICO 1000000000000LL /* picodollars of a dollar */
-enum { NAME_RAW_MAX = 132, ID_MAX = 24 };
+enum { NAME_RAW_MAX = 132, ID_MAX = 24, BUCKETS = 128 };
 /* Of what is read, and of sums: two of these can be added. */
 static const int64_t NUMBER_MAX = 1LL << 50, CALL_PICO_MAX = 1LL << 53, SUM_PICO_MAX = 1LL << 60;
 
@@ -40,15 +41,17 @@ struct line {
 };
 struct entry {
     struct list node; /* used last: first */
+    struct list bucket;
     char id[ID_MAX];
     char name[NAME_RAW_MAX]; /* the inside of a JSON string */
     struct totals totals;
     unsigned first, count; /* a ring: its oldest line, and how many there are */
     struct line *lines[LEDGER_CALLS];
+    uint32_t marks[LEDGER_CALLS]; /* hashes of their calls' ids: few lines are read to find one */
 };
 struct ledger {
     pthread_mutex_t lock;
-    struct list entries;
+    struct list entries, buckets[BUCKETS]; /* the same, by their ids */
     unsigned count;
 };
 
@@ -59,6 +62,8 @@ struct ledger *ledger_new(void)
         return NULL;
     pthread_mutex_init(&l->lock, NULL);
     list_init(&l->entries);
+    for (unsigned i = 0; i < BUCKETS; i++)
+        list_init(&l->buckets[i]);
     return l;
 }
 
@@ -72,6 +77,7 @@ static void entry_free(struct entry *e)
 static void drop(struct ledger *l, struct entry *e)
 {
     list_remove(&e->node);
+    list_remove(&e->bucket);
     l->count--;
     entry_free(e);
 }
@@ -87,11 +93,17 @@ struct ledger *ledger_free(struct ledger *l)
     return NULL;
 }
 
+static struct list *bucket_of(struct ledger *l, struct span id)
+{
+    return &l->buckets[hash_bytes(id, 0) % BUCKETS];
+}
+
 static struct entry *find(struct ledger *l, struct span id)
 {
-    LIST_EACH(node, &l->entries)
+    struct list *alike = bucket_of(l, id);
+    LIST_EACH(node, alike)
     {
-        struct entry *e = LIST_OF(node, struct entry, node);
+        struct entry *e = LIST_OF(node, struct entry, bucket);
         if (span_is(id, e->id))
             return e;
     }
@@ -104,6 +116,7 @@ static struct entry *entry_new(struct span id)
     if (!e)
         return NULL;
     list_init(&e->node);
+    list_init(&e->bucket);
     text_copy(e->id, sizeof(e->id), id);
     return e;
 }
@@ -115,16 +128,22 @@ static void enter(struct ledger *l, struct entry *e)
         drop(l, LIST_OF(l->entries.prev, struct entry, node));
     l->count++;
     list_push_front(&l->entries, &e->node);
+    list_push_front(bucket_of(l, span_str(e->id)), &e->bucket);
 }
 
 /* ---- what a line says --------------------------------------------------------------------- */
 
-static int64_t number(struct json call, const char *name)
+static int64_t whole(struct json number)
 {
     int64_t v;
-    if (!json_i64(json_get(call, name), &v) || v < 0)
+    if (!json_i64(number, &v) || v < 0)
         return 0;
     return v < NUMBER_MAX ? v : NUMBER_MAX;
+}
+
+static int64_t number(struct json v, const char *name)
+{
+    return whole(json_get(v, name));
 }
 
 static void add_up(int64_t *sum, int64_t v, int64_t most)
@@ -150,22 +169,81 @@ static enum failure failure_of(struct json name)
     return FAILURE_COUNT;
 }
 
-static void sum(struct totals *t, struct json call)
+/* Every member of a call that counts. They are found in one walk: a line is read with every call that ends. */
+#define MEMBERS(X) \
+    X(session)     \
+    X(id)          \
+    X(name)        \
+    X(began_ms)    \
+    X(took_ms)     \
+    LEDGER_SUMS(X) \
+    X(estimated)   \
+    X(cost_usd)    \
+    X(attempts)
+enum member {
+#define X(name) MEMBER_##name,
+    MEMBERS(X)
+#undef X
+        MEMBER_COUNT
+};
+struct call_line {
+    struct json members[MEMBER_COUNT];
+};
+
+/* Members stand in their order, nearly always: *next is where the search begins. */
+static enum member member_of(struct span key, unsigned *next)
+{
+    static const struct span names[] = {
+#define X(name) {#name, sizeof(#name) - 1},
+        MEMBERS(X)
+#undef X
+    };
+    for (unsigned i = 0; i < MEMBER_COUNT; i++) {
+        unsigned at = (*next + i) % MEMBER_COUNT;
+        if (!span_eq(key, names[at]))
+            continue;
+        *next = at + 1;
+        return (enum member)at;
+    }
+    for (unsigned i = 0; i < MEMBER_COUNT && memchr(key.p, '\\', key.n); i++)
+        if (json_key_is(key, names[i].p))
+            return (enum member)i;
+    return MEMBER_COUNT;
+}
+
+static void read_line(struct json call, struct call_line *ret)
 {
     struct json_walk w;
+    struct json v;
+    struct span key;
+    unsigned next = 0;
+    *ret = (struct call_line){0};
+    json_walk_init(&w, call);
+    while (json_walk_next(&w, &key, &v)) {
+        enum member m = member_of(key, &next);
+        if (m < MEMBER_COUNT)
+            ret->members[m] = v;
+    }
+}
+
+static void sum(struct totals *t, const struct call_line *call)
+{
+    const struct json *m = call->members;
+    struct json_walk w;
     struct json a;
-    int64_t pico, ended_ms = number(call, "began_ms") + number(call, "took_ms");
+    int64_t pico, ended_ms = whole(m[MEMBER_began_ms]) + whole(m[MEMBER_took_ms]);
     t->calls++;
     if (ended_ms > t->last_ms)
         t->last_ms = ended_ms;
-    t->estimated += json_is_true(json_get(call, "estimated"));
-    if (read_usd(json_get(call, "cost_usd"), CALL_PICO_MAX, &pico))
+    t->estimated += json_is_true(m[MEMBER_estimated]);
+    if (read_usd(m[MEMBER_cost_usd], CALL_PICO_MAX, &pico))
         add_up(&t->known_pico, pico, SUM_PICO_MAX);
     else
         t->unpriced++;
-    for (unsigned i = 0; i < SUM_COUNT; i++)
-        add_up(&t->sums[i], number(call, sum_names[i]), NUMBER_MAX);
-    json_walk_init(&w, json_get(call, "attempts"));
+#define X(name) add_up(&t->sums[SUM_##name], whole(m[MEMBER_##name]), NUMBER_MAX);
+    LEDGER_SUMS(X)
+#undef X
+    json_walk_init(&w, m[MEMBER_attempts]);
     while (json_walk_next(&w, NULL, &a)) {
         enum failure f = failure_of(json_get(a, "class"));
         t->attempts++;
@@ -175,12 +253,22 @@ static void sum(struct totals *t, struct json call)
     }
 }
 
+static uint32_t mark_of(struct span id)
+{
+    return (uint32_t)hash_bytes(id, 0);
+}
+
+static struct span call_id(const struct line *line)
+{
+    return json_inner(json_get((struct json){JSON_OBJECT, span_of(line->text, line->n)}, "id"));
+}
+
 static bool has_call(const struct entry *e, struct span id)
 {
+    uint32_t mark = mark_of(id);
     for (unsigned i = 0; i < e->count && id.n; i++) {
-        const struct line *line = e->lines[(e->first + i) % LEDGER_CALLS];
-        struct json have = json_get((struct json){JSON_OBJECT, span_of(line->text, line->n)}, "id");
-        if (span_eq(json_inner(have), id))
+        unsigned at = (e->first + i) % LEDGER_CALLS;
+        if (e->marks[at] == mark && span_eq(call_id(e->lines[at]), id))
             return true;
     }
     return false;
@@ -197,10 +285,12 @@ static struct line *copy_line(struct span text)
 }
 
 /* The line that had its place is what is returned. */
-static struct line *push(struct entry *e, struct line *line)
+static struct line *push(struct entry *e, struct line *line, struct span id)
 {
-    struct line **at = &e->lines[(e->first + e->count) % LEDGER_CALLS], *old = *at;
-    *at = line;
+    unsigned at = (e->first + e->count) % LEDGER_CALLS;
+    struct line *old = e->lines[at];
+    e->lines[at] = line;
+    e->marks[at] = mark_of(id);
     if (e->count == LEDGER_CALLS)
         e->first = (e->first + 1) % LEDGER_CALLS;
     else
@@ -208,9 +298,9 @@ static struct line *push(struct entry *e, struct line *line)
     return old;
 }
 
-static void take_name(struct entry *e, struct json call)
+static void take_name(struct entry *e, struct json v)
 {
-    struct span name = json_inner(json_get(call, "name"));
+    struct span name = json_inner(v);
     if (name.n && name.n < sizeof(e->name))
         text_copy(e->name, sizeof(e->name), name);
 }
@@ -218,45 +308,47 @@ static void take_name(struct entry *e, struct json call)
 /* A session's name that fits; n 0: there is none. */
 static struct span session_of(struct json v)
 {
-    struct span id = json_inner(json_get(v, "session"));
+    struct span id = json_inner(v);
     return id.n < ID_MAX ? id : SPAN_NONE;
 }
 
-static pd_err add(struct ledger *l, struct span id, struct json call, struct line **line)
+static pd_err add(struct ledger *l, struct span session, const struct call_line *call, struct line **line)
 {
-    struct entry *e = find(l, id);
-    if (e && has_call(e, json_inner(json_get(call, "id"))))
+    struct entry *e = find(l, session);
+    struct span id = json_inner(call->members[MEMBER_id]);
+    if (e && has_call(e, id))
         return PD_EXISTS;
     if (e) {
         list_remove(&e->node);
         list_push_front(&l->entries, &e->node);
     } else {
-        e = entry_new(id);
+        e = entry_new(session);
         if (!e)
             return PD_NOMEM;
         enter(l, e);
     }
     sum(&e->totals, call);
-    take_name(e, call);
-    *line = push(e, *line);
+    take_name(e, call->members[MEMBER_name]);
+    *line = push(e, *line, id);
     return PD_OK;
 }
 
 pd_err ledger_add(struct ledger *l, struct span text)
 {
-    struct json call = {JSON_OBJECT, text};
+    struct call_line call;
     if (text.n > LEDGER_LINE_MAX)
         return PD_TOOBIG;
     if (!span_starts(text, "{") || json_check(text))
         return PD_INVALID;
-    struct span id = session_of(call);
+    read_line((struct json){JSON_OBJECT, text}, &call);
+    struct span id = session_of(call.members[MEMBER_session]);
     if (id.n == 0)
         return PD_INVALID;
     struct line *line = copy_line(text);
     if (!line)
         return PD_NOMEM;
     pthread_mutex_lock(&l->lock);
-    pd_err e = add(l, id, call, &line);
+    pd_err e = add(l, id, &call, &line);
     pthread_mutex_unlock(&l->lock);
     mem_free(line);
     return e;
@@ -385,7 +477,7 @@ static pd_err load_lines(struct entry *e, struct json list)
         struct line *line = copy_line(call.raw);
         if (!line)
             return PD_NOMEM;
-        mem_free(push(e, line));
+        mem_free(push(e, line, call_id(line)));
     }
     return PD_OK;
 }
@@ -395,7 +487,7 @@ pd_err ledger_load(struct ledger *l, struct span session)
     struct json v = {JSON_OBJECT, session};
     if (!span_starts(session, "{") || json_check(session))
         return PD_INVALID;
-    struct span id = session_of(v);
+    struct span id = session_of(json_get(v, "session"));
     struct json list = json_get(v, "list");
     if (id.n == 0 || list.type != JSON_ARRAY)
         return PD_INVALID;
@@ -407,7 +499,7 @@ pd_err ledger_load(struct ledger *l, struct span session)
         return err;
     }
     load_totals(&e->totals, v);
-    take_name(e, v);
+    take_name(e, json_get(v, "name"));
     pthread_mutex_lock(&l->lock);
     struct entry *before = find(l, id);
     if (before)
