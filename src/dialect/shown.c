@@ -4,9 +4,11 @@
  * with it is appended and only the head's count changes. The same bytes are what a file has. */
 #include "dialect/shown.h"
 
+#include "base/mem.h"
 #include "parse/json.h"
 
 #include <assert.h>
+#include <endian.h>
 
 enum {
     HEAD_MARK = 0xd5, /* the first byte of each entry */
@@ -30,40 +32,38 @@ void shown_init(struct shown *s)
 {
     *s = (struct shown){0};
     buf_init(&s->log, SHOWN_MAX);
-    buf_init(&s->identity, 0); /* a reader keeps only names of ANSWER_WORD_MAX bytes */
 }
 
 void shown_done(struct shown *s)
 {
     buf_done(&s->log);
-    buf_done(&s->identity);
+    mem_free(s->identity);
     shown_init(s);
 }
 
 void shown_clear(struct shown *s)
 {
-    struct buf log = s->log, identity = s->identity;
+    struct buf log = s->log;
+    mem_free(s->identity);
     *s = (struct shown){0};
     s->log = log;
-    s->identity = identity;
     buf_clear(&s->log);
-    buf_clear(&s->identity);
 }
 
 /* ---- heads ---------------------------------------------------------------------- */
 
+/* Little-endian in one step: heads are read and written with every delta. */
 static void put_number(char *p, uint32_t n)
 {
-    for (int i = 0; i < 4; i++)
-        p[i] = (char)(n >> (8 * i));
+    n = htole32(n);
+    memcpy(p, &n, sizeof(n));
 }
 
 static uint32_t number_at(const char *p)
 {
-    uint32_t n = 0;
-    for (int i = 0; i < 4; i++)
-        n |= (uint32_t)(unsigned char)p[i] << (8 * i);
-    return n;
+    uint32_t n;
+    memcpy(&n, p, sizeof(n));
+    return le32toh(n);
 }
 
 static void put_head(char *p, const struct msg_delta *d)
@@ -214,42 +214,40 @@ pd_err shown_add(struct shown *s, const struct msg_delta *d)
 
 /* ---- identity ------------------------------------------------------------------- */
 
-/* The id stands before the model: one that comes later moves it. */
-static pd_err add_id(struct shown *s, struct span id)
+/* What is there already, and then this. */
+static pd_err set_identity(struct shown *s, struct span id, struct span model)
 {
-    pd_err e = buf_reserve(&s->identity, id.n);
-    if (e)
-        return e;
-    char *p = s->identity.p + s->identity.head;
-    memmove(p + id.n, p, s->model_bytes);
-    memcpy(p, id.p, id.n);
-    buf_added(&s->identity, id.n);
+    char *both = mem_alloc(id.n + model.n);
+    if (!both)
+        return PD_NOMEM;
+    if (id.n)
+        memcpy(both, id.p, id.n);
+    if (model.n)
+        memcpy(both + id.n, model.p, model.n);
+    mem_free(s->identity);
+    s->identity = both;
     s->id_bytes = id.n;
+    s->model_bytes = model.n;
     return PD_OK;
 }
 
 pd_err shown_identity(struct shown *s, struct span id, struct span model, int64_t created)
 {
-    pd_err e = PD_OK;
     if (!s->created)
         s->created = created;
-    if (!s->id_bytes && id.n)
-        e = add_id(s, id);
-    if (!e && !s->model_bytes && model.n) {
-        e = buf_add(&s->identity, model);
-        s->model_bytes = e ? 0 : model.n;
-    }
-    return e;
+    bool fresh = (!s->id_bytes && id.n) || (!s->model_bytes && model.n);
+    return fresh ? set_identity(s, s->id_bytes ? shown_id(s) : id, s->model_bytes ? shown_model(s) : model)
+                 : PD_OK;
 }
 
 struct span shown_id(const struct shown *s)
 {
-    return span_upto(buf_span(&s->identity), s->id_bytes);
+    return span_of(s->identity, s->id_bytes);
 }
 
 struct span shown_model(const struct shown *s)
 {
-    return span_from(buf_span(&s->identity), s->id_bytes);
+    return span_of(s->identity ? s->identity + s->id_bytes : NULL, s->model_bytes);
 }
 
 /* ---- characters ----------------------------------------------------------------- */

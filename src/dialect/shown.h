@@ -19,8 +19,8 @@ struct shown {
     size_t last_at; /* offset of the last entry */
     bool any;
     /* How the client knows the answer, from its beginning as it was shown: text, kept by shown_identity(). */
-    struct buf identity;
-    size_t id_bytes, model_bytes; /* in identity, one behind the other */
+    char *identity;
+    size_t id_bytes, model_bytes; /* in identity, one behind the other, and nothing else: every stream has one */
     int64_t created;              /* Unix seconds; 0: the format has none, or it is not known */
     uint64_t sequence;            /* events shown, in formats that number them; set by whoever shows */
     bool has_text, has_reasoning, has_calls, has_other; /* other: media, hosted work, refusals, logprobs */
