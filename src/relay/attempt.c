@@ -74,22 +74,36 @@ static pd_err begin_stream(struct run *run)
     return run->collector ? PD_OK : PD_NOMEM;
 }
 
+/* NULL: it gave none, or there is no memory for it. */
+static struct given_id *keep_id(struct run *run)
+{
+    size_t n = strlen(run->request_id);
+    struct given_id *id = n ? arena_alloc(&run->relay->arena, sizeof(*id) + n + 1) : NULL;
+    if (!id)
+        return NULL;
+    id->attempt = run->n;
+    memcpy(id->text, run->request_id, n + 1);
+    return id;
+}
+
 static void on_head(void *ctx, const struct http1_head *head)
 {
     struct run *run = ctx;
     struct relay *r = run->relay;
     run->status = head->status;
     run->head_us = loop_now_us(r->w->loop);
-    struct span id = provider_request_id(head);
-    text_copy(run->request_id, sizeof(run->request_id), id);
-    char *kept = id.n ? arena_strndup(&r->arena, run->request_id, strlen(run->request_id)) : NULL;
+    text_copy(run->request_id, sizeof(run->request_id), provider_request_id(head));
+    struct given_id *kept = keep_id(run);
     struct rate_facts rate;
     rate_read(head, clock_wall_ms(), &rate);
     fleet_lock(r->w->gateway->fleet);
     struct place *place = call_place(&r->call, run->n);
     if (place)
         target_rate_facts(run->target, place, &rate, loop_now_ms(r->w->loop));
-    r->ids[run->n] = kept;
+    if (kept) {
+        kept->next = r->ids;
+        r->ids = kept;
+    }
     fleet_unlock(r->w->gateway->fleet);
 
     struct span type = http1_get(head, "content-type");

@@ -67,17 +67,30 @@ static void describe(const struct relay *r, uint64_t took_ms, struct call_record
             .output_ms = output_ms(c, a),
             .ended_ms = a->ended_ms ? (uint32_t)(a->ended_ms - c->began_ms) : 0,
         };
-        if (r->ids[i])
-            text_copy(rec->attempts[i].request_id, sizeof(rec->attempts[i].request_id), span_str(r->ids[i]));
     }
+    for (const struct given_id *id = r->ids; id; id = id->next)
+        text_copy(rec->attempts[id->attempt].request_id, sizeof(rec->attempts[0].request_id), span_str(id->text));
 }
 
 /* ---- the ledger's line ------------------------------------------------------------------- */
 
-static void put_count(struct put *p, const char *name, int64_t v)
+/* Without printf: each call that ends has a line, and some thirty numbers in it. */
+static void put_number(struct put *p, const char *before, uint64_t v)
+{
+    put_text(p, before);
+    put_uint(p, v);
+}
+
+static void put_flag(struct put *p, const char *before, bool v)
+{
+    put_text(p, before);
+    put_text(p, v ? "true" : "false");
+}
+
+static void put_count(struct put *p, const char *before, int64_t v)
 {
     if (v >= 0)
-        put_printf(p, ",\"%s\":%lld", name, (long long)v);
+        put_number(p, before, (uint64_t)v);
 }
 
 static void put_cost(struct put *p, int64_t pico)
@@ -91,20 +104,25 @@ static void put_attempt_line(struct put *p, const struct relay *r, const struct 
     const struct spent *s = spent_find(r, (int)i);
     put_text(p, i ? ",{\"target\":" : "{\"target\":");
     put_json(p, span_str(a->target));
-    put_printf(p, ",\"state\":\"%s\",\"class\":\"%s\",\"status\":%u,\"hedge\":%s,\"continues\":%s",
-               attempt_state_name((enum attempt_state)a->state), failure_row((enum failure)a->failure)->name,
-               a->status, a->hedge ? "true" : "false", s && s->continues ? "true" : "false");
-    put_printf(p, ",\"started_ms\":%u,\"first_output_ms\":%u,\"ended_ms\":%u", a->started_ms, a->output_ms,
-               a->ended_ms);
+    put_text(p, ",\"state\":\"");
+    put_text(p, attempt_state_name((enum attempt_state)a->state));
+    put_text(p, "\",\"class\":\"");
+    put_text(p, failure_row((enum failure)a->failure)->name);
+    put_number(p, "\",\"status\":", a->status);
+    put_flag(p, ",\"hedge\":", a->hedge);
+    put_flag(p, ",\"continues\":", s && s->continues);
+    put_number(p, ",\"started_ms\":", a->started_ms);
+    put_number(p, ",\"first_output_ms\":", a->output_ms);
+    put_number(p, ",\"ended_ms\":", a->ended_ms);
     if (a->request_id[0]) {
         put_text(p, ",\"request_id\":");
         put_json(p, span_str(a->request_id));
     }
-    put_count(p, "tokens_in", s ? s->tokens_in : 0);
-    put_count(p, "tokens_out", s ? s->tokens_out : 0);
-    put_count(p, "cache_read", s ? s->cache_read : -1);
-    put_count(p, "cache_write", s ? s->cache_write : -1);
-    put_printf(p, ",\"estimated\":%s", s && s->estimated ? "true" : "false");
+    put_count(p, ",\"tokens_in\":", s ? s->tokens_in : 0);
+    put_count(p, ",\"tokens_out\":", s ? s->tokens_out : 0);
+    put_count(p, ",\"cache_read\":", s ? s->cache_read : -1);
+    put_count(p, ",\"cache_write\":", s ? s->cache_write : -1);
+    put_flag(p, ",\"estimated\":", s && s->estimated);
     put_cost(p, s ? s->cost_pico : 0);
     put_text(p, "}");
 }
@@ -162,17 +180,22 @@ static void put_line(struct put *p, const struct relay *r, const struct call_rec
     put_json(p, span_str(rec->route));
     put_text(p, ",\"key\":");
     put_json(p, span_str(rec->key));
-    put_printf(p, ",\"outcome\":\"%s\",\"stream\":%s,\"began_ms\":%llu,\"took_ms\":%u",
-               call_outcome_name(rec->outcome), rec->streamed ? "true" : "false",
-               (unsigned long long)rec->began_wall_ms, rec->took_ms);
-    put_printf(p, ",\"waited_ms\":%llu,\"held_ms\":%llu,\"breaks\":%u,\"continued\":%u",
-               (unsigned long long)c->waited_ms, (unsigned long long)c->held_ms, c->breaks, c->continued);
-    put_printf(p, ",\"hedges_lost\":%u,\"tool_repairs\":%u", b.lost, r->tool_repairs);
-    put_count(p, "tokens_in", rec->tokens_in);
-    put_count(p, "tokens_out", shown_tokens(r));
-    put_count(p, "billed_in", b.in);
-    put_count(p, "billed_out", b.out);
-    put_printf(p, ",\"estimated\":%s", b.estimated ? "true" : "false");
+    put_text(p, ",\"outcome\":\"");
+    put_text(p, call_outcome_name(rec->outcome));
+    put_flag(p, "\",\"stream\":", rec->streamed);
+    put_number(p, ",\"began_ms\":", rec->began_wall_ms);
+    put_number(p, ",\"took_ms\":", rec->took_ms);
+    put_number(p, ",\"waited_ms\":", c->waited_ms);
+    put_number(p, ",\"held_ms\":", c->held_ms);
+    put_number(p, ",\"breaks\":", c->breaks);
+    put_number(p, ",\"continued\":", c->continued);
+    put_number(p, ",\"hedges_lost\":", b.lost);
+    put_number(p, ",\"tool_repairs\":", r->tool_repairs);
+    put_count(p, ",\"tokens_in\":", rec->tokens_in);
+    put_count(p, ",\"tokens_out\":", shown_tokens(r));
+    put_count(p, ",\"billed_in\":", b.in);
+    put_count(p, ",\"billed_out\":", b.out);
+    put_flag(p, ",\"estimated\":", b.estimated);
     put_cost(p, b.cost_pico);
     put_pauses(p, r);
     put_text(p, ",\"attempts\":[");

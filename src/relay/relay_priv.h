@@ -87,6 +87,13 @@ struct told {
     char request_id[64];
 };
 
+/* The id that a provider gave an attempt. */
+struct given_id {
+    struct given_id *next;
+    int attempt;
+    char text[];
+};
+
 /* A time in which nothing was under way for a call. */
 struct pause {
     struct pause *next;
@@ -110,11 +117,11 @@ struct relay {
     struct later reaper;
     struct list dead; /* runs that are over, freed at the end of the turn */
     struct run *runs[CALL_RUNNING_MAX];
-    struct told *told;            /* newest first */
-    char *ids[CALL_ATTEMPTS_MAX]; /* providers' request ids, from the arena */
-    struct spent *spent;          /* by its attempts; newest first */
-    struct span session_name;     /* the client's own, as far as it can be printed; n 0: it sent none */
-    struct pause *pauses;         /* newest first, at most PAUSES_MAX */
+    struct told *told;        /* newest first */
+    struct given_id *ids;     /* newest first */
+    struct spent *spent;      /* by its attempts; newest first */
+    struct span session_name; /* the client's own, as far as it can be printed; n 0: it sent none */
+    struct pause *pauses;     /* newest first, at most PAUSES_MAX */
     unsigned pauses_count, breaks_seen;
     enum call_state was; /* as record_step() saw it last, */
     uint64_t since_ms;   /* and since when */
