@@ -294,5 +294,46 @@ def test_what_was_collected_is_there_after_kill_9():
             gateway.port = restarted.port
 
 
+def test_what_was_taken_back_does_not_come_again_after_kill_9():
+    """The first attempt's stream breaks behind a part that is in the journal already; the second's is what is gone on with."""
+    varied = "style=vllm,varied=true,items=6"
+    kinds = {"alpha": {"preset": "vllm"}, "beta": {"preset": "vllm"}}
+    with running(f"alpha:0,{varied}", f"beta:0,{varied}", providers=kinds, resilience={**RULES, "attempts": 1, "retry_budget": 10}) as (sim, gateway):
+        sim.faults("alpha", {"fault": "hold", "after": 25}, {"fault": "none"})
+        sim.faults("beta", {"fault": "hold", "after": 12}, {"fault": "none"})
+        first = Whole(gateway)
+        sim.wait("alpha", held=1)
+        folder, text = gateway.path.parent, gateway.path.read_text()
+
+        def written(item):
+            return any(b"[%d] " % item in p.read_bytes() for p in folder.glob("perdure-state/journal-*"))
+        gateway.until("the journal has the first attempt's", lambda: written(4))
+        sim.down("alpha")
+        sim.wait("beta", held=1)
+        gateway.until("the journal has the second's", lambda: sum(p.read_bytes().count(b"[1] ") for p in folder.glob("perdure-state/journal-*")) == 2)
+        gateway.program.process.kill()
+        gateway.program.process.wait()
+        sim.up("alpha")
+        first.join()
+        restarted = Gateway(text, folder=gateway.folder)
+        try:
+            items_of(Whole(restarted).rest(), 6)
+            assert restarted.metric("perdure_calls_joined_total", to="part") == 1
+            assert sim.state("alpha")["strayed"] == 0 and sim.state("alpha")["continued"] == 1
+        finally:
+            gateway.program = restarted.program
+            gateway.port = restarted.port
+
+
+def test_an_answer_that_came_as_one_document_is_whole_for_whoever_is_joined_to_it():
+    with running(SPEC, providers={"alpha": {"preset": "openai-compatible", "stream": False}}, resilience=RULES) as (sim, gateway):
+        for ask in (lambda key: gateway.stream(headers=key).rest().text, lambda key: Whole(gateway, headers=key).rest()):
+            key = {"idempotency-key": f"run-{ask.__code__.co_firstlineno}-{id(ask)}"}
+            before = sim.state("alpha")["requests"]
+            said = ask(key)
+            assert len(said.split()) == TOKENS and ask(key) == said
+            assert sim.state("alpha")["requests"] == before + 1
+
+
 if __name__ == "__main__":
     main(globals())
