@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "dialect/keep.h"
+#include "relay/held.h"
 #include "relay/ledger.h"
 #include "relay/recall.h"
 #include "relay/routing.h"
@@ -70,6 +71,7 @@ static void on_call_record(void *ctx, const struct journal_record *r)
 {
     struct kept *k = ctx;
     recall_record(k->answers, r);
+    held_record(k->gateway->held, r);
     on_ledger_record(k, r);
 }
 
@@ -105,6 +107,9 @@ static void take_answers(struct kept *k, bool all)
                              clock_mono_ms());
     if (n)
         LOG(NULL, LOG_INFO, "state.answers", "kept=%u", n);
+    unsigned held = all ? held_take_over(k->gateway->held, k->calls.journal, clock_wall_ms()) : 0;
+    if (held)
+        LOG(NULL, LOG_INFO, "state.held_calls", "count=%u", held);
 }
 
 /* What the process before this one wrote is ours, and written again by us. */

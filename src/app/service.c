@@ -9,6 +9,7 @@
 #include "front/front.h"
 #include "net/net.h"
 #include "relay/follow.h"
+#include "relay/held.h"
 #include "relay/kept.h"
 #include "relay/ledger.h"
 #include "relay/prober.h"
@@ -585,6 +586,7 @@ static pd_err open_gateway(struct service *sv, struct conf_ref *ref)
     pthread_mutex_init(&sv->gateway.keep_lock, NULL);
     sv->gateway.keep = keep_new(KEPT_BYTES);
     sv->gateway.ledger = ledger_new();
+    sv->gateway.held = held_new();
     sv->gateway.kept = kept_new(ref->conf->settings.resume_memory, ref->conf->settings.resume_keep);
     sv->gateway.fleet = fleet_new(rnd_seed());
     sv->seats = mem_calloc(ref->conf->settings.workers, sizeof(*sv->seats));
@@ -615,6 +617,7 @@ static void close_gateway(struct service *sv)
     keep_free(sv->gateway.keep);
     ledger_free(sv->gateway.ledger);
     kept_free(sv->gateway.kept);
+    held_free(sv->gateway.held);
     pthread_mutex_destroy(&sv->gateway.keep_lock);
     fleet_free(sv->gateway.fleet);
     mem_free(sv->seats);

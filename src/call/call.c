@@ -96,6 +96,7 @@ void call_begin(struct call *c, struct fleet *f, const struct call_want *want, u
     c->try_target = c->worst = c->broke_attempt = c->winner = -1;
     c->continuing = want->resumes;
     c->ticket.owner = want->owner;
+    c->ticket.asked_ms = want->asked_ms;
     call_enter(c, CALL_NEW, now);
     c->try_at_ms = CLOCK_NEVER;
 

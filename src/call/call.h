@@ -75,6 +75,8 @@ struct call_want {
     size_t prompt_bytes;
     uint64_t ttft_ms;     /* x-perdure-ttft; UINT64_MAX: by the settings */
     uint64_t deadline_ms; /* x-perdure-deadline, from now; 0: by the settings. It does not stand still on hold */
+    uint64_t held_ms;     /* an earlier process held it for so long */
+    uint64_t asked_ms;    /* and it has been waiting since then; 0: it is new */
     uint64_t hold_ms;     /* x-perdure-hold; UINT64_MAX: by the settings */
     uint64_t key;         /* hash of the client's key, for the fair queue; 0: none */
     void *owner;          /* whose ticket fleet_watch.ready tells of: it is to be woken then */

@@ -18,7 +18,7 @@ static uint64_t hold_left(const struct call *c, uint64_t now)
         most_ms = s->hold;
     if (c->want.hold_ms != UINT64_MAX)
         most_ms = c->want.hold_ms;
-    uint64_t held_ms = c->held_ms + (c->state == CALL_HOLDING ? now - c->wait_began_ms : 0);
+    uint64_t held_ms = c->want.held_ms + c->held_ms + (c->state == CALL_HOLDING ? now - c->wait_began_ms : 0);
     return held_ms < most_ms ? most_ms - held_ms : 0;
 }
 

@@ -51,6 +51,7 @@ struct gateway {
         *journal; /* what must outlive the process (state/journal.h), from any worker; NULL: it is not kept */
     struct kept_table *kept;         /* answers that their clients may come back for; has a lock of its own */
     _Atomic uint64_t resume_keep_ms; /* of the newest configuration */
+    struct held *held;               /* calls that an earlier process held; NULL: none are known */
     struct ledger *ledger;           /* the sessions' ended calls; has a lock of its own; NULL: out of memory */
     struct list calls;               /* running struct relay, by `node`; under the fleet's lock */
     struct call_record *recent[RECENT_CALLS]; /* ended calls, a ring; under the fleet's lock */

@@ -28,6 +28,7 @@ uint64_t relay_now_ms(const struct relay *r)
 static void done_step(struct relay *r, const struct call_actions *actions)
 {
     record_step(r);
+    resume_holds(r);
     do_actions(r, actions);
     relay_rearm(r);
     if (r->call.state == CALL_OVER)
@@ -778,7 +779,7 @@ static struct relay *relay_new(struct worker *w, struct request *rq, const struc
     r->spoke_ms = loop_now_ms(w->loop);
     r->read_us = request_read_us(rq);
     r->began_us = request_began_us(rq);
-    r->began_wall_ms = clock_wall_ms();
+    r->began_wall_ms = r->asked_wall_ms = clock_wall_ms();
     arena_init(&r->arena, 1024, 0);
     list_init(&r->node);
     list_init(&r->dead);
@@ -853,6 +854,7 @@ void relay_start(struct worker *w, struct request *rq, const struct relay_reques
     want.reasoning = r->facts.reasoning;
     want.prompt_bytes = r->facts.body.n;
     want.resumes = resume_is(r);
+    resume_hold(r, &want);
     if (want.resumes && resume_replay(r)) { /* its client is not there any more */
         if (r->rq)
             reply_abort(r->rq);

@@ -141,9 +141,11 @@ struct relay {
     uint64_t spoke_ms; /* when it was last sent anything; at first: when the call began */
     struct kept_answer *
         kept; /* of a streamed answer: what the client has of it; another attempt goes on from there. NULL: not kept */
-    struct recall recall; /* what the journal has of it */
-    bool shown_lost;      /* not all of it could be kept */
-    bool orphan;          /* the client left, and the answer goes on for when it comes back (`linger`) */
+    struct recall recall;   /* what the journal has of it */
+    uint64_t asked_wall_ms; /* when it was asked at first: in an earlier process, perhaps */
+    bool hold_written;      /* the journal says that it is on hold */
+    bool shown_lost;        /* not all of it could be kept */
+    bool orphan;            /* the client left, and the answer goes on for when it comes back (`linger`) */
     uint64_t orphan_until_ms;
     struct encoder *writer; /* writes on in the client's format once an attempt broke; outlives the attempts */
     struct buf seen;        /* its text, plain: made for an attempt that goes on */

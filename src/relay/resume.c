@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "relay/follow.h"
+#include "relay/held.h"
 #include "relay/relay_view.h"
 
 #include <string.h>
@@ -253,6 +254,51 @@ void resume_settle(struct relay *r)
     recall_ended(&r->recall, journal_of(r), a, stays ? state : KEPT_GONE);
     kept_settle(r->w->gateway->kept, a, state, stays, relay_now_ms(r));
     follow_notify(a);
+}
+
+/* ---- on hold ------------------------------------------------------------------------------------ */
+
+static uint64_t hold_key(const struct relay *r)
+{
+    return mix_number(key_of(r).sketch, body_hash(r));
+}
+
+static uint64_t hold_number(const struct relay *r)
+{
+    return hash_bytes(span_str(r->id), 19);
+}
+
+void resume_hold(struct relay *r, struct call_want *want)
+{
+    struct gateway *g = r->w->gateway;
+    uint64_t wall_ms = clock_wall_ms(), now = relay_now_ms(r);
+    struct held_call before;
+    if (!held_any(g->held) || !held_find(g->held, hold_key(r), wall_ms, &before))
+        return;
+    held_ended(g->journal, before.number);
+    uint64_t ago_ms = wall_ms > before.asked_wall_ms ? wall_ms - before.asked_wall_ms : 0;
+    r->asked_wall_ms = before.asked_wall_ms;
+    want->held_ms = before.held_ms;
+    want->asked_ms = ago_ms < now ? now - ago_ms : 1;
+    LOG(&r->scope, LOG_INFO, "call.held_before", "ms=%llu", (unsigned long long)before.held_ms);
+}
+
+void resume_holds(struct relay *r)
+{
+    struct journal *j = r->w->gateway->journal;
+    bool holds = r->call.state == CALL_HOLDING;
+    if (holds == r->hold_written || !j || (holds && !r->rq))
+        return;
+    r->hold_written = holds;
+    const struct held_call h = {.number = hold_number(r),
+                                .key = holds ? hold_key(r) : 0,
+                                .asked_wall_ms = r->asked_wall_ms,
+                                .held_ms = r->call.want.held_ms + r->call.held_ms,
+                                .since_wall_ms = clock_wall_ms()};
+    if (holds)
+        held_begun(j, &h);
+    else
+        held_ended(j, h.number);
 }
 
 uint64_t resume_due(const struct relay *r)

@@ -28,6 +28,10 @@ bool resume_lingers_on(struct relay *r);
 /* More was shown: followers are told, and the journal. */
 void resume_progress(struct relay *r);
 uint64_t resume_due(const struct relay *r); /* when it is to be called although nothing came; CLOCK_NEVER */
+/* Was this request on hold when an earlier process ended? Then that goes on. */
+void resume_hold(struct relay *r, struct call_want *want);
+/* The call is on hold now, or no longer: the journal is told. */
+void resume_holds(struct relay *r);
 /* The call is over. */
 void resume_settle(struct relay *r);
 

@@ -33,8 +33,9 @@ struct flow {
     struct flow *parent;  /* NULL: a key */
     struct flow *next;    /* in its bucket */
     uint64_t id;
-    uint64_t mask; /* bit per target id modulo 64 that someone in it may wait for; may hold too many */
-    bool shared;   /* used when there was no memory for another */
+    uint64_t since_ms; /* when it came to the end of the line */
+    uint64_t mask;     /* bit per target id modulo 64 that someone in it may wait for; may hold too many */
+    bool shared;       /* used when there was no memory for another */
 };
 enum { QUEUE_BUCKETS = 1024 };
 struct waiters {

@@ -77,11 +77,28 @@ void waiters_done(struct waiters *q)
         }
 }
 
-/* Behind all others of its kind; a new one is put there too. */
-static void to_the_end(struct waiters *q, struct flow *w)
+/* Behind all that came to the end of the line before: all others, but for one that was in line in an earlier process. */
+static void stand(struct waiters *q, struct flow *w, uint64_t since_ms)
 {
+    struct list *line = w->parent ? &w->parent->children : &q->keys, *at;
     list_remove(&w->turn);
-    list_push(w->parent ? &w->parent->children : &q->keys, &w->turn);
+    for (at = line->prev; at != line && LIST_OF(at, struct flow, turn)->since_ms > since_ms;)
+        at = at->prev;
+    list_push_front(at, &w->turn);
+    w->since_ms = since_ms;
+}
+
+static void to_the_end(struct waiters *q, struct flow *w, uint64_t now)
+{
+    stand(q, w, now);
+}
+
+static void stand_in_session(struct ticket *t)
+{
+    struct list *line = &t->flow->children, *at;
+    for (at = line->prev; at != line && LIST_OF(at, struct ticket, node)->since_ms > t->since_ms;)
+        at = at->prev;
+    list_push_front(at, &t->node);
 }
 
 /* ---- whose turn it is */
@@ -191,14 +208,14 @@ void queue_enter(struct fleet *f, struct ticket *t, const struct route *route, u
     t->prompt_bytes = prompt_bytes;
     if (!ticket_waits(t)) {
         t->flow = session_flow(q, key, session);
-        t->since_ms = now;
+        t->since_ms = t->asked_ms ? t->asked_ms : now;
         t->heads = 0;
         t->told = false;
-        list_push(&t->flow->children, &t->node);
+        stand_in_session(t);
         if (list_empty(&t->flow->turn))
-            to_the_end(q, t->flow);
+            stand(q, t->flow, t->since_ms);
         if (list_empty(&t->flow->parent->turn))
-            to_the_end(q, t->flow->parent);
+            stand(q, t->flow->parent, t->since_ms);
         q->count++;
     }
     t->flow->mask |= mask_of(t);
@@ -211,7 +228,6 @@ void queue_enter(struct fleet *f, struct ticket *t, const struct route *route, u
 void queue_leave(struct fleet *f, struct ticket *t, bool starts, uint64_t now)
 {
     struct waiters *q = &f->queue;
-    (void)now;
     if (!ticket_waits(t))
         return;
     struct flow *session = t->flow;
@@ -220,8 +236,9 @@ void queue_leave(struct fleet *f, struct ticket *t, bool starts, uint64_t now)
     t->told = false;
     q->count--;
     if (starts) {
-        to_the_end(q, session);
-        to_the_end(q, session->parent);
+        t->asked_ms = 0;
+        to_the_end(q, session, now);
+        to_the_end(q, session->parent, now);
     }
     flow_drop_empty(q, session);
     for (unsigned i = 0; q->count && i < t->route->count; i++)

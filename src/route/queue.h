@@ -7,6 +7,9 @@
  * Waiting calls need no polling. Heads alone look at times (queue_next_ms()); everyone else is told when it has become a head, or when
  * something was freed for it: fleet_watch.ready. A call that is told looks: it picks, starts, or asks queue_next_ms() again.
  *
+ * A call that was waiting before its process ended, and is asked again, stands where it would stand (ticket.asked_ms): before those that
+ * came to the end of the line later, its key and session too.
+ *
  * A ticket waits only while its call could start at once on the targets it names. While it waits for something of its own (backoff) it
  * is to leave, else it would hold up those behind it.
  *
@@ -36,6 +39,8 @@ struct ticket {
     bool told;          /* and has not looked since */
     size_t prompt_bytes;
     uint64_t since_ms;
+    uint64_t
+        asked_ms; /* it has waited since then, in an earlier process; 0: it begins when it enters. Until it starts */
     void *owner; /* whose it is, for fleet_watch.ready; the queue does not look */
 };
 

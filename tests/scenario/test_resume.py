@@ -335,5 +335,34 @@ def test_an_answer_that_came_as_one_document_is_whole_for_whoever_is_joined_to_i
             assert sim.state("alpha")["requests"] == before + 1
 
 
+def test_a_hold_goes_on_where_it_was_after_kill_9():
+    """The hold is 3 s; perdure is killed behind more than one of them. What is left is less than a new one."""
+    rules = {**RULES, "hold": "3s", "hold_single": "3s", "retry_after_max": 0, "breaker_failures": 1, "breaker_hold": "300ms", "breaker_hold_max": "500ms", "probe": "200ms"}
+    with running(SPEC, providers=VLLM, resilience=rules) as (sim, gateway):
+        sim.faults("alpha", {"fault": "status", "status": 503, "times": 0})
+        first = Whole(gateway, text="first")
+        folder, text = gateway.path.parent, gateway.path.read_text()
+
+        def running_calls(g, held_ms):
+            return [c for c in g.get("/api/calls").json["running"] if c["state"] == "holding" and c["took_ms"] >= held_ms]
+        gateway.until("it is on hold, for a while", lambda: running_calls(gateway, 1500))
+        gateway.program.process.kill()
+        gateway.program.process.wait()
+        first.join()
+        restarted = Gateway(text, folder=gateway.folder)
+        try:
+            assert "state.held_calls count=1" in restarted.log()
+            again, other = Whole(restarted, text="first"), Whole(restarted, text="another")
+            again.join(), other.join()
+            assert again.status == other.status == 503, (again.said, other.said)
+            took = sorted(c["took_ms"] for c in restarted.get("/api/calls").json["recent"])
+            assert took[0] <= 1500 and took[1] >= took[0] + 700, took   # a hold ends when no target can be back within it
+            assert len(restarted.get("/api/calls").json["recent"]) == 2
+            assert restarted.log().count("call.held_before") == 1
+        finally:
+            gateway.program = restarted.program
+            gateway.port = restarted.port
+
+
 if __name__ == "__main__":
     main(globals())
