@@ -105,6 +105,24 @@ static void who_cannot_use_a_target_holds_nobody_up_there(void **state)
     end(&f);
 }
 
+static void one_that_waited_in_an_earlier_process_stands_where_it_stood(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    struct ticket new = {0}, back = {.asked_ms = NOW - S}, mate = {.asked_ms = NOW - 2 * S};
+    queue_enter(f.fleet, &new, &f.route, 0, 0, 1, 1, NOW);
+    queue_enter(f.fleet, &back, &f.route, 0, 0, 2, 1, NOW);
+    assert_true(queue_may_start(f.fleet, &back, f.t));
+    queue_enter(f.fleet, &mate, &f.route, 0, 0, 2, 1, NOW);
+    assert_true(queue_may_start(f.fleet, &mate, f.t));
+    queue_leave(f.fleet, &mate, true, NOW); /* its key has had its turn */
+    assert_true(queue_may_start(f.fleet, &new, f.t));
+    queue_leave(f.fleet, &new, true, NOW);
+    queue_leave(f.fleet, &back, true, NOW);
+    end(&f);
+}
+
 static void only_heads_look_at_times_and_others_are_told(void **state)
 {
     (void)state;
@@ -235,6 +253,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_thousand_of_one_key_delay_another_key_by_one_slot_at_most),
         cmocka_unit_test(who_cannot_use_a_target_holds_nobody_up_there),
+        cmocka_unit_test(one_that_waited_in_an_earlier_process_stands_where_it_stood),
         cmocka_unit_test(only_heads_look_at_times_and_others_are_told),
         cmocka_unit_test(overload_cuts_once_in_a_burst_and_grows_back),
         cmocka_unit_test(what_is_left_of_a_window_is_spread),
