@@ -118,6 +118,9 @@ uint64_t request_began_us(const struct request *rq); /* loop time of the first b
 uint64_t request_read_us(const struct request *rq);  /* of the last byte of the body */
 const char *request_peer(const struct request *rq);  /* "127.0.0.1:5555" */
 bool request_peer_is_loopback(const struct request *rq);
+/* In on_gone: what the client asked outlives it. The request can be asked for its method, path, query, headers and body, and for nothing else, until it is released. */
+void request_keep(struct request *rq);
+struct request *request_release(struct request *rq); /* NULL is fine; returns NULL */
 void request_set_handler(struct request *rq, const struct request_handler *h, void *ctx);
 
 /* ---- the reply ---- */

@@ -108,6 +108,7 @@ struct request {
     bool minor_0, keep_alive, expects, is_head;
     bool begun, chunked, has_length, bodyless, until_close, raw;
     bool over; /* the client has gone; on_gone is running */
+    bool kept; /* its handler frees it */
 };
 
 struct listener {

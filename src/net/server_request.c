@@ -50,8 +50,24 @@ struct request *request_new(struct conn *c, const struct http1_head *h, struct s
 void request_free(struct request *rq)
 {
     rq->conn->server->stats.requests_open--;
-    buf_done(&rq->big);
-    mem_free(rq);
+    rq->conn = NULL;
+    rq->stream = NULL;
+    if (!rq->kept)
+        request_release(rq);
+}
+
+void request_keep(struct request *rq)
+{
+    rq->kept = true;
+}
+
+struct request *request_release(struct request *rq)
+{
+    if (rq) {
+        buf_done(&rq->big);
+        mem_free(rq);
+    }
+    return NULL;
 }
 
 /* ---- asking ---- */

@@ -95,7 +95,7 @@ static pd_err edit_body(struct relay *r, const struct conf_provider *p, struct s
         .strip_foreign = r->mixed || atomic_load(&r->w->gateway->marked),
     };
     if (a->wire->betas_in_body)
-        edit.betas = request_header(r->rq, "anthropic-beta");
+        edit.betas = request_header(r->asked, "anthropic-beta");
     return a->codec->edit_request(&r->facts, &edit, &r->arena, a->parts, &a->parts_count);
 }
 
@@ -365,7 +365,7 @@ void ask_head(const struct relay *r, const struct conf_provider *p, const struct
     const struct wire *w = a->wire ? a->wire : first_wire(p);
     bool said = !w || !w->header || configured(p, span_str(w->header));
     const struct http1_field *theirs = NULL;
-    unsigned n = a->same ? request_headers(r->rq, &theirs) : 0;
+    unsigned n = a->same ? request_headers(r->asked, &theirs) : 0;
     for (unsigned i = 0; i < n && f->count < HTTP1_FIELDS_MAX; i++) {
         bool moved = w && w->betas_in_body && span_iis(theirs[i].name, "anthropic-beta");
         if (moved || withheld(theirs[i].name) || configured(p, theirs[i].name))

@@ -450,8 +450,8 @@ static pd_err send_off(struct run *run, const struct credential_view *view, cons
     const struct conf_provider *p = run->provider;
     struct span path, model = span_str(run->target->model);
     struct ask_fields fields = {.count = 0};
-    pd_err e =
-        ask_path(&run->ask, p, model, signing_project(p, view, &r->arena), request_query(r->rq), &r->arena, &path);
+    pd_err e = ask_path(&run->ask, p, model, signing_project(p, view, &r->arena), request_query(r->asked),
+                        &r->arena, &path);
     if (e == PD_INVALID)
         *ret_why =
             "its requests need a project and a location: set `project` and `location`, or GOOGLE_CLOUD_PROJECT";
@@ -478,7 +478,7 @@ static void on_signed(void *ctx)
     struct run *run = ctx;
     struct relay *r = run->relay;
     struct credential_view view;
-    if (run->over || !r->rq)
+    if (run->over || (!r->rq && !r->orphan))
         return;
     switch (signing_get(r->routing, run->provider, &view)) {
     case CREDENTIAL_WAIT:

@@ -329,10 +329,6 @@ void relay_attempt_failed(struct relay *r, struct run *run, const struct verdict
         v->failure == FAILURE_JOIN) /* only then: one that was busy, or broke again, is asked as before */
         r->ways[r->call.attempts[run->n].target] = (uint8_t)(run->ask.way + 1);
     run_cancel(run); /* its place is given up before the call decides: nothing more can come from it */
-    if (r->orphan) { /* without its request it cannot be asked again */
-        orphan_ends(r);
-        return;
-    }
     if (run->continues && !r->any_shown && (v->failure == FAILURE_JOIN || r->shown_lost))
         resume_give_up(r);
 #define DECIDE(a) call_failed(&r->call, run->n, v, relay_now_ms(r), (a))
@@ -354,6 +350,8 @@ static void on_gone(void *ctx)
     resume_expect(r);
     r->rq = NULL;
     if (resume_lingers(r)) {
+        request_keep(r->asked);
+        r->keeps_asked = true;
         on_drain(r); /* nobody is waited for any more */
         relay_rearm(r);
         return;
@@ -494,10 +492,6 @@ static void count_start(struct relay *r, const struct call_action *a)
 
 static void start(struct relay *r, const struct call_action *a)
 {
-    if (r->orphan) {
-        orphan_ends(r);
-        return;
-    }
     count_start(r, a);
     if (!a->continues)
         resume_afresh(r);
@@ -593,6 +587,8 @@ static void relay_free(struct relay *r)
     route_release(r->route);
     routing_unref(r->routing);
     arena_done(&r->arena);
+    if (r->keeps_asked)
+        request_release(r->asked);
     mem_free(r);
 }
 
@@ -770,7 +766,7 @@ static struct relay *relay_new(struct worker *w, struct request *rq, const struc
     if (!r)
         return NULL;
     r->w = w;
-    r->rq = rq;
+    r->rq = r->asked = rq;
     r->what = *what;
     r->routing = routing_ref(w->routing);
     r->call.winner = -1;

@@ -147,6 +147,8 @@ struct relay {
     bool shown_lost;        /* not all of it could be kept */
     bool orphan;            /* the client left, and the answer goes on for when it comes back (`linger`) */
     uint64_t orphan_until_ms;
+    struct request *asked;  /* what the client asked, for attempts; `rq` is where the reply goes */
+    bool keeps_asked;       /* it outlives its client, and is ours to release */
     struct encoder *writer; /* writes on in the client's format once an attempt broke; outlives the attempts */
     struct buf seen;        /* its text, plain: made for an attempt that goes on */
     size_t seen_at;         /* for so much of `shown` */

@@ -5,7 +5,7 @@ import socket
 import threading
 
 from perdure_test import DEADLINE, Gateway, Stream, config, main, request, running
-from strict_streams import items_of
+from strict_streams import items_of, line_is_whole
 
 RULES = {"ttft": 0, "backoff": "10ms", "stall": "10m", "affinity": 0, "attempts": 2}
 TOKENS = 40
@@ -99,6 +99,46 @@ def test_an_answer_that_lingers_is_joined():
             assert sim.state("alpha")["requests"] == before + 1
             again.close()
         assert gateway.metric("perdure_calls_joined_total", to="running") == 2
+
+
+LINE = {"type": "object", "properties": {"line": {"type": "string"}, "urgent": {"type": "boolean"}}, "required": ["line", "urgent"], "additionalProperties": False}
+NOTES = [{"type": "function", "function": {"name": "note_down", "parameters": LINE}}]
+VARIED = "alpha:0,varied=true,items=6,preface=true,token_delay=5ms,style=vllm"
+
+
+def left_in_the_middle(gateway, **more):
+    """A client that leaves behind its first words; its answer lingers on to its end."""
+    first = gateway.stream(**more)
+    words(first, 4)
+    first.close()
+    gateway.until("the end of the answer", lambda: gateway.metric("perdure_calls_running") == 0)
+    return first.text
+
+
+def test_a_lingering_answer_that_breaks_is_gone_on_with():
+    with running(VARIED, providers=VLLM, resilience={**RULES, "linger": "1m"}) as (sim, gateway):
+        for fault in ({"fault": "cut", "after": 20}, {"fault": "error_in_stream", "after": 20}, {"fault": "reset", "after": 25}):
+            sim.faults("alpha", fault)
+            before = sim.state("alpha")["requests"]
+            had = left_in_the_middle(gateway)
+            again = gateway.stream().rest()
+            assert again.done and again.text.startswith(had)
+            items_of(again.text, 6)
+            assert again.headers["x-perdure-joined"].startswith("c-")
+            assert sim.state("alpha")["requests"] == before + 2, "the break, and what goes on; nothing for the one that came back"
+        assert gateway.metric("perdure_calls_total", outcome="continued") == 3
+
+
+def test_tool_calls_of_a_lingering_answer_are_judged_by_what_was_asked():
+    with running(VARIED, providers=VLLM, resilience={**RULES, "linger": "1m"}) as (sim, gateway):
+        for shape in ("missing", "type"):
+            sim.faults("alpha", {"fault": "unfit", "shape": shape})
+            left_in_the_middle(gateway, tools=NOTES)
+            again = gateway.stream(tools=NOTES).rest()
+            calls = [c for e in again.events for choice in e["choices"] for c in choice["delta"].get("tool_calls") or []]
+            arguments = json.loads("".join(c["function"].get("arguments") or "" for c in calls))
+            assert again.done and set(arguments) == {"line", "urgent"} and line_is_whole(arguments["line"]), arguments
+            assert [row["struck"] for row in sim.order("alpha", "GET", "/sim/faults")] == [1]
 
 
 def test_an_answer_that_ended_while_its_client_was_away_is_there_whole():

@@ -460,6 +460,41 @@ static void a_client_that_leaves_is_noticed_in_every_state(void **state)
             leave_at((enum moment)when, (enum leaving)how);
 }
 
+static void keep_it(void *ctx)
+{
+    struct serve *t = ctx;
+    t->gone++;
+    request_keep(t->held[0]);
+}
+
+static void what_a_client_asked_can_outlive_it(void **state)
+{
+    (void)state;
+    static const struct request_handler on = {.on_gone = keep_it};
+    for (int late = 0; late < 2; late++) { /* a body that came with its head, and one that did not */
+        struct serve t;
+        struct caller p;
+        serve_rules(&t);
+        serve_begin(&t);
+        call_begin(&p, &t);
+        call_say(&t, &p, late ? CHUNKED("/hold") : POST("/hold", "5", "hello"));
+        if (late)
+            call_say(&t, &p, "5\r\nhello\r\n0\r\n\r\n");
+        SERVE_UNTIL(&t, t.held_count == 1);
+        struct request *rq = t.held[0];
+        request_set_handler(rq, &on, &t);
+        call_end(&p);
+        SERVE_UNTIL(&t, t.gone == 1);
+        assert_int_equal(server_stats(t.server)->requests_open, 0);
+        serve_end(&t);
+        assert_true(span_is(request_path(rq), "/hold"));
+        assert_true(span_is(request_body(rq), "hello"));
+        assert_true(span_is(request_header(rq, "host"), "a"));
+        assert_null(request_release(rq));
+    }
+    assert_null(request_release(NULL));
+}
+
 static void leaving_between_requests_or_in_a_head_is_no_loss(void **state)
 {
     (void)state;
@@ -694,6 +729,7 @@ int main(void)
         cmocka_unit_test(an_idle_connection_is_closed_without_a_word),
         cmocka_unit_test(a_client_that_takes_nothing_is_closed),
         cmocka_unit_test(a_client_that_leaves_is_noticed_in_every_state),
+        cmocka_unit_test(what_a_client_asked_can_outlive_it),
         cmocka_unit_test(leaving_between_requests_or_in_a_head_is_no_loss),
         cmocka_unit_test(pipelined_requests_are_answered_in_order),
         cmocka_unit_test(a_flood_behind_a_request_stays_in_the_kernel),
