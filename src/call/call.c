@@ -109,9 +109,11 @@ void call_begin(struct call *c, struct fleet *f, const struct call_want *want, u
 static void win(struct call *c, int attempt, uint64_t now, struct call_actions *ret)
 {
     struct attempt *a = &c->attempts[attempt];
-    a->output_ms = c->moved_ms = now;
-    target_first_token(call_target_of(c, a)->target, &c->lanes[a->lane].place, now - a->started_ms, now);
-    target_pace(call_target_of(c, a)->target, c->want.prompt_bytes, now - a->started_ms, now);
+    c->moved_ms = now;
+    a->output_at = call_moment(c, now);
+    target_first_token(call_target_of(c, a)->target, &c->lanes[a->lane].place, now - call_time(c, a->started_at),
+                       now);
+    target_pace(call_target_of(c, a)->target, c->want.prompt_bytes, now - call_time(c, a->started_at), now);
     c->winner = attempt;
     call_cancel_others(c, attempt, now, ret);
 }
@@ -222,7 +224,7 @@ void call_gone(struct call *c, uint64_t now, struct call_actions *ret)
 
 static uint64_t first_token_deadline(const struct call *c, const struct attempt *a)
 {
-    return a->started_ms + call_target_of(c, a)->settings.first_token_timeout;
+    return call_time(c, a->started_at) + call_target_of(c, a)->settings.first_token_timeout;
 }
 
 static uint64_t stall_deadline(const struct call *c)

@@ -19,6 +19,7 @@
 #ifndef PERDURE_CALL_CALL_H
 #define PERDURE_CALL_CALL_H
 
+#include "base/clock.h"
 #include "provider/failure.h"
 #include "route/fleet.h"
 
@@ -89,7 +90,7 @@ struct attempt {
     bool hedge, hedged;             /* started as a hedge; a hedge was started because of it */
     uint8_t lane;                   /* RUNNING: its place in call.lanes */
     uint16_t status;
-    uint64_t started_ms, output_ms, ended_ms; /* 0: not reached */
+    uint32_t started_at, output_at, ended_at; /* see call_time(); 0: not reached */
 };
 /* What matters of an attempt only while it runs: calls have many attempts, of which few run. */
 struct call_lane {
@@ -170,6 +171,16 @@ static inline void call_moved(struct call *c, int attempt, uint64_t now)
 {
     if (c->winner == attempt)
         c->moved_ms = now;
+}
+/* The moments of attempts are short, since a call has room for many: milliseconds from its beginning, plus one. CLOCK_NEVER for one that was not reached. */
+static inline uint32_t call_moment(const struct call *c, uint64_t now)
+{
+    uint64_t after = now - c->began_ms;
+    return after < UINT32_MAX ? (uint32_t)after + 1 : UINT32_MAX;
+}
+static inline uint64_t call_time(const struct call *c, uint32_t moment)
+{
+    return moment ? c->began_ms + moment - 1 : CLOCK_NEVER;
 }
 /* An attempt's answer is whole. Without output before it this is its first output too. */
 void call_complete(struct call *c, int attempt, uint64_t now, struct call_actions *ret);

@@ -42,7 +42,7 @@ void call_start(struct call *c, unsigned target, bool hedge, uint64_t now, struc
                                       .target = (uint8_t)target,
                                       .hedge = hedge,
                                       .lane = (uint8_t)lane,
-                                      .started_ms = now};
+                                      .started_at = call_moment(c, now)};
     c->lanes[lane] = (struct call_lane){
         .taken = true,
         .place = target_start(rt->target, c->want.prompt_bytes, now),
@@ -73,7 +73,7 @@ static struct place *leave_lane(struct call *c, const struct attempt *a)
 void call_attempt_ended(struct call *c, int attempt, const struct verdict *v, uint64_t now)
 {
     struct attempt *a = &c->attempts[attempt];
-    a->ended_ms = now;
+    a->ended_at = call_moment(c, now);
     a->state = v ? ATTEMPT_FAILED : ATTEMPT_DONE;
     if (v) {
         a->failure = (uint8_t)v->failure;
@@ -86,9 +86,10 @@ void call_attempt_failed_by_us(struct call *c, int attempt, enum failure why, ui
                                struct call_actions *ret)
 {
     struct attempt *a = &c->attempts[attempt];
-    if (!a->output_ms) {
-        target_waited(call_target_of(c, a)->target, now - a->started_ms);
-        target_pace_waited(call_target_of(c, a)->target, c->want.prompt_bytes, now - a->started_ms, now);
+    if (!a->output_at) {
+        target_waited(call_target_of(c, a)->target, now - call_time(c, a->started_at));
+        target_pace_waited(call_target_of(c, a)->target, c->want.prompt_bytes, now - call_time(c, a->started_at),
+                           now);
     }
     call_attempt_ended(c, attempt, &(struct verdict){.failure = why}, now);
     call_act(ret, CALL_CANCEL, attempt);
@@ -97,11 +98,11 @@ void call_attempt_failed_by_us(struct call *c, int attempt, enum failure why, ui
 void call_attempt_cancelled(struct call *c, int attempt, uint64_t now, struct call_actions *ret)
 {
     struct attempt *a = &c->attempts[attempt];
-    if (!a->output_ms && now >= c->lanes[a->lane].slow_at_ms) {
+    if (!a->output_at && now >= c->lanes[a->lane].slow_at_ms) {
         call_attempt_failed_by_us(c, attempt, FAILURE_SLOW, now, ret);
         return;
     }
-    a->ended_ms = now;
+    a->ended_at = call_moment(c, now);
     a->state = ATTEMPT_CANCELLED;
     /* It might have answered: should the winner break before it is whole, this one may be asked again. */
     c->tries[a->target]--;

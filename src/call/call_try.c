@@ -486,7 +486,7 @@ void call_hedge(struct call *c, uint64_t now, struct call_actions *ret)
             continue;
         if (call_running(c) >= CALL_RUNNING_MAX || c->attempts_count == CALL_ATTEMPTS_MAX ||
             !hedge_one(c, a, now, ret)) {
-            uint64_t again_ms = c->lanes[a->lane].hedge_at_ms - a->started_ms;
+            uint64_t again_ms = c->lanes[a->lane].hedge_at_ms - call_time(c, a->started_at);
             c->lanes[a->lane].hedge_at_ms =
                 now + (again_ms > HEDGE_AGAIN_LEAST_MS ? again_ms : HEDGE_AGAIN_LEAST_MS);
         }

@@ -29,11 +29,9 @@ void log_attempt_end(struct relay *r, const struct run *run, const struct verdic
 }
 
 /* 0 is for none: what came in the first millisecond came with the second. */
-static uint32_t output_ms(const struct call *c, const struct attempt *a)
+static uint32_t output_ms(const struct attempt *a)
 {
-    if (!a->output_ms)
-        return 0;
-    return a->output_ms > c->began_ms ? (uint32_t)(a->output_ms - c->began_ms) : 1;
+    return a->output_at > 1 ? a->output_at - 1 : a->output_at;
 }
 
 /* Fills a record of this call as it stands; it has room for all its attempts. Reads only what is constant by now or written under the fleet's
@@ -63,9 +61,9 @@ static void describe(const struct relay *r, uint64_t took_ms, struct call_record
             .status = a->state == ATTEMPT_DONE ? 200 : a->status, /* anything else is no success */
             .hedge = a->hedge,
             .hedged = a->hedged,
-            .started_ms = (uint32_t)(a->started_ms - c->began_ms),
-            .output_ms = output_ms(c, a),
-            .ended_ms = a->ended_ms ? (uint32_t)(a->ended_ms - c->began_ms) : 0,
+            .started_ms = a->started_at - 1,
+            .output_ms = output_ms(a),
+            .ended_ms = a->ended_at ? a->ended_at - 1 : 0,
         };
     }
     for (const struct given_id *id = r->ids; id; id = id->next)

@@ -390,7 +390,7 @@ static pd_err put_attempts(struct relay *r, struct buf *out)
         if (!e)
             e = buf_printf(out, ",\"class\":\"%s\",\"status\":%d,\"ms\":%llu,\"request_id\":",
                            failure_row((enum failure)a->failure)->name, told ? told->verdict.status : a->status,
-                           (unsigned long long)(a->ended_ms ? a->ended_ms - a->started_ms : 0));
+                           (unsigned long long)(a->ended_at ? a->ended_at - a->started_at : 0));
         if (!e)
             e = told && told->verdict.request_id[0] ? json_put_str(out, span_str(told->verdict.request_id))
                                                     : buf_puts(out, "null");

@@ -64,7 +64,8 @@ static bool may_go_to(const struct moment *m, unsigned target)
         if (a->target != target || a->state != ATTEMPT_FAILED)
             continue;
         if (unfit_for_the_request(a->failure) ||
-            (a->failure == v->failure && v->has_retry_after && m->w->now < a->ended_ms + v->retry_after_ms))
+            (a->failure == v->failure && v->has_retry_after &&
+             m->w->now < call_time(&c->call, a->ended_at) + v->retry_after_ms))
             return false;
     }
     return true;
@@ -214,7 +215,7 @@ static bool no_error_while_it_may_still_hold(const struct moment *m)
         const struct attempt *a;
         const struct script *s = last_failure(m, i, &a);
         if (s && s->verdict.has_retry_after && s->verdict.failure == a->failure)
-            told_until = a->ended_ms + s->verdict.retry_after_ms;
+            told_until = call_time(&c->call, a->ended_at) + s->verdict.retry_after_ms;
         target_usable(c->want.route->targets[i].target, m->w->now, &at);
         bool can = time_heals(m, i) && (may_go_to(m, i) || told_until > m->w->now) && at < end_at &&
                    told_until < end_at && c->call.not_before_ms[i] < end_at;
@@ -398,7 +399,7 @@ static bool retry_after_is_waited_out(const struct moment *m)
         const struct attempt *a = &m->c->call.attempts[i];
         const struct ending *v = &m->c->scripts[i].verdict;
         if (a->target == attempt_of(m)->target && a->state == ATTEMPT_FAILED && a->failure == v->failure &&
-            v->has_retry_after && m->w->now < a->ended_ms + v->retry_after_ms)
+            v->has_retry_after && m->w->now < call_time(&m->c->call, a->ended_at) + v->retry_after_ms)
             return false;
     }
     return true;

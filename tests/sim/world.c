@@ -429,8 +429,8 @@ static void after_event(struct world *w, unsigned slot, const struct call_action
 /* As the relay does at the end of a streamed answer. */
 static void tell_rate(struct world *w, struct sim_call *c, unsigned a)
 {
-    uint64_t output_ms = c->call.attempts[a].output_ms;
-    if (output_ms && w->now > output_ms && c->scripts[a].tokens > 1)
+    uint64_t output_ms = call_time(&c->call, c->call.attempts[a].output_at);
+    if (output_ms != CLOCK_NEVER && w->now > output_ms && c->scripts[a].tokens > 1)
         target_rate(target_of(w, c, a)->target, c->scripts[a].tokens * 1000.0 / (double)(w->now - output_ms),
                     c->scripts[a].tokens, w->now);
 }

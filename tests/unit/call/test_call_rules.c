@@ -123,7 +123,8 @@ static void those_that_wait_for_trial_places_take_turns(void **state)
     unsigned served = 0, wakes = 0;
     for (uint64_t now = NOW; now < NOW + 60 * S; now += 10)
         for (int i = 0; i < CALLS; i++) {
-            if (calls[i].state == CALL_TRYING && now >= calls[i].attempts[0].started_ms + 400) {
+            if (calls[i].state == CALL_TRYING &&
+                now >= call_time(&calls[i], calls[i].attempts[0].started_at) + 400) {
                 call_complete(&calls[i], 0, now, &acts);
                 served++;
             } else if (now >= call_next(&calls[i]) || calls[i].ticket.told) {
