@@ -36,8 +36,13 @@ bench: all                           ## the table of docs/internals/speed.md, be
 	@tools/setup --bench
 	@tools/bench
 
+# A PREFIX that is given counts here too, not only when the build folder was made.
 install: all                         ## PREFIX=/usr/local
-	@ninja -C $(BUILD) install
+ifneq ($(origin PREFIX),file)
+	@meson configure $(BUILD) -Dprefix=$(PREFIX) && ninja -C $(BUILD) perdure >/dev/null
+endif
+	@meson install -C $(BUILD) --no-rebuild --quiet
+	@echo "installed: $$(meson introspect --buildoptions $(BUILD) | grep -o '"name": "prefix", "value": "[^"]*"' | cut -d'"' -f8)/bin/perdure"
 
 fuzz:                                ## each fuzzer for SECONDS (60)
 	@tools/setup

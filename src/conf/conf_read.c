@@ -139,6 +139,11 @@ void conf_read_file(struct conf_reader *r, const struct node *root)
         conf_read_keys(r, s.keys);
     if (!r->nomem)
         conf_check_all(r, s.listen ? s.listen->line : 0);
+    if (c->settings.linger > 0 && c->settings.resume_keep == 0)
+        conf_warn(
+            r, s.resilience ? s.resilience->line : 0,
+            "resilience: linger lets answers go on for clients that come back, and resume_keep: 0 keeps none "
+            "of them: set resume_keep, or linger: 0");
 }
 
 /* A provider that is perdure itself would be a call that calls itself. */

@@ -374,4 +374,10 @@ void conf_check_sense(struct conf_reader *r, const struct conf_scope *scope, uns
     check_order(r, scope, line, what, "first_token_timeout", "call_timeout");
     check_order(r, scope, line, what, "connect_timeout", "call_timeout");
     check_order(r, scope, line, what, "stall", "call_timeout");
+    const struct settings *s = scope->settings;
+    if (s->keepalive == 0 && s->hold > 0 && (scope->given & (bit_of("keepalive") | bit_of("hold"))))
+        conf_warn(r, line,
+                  "%s: without keepalive a streaming client hears nothing while its call is on hold, and gives up "
+                  "when its own timeout is over: set keepalive, or hold: 0",
+                  what);
 }

@@ -258,7 +258,33 @@ static const struct row warnings[] = {
      "did you mean \"qwen3\"?"},
     {"backoff over its limit", P "resilience: {backoff: 2m}\n", 3,
      "backoff (2m) is longer than backoff_max (30s)"},
+    {"a hold without a sign of life", P "resilience: {keepalive: 0}\n", 3,
+     "without keepalive a streaming client hears nothing"},
+    {"a hold of a provider's without one", "providers:\n  vllm: {keepalive: 0, hold: 2h}\n", 2,
+     "nothing while its call is on hold"},
+    {"answers that go on and are not kept", "resume_keep: 0\n" P "resilience: {linger: 5m}\n", 4,
+     "resume_keep: 0 keeps none of them"},
 };
+
+/* Off is off, and a hold does not count against call_timeout. */
+static void settings_that_make_sense_are_not_warned_about(void **state)
+{
+    (void)state;
+    static const char *const fine[] = {
+        P "resilience: {keepalive: 0, hold: 0}\n",
+        P "resilience: {hold: 8h, call_timeout: 30m}\n",
+        P "resilience: {linger: 5m}\n",
+        "resume_keep: 0\n" P,
+    };
+    for (unsigned i = 0; i < sizeof(fine) / sizeof(fine[0]); i++) {
+        struct conf_report report;
+        struct conf *c = NULL;
+        assert_int_equal(helper_parse(fine[i], TEST_ENV, &report, &c), PD_OK);
+        if (report.count)
+            fail_msg("%s\n%s", fine[i], helper_remarks(&report));
+        conf_free(c);
+    }
+}
 
 static void a_doubtful_config_is_taken_with_a_warning(void **state)
 {
@@ -396,6 +422,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_mistake_is_named_with_its_line_and_remedy),
         cmocka_unit_test(a_doubtful_config_is_taken_with_a_warning),
+        cmocka_unit_test(settings_that_make_sense_are_not_warned_about),
         cmocka_unit_test(all_mistakes_are_said_at_once),
         cmocka_unit_test(remarks_past_the_limit_are_counted_only),
         cmocka_unit_test(a_remark_is_one_line_of_text),
