@@ -262,6 +262,9 @@ static const struct row warnings[] = {
      "without keepalive a streaming client hears nothing"},
     {"a hold of a provider's without one", "providers:\n  vllm: {keepalive: 0, hold: 2h}\n", 2,
      "nothing while its call is on hold"},
+    {"a hold switched on where signs of life are off",
+     "providers:\n  vllm: {hold: 2h}\nresilience: {keepalive: 0, hold: 0}\n", 2,
+     "nothing while its call is on hold"},
     {"answers that go on and are not kept", "resume_keep: 0\n" P "resilience: {linger: 5m}\n", 4,
      "resume_keep: 0 keeps none of them"},
 };
