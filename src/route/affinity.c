@@ -53,5 +53,6 @@ void affinity_set(struct affinity *a, uint64_t session, unsigned target, uint64_
         if (s->until_ms < into->until_ms)
             into = s;
     }
+    a->used[(into - a->slots) / AFFINITY_STRETCH] = true;
     *into = (struct affinity_slot){session, now + keep_ms, target};
 }

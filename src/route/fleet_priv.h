@@ -8,7 +8,7 @@
 
 /* ---- affinity.c: session -> target. A set of a few neighbouring slots may hold a session, so that there is nothing to rehash and
  * nothing to tidy: what is out of date is overwritten. Untouched pages of the table cost no memory. */
-enum { AFFINITY_NEIGHBOURS = 8 };
+enum { AFFINITY_NEIGHBOURS = 8, AFFINITY_STRETCH = 64 };
 struct affinity_slot {
     uint64_t session; /* 0: never used */
     uint64_t until_ms;
@@ -16,6 +16,8 @@ struct affinity_slot {
 };
 struct affinity {
     struct affinity_slot *slots; /* FLEET_SESSIONS_MAX */
+    bool used[FLEET_SESSIONS_MAX /
+              AFFINITY_STRETCH]; /* a slot of this stretch ever was: who reads all skips the others */
 };
 pd_err affinity_init(struct affinity *a) PD_CHECKED;
 void affinity_done(struct affinity *a);

@@ -13,6 +13,7 @@
  * Times are wall clock, in milliseconds; other figures whole numbers, in the units that REMEMBER_UNITS names. A document of the first
  * version (fleet 1) has the first four kinds, no WRITTEN and no end. */
 #include "base/hash.h"
+#include "parse/put.h"
 #include "route/remember_priv.h"
 
 #include <math.h>
@@ -131,18 +132,35 @@ static pd_err save_speed(struct buf *out, const struct target *t, uint64_t now, 
 
 /* ---- the whole */
 
+/* Thousands of them, with the fleet's lock held: without printf. */
+static pd_err save_session(struct buf *out, uint64_t session, uint64_t until_ms, const char *target)
+{
+    struct put p = put_into(out);
+    put_text(&p, "session ");
+    put_uint(&p, session);
+    put_text(&p, " ");
+    put_uint(&p, until_ms);
+    put_text(&p, " ");
+    put_text(&p, target);
+    put_text(&p, "\n");
+    return p.err;
+}
+
 static pd_err save_sessions(struct fleet *f, struct buf *out, uint64_t now, uint64_t wall)
 {
     pd_err e = PD_OK;
     unsigned saved = 0;
     for (unsigned i = 0; i < FLEET_SESSIONS_MAX && saved < FLEET_SAVED_SESSIONS && !e; i++) {
+        if (!f->affinity.used[i / AFFINITY_STRETCH]) {
+            i |= AFFINITY_STRETCH - 1; /* to its end */
+            continue;
+        }
         const struct affinity_slot *s = &f->affinity.slots[i];
         if (!s->session || s->until_ms <= now || s->target >= f->count ||
             strchr(f->targets[s->target]->name, '\n'))
             continue;
         saved++;
-        e = buf_printf(out, "session %llu %llu %s\n", (ull)s->session, (ull)until(s->until_ms, now, wall),
-                       f->targets[s->target]->name);
+        e = save_session(out, s->session, until(s->until_ms, now, wall), f->targets[s->target]->name);
     }
     return e;
 }
