@@ -74,6 +74,18 @@ static void add_text(struct ledger *l, const char *line)
     assert_int_equal(ledger_add(l, span_str(line)), PD_OK);
 }
 
+static void a_member_is_found_in_any_order_and_spelling(void **state)
+{
+    (void)state;
+    struct ledger *l = ledger_new();
+    assert_non_null(l);
+    add_text(l, "{\"tokens_out\":4,\"other\":1,\"\\u0069d\":\"c-1\",\"billed_\\u006fut\":9,\"tokens_in\":3,"
+                "\"s\\u0065ssion\":\"s-1\",\"tokens_in\":5}");
+    assert_true(shows(l, "s-1", "\"tokens_in\":5,\"tokens_out\":4,\"billed_in\":0,\"billed_out\":9"));
+    assert_int_equal(ledger_add(l, SPAN_LIT("{\"id\":\"c-1\",\"session\":\"s-1\"}")), PD_EXISTS);
+    ledger_free(l);
+}
+
 static void every_sum_and_class_of_a_session_is_its_calls(void **state)
 {
     (void)state;
@@ -303,6 +315,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(totals_are_exact_when_old_lines_are_gone),
         cmocka_unit_test(the_session_unused_longest_is_forgotten),
+        cmocka_unit_test(a_member_is_found_in_any_order_and_spelling),
         cmocka_unit_test(every_sum_and_class_of_a_session_is_its_calls),
         cmocka_unit_test(a_cost_that_is_not_known_is_null_and_the_rest_is_told),
         cmocka_unit_test(a_call_is_booked_once),
