@@ -81,6 +81,10 @@ agents: all                          ## six agent CLIs, each on a provider of it
 	@tools/setup --sdk
 	@tests/scenario/agents $(AGENTS_ARGS)
 
+storm: all                           ## the same six in a storm: every second upstream request fails; and without perdure (STORM_ARGS="--runs 2 codex")
+	@tools/setup --sdk
+	@tests/scenario/storm $(STORM_ARGS)
+
 model: all                           ## a real model behind two servers, one of which is killed
 	@tests/scenario/model
 

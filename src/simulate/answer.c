@@ -570,12 +570,10 @@ static pd_err decide(const struct script_provider *p, uint64_t seed, const struc
         return err;
     if (a->calls_count || a->refusal.p)
         a->finish = t && t->finish.p ? a->finish : a->refusal.p ? "refusal" : "tool_calls";
-    bool scripted =
-        t && !a->refusal.p; /* its text may have been said already, in part or whole, with the calls to come */
     if ((a->calls_count || a->refusal.p) && !preface) {
         if (!text.p)
             text = SPAN_LIT("");
-        if (scripted)
+        if (t) /* some of its text may have been said already, or all of it, with the calls to come */
             return put_texts(p, seed, rq, w, text, mem, a);
         for (unsigned i = 0; i < a->choices; i++)
             a->texts[i] = text;

@@ -539,6 +539,15 @@ static void a_scripted_turn_is_gone_on_with_up_to_its_calls(void **state)
     assert_true(t.answer.strayed && !t.answer.continues);
     assert_true(span_eq(t.answer.texts[0], whole));
     done(&t);
+    ask_at(&t, "/v1/messages",
+           ",\"varied\":false", /* calls without a script begin with no text, whatever the client began */
+           SPAN_LIT("{\"model\":\"claude-sonnet-4-5\",\"max_tokens\":99,\"messages\":[{\"role\":\"user\","
+                    "\"content\":\"hi\"},"
+                    "{\"role\":\"assistant\",\"content\":\"Well\"}],\"tools\":[{\"name\":\"note\",\"input_"
+                    "schema\":{\"type\":\"object\"}}]}"),
+           1);
+    assert_true(t.answer.calls_count == 1 && !t.answer.strayed);
+    done(&t);
 }
 
 int main(void)
