@@ -156,5 +156,25 @@ def test_a_client_that_does_not_read_stops_its_provider():
         client.end()
 
 
+def test_a_stream_that_breaks_goes_on_over_http_2_too():
+    vllm = {n: {"preset": "vllm"} for n in ("alpha", "beta")}
+    with running("alpha:0,tokens=200,style=vllm", "beta:0,tokens=200,style=vllm", providers=vllm, resilience={**RULES, "breaker_failures": 0}) as (sim, gateway):
+        want = gateway.stream().rest().text
+        for ask in ({}, {"stream_options": {"include_usage": True}}):
+            sim.faults("alpha", {"fault": "cut", "after": 30})
+            sim.faults("beta", {"fault": "cut", "after": 40})
+            code, head, text = curl(gateway, "/v1/chat/completions", chat(stream=True, **ask))
+            assert code == 0 and head.startswith("HTTP/2 200"), (code, head)
+            events = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: {")]
+            assert "".join(c["delta"].get("content") or "" for e in events for c in e["choices"]) == want, text[-600:]
+            assert text.rstrip().endswith("data: [DONE]") and text.count("[DONE]") == 1
+            assert sum(bool(e.get("usage")) for e in events) == bool(ask), text[-600:]
+        assert gateway.metric("perdure_calls_total", outcome="continued") == 2
+        sim.faults("alpha", *[{"fault": "cut", "after": 5}] * 20)
+        sim.faults("beta", *[{"fault": "cut", "after": 5}] * 20)
+        code, head, text = curl(gateway, "/v1/chat/completions", chat(stream=True))
+        assert code != 0 and "[DONE]" not in text and '"error"' in text, (code, text[-600:])
+
+
 if __name__ == "__main__":
     main(globals())

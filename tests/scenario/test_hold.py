@@ -234,6 +234,33 @@ def test_with_default_settings_a_lone_users_stream_that_broke_goes_on():
             assert s.done and s.text == want and not s.error, (faults, s.text, s.raw[-500:])
 
 
+def test_a_lone_users_stream_waits_for_its_only_target_though_the_breaker_is_open_and_no_retry_is_left():
+    crowd = [f"p{i}" for i in range(8)]
+    specs = ["alpha:0,tokens=40,style=vllm", *(f"{n}:0" for n in crowd)]
+    routes = {"main": {"targets": ["alpha/m"]}, "crowd": {"strategy": "priority", "targets": [f"{n}/m" for n in crowd]}}
+    with running(*specs, providers={"alpha": {"preset": "vllm"}}, routes=routes, resilience={"breaker_hold": "1s", "probe": "200ms"}) as (sim, gateway):
+        want = gateway.stream().rest().text
+        sim.faults("alpha", {"fault": "hold", "after": 10})
+        s = gateway.stream()
+        while len(s.text.split()) < 10:
+            assert s.next() is not None
+        for n in crowd:
+            sim.faults(n, {"fault": "status", "status": 503, "times": 0})
+        tries = [1 << 30]
+        while tries[-1] > 1:   # a call alone tries nothing twice once the budget is empty
+            before = sum(sim.state(n)["requests"] for n in crowd)
+            gateway.chat(model=f"{crowd[len(tries) % len(crowd)]}/m")
+            tries.append(sum(sim.state(n)["requests"] for n in crowd) - before)
+            assert len(tries) < 60, tries
+        sim.down("alpha")
+        gateway.until("the call waits", lambda: calls(gateway, "holding") + calls(gateway, "waiting"))
+        gateway.until("the breaker is open", lambda: gateway.chat().status != 200 and gateway.metric("perdure_breaker_state", provider="alpha", state="open"))
+        assert calls(gateway, "holding") or calls(gateway, "waiting")
+        back(sim)
+        s.rest()
+        assert s.done and s.text == want and not s.error, (s.text, s.raw[-500:])
+
+
 def test_sigterm_ends_a_call_on_hold_by_the_drain_limit():
     sim = Providers("alpha:0,tokens=5")
     gateway = Gateway(config({"alpha": {"preset": "openai-compatible", "base_url": sim.url("alpha"), "models": ["m"]}},

@@ -135,5 +135,43 @@ def test_twenty_in_a_row_under_traffic_lose_nothing():
         assert gateway.stop() == 0
 
 
+def words(stream, n):
+    while len(stream.text.split()) < n:
+        assert stream.next() is not None, "the stream ended early"
+
+
+def test_a_provider_that_is_taken_out_does_not_take_a_call_that_goes_on_with_it():
+    """The answer breaks at alpha and goes on at beta. Then one of both goes, and beta breaks: the call has the providers it began with."""
+    sim = Providers("alpha:0,tokens=40,style=vllm", "beta:0,tokens=40,style=vllm")
+    table = {n: {"preset": "vllm", "base_url": sim.url(n), "models": ["m"]} for n in ("alpha", "beta")}
+
+    def text(*names):
+        return config({n: table[n] for n in names}, {"main": {"strategy": "priority", "targets": [f"{n}/m" for n in names]}}, RULES)
+
+    gateway = Gateway(text("alpha", "beta"))
+    pair = Pair.__new__(Pair)
+    pair.gateway = gateway
+    try:
+        want = gateway.stream().rest().text
+        for stays in ("alpha", "beta"):
+            sim.faults("alpha", {"fault": "cut", "after": 10}, {"fault": "status", "status": 503})
+            sim.faults("beta", {"fault": "hold", "after": 10})
+            s = gateway.stream()
+            words(s, 20)
+            sim.wait("beta", held=1)
+            pair.reload(text(stays), "ok")
+            assert provider(gateway, model="main") == stays
+            sim.down("beta")
+            s.rest()
+            assert s.done and s.text == want and not s.error, (stays, s.raw[-500:])
+            sim.up("beta")
+            pair.reload(text("alpha", "beta"), "ok")
+        assert gateway.metric("perdure_calls_total", outcome="continued") == 2
+        assert gateway.stop() == 0
+    finally:
+        gateway.program.kill()
+        sim.program.kill()
+
+
 if __name__ == "__main__":
     main(globals())

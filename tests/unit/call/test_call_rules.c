@@ -453,6 +453,43 @@ static void a_guessed_limit_delays_a_call_and_never_fails_it(void **state)
         }
 }
 
+/* A call is on hold for its only target, and meanwhile another's refusal without a time taught a limit that lasts longer than the hold. */
+static void a_limit_that_is_guessed_during_a_hold_does_not_end_it(void **state)
+{
+    (void)state;
+    for (int told = 0; told < 2; told++) {
+        struct fixture f;
+        begin(&f);
+        f.route.count = 1;
+        f.want.deadline_ms = 40 * S;
+        f.want.hold_ms = 5 * S;
+        f.settings.attempts = 1;
+        f.settings.retry_after_max = 0;
+        settle(&f);
+        struct call_actions acts;
+        call_begin(&f.call, f.fleet, &f.want, NOW, &acts);
+        fail_the_last(&f, FAILURE_OVERLOAD, NOW, &acts);
+        assert_int_equal(f.call.state, CALL_HOLDING);
+        struct rate_meter *m = &f.t[0]->budget.meter[RATE_REQUESTS];
+        struct place p = target_start(f.t[0], 0, NOW + 1);
+        target_rate_facts(f.t[0], &p, told ? &(struct rate_facts){5, 0, 3600 * S, -1, -1, -1} : NULL, NOW + 1);
+        target_end(f.t[0], NULL, false, &p, NOW + 1);
+        m->ceiling = 1;
+        m->refused_ms = NOW + 1;
+        uint64_t now = NOW;
+        acts.count = 0;
+        for (unsigned wakes = 0; acts.count == 0; wakes++) {
+            now = call_next(&f.call);
+            assert_true(wakes < 40);
+            call_wake(&f.call, now, &acts);
+        }
+        assert_int_equal(acts.list[0].act, told ? CALL_FAIL : CALL_START);
+        assert_true(told ? now < NOW + 5 * S : now >= NOW + 5 * S);
+        call_gone(&f.call, now, &acts);
+        fleet_free(f.fleet);
+    }
+}
+
 static void after_a_break_a_target_that_could_not_is_waited_for_again(void **state)
 {
     (void)state;
@@ -638,6 +675,7 @@ int main(void)
         cmocka_unit_test(a_hold_ends_when_it_is_known_to_be_in_vain),
         cmocka_unit_test(a_broken_stream_needs_no_token_whatever_was_refused_before),
         cmocka_unit_test(a_guessed_limit_delays_a_call_and_never_fails_it),
+        cmocka_unit_test(a_limit_that_is_guessed_during_a_hold_does_not_end_it),
         cmocka_unit_test(after_a_break_a_target_that_could_not_is_waited_for_again),
         cmocka_unit_test(those_that_wait_start_in_their_order),
         cmocka_unit_test(a_call_stays_small),
