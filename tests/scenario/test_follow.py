@@ -4,10 +4,11 @@ import http.client
 import json
 import pathlib
 import signal
+import socket
 import stat
 import threading
 
-from perdure_test import DEADLINE, Gateway, Providers, config, main, running
+from perdure_test import DEADLINE, Gateway, Providers, config, main, request, running
 
 RULES = {"ttft": 0, "backoff": "10ms", "stall": "10m", "affinity": 0, "attempts": 2, "hold": 0}
 VLLM = {n: {"preset": "vllm"} for n in ("alpha", "beta")}
@@ -94,6 +95,29 @@ def alone(resilience=None, extra=None):
     sim = Providers(PAIR[0])
     gateway = Gateway(config({"alpha": {"preset": "vllm", "base_url": sim.url("alpha"), "models": ["m"]}}, {"main": {"targets": ["alpha/m"]}}, {**RULES, **(resilience or {})}, extra))
     return sim, gateway
+
+
+def test_a_slow_client_of_a_stream_that_breaks_gets_all_of_it():
+    """It breaks while its client takes nothing, and again where only a client that reads gets to; what rests meanwhile is no provider that is silent."""
+    tokens = 40000
+    specs = [f"{n}:0,tokens={tokens},style=vllm" for n in ("alpha", "beta")]
+    body = {"model": "main", "stream": True, "messages": [{"role": "user", "content": "hello"}]}
+    with running(*specs, providers=VLLM, resilience={**RULES, "stall": "500ms"}) as (sim, gateway):
+        want = text_of(request(gateway.port, "POST", "/v1/chat/completions", body).body)
+        sim.faults("alpha", {"fault": "cut", "after": 100}, {"fault": "cut", "after": tokens // 2})
+        client = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=DEADLINE)
+        client.connect()
+        client.request("POST", "/v1/chat/completions", json.dumps(body), {"content-type": "application/json"})
+        gateway.until("it has broken off", lambda: sim.state("alpha")["requests"] == 3)
+        gateway.until("its client is silent for longer than a stall", lambda: gateway.get("/api/calls").json["running"][0]["took_ms"] > 1500)
+        assert sim.state("alpha")["requests"] == 3, "it broke a second time before its client read anything"
+        answer = client.getresponse()
+        got = answer.read()
+        client.close()
+        assert text_of(got) == want, (len(text_of(got)), len(want))
+        assert got.rstrip().endswith(b"[DONE]"), got[-300:]
+        assert sim.state("alpha")["requests"] + sim.state("beta")["requests"] == 4
+        assert gateway.metric("perdure_stream_breaks_total", **{"class": "stalled"}) == 0, "the client's silence was taken for a provider's"
 
 
 def test_the_process_ends_though_an_answer_lingers_and_gives_it_back_after_its_start():
