@@ -98,7 +98,8 @@ def test_two_hundred_at_once_in_all_dialects_with_signatures_and_clients_that_le
         gateway.until("the last call's end", lambda: gateway.metric("perdure_calls_running") == 0)
         done = sum(v for (n, labels), v in gateway.metrics().items() if n == "perdure_calls_total")
         assert done == made, (done, made)
-        assert gateway.metric("perdure_calls_total", outcome="complete") + gateway.metric("perdure_calls_total", outcome="client_gone") == made
+        # those that leave ask for the same: one may go on from what another left
+        assert sum(gateway.metric("perdure_calls_total", outcome=o) for o in ("complete", "continued", "client_gone")) == made
         assert gateway.program.process.poll() is None and gateway.stop() == 0, gateway.log()[-6000:]
         assert "ThreadSanitizer" not in gateway.log() and "AddressSanitizer" not in gateway.log(), gateway.log()[-6000:]
     finally:

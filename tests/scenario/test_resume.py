@@ -282,6 +282,7 @@ def test_what_was_collected_and_nobody_goes_on_with_is_asked_anew():
         sim.faults("alpha", {"fault": "hold", "after": 30}, {"fault": "status", "status": 503, "times": 0})
         first = Whole(gateway)
         sim.wait("alpha", held=1)
+        gateway.until("some of it is read", lambda: any("first_output_ms" in a for c in gateway.get("/api/calls").json["running"] for a in c["attempts"]))
         first.leave()
         gateway.until("the end of the first call", lambda: gateway.metric("perdure_calls_total", outcome="client_gone") == 1)
         items_of(Whole(gateway).rest(), 6)
