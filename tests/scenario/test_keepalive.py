@@ -144,6 +144,19 @@ def test_an_event_that_is_torn_is_not_torn_further():
             assert s.done and s.text == want.text and no_sign_within_an_event(s.raw), (after, s.raw)
 
 
+def test_an_event_that_is_torn_between_its_line_and_its_blank_line_stands_alone():
+    with running("alpha:0,tokens=30,style=vllm", "beta:0,tokens=30,style=vllm", providers={n: {"preset": "vllm"} for n in ("alpha", "beta")},
+                 resilience=LONG) as (sim, gateway):
+        want = gateway.stream().rest()
+        end = want.raw.index(b"\n\n", len(want.raw) // 2)
+        for after in range(end - 1, end + 4):
+            sim.faults("alpha", {"fault": "cut", "after_bytes": after})
+            s = gateway.stream().rest()
+            assert s.done and s.text == want.text and not s.error, (after, s.raw)
+            assert sum(sim.state(n)["requests"] for n in ("alpha", "beta")) > after - end + 2, "it did not break"
+        assert gateway.metric("perdure_calls_total", outcome="continued") == 5
+
+
 if __name__ == "__main__":
     from perdure_test import main
     main(globals())
