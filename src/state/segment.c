@@ -38,10 +38,16 @@ void segment_name_write(const struct segment_name *s, char *out)
 bool segment_name_read(const char *text, struct segment_name *ret)
 {
     char again[SEGMENT_NAME_BYTES];
-    struct segment_name s;
-    if (sscanf(text, "journal-%16" SCNx64 "-%10" SCNu32 "-%10" SCNu32 ".log", &s.began_us, &s.pid, &s.number) != 3)
+    static const char front[] = "journal-";
+    if (strncmp(text, front, sizeof(front) - 1) != 0)
         return false;
-    segment_name_write(&s, again);
+    char *at;
+    struct segment_name s = {.began_us = strtoull(text + sizeof(front) - 1, &at, 16)};
+    if (*at == '-')
+        s.pid = (uint32_t)strtoul(at + 1, &at, 10);
+    if (*at == '-')
+        s.number = (uint32_t)strtoul(at + 1, &at, 10);
+    segment_name_write(&s, again); /* anything else than a name of ours differs from it */
     if (strcmp(again, text) != 0)
         return false;
     *ret = s;

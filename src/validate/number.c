@@ -136,6 +136,8 @@ int number_is_multiple(const struct number *n, const struct number *of)
         return -1;
     for (size_t i = 0; i < of->count; i++)
         divisor = divisor * 10 + (uint64_t)next_digit(of, &at);
+    if (divisor == 0) /* its first digit is none: number_read() takes zeros away */
+        return -1;
     at = 0;
     for (size_t i = 0; i < n->count + (size_t)(a - b); i++)
         rest = (rest * 10 + (uint64_t)next_digit(n, &at)) % divisor;
