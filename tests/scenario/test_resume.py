@@ -40,6 +40,23 @@ def test_the_same_request_goes_on_from_where_its_client_left():
         assert generated <= paid + 1, f"{generated} tokens were generated for an answer of {paid}"
 
 
+def test_nobody_gets_what_was_begun_for_another_key():
+    keys = [{"name": n, "key": f"perdure-key-of-{n}-0123456789"} for n in ("one", "two")]
+    one, two = ({"authorization": f"Bearer {k['key']}", "idempotency-key": "same"} for k in keys)
+    with running(SPEC, providers=VLLM, resilience=RULES, extra={"keys": keys}) as (sim, gateway):
+        sim.faults("alpha", {"fault": "hold", "after": 10})
+        first = gateway.stream(headers=one)
+        words(first, 10)
+        assert "x-perdure-joined" not in gateway.stream(headers=two).rest().headers, "joined while it runs"
+        first.close()
+        sim.wait("alpha", cancelled=1)
+        gateway.until("the end of the first call", lambda: "outcome=client_gone" in gateway.log())
+        other = gateway.stream(headers={"authorization": two["authorization"]}).rest()
+        assert other.done and "call.resumed" not in gateway.log(), "it goes on from another's answer"
+        again = gateway.stream(headers=one).rest()
+        assert again.done and again.text == other.text and "call.resumed" in gateway.log()
+
+
 def test_a_part_that_nobody_goes_on_with_is_asked_anew():
     with running(f"alpha:0,tokens={TOKENS},continue=afresh,varied=true,items=60,token_delay=2ms", resilience=RULES) as (sim, gateway):
         sim.faults("alpha", {"fault": "hold", "after": 20})
