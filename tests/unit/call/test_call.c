@@ -307,6 +307,10 @@ static void hold_short_timeout(struct fixture *f)
 {
     hold_alone(f), f->settings.call_timeout = 5 * S, f->settings.ttft = 0;
 }
+static void hold_chat_single(struct fixture *f)
+{
+    hold_single(f), chat(f);
+}
 static void hold_chat(struct fixture *f)
 {
     hold_alone(f), chat(f);
@@ -652,6 +656,15 @@ static const struct story stories[] = {
      false},
     {"a broken stream is held too",
      hold_chat,
+     {{"out 0", 100, 0, "commit 0"},
+      {"fail 0 overloaded", 200, 0, ""},
+      {"next", 1200, 1451, "start 1@0 on"},
+      {"out 1", 1500, 0, "commit 1"},
+      {"done 1", 1600, 0, "finish 1"}},
+     CALL_CONTINUED,
+     false},
+    {"half an answer is waited for outside of a session too",
+     hold_chat_single,
      {{"out 0", 100, 0, "commit 0"},
       {"fail 0 overloaded", 200, 0, ""},
       {"next", 1200, 1451, "start 1@0 on"},
