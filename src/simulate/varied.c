@@ -199,7 +199,7 @@ static pd_err finish_item(struct put *out, struct span part, int64_t item, struc
     char fixed[FIXED_MAX], sum[SUM_LETTERS + 4];
     struct span before = before_words(item, fixed);
     size_t there = part.n < before.n ? part.n : before.n;
-    if (there && memcmp(part.p, before.p, there) != 0)
+    if (!span_eq(span_upto(part, there), span_upto(before, there)))
         return PD_SYNTAX;
     put_span(out, span_from(before, there));
     struct span body = span_from(part, there);

@@ -277,7 +277,7 @@ static void settings_that_make_sense_are_not_warned_about(void **state)
         P "resilience: {keepalive: 0, hold: 0}\n",
         P "resilience: {hold: 8h, call_timeout: 30m}\n",
         P "resilience: {linger: 5m}\n",
-        "resume_keep: 0\n" P,
+        ("resume_keep: 0\n" P),
     };
     for (unsigned i = 0; i < sizeof(fine) / sizeof(fine[0]); i++) {
         struct conf_report report;
