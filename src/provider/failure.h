@@ -41,7 +41,7 @@ enum failure_blame {
     X(FAILURE_BAD, "bad_request", SAME_NEVER, false, BLAME_NONE, 0, "bad_request", "the request itself is wrong") \
     X(FAILURE_FILTER, "content_filtered", SAME_NEVER, false, BLAME_NONE, 0, "content_filter",                     \
       "the provider refused the content")                                                                         \
-    X(FAILURE_TOOL, "tool_use_failed", SAME_FIRST, true, BLAME_NONE, 0, "tool_use_failed",                        \
+    X(FAILURE_TOOL, "tool_use_failed", SAME_FIRST, true, BLAME_NONE, 502, "tool_use_failed",                      \
       "the model made a tool call that does not fit")                                                             \
     X(FAILURE_AUTH, "auth", SAME_NEVER, true, BLAME_PARK, 502, "provider_auth", "the provider refused the key")   \
     X(FAILURE_PERMISSION, "permission", SAME_NEVER, true, BLAME_PARK, 502, "provider_permission",                 \

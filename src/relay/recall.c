@@ -114,6 +114,8 @@ static struct found **place_of(struct recall_search *s, uint64_t number)
 static void forget(struct found **at)
 {
     struct found *f = *at;
+    if (!f)
+        return;
     *at = f->next;
     kept_unref(f->answer);
     mem_free(f);

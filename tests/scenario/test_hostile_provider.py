@@ -73,7 +73,7 @@ CHAT = {"model": "p/m", "messages": [{"role": "user", "content": "hi"}]}
 def behind(say, preset="openai-compatible", path="/v1", about=None, extra=None):
     provider = Provider(say)
     gateway = Gateway(config({"p": {"preset": preset, "base_url": f"http://127.0.0.1:{provider.port}{path}", "key": SECRET, "models": ["m"], **(about or {})}},
-                             resilience={"attempts": 1, "breaker_failures": 0, "breaker_timeouts": 0, "probe": "off", "backoff": "1ms", "retry_after_max": "1ms"}, extra=extra))
+                             resilience={"attempts": 1, "hold": 0, "breaker_failures": 0, "breaker_timeouts": 0, "probe": "off", "backoff": "1ms", "retry_after_max": "1ms"}, extra=extra))
     try:
         yield provider, gateway
         assert gateway.program.process.poll() is None, gateway.log()[-6000:]
@@ -197,7 +197,7 @@ def test_what_signs_a_request_is_in_no_answer_and_no_log():
 def signed_by(say, preset, path, about):
     provider = Provider(say)
     own = {"key": SECRET} if "access_key_id" not in about else {}
-    gateway = Gateway(config({"p": {"preset": preset, "base_url": f"http://127.0.0.1:{provider.port}{path}", "models": ["m"], **own, **about}}, resilience={"attempts": 1}), args=("--log-level", "debug"))
+    gateway = Gateway(config({"p": {"preset": preset, "base_url": f"http://127.0.0.1:{provider.port}{path}", "models": ["m"], **own, **about}}, resilience={"attempts": 1, "hold": 0}), args=("--log-level", "debug"))
     try:
         yield provider, gateway
         assert gateway.stop() == 0, gateway.log()[-6000:]

@@ -620,7 +620,7 @@ static const struct story stories[] = {
      false},
     {"nor a model that makes bad tool calls",
      hold_alone,
-     {{"fail 0 tool_use_failed", 0, 0, "fail tool_use_failed 0 0"}},
+     {{"fail 0 tool_use_failed", 0, 0, "fail tool_use_failed 0 1000"}},
      CALL_CUT_BEFORE,
      false},
     {"it holds for the other then, and leaves that one alone",
