@@ -220,9 +220,9 @@ static pd_err set_identity(struct shown *s, struct span id, struct span model)
     char *both = mem_alloc(id.n + model.n);
     if (!both)
         return PD_NOMEM;
-    if (id.n)
+    if (id.p && id.n)
         memcpy(both, id.p, id.n);
-    if (model.n)
+    if (model.p && model.n)
         memcpy(both + id.n, model.p, model.n);
     mem_free(s->identity);
     s->identity = both;
