@@ -317,7 +317,7 @@ def test_who_waits_to_be_accepted_at_the_end_is_served():
             text = b""
             while part := c.recv(4096):
                 text += part
-            assert text.startswith(b"HTTP/1.1 200 ") and b"Connection: close" in text, text
+            assert text.startswith(b"HTTP/1.1 200 "), text  # whether the signal or the connection was seen first is the kernel's to say
             c.close()
         assert process.wait(DEADLINE) == 0
 
