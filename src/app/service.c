@@ -1,8 +1,8 @@
 #include "app/service.h"
 #include "dialect/keep.h"
 
-#include "app/kept.h"
 #include "app/load.h"
+#include "app/persist.h"
 #include "app/upgrade.h"
 #include "base/clock.h"
 #include "base/mem.h"
@@ -56,7 +56,7 @@ struct service {
     int stops;               /* signals to end seen */
     struct inherited inherited;
     struct upgrade upgrade;
-    struct kept *kept;
+    struct persist *persist;
     char program[4096]; /* where it was started from */
     bool handed_over;
 };
@@ -252,7 +252,7 @@ static void on_upgrade_ended(void *ctx, pid_t pid, const char *why)
     snprintf(text, sizeof(text), "MAINPID=%d", (int)pid);
     notify_supervisor(text);
     sv->handed_over = true;
-    kept_hand_over(sv->kept);
+    persist_hand_over(sv->persist);
     start_drain(sv, WISH_HAND_OVER);
 }
 
@@ -265,13 +265,13 @@ static void on_upgrade_signal(void *ctx, int signum)
         LOG(NULL, LOG_WARN, "upgrade.refused", "%s", "why=\"this process is ending\"");
         return;
     }
-    kept_write(sv->kept);
+    persist_write(sv->persist);
     struct upgrade_ask ask = {.argv = sv->options->argv,
                               .program = *sv->program ? sv->program : NULL,
                               .fds = fds,
                               .count = server_listening(sv->seats[0].worker.server, fds, SERVICE_LISTEN_MAX),
                               .activated = sv->inherited.activated,
-                              .state_fd = kept_lock(sv->kept)};
+                              .state_fd = persist_lock(sv->persist)};
     pd_err e = upgrade_begin(&sv->upgrade, &ask);
     if (e)
         LOG(NULL, e == PD_EXISTS ? LOG_WARN : LOG_ERROR, "upgrade.refused", "why=\"%s\"",
@@ -691,7 +691,7 @@ int service_run(const struct service_options *o)
     remember_program(&sv);
     pd_err e = open_gateway(&sv, ref);
     if (!e && strcmp(c->state, "off") != 0)
-        e = kept_open(&sv.gateway, sv.seats[0].worker.loop, c->state, &sv.inherited, &sv.kept);
+        e = persist_open(&sv.gateway, sv.seats[0].worker.loop, c->state, &sv.inherited, &sv.persist);
     if (!e)
         e = begin(&sv, c);
     if (!e) {
@@ -706,7 +706,7 @@ int service_run(const struct service_options *o)
         loop_run(sv.seats[0].worker.loop);
     if (sv.count)
         end(&sv);
-    kept_close(sv.kept);
+    persist_close(sv.persist);
     if (!e && o->pid_file && !sv.handed_over)
         (void)unlink(o->pid_file);
     close_gateway(&sv);

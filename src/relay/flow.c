@@ -4,9 +4,9 @@
  *   reader --deltas--> run->told --(fed)--> encoder --bytes--+
  *          --raw events-------------------------------------+--> run->held   until the call takes this attempt as its answer
  *                                                            +--> run->late   once a tool call has begun, until all are whole
- *                                                            +--> the client  (reply_show), and run->told moves to relay->shown
+ *                                                            +--> the client  (reply_show), and run->told moves to relay->kept
  *
- * relay->shown has what the client has seen and nothing else: another attempt can go on from it. */
+ * relay->kept has what the client has seen and nothing else: another attempt can go on from it. */
 #include "base/clock.h"
 #include "base/mem.h"
 #include "relay/relay_priv.h"

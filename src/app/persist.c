@@ -1,4 +1,4 @@
-#include "app/kept.h"
+#include "app/persist.h"
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -31,7 +31,7 @@ struct log {
     struct journal_reader *reader; /* NULL: nothing more is to come */
 };
 
-struct kept {
+struct persist {
     struct gateway *gateway;
     struct loop *loop;
     char folder[FOLDER_PATH_MAX], keep_folder[FOLDER_PATH_MAX];
@@ -50,7 +50,7 @@ struct kept {
 /* ---- what is read ------------------------------------------------------------------------- */
 
 /* A line that an old process writes while we are here already is put again; what was there before, all at once (write_ledger()). */
-static void on_ledger_record(struct kept *k, const struct journal_record *r)
+static void on_ledger_record(struct persist *k, const struct journal_record *r)
 {
     struct ledger *l = k->gateway->ledger;
     pd_err e = PD_OK;
@@ -69,7 +69,7 @@ static void on_ledger_record(struct kept *k, const struct journal_record *r)
 /* On any one thread, before or while others serve. */
 static void on_call_record(void *ctx, const struct journal_record *r)
 {
-    struct kept *k = ctx;
+    struct persist *k = ctx;
     recall_record(k->answers, r);
     held_record(k->gateway->held, r);
     on_ledger_record(k, r);
@@ -77,7 +77,7 @@ static void on_call_record(void *ctx, const struct journal_record *r)
 
 static void on_keep_record(void *ctx, const struct journal_record *r)
 {
-    struct kept *k = ctx;
+    struct persist *k = ctx;
     if (r->kind != JOURNAL_KEPT)
         return;
     pthread_mutex_lock(&k->gateway->keep_lock);
@@ -87,21 +87,21 @@ static void on_keep_record(void *ctx, const struct journal_record *r)
         LOG(NULL, LOG_WARN, "state.unreadable", "what=keep why=\"%s\"", pd_err_text(e));
 }
 
-static void read_log(struct kept *k, struct log *l, const char *what, journal_fn *fn)
+static void read_log(struct persist *k, struct log *l, const char *what, journal_fn *fn)
 {
     pd_err e = l->reader ? journal_read(l->reader, fn, k) : PD_OK;
     if (e && e != PD_NOTFOUND)
         LOG(NULL, LOG_WARN, "state.unreadable", "what=%s why=\"%s\"", what, pd_err_text(e));
 }
 
-static void read_all(struct kept *k)
+static void read_all(struct persist *k)
 {
     read_log(k, &k->keep, "keep", on_keep_record);
     read_log(k, &k->calls, "journal", on_call_record);
 }
 
 /* Answers that it did not bring to their clients' ends are there for these clients. `all`: also those that it was showing when it ended. */
-static void take_answers(struct kept *k, bool all)
+static void take_answers(struct persist *k, bool all)
 {
     unsigned n = recall_take(k->answers, k->calls.journal, k->gateway->resume_keep_ms, all, clock_wall_ms(),
                              clock_mono_ms());
@@ -126,7 +126,7 @@ static void settle(struct log *l, const char *what)
 /* Under keep_lock. Without memory this one is not written. */
 static void write_keep(void *ctx, uint64_t scope, struct span tool_id, enum msg_maker maker, struct span blob)
 {
-    struct kept *k = ctx;
+    struct persist *k = ctx;
     buf_clear(&k->record);
     if (keep_write(&k->record, scope, tool_id, maker, blob) == PD_OK)
         (void)journal_put(k->keep.journal, JOURNAL_KEPT, 0, buf_span(&k->record));
@@ -134,7 +134,7 @@ static void write_keep(void *ctx, uint64_t scope, struct span tool_id, enum msg_
 
 static pd_err write_session(void *ctx, struct span session)
 {
-    struct kept *k = ctx;
+    struct persist *k = ctx;
     if (k->written + session.n > LEDGER_WAITING_BYTES) { /* more than the journal takes at once */
         (void)journal_flush(k->calls.journal);
         k->written = 0;
@@ -144,7 +144,7 @@ static pd_err write_session(void *ctx, struct span session)
     return PD_OK;
 }
 
-static void write_ledger(struct kept *k)
+static void write_ledger(struct persist *k)
 {
     pd_err e = k->calls.journal && k->gateway->ledger ? ledger_save(k->gateway->ledger, write_session, k) : PD_OK;
     if (e)
@@ -155,7 +155,7 @@ static void write_ledger(struct kept *k)
 
 static pd_err on_save_fleet(void *ctx, struct buf *out)
 {
-    struct kept *k = ctx;
+    struct persist *k = ctx;
     if (k->handed_over)
         return PD_CANCELLED; /* the new process knows better */
     fleet_lock(k->gateway->fleet);
@@ -164,7 +164,7 @@ static pd_err on_save_fleet(void *ctx, struct buf *out)
     return e;
 }
 
-static void load_fleet(struct kept *k)
+static void load_fleet(struct persist *k)
 {
     struct buf b;
     buf_init(&b, 0); /* SNAPSHOT_MAX */
@@ -179,7 +179,7 @@ static void load_fleet(struct kept *k)
     buf_done(&b);
 }
 
-static void save_fleet_now(struct kept *k)
+static void save_fleet_now(struct persist *k)
 {
     struct buf b;
     buf_init(&b, 0); /* of a fleet's size */
@@ -193,7 +193,7 @@ static uint64_t newest(const struct log *l)
     return l->reader ? journal_reader_stats(l->reader)->newest_us : 0;
 }
 
-static void open_journals(struct kept *k)
+static void open_journals(struct persist *k)
 {
     struct journal_rules rules, large;
     journal_rules_default(&rules);
@@ -218,7 +218,7 @@ static void open_journals(struct kept *k)
 
 static void follow_work(void *ctx)
 {
-    struct kept *k = ctx;
+    struct persist *k = ctx;
     read_all(k);
     take_answers(k, k->last_time);
     if (!k->last_time)
@@ -229,10 +229,10 @@ static void follow_work(void *ctx)
 
 static void follow_done(void *ctx)
 {
-    struct kept *k = ctx;
+    struct persist *k = ctx;
     k->busy = false;
     if (k->ending)
-        loop_stop(k->loop); /* kept_close() waits */
+        loop_stop(k->loop); /* persist_close() waits */
     else if (!k->last_time)
         timer_arm(k->loop, &k->follow, loop_now_ms(k->loop) + FOLLOW_EVERY_MS);
     else
@@ -241,7 +241,7 @@ static void follow_done(void *ctx)
 
 static void on_follow(void *ctx)
 {
-    struct kept *k = ctx;
+    struct persist *k = ctx;
     k->last_time = !k->old_runs; /* asked before the reading, so that nothing is written after it */
     k->busy = loop_offload(k->loop, follow_work, follow_done, k) == PD_OK;
     if (!k->busy)
@@ -250,7 +250,7 @@ static void on_follow(void *ctx)
 
 static void line_closed(void *ctx)
 {
-    struct kept *k = ctx;
+    struct persist *k = ctx;
     k->line_open = false;
     if (k->ending)
         loop_stop(k->loop);
@@ -259,7 +259,7 @@ static void line_closed(void *ctx)
 static void on_line(void *ctx, int events, pd_err err)
 {
     (void)events, (void)err;
-    struct kept *k = ctx;
+    struct persist *k = ctx;
     char byte;
     if (recv(k->line.fd, &byte, 1, MSG_DONTWAIT) < 0 && (errno == EAGAIN || errno == EINTR))
         return;
@@ -267,7 +267,7 @@ static void on_line(void *ctx, int events, pd_err err)
     watch_close(&k->line, line_closed);
 }
 
-static void follow(struct kept *k, struct inherited *in)
+static void follow(struct persist *k, struct inherited *in)
 {
     if (in->line_fd < 0 || watch_open(k->loop, &k->line, in->line_fd, WATCH_READ | WATCH_GONE, on_line, k))
         return;
@@ -286,7 +286,7 @@ static bool is_lock_of(int fd, const char *folder)
            a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
-static bool hold(struct kept *k, struct inherited *in)
+static bool hold(struct persist *k, struct inherited *in)
 {
     errno = 0;
     pd_err e = folder_make(k->folder);
@@ -309,7 +309,7 @@ static bool hold(struct kept *k, struct inherited *in)
     return e == PD_OK;
 }
 
-static pd_err begin(struct kept *k, struct inherited *in)
+static pd_err begin(struct persist *k, struct inherited *in)
 {
     k->calls.reader = journal_reader_new(k->folder);
     k->keep.reader = journal_reader_new(k->keep_folder);
@@ -331,10 +331,11 @@ static pd_err begin(struct kept *k, struct inherited *in)
     return PD_OK;
 }
 
-pd_err kept_open(struct gateway *g, struct loop *l, const char *folder, struct inherited *in, struct kept **ret)
+pd_err persist_open(struct gateway *g, struct loop *l, const char *folder, struct inherited *in,
+                    struct persist **ret)
 {
     *ret = NULL;
-    struct kept *k = mem_zalloc(sizeof(*k));
+    struct persist *k = mem_zalloc(sizeof(*k));
     if (!k)
         return PD_NOMEM;
     k->gateway = g;
@@ -345,19 +346,19 @@ pd_err kept_open(struct gateway *g, struct loop *l, const char *folder, struct i
     bool fits = snprintf(k->folder, sizeof(k->folder), "%s", folder) < (int)sizeof(k->folder) &&
                 folder_path(folder, "keep", k->keep_folder) == PD_OK;
     if (!fits || !hold(k, in)) {
-        kept_close(k);
+        persist_close(k);
         return PD_OK;
     }
     pd_err e = begin(k, in);
     if (e) {
-        kept_close(k);
+        persist_close(k);
         return e;
     }
     *ret = k;
     return PD_OK;
 }
 
-void kept_write(struct kept *k)
+void persist_write(struct persist *k)
 {
     if (!k)
         return;
@@ -366,18 +367,18 @@ void kept_write(struct kept *k)
     (void)journal_flush(k->keep.journal);
 }
 
-void kept_hand_over(struct kept *k)
+void persist_hand_over(struct persist *k)
 {
     if (k)
         k->handed_over = true;
 }
 
-int kept_lock(const struct kept *k)
+int persist_lock(const struct persist *k)
 {
     return k ? k->lock_fd : -1;
 }
 
-struct kept *kept_close(struct kept *k)
+struct persist *persist_close(struct persist *k)
 {
     if (!k)
         return NULL;

@@ -1,4 +1,4 @@
-/* kept.h - what the service knows when it starts again: the state folder, opened, read and written.
+/* persist.h - what the service knows when it starts again: the state folder, opened, read and written.
  *
  *   STATE/lock        held by the process that serves
  *   STATE/fleet       which targets are out, and where sessions are (snapshot)
@@ -7,23 +7,23 @@
  *
  * Without the folder (it cannot be made, or another process holds it) the gateway serves all the same, and says what it goes without. After an
  * upgrade the old process writes on until its streams have ended; what it writes is read as it comes. */
-#ifndef PERDURE_APP_KEPT_H
-#define PERDURE_APP_KEPT_H
+#ifndef PERDURE_APP_PERSIST_H
+#define PERDURE_APP_PERSIST_H
 
 #include "app/upgrade.h"
 #include "relay/gateway.h"
 
-struct kept;
+struct persist;
 /* Reads what is there into the gateway (fleet, keep, journal must be made) and goes on writing. Before other threads run. *ret is NULL when there is no
  * state folder to be had: no error. PD_NOMEM. */
-pd_err kept_open(struct gateway *g, struct loop *l, const char *folder, struct inherited *in,
-                 struct kept **ret) PD_CHECKED;
+pd_err persist_open(struct gateway *g, struct loop *l, const char *folder, struct inherited *in,
+                    struct persist **ret) PD_CHECKED;
 /* Writes down what there is now, for a successor that is about to read it. Blocks. */
-void kept_write(struct kept *k);
+void persist_write(struct persist *k);
 /* A successor writes the snapshots from now on. */
-void kept_hand_over(struct kept *k);
-int kept_lock(const struct kept *k); /* the descriptor that holds the folder; -1: none */
+void persist_hand_over(struct persist *k);
+int persist_lock(const struct persist *k); /* the descriptor that holds the folder; -1: none */
 /* Before the loop ends. NULL is fine; returns NULL. */
-struct kept *kept_close(struct kept *k);
+struct persist *persist_close(struct persist *k);
 
 #endif
