@@ -25,7 +25,8 @@
     X(PD_TLS, "the TLS handshake or certificate check failed") \
     X(PD_PROTO, "the other side broke the protocol")           \
     X(PD_CANCELLED, "cancelled by us")                         \
-    X(PD_UNSUPPORTED, "not supported")
+    X(PD_UNSUPPORTED, "not supported")                         \
+    X(PD_NOSPACE, "no space left on the disk")
 
 typedef enum pd_err {
 #define X(code, sentence) code,

@@ -362,6 +362,7 @@ static enum failure failure_of_transport(pd_err e, bool answered)
     case PD_NOTFOUND:
     case PD_EXISTS:
     case PD_UNSUPPORTED:
+    case PD_NOSPACE:
     case PD_ERR_COUNT:
         return FAILURE_OURS;
     }

@@ -1,0 +1,102 @@
+/* db.h - the database: SQLite or PostgreSQL behind one table of functions.
+ *
+ * Work is a job: a function that runs statements in one transaction, on a thread of the database's, never on a loop. When
+ * it is done, and only then, what it wrote survives kill -9 and the loss of power.
+ *
+ * SQLite: one thread owns the only connection (WAL, synchronous=FULL). Jobs that wait together are committed together (group commit):
+ * each in a savepoint of its own, so that one that fails takes nothing of the others with it. The file is held by one
+ * process (flock on FILE.lock): other processes ask that one over HTTP.
+ * PostgreSQL: `connections` threads with a connection each (libpq, not blocking: every wait has a deadline and can be ended). A lost
+ * connection is made again, with growing pauses; a job cut off by it, by a deadlock or a serialization failure is run again.
+ * Hence a job may run more than once, also when its first run was committed and only the answer was lost: it sets what it tells its
+ * caller anew each time, and its statements must bear being repeated (ON CONFLICT DO NOTHING, "WHERE epoch = ...").
+ *
+ * SQL is written once for both: `$1`, `$2` ... for arguments, `ON CONFLICT`, `RETURNING`; what only one has stands in braces:
+ * "SELECT ... {pg:FOR UPDATE SKIP LOCKED}", "{lite:BLOB}{pg:BYTEA}". Statements are prepared once for each connection (by the text's
+ * address: it is a literal).
+ *
+ * Times in tables are milliseconds since 1970 UTC in BIGINT columns, but where the guide's tables have a `timestamp` (ISO 8601, UTC, text).
+ * Nothing decides by comparing them that must hold when a clock jumps. */
+#ifndef PERDURE_STORE_DB_H
+#define PERDURE_STORE_DB_H
+
+#include "base/span.h"
+#include "loop/loop.h"
+
+struct db;
+struct tx;
+
+enum db_type { DB_NULL, DB_INT, DB_TEXT, DB_BYTES };
+struct db_value {
+    enum db_type type;
+    int64_t n;     /* DB_INT */
+    struct span s; /* DB_TEXT, DB_BYTES */
+};
+#define DB_I(x) ((struct db_value){.type = DB_INT, .n = (int64_t)(x)})
+#define DB_T(x) ((struct db_value){.type = DB_TEXT, .s = (x)})
+#define DB_S(x) ((struct db_value){.type = DB_TEXT, .s = span_str(x)}) /* a string; NULL is "" */
+#define DB_B(x) ((struct db_value){.type = DB_BYTES, .s = (x)})
+#define DB_NONE ((struct db_value){.type = DB_NULL})
+
+/* One row of a result; its spans live until it returns. Anything but PD_OK ends the statement and is returned by tx_run(). */
+typedef pd_err db_row_fn(void *ctx, const struct db_value *columns, unsigned n);
+
+/* Runs one statement. fn may be NULL. PD_EXISTS: a unique key is taken (the transaction is lost, use ON CONFLICT where it is expected);
+ * PD_NOMEM; PD_TOOBIG; PD_NOSPACE: the disk is full; PD_IO; PD_INVALID: the SQL is wrong (a mistake of ours); PD_CANCELLED: the job is to return
+ * at once, it will be run again. */
+pd_err tx_run(struct tx *t, const char *sql, const struct db_value *args, unsigned args_count, db_row_fn *fn,
+              void *ctx) PD_CHECKED;
+#define TX_RUN(t, sql, fn, ctx, ...)                       \
+    tx_run(t, sql, (const struct db_value[]){__VA_ARGS__}, \
+           sizeof((const struct db_value[]){__VA_ARGS__}) / sizeof(struct db_value), fn, ctx)
+/* Rows that the last statement wrote. */
+int64_t tx_changed(const struct tx *t);
+
+/* Anything but PD_OK rolls back what this job wrote, and is the job's result. On a thread of the database's: `ctx` is its alone until it is done. */
+typedef pd_err db_job_fn(struct tx *t, void *ctx);
+
+struct db_job {
+    db_job_fn *fn;
+    void (*done)(void *ctx, pd_err err); /* on the loop it was given with, after the commit */
+    void *ctx;
+    bool reads; /* it only reads: it need not wait for a commit, and sees what is committed */
+    /* the database's own, while it runs */
+    struct list node;
+    struct db_queue *from;
+    pd_err err;
+};
+
+struct db_rules {
+    unsigned connections; /* PostgreSQL; default 4 */
+    unsigned waiting;     /* jobs that may wait; over it PD_TOOBIG; default 10,000 */
+    uint64_t timeout_ms;  /* of one statement; default 30 s */
+    uint64_t patience_ms; /* how long a job is tried again before PD_IO; default 60 s */
+    bool migrate;         /* bring the tables up to this program's version; default true */
+};
+void db_rules_default(struct db_rules *r);
+
+/* `where`: "postgres://USER@HOST/NAME" (or postgresql://), else the path of a SQLite file, which is made. Blocks: opens, migrates. On failure
+ * `why` has a sentence with what to do. PD_EXISTS: another process holds the file; PD_UNSUPPORTED: its tables are of a newer perdure. */
+pd_err db_open(const char *where, const struct db_rules *r, struct db **ret, char *why,
+               size_t why_bytes) PD_CHECKED;
+/* Ends the jobs that wait (they are run), then the threads. NULL is fine; returns NULL. */
+struct db *db_close(struct db *d);
+bool db_is_postgres(const struct db *d);
+
+/* A loop's own door: jobs given here are done on this loop. Free it before the loop, when nothing is under way. */
+struct db_queue *db_queue_new(struct db *d, struct loop *l) PD_CHECKED;
+struct db_queue *db_queue_free(struct db_queue *q);
+/* `job` must live until done. PD_TOOBIG: too many wait. */
+pd_err db_submit(struct db_queue *q, struct db_job *job) PD_CHECKED;
+/* The same, waiting for it: for programs without a loop and for tests; never on a loop. */
+pd_err db_do(struct db *d, db_job_fn *fn, void *ctx) PD_CHECKED;
+
+struct db_stats {
+    uint64_t jobs, commits, failed, again, connects; /* again: runs after the first */
+    unsigned waiting;
+};
+void db_stats(struct db *d, struct db_stats *ret);
+/* The newest trouble, a sentence; empty: none since the last success. */
+void db_trouble(struct db *d, char *out, size_t out_bytes);
+
+#endif
