@@ -50,22 +50,28 @@ static void what_is_packed_comes_back(void **state)
     }
 }
 
-static void every_changed_byte_is_seen(void **state)
+/* zstd leaves a bit of its header unused: what comes back may be right, but never anything else. */
+static void a_changed_byte_never_gives_other_bytes(void **state)
 {
     (void)state;
     const char text[] = "one two three one two three one two three one two three one two three";
     struct content_name n = named(span_str(text));
     struct buf stored = {0}, plain = {0};
+    size_t seen = 0;
     assert_int_equal(content_pack(span_str(text), &stored), PD_OK);
     for (size_t at = 0; at < buf_size(&stored); at++) {
         char *p = stored.p + stored.head + at;
         *p ^= 1;
-        assert_int_not_equal(content_unpack(buf_span(&stored), &n, &plain), PD_OK);
-        assert_int_equal(buf_size(&plain), 0);
+        if (content_unpack(buf_span(&stored), &n, &plain))
+            seen++;
+        else
+            assert_true(span_eq(buf_span(&plain), span_str(text)));
+        buf_clear(&plain);
         *p ^= 1;
         assert_int_not_equal(content_unpack(span_upto(buf_span(&stored), at), &n, &plain), PD_OK);
     }
     assert_int_equal(content_unpack(buf_span(&stored), &n, &plain), PD_OK);
+    assert_true(seen + 1 >= buf_size(&stored));
     buf_done(&stored);
     buf_done(&plain);
 }
@@ -95,7 +101,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_name_is_the_sha256),
         cmocka_unit_test(what_is_packed_comes_back),
-        cmocka_unit_test(every_changed_byte_is_seen),
+        cmocka_unit_test(a_changed_byte_never_gives_other_bytes),
         cmocka_unit_test(survives_every_failed_allocation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
