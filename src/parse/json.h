@@ -48,8 +48,26 @@ bool json_walk_next(struct json_walk *w, struct span *ret_key, struct json *ret)
 struct json json_get(struct json obj, const char *key);
 /* The same along a path of keys and array indexes: json_path(v, "choices.0.delta.content"). */
 struct json json_path(struct json v, const char *path);
-/* An escaped key in the source equals this plain key? (Keys are nearly never escaped; when they are, this still holds.) */
-bool json_key_is(struct span raw_key, const char *key);
+/* Of a raw key longer than `key`: is it the same when its escapes are undone? */
+bool json_key_unescapes_to(struct span raw_key, struct span key);
+
+static inline bool json_key_eq(struct span raw_key, struct span key)
+{
+    /* Undoing an escape always shortens: of the same length, only what has no escape can be equal. */
+    if (raw_key.n < key.n || key.n == 0)
+        return raw_key.n == key.n;
+    if (raw_key.n == key.n)
+        return memcmp(raw_key.p, key.p, key.n) == 0 && !memchr(key.p, '\\', key.n);
+    return (raw_key.p[0] == key.p[0] || raw_key.p[0] == '\\') && json_key_unescapes_to(raw_key, key);
+}
+
+/* An escaped key in the source equals this plain key? (Keys are nearly never escaped; when they are, this still holds.)
+ * Inline, so that of a key that stands in the code only a length and a few bytes are compared: it is asked of each member
+ * of each event, once for each name that a format knows. */
+static inline bool json_key_is(struct span raw_key, const char *key)
+{
+    return json_key_eq(raw_key, span_str(key));
+}
 
 bool json_is_true(struct json v);
 bool json_i64(struct json v, int64_t *ret); /* whole numbers only, also "1e3" and "5.0"; false when not */

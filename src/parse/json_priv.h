@@ -22,7 +22,4 @@ struct json_char {
 };
 struct json_char json_escape(const char *p, const char *end); /* *p is the backslash */
 
-/* json_key_is() for a key that does not end in NUL. */
-bool json_key_eq(struct span raw_key, struct span key);
-
 #endif

@@ -118,19 +118,9 @@ static bool same_text(struct span raw, const char *text, size_t n)
     return n == 0;
 }
 
-bool json_key_eq(struct span raw_key, struct span key)
+bool json_key_unescapes_to(struct span raw_key, struct span key)
 {
-    /* Undoing an escape always shortens: of the same length, only what has no escape can be equal. */
-    if (raw_key.n < key.n || key.n == 0)
-        return raw_key.n == key.n;
-    if (raw_key.n == key.n)
-        return memcmp(raw_key.p, key.p, key.n) == 0 && !memchr(key.p, '\\', key.n);
     return memchr(raw_key.p, '\\', raw_key.n) && same_text(raw_key, key.p, key.n);
-}
-
-bool json_key_is(struct span raw_key, const char *key)
-{
-    return json_key_eq(raw_key, span_str(key));
 }
 
 struct span json_inner(struct json v)

@@ -421,6 +421,12 @@ static void text_is_compared_without_being_unescaped(void **state)
     assert_false(json_is(value("\"\\u0073to\""), "stop"));
     assert_false(json_is(value("7"), "7"));
     assert_true(json_key_is(SPAN_NONE, ""));
+    assert_false(json_key_is(SPAN_LIT("stop"), ""));
+    assert_true(json_key_is(SPAN_LIT("st\\u006fp"), "stop"));
+    assert_true(json_key_is(SPAN_LIT("\\u0073top"), "stop"));
+    assert_false(json_key_is(SPAN_LIT("stops"), "stop"));
+    assert_false(json_key_is(SPAN_LIT("stopped"), "step"));
+    assert_false(json_key_is(SPAN_LIT("a\\b"), "a\\b"));
     assert_true(span_is(json_inner(value("\"a\\n\"")), "a\\n"));
     assert_int_equal(json_inner(value("7")).n, 0);
 }
