@@ -49,7 +49,7 @@ struct waiters {
 void waiters_init(struct waiters *q);
 void waiters_done(struct waiters *q);
 
-/* ---- recall.c: lines of what was learned of targets that are not there (yet), as they were written */
+/* ---- remember_read.c: lines of what was learned of targets that are not there (yet), as they were written */
 enum { FLEET_UNSEEN_BYTES = 1 << 20 };
 #define FLEET_UNSEEN_MS (7ull * 24 * 3600 * 1000) /* they are written again for so long */
 struct unseen {

@@ -1,4 +1,4 @@
-/* remember_priv.h - what writing (remember.c) and reading (recall.c) of what was learned share. */
+/* remember_priv.h - what writing (remember.c) and reading (remember_read.c) of what was learned share. */
 #ifndef PERDURE_ROUTE_REMEMBER_PRIV_H
 #define PERDURE_ROUTE_REMEMBER_PRIV_H
 
