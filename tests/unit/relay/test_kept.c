@@ -213,6 +213,8 @@ static void nothing_is_kept_when_nothing_is_to_be(void **state)
     struct kept_answer *a = begin(k, "c-1", asked);
     a->attended = false;
     kept_offer(k, a, 0);
+    assert_int_equal(kept_figures(k).count, 0);
+    assert_false(kept_may_have(k, &asked, 0));
     kept_settle(k, a, KEPT_PART, true, 1);
     assert_int_equal(kept_figures(k).count, 0);
     kept_rules(k, 1 << 20, KEEP_MS); /* a new configuration */
@@ -252,6 +254,78 @@ static void over_the_memory_the_oldest_go_first_and_none_that_runs(void **state)
     kept_unref(still);
     kept_unref(last);
     kept_unref(runs);
+    kept_free(k);
+}
+
+/* A table of `runs` that still runs and two parts that were kept after it: which of them are there? */
+static void with_one_that_runs(size_t runs_bytes, bool *ret_first, bool *ret_second)
+{
+    enum { EACH = 64 * 1024, MOST = 7 * EACH };
+    struct kept_table *k = kept_new(MOST, KEEP_MS);
+    struct kept_answer *runs = begin(k, "c-run", (struct kept_key){99, 99, 0});
+    bool taken;
+    text(runs, runs_bytes);
+    runs->attended = false;
+    kept_offer(k, runs, 0);
+    for (uint64_t i = 1; i <= 2; i++) {
+        struct kept_answer *a = begin(k, "c-1", (struct kept_key){i, i, 0});
+        text(a, EACH);
+        a->attended = false;
+        kept_settle(k, a, KEPT_WHOLE, true, i * 2000);
+        kept_unref(a);
+    }
+    assert_true(kept_figures(k).bytes > runs_bytes);
+    assert_true(kept_figures(k).bytes <= MOST);
+    struct kept_answer *first = find(k, (struct kept_key){1, 1, 0}, 4000, &taken),
+                       *second = find(k, (struct kept_key){2, 2, 0}, 4000, &taken);
+    *ret_first = first;
+    *ret_second = second;
+    kept_unref(first);
+    kept_unref(second);
+    kept_unref(runs);
+    kept_free(k);
+}
+
+static void one_that_runs_takes_its_room_from_those_that_are_over(void **state)
+{
+    (void)state;
+    bool first, second;
+    with_one_that_runs(10, &first, &second);
+    assert_true(first && second);
+    with_one_that_runs(2 * 64 * 1024, &first, &second);
+    assert_true(!first && second);
+}
+
+static void the_table_is_cleared_up_once_a_second(void **state)
+{
+    (void)state;
+    struct kept_table *k = kept_new(1 << 20, 100);
+    struct kept_answer *a = begin(k, "c-1", asked), *b = begin(k, "c-2", (struct kept_key){1, 1, 0});
+    kept_settle(k, a, KEPT_WHOLE, true, 5000);
+    kept_settle(k, b, KEPT_GONE, false, 5999); /* `a` is old, and is not looked at yet */
+    assert_int_equal(kept_figures(k).count, 1);
+    kept_settle(k, b, KEPT_GONE, false, 6000);
+    assert_int_equal(kept_figures(k).count, 0);
+    assert_int_equal(kept_figures(k).bytes, 0);
+    kept_unref(a);
+    kept_unref(b);
+    kept_free(k);
+}
+
+static void what_is_collected_is_told_to_nobody_before_it_is_whole(void **state)
+{
+    (void)state;
+    struct kept_table *k = kept_new(1 << 20, KEEP_MS);
+    struct kept_answer *a = begin(k, "c-1", asked);
+    a->collected = true;
+    kept_offer(k, a, 0);
+    assert_null(kept_by_id(k, SPAN_LIT("c-1"), 1));
+    kept_settle(k, a, KEPT_PART, true, 1);
+    assert_null(kept_by_id(k, SPAN_LIT("c-1"), 1));
+    kept_settle(k, a, KEPT_WHOLE, true, 1);
+    assert_ptr_equal(kept_by_id(k, SPAN_LIT("c-1"), 1), a);
+    kept_unref(a);
+    kept_unref(a);
     kept_free(k);
 }
 
@@ -383,6 +457,9 @@ int main(void)
         cmocka_unit_test(what_does_not_stay_leaves_the_table),
         cmocka_unit_test(nothing_is_kept_when_nothing_is_to_be),
         cmocka_unit_test(over_the_memory_the_oldest_go_first_and_none_that_runs),
+        cmocka_unit_test(one_that_runs_takes_its_room_from_those_that_are_over),
+        cmocka_unit_test(the_table_is_cleared_up_once_a_second),
+        cmocka_unit_test(what_is_collected_is_told_to_nobody_before_it_is_whole),
         cmocka_unit_test(their_number_is_bounded_too),
         cmocka_unit_test(an_answer_outlives_the_table_with_who_holds_it),
         cmocka_unit_test(states_have_names),
