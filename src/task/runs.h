@@ -54,11 +54,42 @@ enum run_state {
 const char *task_state_name(enum task_state s);
 const char *run_state_name(enum run_state s);
 
-enum { RUN_ID_BYTES = 40, WORKER_NAME_BYTES = 100, CLAIM_BYTES = 40, LEASE_DEFAULT_MS = 30 * 1000 };
+enum {
+    RUN_ID_BYTES = 40,
+    RUN_KEY_MAX = 200,
+    WORKER_NAME_BYTES = 100,
+    CLAIM_BYTES = 40,
+    LEASE_DEFAULT_MS = 30 * 1000,
+    LEASE_LEAST_MS = 1000,
+    LEASE_MOST_MS = 60 * 60 * 1000,
+    STEP_NAME_MAX = 200,      /* of a name, and of a key */
+    STEPS_MAX = 10000,        /* of one task */
+    RUNS_VALUE_MAX = 4 << 20, /* a spec, an output, evidence, a step's result */
+    RUNS_ERROR_MAX = 64 << 10,
+    RUNS_PROGRESS_MAX = 4 << 10,
+    RUNS_EVENTS_KEPT = 20000, /* of one run */
+    RUNS_LOSSES_MAX = 5,      /* workers that one attempt may lose one after the other: then a person looks */
+    RUNS_BACKOFF_MAX_MS = 60 * 60 * 1000,
+};
 
 /* How a step's effect can be known again (see above). */
-enum step_kind { STEP_PURE, STEP_FILES, STEP_EFFECT };
+#define STEP_KINDS(X)                                               \
+    X(STEP_PURE, "pure", "nothing outside changes: it is repeated") \
+    X(STEP_FILES, "files", "files change: they are compared")       \
+    X(STEP_EFFECT, "effect", "something outside does: it is asked by a key, else a person")
+enum step_kind {
+#define X(code, name, what) code,
+    STEP_KINDS(X)
+#undef X
+        STEP_KIND_COUNT
+};
+const char *step_kind_name(enum step_kind k);
 enum step_found { STEP_NEW, STEP_DONE, STEP_AMBIGUOUS };
+struct step {
+    const char *name; /* the same for the same work, at most STEP_NAME_MAX bytes */
+    enum step_kind kind;
+    struct span key; /* of an effect: what the other side knows it by; empty: none */
+};
 
 /* ---- runs ---- */
 /* `key`: of the one who asks; the same key again gives the same run. */
@@ -102,10 +133,9 @@ struct beat_answer {
 };
 pd_err runs_beat(struct tx *t, const struct held_task *h, struct span progress, uint64_t now_ms,
                  struct beat_answer *ret) PD_CHECKED;
-/* Intent: *ret_found; STEP_DONE fills `result`. */
-pd_err runs_step_begin(struct tx *t, const struct held_task *h, const char *step, enum step_kind kind,
-                       struct span key, uint64_t now_ms, enum step_found *ret_found,
-                       struct buf *result) PD_CHECKED;
+/* Intent: *ret_found; STEP_DONE fills `result`. PD_TOOBIG: a limit above. */
+pd_err runs_step_begin(struct tx *t, const struct held_task *h, const struct step *s, uint64_t now_ms,
+                       enum step_found *ret_found, struct buf *result) PD_CHECKED;
 pd_err runs_step_end(struct tx *t, const struct held_task *h, const char *step, struct span result,
                      uint64_t now_ms) PD_CHECKED;
 
@@ -124,8 +154,9 @@ struct task_end {
     uint64_t tokens, picodollars;
     bool final; /* FAILED: trying again makes no sense */
 };
-pd_err runs_finish(struct tx *t, const struct held_task *h, const struct task_end *end,
-                   uint64_t now_ms) PD_CHECKED;
+/* *ret_state: what the task is now. The same again, with the same epoch, changes nothing. */
+pd_err runs_finish(struct tx *t, const struct held_task *h, const struct task_end *end, uint64_t now_ms,
+                   enum task_state *ret_state) PD_CHECKED;
 
 /* ---- sweeping: by whoever has the database open ---- */
 struct sweeper;
