@@ -4,7 +4,6 @@
 #include "base/list.h"
 #include "base/mem.h"
 #include "base/text.h"
-#include "provider/failure.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -16,23 +15,21 @@ enum { NAME_RAW_MAX = 132, ID_MAX = 24, BUCKETS = 128 };
 /* Of what is read, and of sums: two of these can be added. */
 static const int64_t NUMBER_MAX = 1LL << 50, CALL_PICO_MAX = 1LL << 53, SUM_PICO_MAX = 1LL << 60;
 
-enum sum {
-#define X(name) SUM_##name,
-    LEDGER_SUMS(X)
-#undef X
-        SUM_COUNT
-};
-static const char *const sum_names[] = {
+const char *ledger_sum_name(enum ledger_sum s)
+{
+    static const char *const names[] = {
 #define X(name) #name,
-    LEDGER_SUMS(X)
+        LEDGER_SUMS(X)
 #undef X
-};
+    };
+    return (unsigned)s < LEDGER_SUM_COUNT ? names[s] : "?";
+}
 
 struct totals {
     int64_t calls, attempts, failed, last_ms;
     int64_t estimated, unpriced; /* calls of which a part is */
     int64_t known_pico;          /* cost, as far as it is known */
-    int64_t sums[SUM_COUNT];
+    int64_t sums[LEDGER_SUM_COUNT];
     int64_t failures[FAILURE_COUNT];
 };
 struct line {
@@ -133,12 +130,15 @@ static void enter(struct ledger *l, struct entry *e)
 
 /* ---- what a line says --------------------------------------------------------------------- */
 
+static int64_t bounded(int64_t v)
+{
+    return v < NUMBER_MAX ? v : NUMBER_MAX;
+}
+
 static int64_t whole(struct json number)
 {
     int64_t v;
-    if (!json_i64(number, &v) || v < 0)
-        return 0;
-    return v < NUMBER_MAX ? v : NUMBER_MAX;
+    return json_i64(number, &v) && v > 0 ? bounded(v) : 0;
 }
 
 static int64_t number(struct json v, const char *name)
@@ -169,7 +169,7 @@ static enum failure failure_of(struct json name)
     return FAILURE_COUNT;
 }
 
-/* Every member of a call that counts. They are found in one walk: a line is read with every call that ends. */
+/* Every member of a call that counts, found in one walk. */
 #define MEMBERS(X) \
     X(session)     \
     X(id)          \
@@ -185,9 +185,6 @@ enum member {
     MEMBERS(X)
 #undef X
         MEMBER_COUNT
-};
-struct call_line {
-    struct json members[MEMBER_COUNT];
 };
 
 /* Members stand in their order, nearly always: *next is where the search begins. */
@@ -211,46 +208,65 @@ static enum member member_of(struct span key, unsigned *next)
     return MEMBER_COUNT;
 }
 
-static void read_line(struct json call, struct call_line *ret)
+static void read_attempts(struct json list, struct ledger_call *call)
 {
+    struct json_walk w;
+    struct json a;
+    json_walk_init(&w, list);
+    while (json_walk_next(&w, NULL, &a)) {
+        enum failure f = failure_of(json_get(a, "class"));
+        call->attempts++;
+        call->failed += f != FAILURE_NONE;
+        if (f < FAILURE_COUNT)
+            call->failures[f]++;
+    }
+}
+
+static void read_line(struct json line, struct ledger_call *ret)
+{
+    struct json members[MEMBER_COUNT] = {0};
     struct json_walk w;
     struct json v;
     struct span key;
     unsigned next = 0;
-    *ret = (struct call_line){0};
-    json_walk_init(&w, call);
+    json_walk_init(&w, line);
     while (json_walk_next(&w, &key, &v)) {
         enum member m = member_of(key, &next);
         if (m < MEMBER_COUNT)
-            ret->members[m] = v;
+            members[m] = v;
     }
-}
-
-static void sum(struct totals *t, const struct call_line *call)
-{
-    const struct json *m = call->members;
-    struct json_walk w;
-    struct json a;
-    int64_t pico, ended_ms = whole(m[MEMBER_began_ms]) + whole(m[MEMBER_took_ms]);
-    t->calls++;
-    if (ended_ms > t->last_ms)
-        t->last_ms = ended_ms;
-    t->estimated += json_is_true(m[MEMBER_estimated]);
-    if (read_usd(m[MEMBER_cost_usd], CALL_PICO_MAX, &pico))
-        add_up(&t->known_pico, pico, SUM_PICO_MAX);
-    else
-        t->unpriced++;
-#define X(name) add_up(&t->sums[SUM_##name], whole(m[MEMBER_##name]), NUMBER_MAX);
+    *ret = (struct ledger_call){.session = json_inner(members[MEMBER_session]),
+                                .id = json_inner(members[MEMBER_id]),
+                                .name = json_inner(members[MEMBER_name]),
+                                .ended_ms = whole(members[MEMBER_began_ms]) + whole(members[MEMBER_took_ms]),
+                                .cost_pico = -1,
+                                .estimated = json_is_true(members[MEMBER_estimated])};
+    (void)read_usd(members[MEMBER_cost_usd], CALL_PICO_MAX, &ret->cost_pico);
+#define X(name) ret->sums[LEDGER_##name] = whole(members[MEMBER_##name]);
     LEDGER_SUMS(X)
 #undef X
-    json_walk_init(&w, m[MEMBER_attempts]);
-    while (json_walk_next(&w, NULL, &a)) {
-        enum failure f = failure_of(json_get(a, "class"));
-        t->attempts++;
-        t->failed += f != FAILURE_NONE;
-        if (f < FAILURE_COUNT)
-            t->failures[f]++;
-    }
+    read_attempts(members[MEMBER_attempts], ret);
+}
+
+/* ---- adding --------------------------------------------------------------------------------- */
+
+static void sum(struct totals *t, const struct ledger_call *call)
+{
+    t->calls++;
+    if (call->ended_ms > t->last_ms)
+        t->last_ms = call->ended_ms;
+    t->estimated += call->estimated;
+    if (call->cost_pico < 0 || call->cost_pico > CALL_PICO_MAX)
+        t->unpriced++;
+    else
+        add_up(&t->known_pico, call->cost_pico, SUM_PICO_MAX);
+    for (unsigned i = 0; i < LEDGER_SUM_COUNT; i++)
+        if (call->sums[i] > 0)
+            add_up(&t->sums[i], bounded(call->sums[i]), NUMBER_MAX);
+    t->attempts += call->attempts;
+    t->failed += call->failed;
+    for (unsigned f = 0; f < FAILURE_COUNT; f++)
+        t->failures[f] += call->failures[f];
 }
 
 static uint32_t mark_of(struct span id)
@@ -298,60 +314,62 @@ static struct line *push(struct entry *e, struct line *line, struct span id)
     return old;
 }
 
-static void take_name(struct entry *e, struct json v)
+static void take_name(struct entry *e, struct span name)
 {
-    struct span name = json_inner(v);
     if (name.n && name.n < sizeof(e->name))
         text_copy(e->name, sizeof(e->name), name);
 }
 
-/* A session's name that fits; n 0: there is none. */
-static struct span session_of(struct json v)
+static bool is_session(struct span id)
 {
-    struct span id = json_inner(v);
-    return id.n < ID_MAX ? id : SPAN_NONE;
+    return id.n > 0 && id.n < ID_MAX;
 }
 
-static pd_err add(struct ledger *l, struct span session, const struct call_line *call, struct line **line)
+static pd_err add(struct ledger *l, const struct ledger_call *call, struct line **line)
 {
-    struct entry *e = find(l, session);
-    struct span id = json_inner(call->members[MEMBER_id]);
-    if (e && has_call(e, id))
+    struct entry *e = find(l, call->session);
+    if (e && has_call(e, call->id))
         return PD_EXISTS;
     if (e) {
         list_remove(&e->node);
         list_push_front(&l->entries, &e->node);
     } else {
-        e = entry_new(session);
+        e = entry_new(call->session);
         if (!e)
             return PD_NOMEM;
         enter(l, e);
     }
     sum(&e->totals, call);
-    take_name(e, call->members[MEMBER_name]);
-    *line = push(e, *line, id);
+    take_name(e, call->name);
+    *line = push(e, *line, call->id);
     return PD_OK;
 }
 
-pd_err ledger_add(struct ledger *l, struct span text)
+pd_err ledger_book(struct ledger *l, const struct ledger_call *call, struct span text)
 {
-    struct call_line call;
     if (text.n > LEDGER_LINE_MAX)
         return PD_TOOBIG;
-    if (!span_starts(text, "{") || json_check(text))
-        return PD_INVALID;
-    read_line((struct json){JSON_OBJECT, text}, &call);
-    struct span id = session_of(call.members[MEMBER_session]);
-    if (id.n == 0)
+    if (!is_session(call->session))
         return PD_INVALID;
     struct line *line = copy_line(text);
     if (!line)
         return PD_NOMEM;
     pthread_mutex_lock(&l->lock);
-    pd_err e = add(l, id, &call, &line);
+    pd_err e = add(l, call, &line);
     pthread_mutex_unlock(&l->lock);
     mem_free(line);
     return e;
+}
+
+pd_err ledger_add(struct ledger *l, struct span text)
+{
+    struct ledger_call call;
+    if (text.n > LEDGER_LINE_MAX)
+        return PD_TOOBIG;
+    if (!span_starts(text, "{") || json_check(text))
+        return PD_INVALID;
+    read_line((struct json){JSON_OBJECT, text}, &call);
+    return ledger_book(l, &call, text);
 }
 
 /* ---- what is told ---------------------------------------------------------------------------- */
@@ -362,12 +380,16 @@ void ledger_put_usd(struct put *p, int64_t pico)
         put_text(p, "null");
         return;
     }
-    char decimals[16];
-    snprintf(decimals, sizeof(decimals), "%012lld", (long long)(pico % PICO));
-    size_t n = strlen(decimals);
+    char decimals[12]; /* as many as PICO has zeros; those at the end are left out, but for the first */
+    int64_t rest = pico % PICO;
+    size_t n = sizeof(decimals);
+    for (size_t i = n; i-- > 0; rest /= 10)
+        decimals[i] = (char)('0' + rest % 10);
     while (n > 1 && decimals[n - 1] == '0')
         n--;
-    put_printf(p, "%lld.%.*s", (long long)(pico / PICO), (int)n, decimals);
+    put_int(p, pico / PICO);
+    put_text(p, ".");
+    put_span(p, span_of(decimals, n));
 }
 
 static void put_totals(struct put *p, const struct entry *e)
@@ -378,8 +400,8 @@ static void put_totals(struct put *p, const struct entry *e)
     put_json(p, span_str(e->id));
     put_printf(p, ",\"name\":\"%s\",\"last_ms\":%lld,\"calls\":%lld,\"attempts\":%lld,\"failed\":%lld", e->name,
                (long long)t->last_ms, (long long)t->calls, (long long)t->attempts, (long long)t->failed);
-    for (unsigned i = 0; i < SUM_COUNT; i++)
-        put_printf(p, ",\"%s\":%lld", sum_names[i], (long long)t->sums[i]);
+    for (unsigned i = 0; i < LEDGER_SUM_COUNT; i++)
+        put_printf(p, ",\"%s\":%lld", ledger_sum_name((enum ledger_sum)i), (long long)t->sums[i]);
     put_printf(p, ",\"estimated\":%lld,\"unpriced\":%lld,\"cost_usd\":", (long long)t->estimated,
                (long long)t->unpriced);
     ledger_put_usd(p, t->unpriced ? -1 : t->known_pico);
@@ -462,8 +484,8 @@ static void load_totals(struct totals *t, struct json session)
     t->estimated = number(session, "estimated");
     t->unpriced = number(session, "unpriced");
     (void)read_usd(json_get(session, "known_usd"), SUM_PICO_MAX, &t->known_pico);
-    for (unsigned i = 0; i < SUM_COUNT; i++)
-        t->sums[i] = number(session, sum_names[i]);
+    for (unsigned i = 0; i < LEDGER_SUM_COUNT; i++)
+        t->sums[i] = number(session, ledger_sum_name((enum ledger_sum)i));
     for (int f = FAILURE_NONE + 1; f < FAILURE_COUNT; f++)
         t->failures[f] = number(failures, failure_row((enum failure)f)->name);
 }
@@ -487,9 +509,9 @@ pd_err ledger_load(struct ledger *l, struct span session)
     struct json v = {JSON_OBJECT, session};
     if (!span_starts(session, "{") || json_check(session))
         return PD_INVALID;
-    struct span id = session_of(json_get(v, "session"));
+    struct span id = json_inner(json_get(v, "session"));
     struct json list = json_get(v, "list");
-    if (id.n == 0 || list.type != JSON_ARRAY)
+    if (!is_session(id) || list.type != JSON_ARRAY)
         return PD_INVALID;
     struct entry *e = entry_new(id);
     pd_err err = e ? load_lines(e, list) : PD_NOMEM;
@@ -499,7 +521,7 @@ pd_err ledger_load(struct ledger *l, struct span session)
         return err;
     }
     load_totals(&e->totals, v);
-    take_name(e, json_get(v, "name"));
+    take_name(e, json_inner(json_get(v, "name")));
     pthread_mutex_lock(&l->lock);
     struct entry *before = find(l, id);
     if (before)

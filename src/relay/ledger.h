@@ -7,6 +7,7 @@
 #define PERDURE_RELAY_LEDGER_H
 
 #include "parse/put.h"
+#include "provider/failure.h"
 
 enum { LEDGER_SESSIONS = 512, LEDGER_CALLS = 64, LEDGER_LINE_MAX = 64 * 1024 };
 
@@ -23,11 +24,30 @@ enum { LEDGER_SESSIONS = 512, LEDGER_CALLS = 64, LEDGER_LINE_MAX = 64 * 1024 };
     X(billed_in)       \
     X(billed_out)
 
+enum ledger_sum {
+#define X(name) LEDGER_##name,
+    LEDGER_SUMS(X)
+#undef X
+        LEDGER_SUM_COUNT
+};
+const char *ledger_sum_name(enum ledger_sum s);
+
+/* What of a call's line is added up. Whoever has just written the line knows it and need not have it read again. */
+struct ledger_call {
+    struct span session, id, name;  /* as they stand in the line, without quotes */
+    int64_t sums[LEDGER_SUM_COUNT]; /* -1: not known */
+    int64_t ended_ms, cost_pico;    /* cost -1: not known */
+    bool estimated;
+    unsigned attempts, failed, failures[FAILURE_COUNT];
+};
+
 struct ledger;
 struct ledger *ledger_new(void) PD_CHECKED;
 struct ledger *ledger_free(struct ledger *l); /* NULL is fine; returns NULL */
 /* Adds a call, or nothing at all. The line is copied. PD_INVALID: no such line; PD_EXISTS: the session has a call of this id; PD_TOOBIG; PD_NOMEM. */
 pd_err ledger_add(struct ledger *l, struct span line) PD_CHECKED;
+/* The same, with what the line says. */
+pd_err ledger_book(struct ledger *l, const struct ledger_call *call, struct span line) PD_CHECKED;
 /* {"sessions": [...]}, the one used last first, at most `limit`. */
 void ledger_list(struct ledger *l, unsigned limit, struct put *p);
 /* A session's totals and calls, in order of time. False: it is not known, and nothing was put. */

@@ -72,6 +72,19 @@ static void describe(const struct relay *r, uint64_t took_ms, struct call_record
 
 /* ---- the ledger's line ------------------------------------------------------------------- */
 
+enum { LINE_USUAL_BYTES = 1024, SESSION_TEXT_BYTES = 20 };
+
+/* As /api names it: "s-" and 16 hex digits. */
+static struct span session_text(uint64_t session, char *out)
+{
+    char *at = out;
+    *at++ = 's';
+    *at++ = '-';
+    for (int shift = 60; shift >= 0; shift -= 4)
+        *at++ = "0123456789abcdef"[session >> shift & 15];
+    return span_of(out, (size_t)(at - out));
+}
+
 /* Without printf: each call that ends has a line, and some thirty numbers in it. */
 static void put_number(struct put *p, const char *before, uint64_t v)
 {
@@ -89,6 +102,16 @@ static void put_count(struct put *p, const char *before, int64_t v)
 {
     if (v >= 0)
         put_number(p, before, (uint64_t)v);
+}
+
+/* -1: not known, and not there. */
+static void put_sum(struct put *p, const char *name, int64_t v)
+{
+    if (v < 0)
+        return;
+    put_text(p, ",\"");
+    put_text(p, name);
+    put_number(p, "\":", (uint64_t)v);
 }
 
 static void put_cost(struct put *p, int64_t pico)
@@ -167,14 +190,45 @@ static int64_t shown_tokens(const struct relay *r)
     return whole ? r->usage.output_total : (int64_t)r->earlier_tokens;
 }
 
-static void put_line(struct put *p, const struct relay *r, const struct call_record *rec)
+/* What the session's sums get from it. The spans are left to put_line(). */
+static struct ledger_call summed(const struct relay *r, const struct call_record *rec)
 {
     const struct call *c = &r->call;
     struct bill b = bill_of(r, rec);
-    put_printf(p, "{\"session\":\"s-%016llx\",\"id\":\"%s\",\"name\":", (unsigned long long)c->want.session,
-               rec->id);
-    put_json(p, r->session_name);
-    put_text(p, ",\"route\":");
+    struct ledger_call call = {.ended_ms = (int64_t)(rec->began_wall_ms + rec->took_ms),
+                               .cost_pico = b.cost_pico,
+                               .estimated = b.estimated,
+                               .attempts = rec->attempts_count,
+                               .sums = {[LEDGER_waited_ms] = (int64_t)c->waited_ms,
+                                        [LEDGER_held_ms] = (int64_t)c->held_ms,
+                                        [LEDGER_breaks] = c->breaks,
+                                        [LEDGER_continued] = c->continued,
+                                        [LEDGER_hedges_lost] = b.lost,
+                                        [LEDGER_tool_repairs] = r->tool_repairs,
+                                        [LEDGER_tokens_in] = rec->tokens_in,
+                                        [LEDGER_tokens_out] = shown_tokens(r),
+                                        [LEDGER_billed_in] = b.in,
+                                        [LEDGER_billed_out] = b.out}};
+    for (unsigned i = 0; i < rec->attempts_count; i++) {
+        call.failed += rec->attempts[i].failure != FAILURE_NONE;
+        call.failures[rec->attempts[i].failure]++;
+    }
+    return call;
+}
+
+/* Returns where the session's name stands, without quotes. */
+static struct span put_line(struct put *p, const struct relay *r, const struct call_record *rec,
+                            const struct ledger_call *call)
+{
+    put_text(p, "{\"session\":\"");
+    put_span(p, call->session);
+    put_text(p, "\",\"id\":\"");
+    put_span(p, call->id);
+    put_text(p, "\",\"name\":\"");
+    size_t name_at = buf_size(p->b);
+    put_json_inner(p, r->session_name);
+    size_t name_end = buf_size(p->b);
+    put_text(p, "\",\"route\":");
     put_json(p, span_str(rec->route));
     put_text(p, ",\"key\":");
     put_json(p, span_str(rec->key));
@@ -183,23 +237,16 @@ static void put_line(struct put *p, const struct relay *r, const struct call_rec
     put_flag(p, "\",\"stream\":", rec->streamed);
     put_number(p, ",\"began_ms\":", rec->began_wall_ms);
     put_number(p, ",\"took_ms\":", rec->took_ms);
-    put_number(p, ",\"waited_ms\":", c->waited_ms);
-    put_number(p, ",\"held_ms\":", c->held_ms);
-    put_number(p, ",\"breaks\":", c->breaks);
-    put_number(p, ",\"continued\":", c->continued);
-    put_number(p, ",\"hedges_lost\":", b.lost);
-    put_number(p, ",\"tool_repairs\":", r->tool_repairs);
-    put_count(p, ",\"tokens_in\":", rec->tokens_in);
-    put_count(p, ",\"tokens_out\":", shown_tokens(r));
-    put_count(p, ",\"billed_in\":", b.in);
-    put_count(p, ",\"billed_out\":", b.out);
-    put_flag(p, ",\"estimated\":", b.estimated);
-    put_cost(p, b.cost_pico);
+    for (unsigned i = 0; i < LEDGER_SUM_COUNT; i++)
+        put_sum(p, ledger_sum_name((enum ledger_sum)i), call->sums[i]);
+    put_flag(p, ",\"estimated\":", call->estimated);
+    put_cost(p, call->cost_pico);
     put_pauses(p, r);
     put_text(p, ",\"attempts\":[");
     for (unsigned i = 0; i < rec->attempts_count; i++)
         put_attempt_line(p, r, &rec->attempts[i], i);
     put_text(p, "]}");
+    return span_upto(span_from(buf_span(p->b), name_at), name_end - name_at);
 }
 
 /* A line that finds no memory is missing in the ledger: the call itself has ended well. */
@@ -210,8 +257,13 @@ static void book(struct relay *r, const struct call_record *rec)
         return;
     struct buf line = {0};
     struct put p = put_into(&line);
-    put_line(&p, r, rec);
-    pd_err e = p.err ? p.err : ledger_add(g->ledger, buf_span(&line));
+    char session[SESSION_TEXT_BYTES];
+    struct ledger_call call = summed(r, rec);
+    call.session = session_text(r->call.want.session, session);
+    call.id = span_str(rec->id);
+    p.err = buf_reserve(&line, LINE_USUAL_BYTES);
+    call.name = put_line(&p, r, rec, &call);
+    pd_err e = p.err ? p.err : ledger_book(g->ledger, &call, buf_span(&line));
     if (e)
         LOG(&r->scope, LOG_WARN, "ledger.lost", "why=%s", pd_err_name(e));
     else

@@ -125,6 +125,61 @@ static void a_cost_that_is_not_known_is_null_and_the_rest_is_told(void **state)
     ledger_free(l);
 }
 
+static void all_of(struct ledger *l, struct buf *out)
+{
+    struct put p = put_into(out);
+    ledger_list(l, LEDGER_SESSIONS, &p);
+    (void)ledger_show(l, SPAN_LIT("s-1"), &p);
+    (void)ledger_show(l, SPAN_LIT("s-2"), &p);
+    assert_int_equal(p.err, PD_OK);
+}
+
+/* Who has just written a line says what it says, and its session comes to the same. */
+static void a_line_that_is_not_read_again_counts_as_one_that_is(void **state)
+{
+    (void)state;
+    static const char line[] =
+        LINE("s-1", "c-1",
+             ",\"name\":\"a \\\"b\\\"\",\"began_ms\":40,\"took_ms\":2,\"waited_ms\":1,\"held_ms\":2,\"breaks\":3,"
+             "\"continued\":4,\"hedges_lost\":5,\"tool_repairs\":6,\"tokens_out\":8,\"billed_in\":9,"
+             "\"billed_out\":10,\"estimated\":true,\"cost_usd\":0.25,\"attempts\":[{\"class\":\"cut\"},{\"class\":"
+             "\"cut\"},{\"class\":\"none\"}]");
+    struct ledger_call call = {.session = SPAN_LIT("s-1"),
+                               .id = SPAN_LIT("c-1"),
+                               .name = SPAN_LIT("a \\\"b\\\""),
+                               .sums = {1, 2, 3, 4, 5, 6, -1, 8, 9, 10},
+                               .ended_ms = 42,
+                               .cost_pico = 250000000000,
+                               .estimated = true,
+                               .attempts = 3,
+                               .failed = 2,
+                               .failures = {[FAILURE_NONE] = 1, [FAILURE_CUT] = 2}};
+    struct ledger *read = ledger_new(), *booked = ledger_new();
+    struct buf a = {0}, b = {0};
+    assert_non_null(read);
+    assert_non_null(booked);
+    add_text(read, line);
+    assert_int_equal(ledger_book(booked, &call, span_str(line)), PD_OK);
+    assert_int_equal(ledger_book(booked, &call, span_str(line)), PD_EXISTS);
+    all_of(read, &a);
+    all_of(booked, &b);
+    assert_true(shows(booked, "s-1", "\"last_ms\":42,\"calls\":1,\"attempts\":3,\"failed\":2"));
+    assert_true(shows(booked, "s-1", "\"unpriced\":0,\"cost_usd\":0.25"));
+    assert_true(span_eq(buf_span(&a), buf_span(&b)));
+    call.id = SPAN_LIT("c-2");
+    call.cost_pico = INT64_MAX; /* more than what is read of a line */
+    call.sums[LEDGER_billed_in] = INT64_MAX;
+    assert_int_equal(ledger_book(booked, &call, span_str(line)), PD_OK);
+    assert_true(shows(booked, "s-1", "\"unpriced\":1,\"cost_usd\":null,\"known_usd\":0.25"));
+    assert_true(shows(booked, "s-1", "\"billed_in\":1125899906842624,"));
+    call.session = SPAN_NONE;
+    assert_int_equal(ledger_book(booked, &call, span_str(line)), PD_INVALID);
+    buf_done(&a);
+    buf_done(&b);
+    ledger_free(read);
+    ledger_free(booked);
+}
+
 static void a_call_is_booked_once(void **state)
 {
     (void)state;
@@ -180,15 +235,6 @@ static void a_list_ends_at_its_limit(void **state)
 static pd_err load_into(void *ctx, struct span session)
 {
     return ledger_load(ctx, session);
-}
-
-static void all_of(struct ledger *l, struct buf *out)
-{
-    struct put p = put_into(out);
-    ledger_list(l, LEDGER_SESSIONS, &p);
-    (void)ledger_show(l, SPAN_LIT("s-1"), &p);
-    (void)ledger_show(l, SPAN_LIT("s-2"), &p);
-    assert_int_equal(p.err, PD_OK);
 }
 
 static struct ledger *a_full_one(void)
@@ -318,6 +364,7 @@ int main(void)
         cmocka_unit_test(a_member_is_found_in_any_order_and_spelling),
         cmocka_unit_test(every_sum_and_class_of_a_session_is_its_calls),
         cmocka_unit_test(a_cost_that_is_not_known_is_null_and_the_rest_is_told),
+        cmocka_unit_test(a_line_that_is_not_read_again_counts_as_one_that_is),
         cmocka_unit_test(a_call_is_booked_once),
         cmocka_unit_test(sums_stay_within_bounds),
         cmocka_unit_test(a_list_ends_at_its_limit),
