@@ -135,6 +135,20 @@ static struct conf *conf_new(const char *path)
     return c;
 }
 
+static const struct tree_rules yaml_rules = {
+    .what = "config",
+    .empty = "write at least `listen: 127.0.0.1:8080`, or start without a file",
+    .depth = 16,
+    .values = 50000,
+    .anchors = 100,
+    .entries = 2000,
+};
+
+static void say_yaml(void *ctx, unsigned line, const char *why)
+{
+    conf_error((struct conf_reader *)ctx, line, "%s", why);
+}
+
 /* `text` p NULL: the environment alone. */
 static pd_err build(struct span text, const char *path, const struct preset_table *presets, conf_env_fn *env,
                     void *env_ctx, struct conf_report *report, struct conf **ret)
@@ -153,7 +167,9 @@ static pd_err build(struct span text, const char *path, const struct preset_tabl
     };
     arena_init(&r.scratch, 16384, CONF_MEMORY_MAX);
     if (text.p) {
-        const struct node *root = conf_yaml(&r, text);
+        struct tree_reader tree = {.rules = &yaml_rules, .arena = &r.scratch, .say = say_yaml, .ctx = &r};
+        const struct node *root = tree_yaml(&tree, text);
+        r.nomem |= tree.nomem;
         if (root)
             conf_read_file(&r, root);
     } else

@@ -31,7 +31,7 @@ static void say_unknown(struct conf_reader *r, struct span word)
         if (n < sizeof(known))
             n += (size_t)snprintf(known + n, sizeof(known) - n, "%s%s", count ? ", " : "", words[count]);
     }
-    conf_hint(word, words, count, hint, sizeof(hint));
+    nearest_hint(word, words, count, hint, sizeof(hint));
     conf_error(r, 0, "PROVIDER_ORDER names \"%.*s\"%s%s", SPAN_FMT(span_upto(word, CONF_NAME_MAX)),
                *hint ? hint : ", which is no preset: known are ", *hint ? "" : known);
 }

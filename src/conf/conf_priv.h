@@ -1,4 +1,4 @@
-/* conf_priv.h - how a config is read: YAML to a tree (conf_yaml.c), a tree node to a value (conf_value.c), values to a
+/* conf_priv.h - how a config is read: YAML to a tree (parse/tree.h), a tree node to a value (conf_value.c), values to a
  * struct conf (conf_read.c, conf_provider.c, conf_route.c, or conf_env.c without a file), and the checks that need all of it.
  *
  * Nothing stops at the first mistake: it becomes a remark and reading goes on. Running out of memory is remembered in
@@ -8,37 +8,16 @@
 
 #include "base/arena.h"
 #include "conf/conf.h"
+#include "parse/nearest.h"
+#include "parse/tree.h"
 
-/* Limits of a file, so that neither aliases nor long lists make work that grows faster than the file. */
+/* Limits of a file; those of its YAML are in conf.c. */
 enum {
-    CONF_DEPTH_MAX = 16,     /* lists and mappings within each other */
-    CONF_VALUES_MAX = 50000, /* values in the file, those that aliases repeat counted again */
-    CONF_ANCHORS_MAX = 100,
-    CONF_ENTRIES_MAX = 2000, /* in one mapping or list */
-    CONF_NAME_MAX = 100,     /* bytes of a name: provider, route, key, model's is CONF_MODEL_MAX */
+    CONF_NAME_MAX = 100, /* bytes of a name: provider, route, key, model's is CONF_MODEL_MAX */
     CONF_MODEL_MAX = 200,
     CONF_MEMORY_MAX = 64 << 20, /* of one config */
     CONF_REGION_MAX = 40,       /* bytes of a region */
     CONF_PATH_MAX = 160,        /* "providers.openai.key" in messages; longer ones are cut */
-};
-
-/* ---- the tree ---------------------------------------------------------------- */
-
-enum node_kind { NODE_NULL, NODE_SCALAR, NODE_LIST, NODE_MAP };
-
-struct entry;
-struct node {
-    enum node_kind kind;
-    unsigned line;              /* from 1 */
-    struct span text;           /* of a scalar, as written, ends in NUL */
-    struct entry *first, *last; /* of a list or a mapping */
-    unsigned entries;
-    unsigned values; /* this one and all below, aliases counted at each use */
-};
-struct entry {
-    struct entry *next;
-    struct node *key; /* a scalar; NULL in a list */
-    struct node *value;
 };
 
 /* ---- the reader --------------------------------------------------------------- */
@@ -65,22 +44,12 @@ void conf_say(struct conf_reader *r, bool error, unsigned line, const char *fmt,
 #define conf_error(r, line, ...) conf_say((r), true, (line), __VA_ARGS__)
 #define conf_warn(r, line, ...) conf_say((r), false, (line), __VA_ARGS__)
 
-/* The word that is meant by `word`, most likely; NULL when none is near. */
-const char *conf_nearest(struct span word, const char *const *words, unsigned count);
-/* ": did you mean \"x\"?", or "" when none is near. Returns out. */
-const char *conf_hint(struct span word, const char *const *words, unsigned count, char *out, size_t out_bytes);
-
 /* From the config's arena; NULL sets nomem. */
 void *conf_take(struct conf_reader *r, size_t count, size_t size);
 const char *conf_copy(struct conf_reader *r, struct span s);
 
 /* The variable's value without blanks at its ends; "" when it is not set or empty. Never NULL. */
 const char *conf_env(struct conf_reader *r, const char *name);
-
-/* ---- YAML ---------------------------------------------------------------------- */
-
-/* NULL: there are remarks, or nomem. */
-struct node *conf_yaml(struct conf_reader *r, struct span text);
 
 /* ---- values -------------------------------------------------------------------- */
 
@@ -99,7 +68,6 @@ bool conf_count(struct conf_reader *r, const struct node *n, const char *what, u
 bool conf_words(struct conf_reader *r, const struct node *n, const char *what, const char ***ret,
                 unsigned *ret_count);
 bool conf_is_kind(struct conf_reader *r, const struct node *n, enum node_kind kind, const char *what);
-const char *conf_kind_name(enum node_kind k);
 /* "Letters, digits, '.', '-', '_'"; says so otherwise. */
 bool conf_name_fine(struct conf_reader *r, unsigned line, const char *what, struct span name);
 

@@ -194,7 +194,7 @@ static void read_continue(struct conf_reader *r, void *into, const struct node *
         }
         used += (size_t)snprintf(known + used, sizeof(known) - used, ", %s", preset_continues_names[i]);
     }
-    conf_hint(span_str(word), preset_continues_names, preset_continues_names_count, hint, sizeof(hint));
+    nearest_hint(span_str(word), preset_continues_names, preset_continues_names_count, hint, sizeof(hint));
     conf_error(r, n->line, "%s: \"%.*s\" is no way to go on with an answer%s; known are auto%s", what,
                SPAN_FMT(span_upto(span_str(word), CONF_NAME_MAX)), hint, known);
 }
@@ -334,7 +334,7 @@ static void say_unknown_wire(struct conf_reader *r, unsigned line, const char *w
     size_t n = 0;
     for (unsigned i = 0; i < preset_wire_names_count && n < sizeof(known); i++)
         n += (size_t)snprintf(known + n, sizeof(known) - n, "%s%s", i ? ", " : "", preset_wire_names[i]);
-    conf_hint(wire, preset_wire_names, preset_wire_names_count, hint, sizeof(hint));
+    nearest_hint(wire, preset_wire_names, preset_wire_names_count, hint, sizeof(hint));
     conf_error(r, line, "%s: \"%.*s\" is no wire format%s; known are %s", what,
                SPAN_FMT(span_upto(wire, CONF_NAME_MAX)), hint, known);
 }
@@ -587,7 +587,7 @@ static void find_preset(struct conf_reader *r, struct provider_draft *d, unsigne
     size_t n = 0;
     for (unsigned i = 0; i < count && n < sizeof(known); i++)
         n += (size_t)snprintf(known + n, sizeof(known) - n, "%s%s", i ? ", " : "", words[i]);
-    conf_hint(span_str(name), words, count, hint, sizeof(hint));
+    nearest_hint(span_str(name), words, count, hint, sizeof(hint));
     if (d->preset)
         conf_error(r, line, "providers.%s: \"%s\" is no preset%s%s%s", d->p->name, name, hint,
                    *hint ? "" : ": write one of ", *hint ? "" : known);

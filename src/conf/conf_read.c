@@ -56,7 +56,7 @@ static void read_level(struct conf_reader *r, void *into, const struct node *n, 
         return;
     conf_error(r, n->line, "%s is \"%.*s\"%s: write error, warn, info or debug", what,
                SPAN_FMT(span_upto(n->text, CONF_NAME_MAX)),
-               conf_hint(v.text, names, LOG_LEVEL_COUNT, hint, sizeof(hint)));
+               nearest_hint(v.text, names, LOG_LEVEL_COUNT, hint, sizeof(hint)));
 }
 
 static void read_format(struct conf_reader *r, void *into, const struct node *n, const char *what)

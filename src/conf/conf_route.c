@@ -36,7 +36,7 @@ static void say_unknown_provider(struct conf_reader *r, unsigned line, const cha
     for (; count < r->c->providers_count && count < NAMES_MAX; count++)
         words[count] = r->c->providers[count].group;
     char hint[CONF_NAME_MAX + 40];
-    conf_hint(provider, words, count, hint, sizeof(hint));
+    nearest_hint(provider, words, count, hint, sizeof(hint));
     conf_error(r, line, "%s: \"%.*s\" names the provider \"%.*s\", which is not among providers%s", what,
                SPAN_FMT(model), SPAN_FMT(provider), hint);
 }
@@ -50,7 +50,7 @@ static void check_listed(struct conf_reader *r, unsigned line, const char *what,
         if (strcmp(p->models[i], model) == 0)
             return;
     char hint[CONF_MODEL_MAX + 40];
-    conf_hint(span_str(model), p->models, p->models_count, hint, sizeof(hint));
+    nearest_hint(span_str(model), p->models, p->models_count, hint, sizeof(hint));
     conf_warn(r, line, "%s: \"%s\" is not among the models of %s%s", what, model, p->name, hint);
 }
 
@@ -165,7 +165,7 @@ static void read_strategy(struct conf_reader *r, void *into, const struct node *
         conf_error(r, n->line, "%s: \"cost\" is not yet supported: write weighted, priority or latency", what);
     else
         conf_error(r, n->line, "%s is \"%.*s\"%s: write weighted, priority or latency", what, SPAN_FMT(shown),
-                   *conf_hint(v.text, names, 3, hint, sizeof(hint)) ? hint : "");
+                   *nearest_hint(v.text, names, 3, hint, sizeof(hint)) ? hint : "");
 }
 
 static void read_targets(struct conf_reader *r, void *into, const struct node *n, const char *what)
@@ -346,7 +346,7 @@ static void read_key_routes(struct conf_reader *r, void *into, const struct node
         if (!known)
             conf_error(r, n->line, "%s: \"%.*s\" is not among routes%s", what,
                        SPAN_FMT(span_upto(span_str(key->routes[i]), CONF_NAME_MAX)),
-                       conf_hint(span_str(key->routes[i]), words, count, hint, sizeof(hint)));
+                       nearest_hint(span_str(key->routes[i]), words, count, hint, sizeof(hint)));
     }
 }
 

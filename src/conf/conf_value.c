@@ -2,21 +2,6 @@
 
 #include <stdio.h>
 
-const char *conf_kind_name(enum node_kind k)
-{
-    switch (k) {
-    case NODE_NULL:
-        return "nothing";
-    case NODE_SCALAR:
-        return "single value";
-    case NODE_LIST:
-        return "list";
-    case NODE_MAP:
-        return "mapping";
-    }
-    return "";
-}
-
 bool conf_is_kind(struct conf_reader *r, const struct node *n, enum node_kind kind, const char *what)
 {
     if (n->kind == kind)
@@ -29,7 +14,7 @@ bool conf_is_kind(struct conf_reader *r, const struct node *n, enum node_kind ki
     if (n->kind == NODE_NULL)
         conf_error(r, n->line, "%s is empty: write %s", what, as_in[kind]);
     else
-        conf_error(r, n->line, "%s is a %s: write %s", what, conf_kind_name(n->kind), as_in[kind]);
+        conf_error(r, n->line, "%s is a %s: write %s", what, node_kind_name(n->kind), as_in[kind]);
     return false;
 }
 
@@ -276,7 +261,7 @@ static void say_unknown(struct conf_reader *r, const struct node *key, const cha
 
     const char *in = *what ? what : "a config";
     const char *elsewhere = setting_elsewhere(key->text);
-    const char *near = conf_nearest(key->text, words, count);
+    const char *near = nearest_word(key->text, words, count);
     if (elsewhere)
         conf_error(r, key->line, "\"%.*s\" does not belong in %s: %s", SPAN_FMT(key->text), in, elsewhere);
     else if (span_is(key->text, "<<"))

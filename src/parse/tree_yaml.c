@@ -1,7 +1,5 @@
-/* YAML as a tree with line numbers, from libyaml's events. Only what a config needs: one document, names that are plain
- * text, no tags. Aliases are pointers into the tree, counted as if they were written out, so a bomb of them is refused
- * before anyone walks it. */
-#include "conf/conf_priv.h"
+/* YAML, from libyaml's events. */
+#include "parse/tree_priv.h"
 
 #include <yaml.h>
 
@@ -11,26 +9,12 @@ struct anchor {
 };
 
 struct yaml {
-    struct conf_reader *r;
+    struct tree_build b;
     yaml_parser_t parser;
     struct span text;
-    struct anchor anchors[CONF_ANCHORS_MAX];
+    struct anchor *anchors; /* room for rules->anchors, made with the first */
     unsigned anchors_count;
-    unsigned values; /* of the whole file so far */
-    bool failed;
 };
-
-static struct node *fail(struct yaml *y)
-{
-    y->failed = true;
-    return NULL;
-}
-
-static struct node *fail_nomem(struct yaml *y)
-{
-    y->r->nomem = true;
-    return fail(y);
-}
 
 static struct span line_of(struct span text, unsigned line)
 {
@@ -83,13 +67,13 @@ static void say_syntax(struct yaml *y)
         unsigned line = 1;
         for (size_t i = 0; i < p->problem_offset && i < y->text.n; i++)
             line += y->text.p[i] == '\n';
-        conf_error(y->r, line, "not YAML: %.*s%s", SPAN_FMT(problem), remedy(problem));
+        tree_fail(&y->b, line, "not YAML: %.*s%s", SPAN_FMT(problem), remedy(problem));
         return;
     }
     unsigned line = (unsigned)p->problem_mark.line + 1, column = (unsigned)p->problem_mark.column + 1;
     const char *what =
         indented_with_tab(line_of(y->text, line)) ? "; indent with spaces, YAML takes no tabs" : remedy(problem);
-    conf_error(y->r, line, "column %u: not YAML: %.*s%s", column, SPAN_FMT(problem), what);
+    tree_fail(&y->b, line, "column %u: not YAML: %.*s%s", column, SPAN_FMT(problem), what);
 }
 
 static bool next_event(struct yaml *y, yaml_event_t *ret)
@@ -97,44 +81,15 @@ static bool next_event(struct yaml *y, yaml_event_t *ret)
     if (yaml_parser_parse(&y->parser, ret))
         return true;
     if (y->parser.error == YAML_MEMORY_ERROR)
-        y->r->nomem = true;
+        tree_nomem(&y->b);
     else
         say_syntax(y);
-    y->failed = true;
     return false;
 }
 
 static unsigned line_at(const yaml_event_t *ev)
 {
     return (unsigned)ev->start_mark.line + 1;
-}
-
-/* Counts what this value, written out, adds to the file. */
-static bool counted(struct yaml *y, unsigned values, unsigned line)
-{
-    if (values <= CONF_VALUES_MAX - y->values) {
-        y->values += values;
-        return true;
-    }
-    conf_error(y->r, line,
-               "more than %d values, those that aliases repeat counted: this is no config that anyone reads; make "
-               "it smaller",
-               CONF_VALUES_MAX);
-    y->failed = true;
-    return false;
-}
-
-static struct node *new_node(struct yaml *y, enum node_kind kind, unsigned line)
-{
-    if (!counted(y, 1, line))
-        return NULL;
-    struct node *n = arena_zalloc(&y->r->scratch, sizeof(*n));
-    if (!n)
-        return fail_nomem(y);
-    n->kind = kind;
-    n->line = line;
-    n->values = 1;
-    return n;
 }
 
 static bool is_null(const yaml_event_t *ev, struct span text)
@@ -148,14 +103,8 @@ static bool is_null(const yaml_event_t *ev, struct span text)
 static struct node *scalar(struct yaml *y, const yaml_event_t *ev)
 {
     struct span text = span_of((const char *)ev->data.scalar.value, ev->data.scalar.length);
-    struct node *n = new_node(y, is_null(ev, text) ? NODE_NULL : NODE_SCALAR, line_at(ev));
-    if (!n)
-        return NULL;
-    const char *copy = arena_strndup(&y->r->scratch, text.p, text.n);
-    if (!copy)
-        return fail_nomem(y);
-    n->text = span_of(copy, text.n);
-    return n;
+    return tree_scalar(&y->b, is_null(ev, text) ? NODE_NULL : NODE_SCALAR, text,
+                       ev->data.scalar.style != YAML_PLAIN_SCALAR_STYLE, line_at(ev));
 }
 
 static struct node *alias(struct yaml *y, const yaml_event_t *ev)
@@ -166,13 +115,11 @@ static struct node *alias(struct yaml *y, const yaml_event_t *ev)
         if (strcmp(y->anchors[i].name, name) != 0)
             continue;
         if (n)
-            return counted(y, n->values, line_at(ev)) ? n : NULL;
-        conf_error(y->r, line_at(ev), "*%s stands within the value that it names: that has no end", name);
-        return fail(y);
+            return tree_counted(&y->b, n->values, line_at(ev)) ? n : NULL;
+        return tree_fail(&y->b, line_at(ev), "*%s stands within the value that it names: that has no end", name);
     }
-    conf_error(y->r, line_at(ev), "*%s names no anchor above: write &%s before the value that it repeats", name,
-               name);
-    return fail(y);
+    return tree_fail(&y->b, line_at(ev), "*%s names no anchor above: write &%s before the value that it repeats",
+                     name, name);
 }
 
 /* Room for the anchor's node; *ret NULL when there is no anchor. */
@@ -181,16 +128,19 @@ static bool new_anchor(struct yaml *y, const yaml_char_t *name, unsigned line, s
     *ret = NULL;
     if (!name)
         return true;
-    if (y->anchors_count == CONF_ANCHORS_MAX) {
-        conf_error(y->r, line, "more than %d anchors: write the values out", CONF_ANCHORS_MAX);
-        y->failed = true;
+    if (y->anchors_count == y->b.r->rules->anchors) {
+        tree_fail(&y->b, line, "more than %u anchors: write the values out", y->b.r->rules->anchors);
+        return false;
+    }
+    if (!y->anchors && !(y->anchors = arena_zalloc(y->b.r->arena, y->b.r->rules->anchors * sizeof(*y->anchors)))) {
+        tree_nomem(&y->b);
         return false;
     }
     struct anchor *a = &y->anchors[y->anchors_count];
     a->node = NULL;
-    a->name = arena_strndup(&y->r->scratch, (const char *)name, strlen((const char *)name));
+    a->name = arena_strndup(y->b.r->arena, (const char *)name, strlen((const char *)name));
     if (!a->name) {
-        fail_nomem(y);
+        tree_nomem(&y->b);
         return false;
     }
     y->anchors_count++;
@@ -198,33 +148,9 @@ static bool new_anchor(struct yaml *y, const yaml_char_t *name, unsigned line, s
     return true;
 }
 
-static bool add_entry(struct yaml *y, struct node *to, struct node *key, struct node *value)
-{
-    if (to->entries == CONF_ENTRIES_MAX) {
-        conf_error(y->r, value->line, "more than %d entries in one place", CONF_ENTRIES_MAX);
-        y->failed = true;
-        return false;
-    }
-    struct entry *e = arena_zalloc(&y->r->scratch, sizeof(*e));
-    if (!e) {
-        fail_nomem(y);
-        return false;
-    }
-    e->key = key;
-    e->value = value;
-    if (to->last)
-        to->last->next = e;
-    else
-        to->first = e;
-    to->last = e;
-    to->entries++;
-    to->values += (key ? key->values : 0) + value->values;
-    return true;
-}
-
 static struct node *value_of(struct yaml *y, yaml_event_t *ev, unsigned depth);
 
-/* The next event as a value. NULL with y->failed unset: the list or mapping ends here. */
+/* The next event as a value. NULL with y->b.failed unset: the list or mapping ends here. */
 static struct node *next_value(struct yaml *y, unsigned depth)
 {
     yaml_event_t ev;
@@ -240,35 +166,34 @@ static bool fill_map(struct yaml *y, struct node *n, unsigned depth)
     struct node *key;
     while ((key = next_value(y, depth)) != NULL) {
         if (key->kind == NODE_LIST || key->kind == NODE_MAP) {
-            conf_error(y->r, key->line,
-                       "a %s stands where a name is expected: a '{' or '[' is a value; put quotes around text",
-                       conf_kind_name(key->kind));
-            y->failed = true;
+            tree_fail(&y->b, key->line,
+                      "a %s stands where a name is expected: a '{' or '[' is a value; put quotes around text",
+                      node_kind_name(key->kind));
             return false;
         }
         struct node *value = next_value(y, depth);
-        if (!value || !add_entry(y, n, key, value))
+        if (!value || !tree_add(&y->b, n, key, value))
             return false;
     }
-    return !y->failed;
+    return !y->b.failed;
 }
 
 static bool fill_list(struct yaml *y, struct node *n, unsigned depth)
 {
     struct node *value;
     while ((value = next_value(y, depth)) != NULL)
-        if (!add_entry(y, n, NULL, value))
+        if (!tree_add(&y->b, n, NULL, value))
             return false;
-    return !y->failed;
+    return !y->b.failed;
 }
 
 static struct node *collection(struct yaml *y, const yaml_event_t *ev, enum node_kind kind, unsigned depth)
 {
-    if (depth == CONF_DEPTH_MAX) {
-        conf_error(y->r, line_at(ev), "lists and mappings are nested more than %d deep", CONF_DEPTH_MAX);
-        return fail(y);
+    if (depth == y->b.r->rules->depth) {
+        return tree_fail(&y->b, line_at(ev), "lists and mappings are nested more than %u deep",
+                         y->b.r->rules->depth);
     }
-    struct node *n = new_node(y, kind, line_at(ev));
+    struct node *n = tree_node(&y->b, kind, line_at(ev));
     if (!n)
         return NULL;
     bool fine = kind == NODE_MAP ? fill_map(y, n, depth + 1) : fill_list(y, n, depth + 1);
@@ -279,8 +204,7 @@ static struct node *tagless(struct yaml *y, const yaml_char_t *tag, const yaml_c
                             yaml_event_t *ev, enum node_kind kind, unsigned depth)
 {
     if (tag && strcmp((const char *)tag, "!") != 0) {
-        conf_error(y->r, line_at(ev), "tags such as !!str are not supported: write the value alone");
-        return fail(y);
+        return tree_fail(&y->b, line_at(ev), "tags such as !!str are not supported: write the value alone");
     }
     struct anchor *anchor;
     if (!new_anchor(y, anchor_name, line_at(ev), &anchor))
@@ -320,10 +244,10 @@ static bool to_document(struct yaml *y, bool *ret_over)
             return false;
         }
         if (type == YAML_DOCUMENT_START_EVENT) {
-            if (y->values == 0)
+            if (y->b.values == 0)
                 return true;
-            conf_error(y->r, line, "a second document begins here: a config is one; remove the \"---\"");
-            y->failed = true;
+            tree_fail(&y->b, line, "a second document begins here: a %s is one; remove the \"---\"",
+                      y->b.r->rules->what);
             return false;
         }
     }
@@ -334,25 +258,24 @@ static struct node *document(struct yaml *y)
     bool over;
     if (!to_document(y, &over)) {
         if (over)
-            conf_error(y->r, 0,
-                       "the file is empty: write at least `listen: 127.0.0.1:8080`, or start without a file");
+            tree_fail(&y->b, 0, "the file is empty: %s", y->b.r->rules->empty);
         return NULL;
     }
     struct node *root = next_value(y, 0);
-    if (!root || y->failed)
+    if (!root || y->b.failed)
         return NULL;
     to_document(y, &over);
     return over ? root : NULL;
 }
 
-struct node *conf_yaml(struct conf_reader *r, struct span text)
+struct node *tree_yaml(struct tree_reader *r, struct span text)
 {
-    struct yaml *y = arena_zalloc(&r->scratch, sizeof(*y));
+    struct yaml *y = arena_zalloc(r->arena, sizeof(*y));
     if (!y || !yaml_parser_initialize(&y->parser)) {
         r->nomem = true;
         return NULL;
     }
-    y->r = r;
+    y->b.r = r;
     y->text = text;
     yaml_parser_set_input_string(&y->parser, (const unsigned char *)(text.p ? text.p : ""), text.n);
     struct node *root = document(y);
