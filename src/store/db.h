@@ -5,15 +5,22 @@
  *
  * SQLite: one thread owns the only connection (WAL, synchronous=FULL). Jobs that wait together are committed together (group commit):
  * each in a savepoint of its own, so that one that fails takes nothing of the others with it. The file is held by one
- * process (flock on FILE.lock): other processes ask that one over HTTP.
+ * process (flock on FILE.lock, and SQLite's own exclusive lock against other programs): other processes ask that one over HTTP.
  * PostgreSQL: `connections` threads with a connection each (libpq, not blocking: every wait has a deadline and can be ended). A lost
  * connection is made again, with growing pauses; a job cut off by it, by a deadlock or a serialization failure is run again.
- * Hence a job may run more than once, also when its first run was committed and only the answer was lost: it sets what it tells its
- * caller anew each time, and its statements must bear being repeated (ON CONFLICT DO NOTHING, "WHERE epoch = ...").
+ * A job may run more than once in both (SQLite: alone, when the group it was in could not be committed), also when its first run was
+ * committed and only the answer was lost: it sets what it tells its caller anew each time, and its statements must bear being
+ * repeated (ON CONFLICT DO NOTHING, "WHERE epoch = ...").
+ * Jobs run at once in PostgreSQL (READ COMMITTED): what one must decide alone begins by locking its row ({pg:FOR UPDATE}), or the job is
+ * `serial`. In SQLite they run one after another.
  *
  * SQL is written once for both: `$1`, `$2` ... for arguments, `ON CONFLICT`, `RETURNING`; what only one has stands in braces:
- * "SELECT ... {pg:FOR UPDATE SKIP LOCKED}", "{lite:BLOB}{pg:BYTEA}". Statements are prepared once for each connection (by the text's
- * address: it is a literal).
+ * "SELECT ... {pg:FOR UPDATE SKIP LOCKED}", "{lite:BLOB}{pg:BYTEA}". Statements are prepared once for each connection, and found by
+ * their text's address (literals; another text at the same address is noticed). An argument has the type that its value has: BIGINT, TEXT, BYTEA, DOUBLE
+ * PRECISION. So has a column: BIGINT, TEXT and so on, no JSONB, no BOOLEAN, no TIMESTAMP. A text is UTF-8 without NUL in both. Text sorts by bytes in SQLite: where
+ * an order is to be the same, say {pg:COLLATE "C"}. Statements end without ';'.
+ *
+ * Tables are made by the numbered migrations of schema.c.
  *
  * Times in tables are milliseconds since 1970 UTC in BIGINT columns, but where the guide's tables have a `timestamp` (ISO 8601, UTC, text).
  * Nothing decides by comparing them that must hold when a clock jumps. */
@@ -26,30 +33,36 @@
 struct db;
 struct tx;
 
-enum db_type { DB_NULL, DB_INT, DB_TEXT, DB_BYTES };
+enum { DB_WHY_BYTES = 500 };
+
+enum db_type { DB_NULL, DB_INT, DB_REAL, DB_TEXT, DB_BYTES };
 struct db_value {
     enum db_type type;
     int64_t n;     /* DB_INT */
+    double d;      /* DB_REAL */
     struct span s; /* DB_TEXT, DB_BYTES */
 };
 #define DB_I(x) ((struct db_value){.type = DB_INT, .n = (int64_t)(x)})
+#define DB_D(x) ((struct db_value){.type = DB_REAL, .d = (x)})
 #define DB_T(x) ((struct db_value){.type = DB_TEXT, .s = (x)})
 #define DB_S(x) ((struct db_value){.type = DB_TEXT, .s = span_str(x)}) /* a string; NULL is "" */
 #define DB_B(x) ((struct db_value){.type = DB_BYTES, .s = (x)})
 #define DB_NONE ((struct db_value){.type = DB_NULL})
 
-/* One row of a result; its spans live until it returns. Anything but PD_OK ends the statement and is returned by tx_run(). */
+/* One row of a result; its spans live until it returns; it must not use the tx. Anything but PD_OK ends the statement and is returned by
+ * tx_run(). */
 typedef pd_err db_row_fn(void *ctx, const struct db_value *columns, unsigned n);
 
-/* Runs one statement. fn may be NULL. PD_EXISTS: a unique key is taken (the transaction is lost, use ON CONFLICT where it is expected);
- * PD_NOMEM; PD_TOOBIG; PD_NOSPACE: the disk is full; PD_IO; PD_INVALID: the SQL is wrong (a mistake of ours); PD_CANCELLED: the job is to return
- * at once, it will be run again. */
+/* Runs one statement. fn may be NULL. PD_EXISTS: a unique key is taken (use ON CONFLICT where it is expected);
+ * PD_NOMEM; PD_TOOBIG; PD_TIMEOUT: it took longer than rules.timeout_ms; PD_NOSPACE: the disk is full; PD_IO; PD_INVALID: the SQL is wrong, another
+ * constraint does not hold, a text is not UTF-8, a job that `reads` writes; PD_CANCELLED: the job is to return at once, it will be run again.
+ * After any of these the transaction is lost: later statements return the same, and so does the job whatever it returns. */
 pd_err tx_run(struct tx *t, const char *sql, const struct db_value *args, unsigned args_count, db_row_fn *fn,
               void *ctx) PD_CHECKED;
 #define TX_RUN(t, sql, fn, ctx, ...)                       \
     tx_run(t, sql, (const struct db_value[]){__VA_ARGS__}, \
            sizeof((const struct db_value[]){__VA_ARGS__}) / sizeof(struct db_value), fn, ctx)
-/* Rows that the last statement wrote. */
+/* Rows that the last statement wrote; 0 after a SELECT. */
 int64_t tx_changed(const struct tx *t);
 
 /* Anything but PD_OK rolls back what this job wrote, and is the job's result. On a thread of the database's: `ctx` is its alone until it is done. */
@@ -59,11 +72,13 @@ struct db_job {
     db_job_fn *fn;
     void (*done)(void *ctx, pd_err err); /* on the loop it was given with, after the commit */
     void *ctx;
-    bool reads; /* it only reads: it need not wait for a commit, and sees what is committed */
+    bool reads;  /* it only reads: it need not wait for a commit, and sees what is committed, as of one moment */
+    bool serial; /* PostgreSQL: SERIALIZABLE, as if jobs ran one after another; conflicts are run again */
     /* the database's own, while it runs */
     struct list node;
     struct db_queue *from;
     pd_err err;
+    bool finished;
 };
 
 struct db_rules {
@@ -72,14 +87,18 @@ struct db_rules {
     uint64_t timeout_ms;  /* of one statement; default 30 s */
     uint64_t patience_ms; /* how long a job is tried again before PD_IO; default 60 s */
     bool migrate;         /* bring the tables up to this program's version; default true */
+    unsigned only_to;     /* tests: no further than this migration; 0: all */
 };
 void db_rules_default(struct db_rules *r);
 
-/* `where`: "postgres://USER@HOST/NAME" (or postgresql://), else the path of a SQLite file, which is made. Blocks: opens, migrates. On failure
- * `why` has a sentence with what to do. PD_EXISTS: another process holds the file; PD_UNSUPPORTED: its tables are of a newer perdure. */
+/* `where`: "postgres://USER@HOST/NAME" (or postgresql://), else the path of a SQLite file, which is made, and its folder too. Blocks: opens, migrates. On
+ * failure `why` has a sentence with what to do. PD_EXISTS: another process holds the file; PD_UNSUPPORTED: its tables are of a newer perdure (or of
+ * an older one, without rules.migrate); PD_INVALID: the file is damaged, or is something else; PD_CONNECT: no server answers; PD_NOTFOUND: libpq is not
+ * there; PD_IO, PD_NOSPACE, PD_NOMEM. */
 pd_err db_open(const char *where, const struct db_rules *r, struct db **ret, char *why,
                size_t why_bytes) PD_CHECKED;
-/* Ends the jobs that wait (they are run), then the threads. NULL is fine; returns NULL. */
+/* Ends the jobs that wait (they are run; with a server that is gone they fail), then the threads. Queues may be freed after it. NULL is fine;
+ * returns NULL. */
 struct db *db_close(struct db *d);
 bool db_is_postgres(const struct db *d);
 
@@ -90,6 +109,8 @@ struct db_queue *db_queue_free(struct db_queue *q);
 pd_err db_submit(struct db_queue *q, struct db_job *job) PD_CHECKED;
 /* The same, waiting for it: for programs without a loop and for tests; never on a loop. */
 pd_err db_do(struct db *d, db_job_fn *fn, void *ctx) PD_CHECKED;
+/* The same with the job's flags; `done` is not called. */
+pd_err db_do_job(struct db *d, struct db_job *job) PD_CHECKED;
 
 struct db_stats {
     uint64_t jobs, commits, failed, again, connects; /* again: runs after the first */
