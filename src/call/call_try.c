@@ -383,13 +383,16 @@ static bool ends_the_call(const struct call *c, enum failure f, bool others_run)
     return of_the_request(f) && !(others_run && f == FAILURE_CONTEXT);
 }
 
-/* One more try on the target that has just failed for the first time, before any other. */
+/* One more try on the target that has just failed for the first time, before any other. Not where a reader is in the middle of an answer:
+ * another target goes on with it at once, and only where there is none this one does, after its backoff. */
 static bool retry_first(struct call *c, int attempt, const struct verdict *v, uint64_t now,
                         struct call_actions *ret)
 {
     unsigned target = c->attempts[attempt].target;
     const struct settings *s = &c->want.route->targets[target].settings;
     enum failure_same same = failure_row(v->failure)->same;
+    if (c->continuing && v->failure != FAILURE_JOIN)
+        return false;
     if (same == SAME_LAST && v->provider_says_retry)
         same = SAME_FIRST;
     if (same != SAME_FIRST || c->tries[target] != 1 || closed_set(c) & bit(target) ||

@@ -391,6 +391,7 @@ static void a_broken_stream_needs_no_token_whatever_was_refused_before(void **st
     (void)state;
     struct fixture f;
     begin(&f);
+    f.route.count = 2;
     f.settings.retry_budget = 1000000;
     f.want.can_continue = true;
     settle(&f);
@@ -403,9 +404,12 @@ static void a_broken_stream_needs_no_token_whatever_was_refused_before(void **st
     fail_the_last(&f, FAILURE_SERVER, NOW, &acts);
     assert_int_equal(f.call.attempts[1].target, 1); /* the second try of the first one was not paid for */
     call_output(&f.call, 1, NOW, &acts);
+    f.t[0]->rest_until_ms = NOW + 60 * S; /* there is no other to go on */
     fail_the_last(&f, FAILURE_CUT, NOW, &acts);
     assert_int_equal(f.call.state, CALL_WAITING);
-    assert_int_equal(f.call.try_target, 1);
+    call_wake(&f.call, call_next(&f.call), &acts);
+    assert_int_equal(f.call.attempts_count, 3);
+    assert_int_equal(f.call.attempts[2].target, 1);
     call_gone(&f.call, NOW, &acts);
     fleet_free(f.fleet);
 }
