@@ -136,7 +136,11 @@ enum { CONF_PROVIDERS_MAX = 200, CONF_REGIONS_MAX = 16 };
 struct conf {
     const char **listen; /* default "127.0.0.1:8080" */
     unsigned listen_count;
-    const char *state; /* folder */
+    const char *state;     /* folder */
+    const char *database;  /* "postgres://...", the path of a SQLite file, or "off"; may hold a password */
+    const char *snapshots; /* "s3://BUCKET/PREFIX", a folder, or "off" */
+    const char *agent;     /* whose checkpoints those are that name no agent: AGENT_ID, "default-agent" (g) */
+    bool database_said;    /* by the file or a variable: not the state folder's own */
     enum log_level log_level;
     bool log_json;
     struct conf_provider *providers; /* in order of preference; at most CONF_PROVIDERS_MAX */
@@ -166,7 +170,8 @@ typedef const char *conf_env_fn(void *ctx, const char *name); /* getenv, or a te
 const char *conf_getenv(void *ctx, const char *name);
 
 /* path NULL: from the environment alone (the presets' keys and URLs, PROVIDER_ORDER, CLIENT_TIMEOUT = first_token_timeout in seconds,
- * PERDURE_LISTEN and PERDURE_KEYS, both comma separated). A file without `providers:` takes the providers from there too.
+ * PERDURE_LISTEN and PERDURE_KEYS, both comma separated). A file without `providers:` takes the providers from there too. DATABASE_URL,
+ * CHECKPOINT_BUCKET, CHECKPOINT_INTERVAL (seconds) and AGENT_ID fill in what the file leaves out, or where there is none.
  * PD_INVALID: the report says why. PD_NOTFOUND, PD_IO: the file. On success warnings may be in the report. */
 pd_err conf_load(const char *path, const struct preset_table *presets, conf_env_fn *env, void *env_ctx,
                  struct conf_report *report, struct conf **ret) PD_CHECKED;
@@ -177,6 +182,9 @@ struct conf *conf_free(struct conf *c);
 /* What `perdure check` prints: listen addresses, providers with the source of their key (never the key), routes, and the settings
  * that differ from their defaults. */
 pd_err conf_describe(const struct conf *c, struct buf *out) PD_CHECKED;
+
+/* Where the database is, in words for a person: without a password. Returns out. */
+const char *conf_database_shown(const char *database, char *out, size_t out_bytes);
 
 /* NULL: nobody said what it costs. */
 const struct conf_price *conf_find_price(const struct conf_provider *p, const char *model);

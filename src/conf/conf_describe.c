@@ -42,12 +42,14 @@ static pd_err write_head(const struct conf *c, struct buf *out)
         LOG_LEVELS(X)
 #undef X
     };
+    char database[600];
     pd_err e = buf_printf(out, "config     %s\nlisten     ", c->path ? c->path : "the environment");
     if (!e)
         e = join(out, c->listen, c->listen_count);
     if (!e)
-        e = buf_printf(out, "\nstate      %s\nlog        %s, %s\n", c->state, levels[c->log_level],
-                       c->log_json ? "json" : "text");
+        e = buf_printf(out, "\nstate      %s\ndatabase   %s\nsnapshots  %s\nlog        %s, %s\n", c->state,
+                       conf_database_shown(c->database, database, sizeof(database)), c->snapshots,
+                       levels[c->log_level], c->log_json ? "json" : "text");
     return e ? e : write_keys(c, out);
 }
 

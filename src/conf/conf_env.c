@@ -200,6 +200,7 @@ void conf_env_all(struct conf_reader *r)
     read_timeout(r);
     read_listen(r);
     read_keys(r);
+    conf_read_store(r, NULL, NULL);
     conf_env_providers(r);
     if (!r->nomem)
         conf_check_all(r, 0);

@@ -17,6 +17,7 @@ enum {
     CONF_MODEL_MAX = 200,
     CONF_MEMORY_MAX = 64 << 20, /* of one config */
     CONF_REGION_MAX = 40,       /* bytes of a region */
+    CONF_AGENT_MAX = 128,       /* bytes of an agent's name */
     CONF_PATH_MAX = 160,        /* "providers.openai.key" in messages; longer ones are cut */
 };
 
@@ -37,6 +38,7 @@ struct conf_reader {
     void *env_ctx;
     struct conf_report *report;
     bool nomem;
+    bool interval_said; /* the file has a checkpoint_interval */
 };
 
 /* "perdure.yaml line 12: ..." goes into the report. `line` 0: none. */
@@ -133,6 +135,8 @@ const char *conf_cloud_missing(struct conf_reader *r, const struct preset *p);
 void conf_key_fill(struct conf_reader *r, unsigned line, const char *what, struct span text, struct conf_key *ret);
 /* A listen address in the form the server takes; NULL: *ret_why says why not. */
 const char *conf_listen_form(struct conf_reader *r, struct span text, const char **ret_why);
+/* conf_store.c: `database:` and `snapshots:` as the file has them (NULL: it does not), then what variables and the state folder say. */
+void conf_read_store(struct conf_reader *r, const struct node *database, const struct node *snapshots);
 /* What can only be seen with everything read: loopback and keys, doubled names, rings. */
 void conf_check_all(struct conf_reader *r, unsigned listen_line);
 

@@ -6,7 +6,8 @@
 
 /* Where each section stands: they refer to each other, so they are read in an order of ours and not of the file's. */
 struct sections {
-    const struct node *listen, *state, *providers, *routes, *resilience, *keys, *log, *log_level;
+    const struct node *listen, *state, *providers, *routes, *resilience, *keys, *log, *log_level, *database,
+        *snapshots;
 };
 
 #define SECTION(name)                                                                                \
@@ -24,20 +25,20 @@ SECTION(resilience)
 SECTION(keys)
 SECTION(log)
 SECTION(log_level)
-
-/* Names that the documents know and this version does not. */
-static void not_yet(struct conf_reader *r, void *into, const struct node *n, const char *what)
-{
-    (void)into;
-    conf_error(r, n->line,
-               "%s is not yet supported: remove it; what must last is kept in the folder named by state:", what);
-}
+SECTION(database)
+SECTION(snapshots)
 
 static const struct conf_field fields[] = {
-    {"listen", at_listen},  {"state", at_state},           {"providers", at_providers},
-    {"routes", at_routes},  {"resilience", at_resilience}, {"keys", at_keys},
-    {"log", at_log},        {"log_level", at_log_level},   {"database", not_yet},
-    {"snapshots", not_yet},
+    {"listen", at_listen},
+    {"state", at_state},
+    {"providers", at_providers},
+    {"routes", at_routes},
+    {"resilience", at_resilience},
+    {"keys", at_keys},
+    {"log", at_log},
+    {"log_level", at_log_level},
+    {"database", at_database},
+    {"snapshots", at_snapshots},
 };
 
 /* ---- log --------------------------------------------------------------------------- */
@@ -129,6 +130,8 @@ void conf_read_file(struct conf_reader *r, const struct node *root)
         read_listen(r, s.listen);
     if (s.state)
         conf_word(r, s.state, "state", &c->state);
+    r->interval_said = (server.given >> (setting_find(SPAN_LIT("checkpoint_interval")) - setting_rows)) & 1;
+    conf_read_store(r, s.database, s.snapshots);
     if (s.providers && s.providers->kind != NODE_NULL)
         conf_read_providers(r, s.providers);
     else

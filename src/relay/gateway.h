@@ -19,7 +19,10 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+struct checkpoints;
 struct codec;
+struct db;
+struct db_queue;
 struct follows;
 struct journal;
 struct keep;
@@ -53,7 +56,11 @@ struct gateway {
     _Atomic uint64_t resume_keep_ms; /* of the newest configuration */
     struct held *held;               /* calls that an earlier process held; NULL: none are known */
     struct ledger *ledger;           /* the sessions' ended calls; has a lock of its own; NULL: out of memory */
-    struct list calls;               /* running struct relay, by `node`; under the fleet's lock */
+    /* The database, the checkpoints in it and the turns of sessions that are to be: they may come late and go early (app/durable.h), so look
+     * each time. NULL: there is none, or not now. */
+    _Atomic(struct db *) db;
+    _Atomic(struct checkpoints *) checkpoints;
+    struct list calls;                        /* running struct relay, by `node`; under the fleet's lock */
     struct call_record *recent[RECENT_CALLS]; /* ended calls, a ring; under the fleet's lock */
     unsigned recent_next;
     uint64_t calls_made; /* numbers call ids; under the fleet's lock */
@@ -76,6 +83,7 @@ struct worker {
     struct wakes *wakes;     /* calls that are told to look again */
     struct follows *follows; /* clients that follow another call's answer */
     struct prober *prober;   /* the first worker's; NULL elsewhere */
+    struct db_queue *jobs;   /* this loop's door to the database; NULL: there is none, or not now */
     unsigned index;
 };
 

@@ -490,6 +490,12 @@ static const struct {
     {"a timeout that is none", ENV("OPENAI_API_KEY=a", "CLIENT_TIMEOUT=soon"), "CLIENT_TIMEOUT is \"soon\"",
      false},
     {"a timeout too long", ENV("OPENAI_API_KEY=a", "CLIENT_TIMEOUT=7200"), "write at most 1h", false},
+    {"a database of another kind", ENV("OPENAI_API_KEY=a", "DATABASE_URL=mysql://x"), "it is not used", true},
+    {"a bucket that is none", ENV("OPENAI_API_KEY=a", "CHECKPOINT_BUCKET=http://x"), "the name of an S3 bucket",
+     false},
+    {"an interval that is none", ENV("OPENAI_API_KEY=a", "CHECKPOINT_INTERVAL=often"),
+     "write the seconds between checkpoints", false},
+    {"an agent that is none", ENV("OPENAI_API_KEY=a", "AGENT_ID=a/b"), "AGENT_ID is \"a/b\"", false},
     {"a bad address", ENV("OPENAI_API_KEY=a", "PERDURE_LISTEN=localhost"),
      "PERDURE_LISTEN \"localhost\": write an address and a port", false},
     {"off loopback without keys", ENV("OPENAI_API_KEY=a", "PERDURE_LISTEN=0.0.0.0:80"), "PERDURE_KEYS", false},
@@ -627,6 +633,70 @@ static void a_file_cut_anywhere_is_refused_or_taken(void **state)
     assert_int_equal(mem_blocks(), blocks);
 }
 
+static void what_must_last_is_beside_the_state_unless_it_is_said_where(void **state)
+{
+    (void)state;
+    const struct {
+        const char *name, *text, **env, *database, *snapshots;
+    } rows[] = {
+        {"nothing is said", "", ENV("OPENAI_API_KEY=a"), "./perdure-state/perdure.db",
+         "./perdure-state/snapshots"},
+        {"another folder", "state: /s/\n", ENV("OPENAI_API_KEY=a"), "/s/perdure.db", "/s/snapshots"},
+        {"no state", "state: off\n", ENV("OPENAI_API_KEY=a"), "off", "off"},
+        {"the file", "database: postgres://u@h/d\nsnapshots: s3://b/p\n",
+         ENV("OPENAI_API_KEY=a", "DATABASE_URL=postgres://x/y", "CHECKPOINT_BUCKET=c"), "postgres://u@h/d",
+         "s3://b/p"},
+        {"variables, with a file", "state: off\n",
+         ENV("OPENAI_API_KEY=a", "DATABASE_URL=postgresql://x/y", "CHECKPOINT_BUCKET=c/d"), "postgresql://x/y",
+         "s3://c/d"},
+        {"a variable meant for another program", "", ENV("OPENAI_API_KEY=a", "DATABASE_URL=mysql://x/y"),
+         "./perdure-state/perdure.db", "./perdure-state/snapshots"},
+        {"off", "database: off\nsnapshots: off\n", ENV("OPENAI_API_KEY=a", "DATABASE_URL=postgres://x/y"), "off",
+         "off"},
+        {"paths", "database: /d/x.db\nsnapshots: /d/s\n", ENV("OPENAI_API_KEY=a"), "/d/x.db", "/d/s"},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char text[300];
+        print_message("    %s\n", rows[i].name);
+        snprintf(text, sizeof(text), "providers: {openai: {}}\n%s", rows[i].text);
+        struct conf *c = helper_conf(text, rows[i].env);
+        assert_string_equal(c->database, rows[i].database);
+        assert_string_equal(c->snapshots, rows[i].snapshots);
+        conf_free(c);
+    }
+}
+
+static void agent_and_interval_come_from_their_variables(void **state)
+{
+    (void)state;
+    struct conf *c = from_env(ENV("OPENAI_API_KEY=a", "AGENT_ID=coder:1", "CHECKPOINT_INTERVAL=60"));
+    assert_non_null(c);
+    assert_string_equal(c->agent, "coder:1");
+    assert_int_equal(c->settings.checkpoint_interval, 60000);
+    conf_free(c);
+    c = helper_conf("providers: {openai: {}}\ncheckpoint_interval: 2m\n",
+                    ENV("OPENAI_API_KEY=a", "CHECKPOINT_INTERVAL=60"));
+    assert_string_equal(c->agent, "default-agent");
+    assert_int_equal(c->settings.checkpoint_interval, 120000);
+    conf_free(c);
+}
+
+static void no_password_is_shown(void **state)
+{
+    (void)state;
+    static const struct row {
+        const char *in, *out;
+    } rows[] = {
+        {"postgres://u:secret@h:5432/d", "postgres://u@h:5432/d"},
+        {"postgres://u@h/d?password=secret", "postgres://u@h/d"},
+        {"postgres://h/d", "postgres://h/d"},
+        {"/a:b@c.db", "/a:b@c.db"},
+    };
+    char out[100];
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        assert_string_equal(conf_database_shown(rows[i].in, out, sizeof(out)), rows[i].out);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -653,6 +723,9 @@ int main(void)
         cmocka_unit_test(a_file_without_providers_takes_them_from_the_environment),
         cmocka_unit_test(files_are_loaded_and_bad_ones_named),
         cmocka_unit_test(a_text_over_the_limit_is_refused),
+        cmocka_unit_test(what_must_last_is_beside_the_state_unless_it_is_said_where),
+        cmocka_unit_test(agent_and_interval_come_from_their_variables),
+        cmocka_unit_test(no_password_is_shown),
         cmocka_unit_test(survives_every_failed_allocation),
         cmocka_unit_test(a_file_cut_anywhere_is_refused_or_taken),
     };

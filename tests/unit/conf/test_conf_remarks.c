@@ -49,7 +49,9 @@ static const struct row {
     {"a target's key misspelt", R "    targets: [{model: openai/a, wieght: 1}]\n", 5, "did you mean \"weight\"?"},
     {"a name twice", P "state: a\nstate: b\n", 4, "state stands here a second time, first on line 3"},
     {"a provider twice", P "  openai: {}\n", 3, "providers.openai stands here a second time, first on line 2"},
-    {"not here yet", P "database: postgres://x\n", 3, "database is not yet supported"},
+    {"a database of another kind", P "database: mysql://x\n", 3, "database is to be postgres://USER@HOST/NAME"},
+    {"snapshots that are none", P "snapshots: http://x\n", 3, "snapshots is to be s3://BUCKET/PREFIX, a folder"},
+    {"a bucket without a name", P "snapshots: s3://\n", 3, "snapshots is to be s3://BUCKET/PREFIX, a folder"},
 
     /* clouds and wires */
     {"an unknown wire", "providers:\n  vllm: {wires: [openai-chat, gemeni]}\n", 2,
