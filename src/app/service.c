@@ -1,6 +1,7 @@
 #include "app/service.h"
 #include "dialect/keep.h"
 
+#include "app/durable.h"
 #include "app/load.h"
 #include "app/persist.h"
 #include "app/upgrade.h"
@@ -57,6 +58,7 @@ struct service {
     struct inherited inherited;
     struct upgrade upgrade;
     struct persist *persist;
+    struct durable *durable;
     char program[4096]; /* where it was started from */
     bool handed_over;
 };
@@ -186,6 +188,14 @@ static void on_drained(void *ctx)
         server_close(s->worker.server, on_server_closed, s);
 }
 
+/* Each looks for itself what is new. */
+static void wake_all(void *ctx)
+{
+    struct service *sv = ctx;
+    for (unsigned i = 0; i < sv->count; i++)
+        waker_wake(sv->seats[i].waker);
+}
+
 static void tell_all(struct service *sv, enum wish wish)
 {
     for (unsigned i = 0; i < sv->count; i++) {
@@ -253,6 +263,7 @@ static void on_upgrade_ended(void *ctx, pid_t pid, const char *why)
     notify_supervisor(text);
     sv->handed_over = true;
     persist_hand_over(sv->persist);
+    durable_hand_over(sv->durable);
     start_drain(sv, WISH_HAND_OVER);
 }
 
@@ -306,6 +317,7 @@ static void on_wake(void *ctx)
             LOG(NULL, LOG_ERROR, "config.reload_failed", "worker=%u why=\"%s\"", s->worker.index, why);
         conf_ref_drop(ref);
     }
+    durable_seat(s->service->durable, &s->worker);
     switch ((enum wish)atomic_exchange(&s->wish, WISH_NONE)) {
     case WISH_NONE:
         break;
@@ -692,6 +704,9 @@ int service_run(const struct service_options *o)
     pd_err e = open_gateway(&sv, ref);
     if (!e && strcmp(c->state, "off") != 0)
         e = persist_open(&sv.gateway, sv.seats[0].worker.loop, c->state, &sv.inherited, &sv.persist);
+    const struct durable_options durable = {c, sv.inherited.upgrade, wake_all, &sv};
+    if (!e)
+        e = durable_open(&sv.gateway, sv.seats[0].worker.loop, &durable, &sv.durable);
     if (!e)
         e = begin(&sv, c);
     if (!e) {
@@ -706,6 +721,7 @@ int service_run(const struct service_options *o)
         loop_run(sv.seats[0].worker.loop);
     if (sv.count)
         end(&sv);
+    durable_close(sv.durable);
     persist_close(sv.persist);
     if (!e && o->pid_file && !sv.handed_over)
         (void)unlink(o->pid_file);

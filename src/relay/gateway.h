@@ -84,6 +84,9 @@ struct worker {
     struct follows *follows; /* clients that follow another call's answer */
     struct prober *prober;   /* the first worker's; NULL elsewhere */
     struct db_queue *jobs;   /* this loop's door to the database; NULL: there is none, or not now */
+    struct db_queue
+        *jobs_old; /* as a successor took the database over: what was under way comes back through it */
+    bool jobs_left;
     unsigned index;
 };
 

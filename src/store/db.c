@@ -187,6 +187,12 @@ struct db_queue *db_queue_free(struct db_queue *q)
     return NULL;
 }
 
+void db_queue_settle(struct db_queue *q)
+{
+    if (q)
+        on_wake(q);
+}
+
 pd_err db_submit(struct db_queue *q, struct db_job *job)
 {
     job->from = q;

@@ -105,7 +105,9 @@ bool db_is_postgres(const struct db *d);
 /* A loop's own door: jobs given here are done on this loop. Free it before the loop, when nothing is under way. */
 struct db_queue *db_queue_new(struct db *d, struct loop *l) PD_CHECKED;
 struct db_queue *db_queue_free(struct db_queue *q);
-/* `job` must live until done. PD_TOOBIG: too many wait. */
+/* Calls the `done` of what is finished now, where the loop will not run again. After db_close() that is all. NULL is fine. */
+void db_queue_settle(struct db_queue *q);
+/* `job` must live until done. PD_TOOBIG: too many wait; PD_CLOSED: it is being closed. Any thread: done comes on the queue's loop. */
 pd_err db_submit(struct db_queue *q, struct db_job *job) PD_CHECKED;
 /* The same, waiting for it: for programs without a loop and for tests; never on a loop. */
 pd_err db_do(struct db *d, db_job_fn *fn, void *ctx) PD_CHECKED;

@@ -1,0 +1,195 @@
+#include "app/durable.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "store/db.h"
+
+#include <stdio.h>
+
+enum {
+    AGAIN_SUCCESSOR_MS = 50, /* the old process lets go within a moment */
+    AGAIN_FIRST_MS = 1000,
+    AGAIN_MOST_MS = 60 * 1000,
+};
+
+struct durable {
+    struct gateway *gateway;
+    struct loop *loop;
+    char *where;
+    void (*tell)(void *ctx);
+    void *ctx;
+    bool successor;
+    /* ---- an opening under way; the pool's while busy */
+    bool busy, ending;
+    struct db *opened;
+    pd_err err;
+    char why[DB_WHY_BYTES], said[DB_WHY_BYTES];
+    struct timer again;
+    uint64_t pause_ms;
+    /* ---- what is open */
+    struct db *db;
+    _Atomic bool leaving;
+    _Atomic unsigned seated; /* workers that have a queue, or are about to */
+    struct waker *left;      /* the last of them has given its queue up */
+};
+
+/* ---- opening ------------------------------------------------------------------------------------- */
+
+static void open_work(void *ctx)
+{
+    struct durable *k = ctx;
+    struct db_rules rules;
+    db_rules_default(&rules);
+    k->err = db_open(k->where, &rules, &k->opened, k->why, sizeof(k->why));
+}
+
+static void say_why(struct durable *k)
+{
+    char quoted[DB_WHY_BYTES + 40];
+    if (strcmp(k->why, k->said) == 0)
+        return;
+    snprintf(k->said, sizeof(k->said), "%s", k->why);
+    LOG(NULL, LOG_WARN, "database.not_open",
+        "why=%s remedy=\"calls are served; checkpoints and runs are not, until it opens: it is tried again\"",
+        log_quote(span_str(k->why), quoted, sizeof(quoted)));
+}
+
+static void opened(struct durable *k)
+{
+    k->db = k->opened;
+    k->opened = NULL;
+    atomic_store(&k->seated, k->gateway->workers_count);
+    atomic_store(&k->gateway->db, k->db);
+    LOG(NULL, LOG_INFO, "database.open", "kind=%s", db_is_postgres(k->db) ? "postgres" : "sqlite");
+    k->tell(k->ctx);
+}
+
+static void open_done(void *ctx)
+{
+    struct durable *k = ctx;
+    k->busy = false;
+    if (k->ending) {
+        loop_stop(k->loop); /* durable_close() waits */
+        return;
+    }
+    if (!k->err && !atomic_load(&k->leaving)) {
+        opened(k);
+        return;
+    }
+    if (!k->err) {
+        k->opened = db_close(k->opened);
+        return;
+    }
+    bool soon = k->successor && k->err == PD_EXISTS;
+    if (!soon)
+        say_why(k);
+    timer_arm(k->loop, &k->again, loop_now_ms(k->loop) + (soon ? AGAIN_SUCCESSOR_MS : k->pause_ms));
+    if (!soon)
+        k->pause_ms = k->pause_ms * 2 < AGAIN_MOST_MS ? k->pause_ms * 2 : AGAIN_MOST_MS;
+}
+
+static void on_again(void *ctx)
+{
+    struct durable *k = ctx;
+    k->busy = loop_offload(k->loop, open_work, open_done, k) == PD_OK;
+    if (!k->busy)
+        timer_arm(k->loop, &k->again, loop_now_ms(k->loop) + AGAIN_FIRST_MS);
+}
+
+/* ---- letting go ---------------------------------------------------------------------------------- */
+
+static void on_left(void *ctx)
+{
+    struct durable *k = ctx;
+    if (!k->db || atomic_load(&k->seated) != 0)
+        return;
+    k->db = db_close(k->db);
+    LOG(NULL, LOG_INFO, "database.handed_over", "%s", "");
+}
+
+void durable_seat(struct durable *k, struct worker *w)
+{
+    if (!k)
+        return;
+    struct db *db = atomic_load(&k->gateway->db);
+    if (!w->jobs && db && !atomic_load(&k->leaving)) {
+        w->jobs = db_queue_new(db, w->loop);
+        if (!w->jobs)
+            LOG(NULL, LOG_WARN, "database.not_open", "worker=%u why=out_of_memory", w->index);
+    }
+    if (!atomic_load(&k->leaving) || w->jobs_left)
+        return;
+    w->jobs_left = true; /* what it has under way comes back through the queue still */
+    w->jobs_old = w->jobs;
+    w->jobs = NULL;
+    if (k->db && atomic_fetch_sub(&k->seated, 1) == 1)
+        waker_wake(k->left);
+}
+
+void durable_hand_over(struct durable *k)
+{
+    if (!k)
+        return;
+    atomic_store(&k->leaving, true);
+    atomic_store(&k->gateway->db, NULL); /* whoever has it now is done with it before it tells that it has left */
+    timer_stop(k->loop, &k->again);
+    k->tell(k->ctx);
+}
+
+/* ---- the whole ------------------------------------------------------------------------------------- */
+
+pd_err durable_open(struct gateway *g, struct loop *l, const struct durable_options *o, struct durable **ret)
+{
+    *ret = NULL;
+    if (strcmp(o->conf->database, "off") == 0)
+        return PD_OK;
+    struct durable *k = mem_zalloc(sizeof(*k));
+    if (!k)
+        return PD_NOMEM;
+    k->gateway = g;
+    k->loop = l;
+    k->tell = o->tell;
+    k->ctx = o->ctx;
+    k->successor = o->successor;
+    k->pause_ms = AGAIN_FIRST_MS;
+    timer_init(&k->again, on_again, k);
+    k->where = mem_strdup(o->conf->database);
+    k->left = waker_new(l, on_left, k);
+    if (!k->where || !k->left) {
+        durable_close(k);
+        return PD_NOMEM;
+    }
+    bool remote = strstr(k->where, "://") != NULL;
+    if (remote || k->successor) {
+        on_again(k);
+    } else {
+        open_work(k);
+        open_done(k);
+    }
+    *ret = k;
+    return PD_OK;
+}
+
+struct durable *durable_close(struct durable *k)
+{
+    if (!k)
+        return NULL;
+    k->ending = true;
+    timer_stop(k->loop, &k->again);
+    while (k->busy)
+        loop_run(k->loop);
+    atomic_store(&k->gateway->db, NULL);
+    db_close(k->opened);
+    db_close(k->db);
+    for (unsigned i = 0; i < k->gateway->workers_count; i++) {
+        struct worker *w = k->gateway->workers[i];
+        db_queue_settle(w->jobs);
+        db_queue_settle(w->jobs_old);
+        w->jobs = db_queue_free(w->jobs);
+        w->jobs_old = db_queue_free(w->jobs_old);
+    }
+    waker_free(k->left);
+    mem_free(k->where);
+    mem_free(k);
+    return NULL;
+}
