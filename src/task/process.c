@@ -572,6 +572,12 @@ bool process_wait(struct process *p, uint64_t ms, int wake_fd)
     return true;
 }
 
+bool process_woken(int wake_fd)
+{
+    struct pollfd fd = {wake_fd, POLLIN, 0};
+    return wake_fd >= 0 && poll(&fd, 1, 0) == 1;
+}
+
 /* ---- orders ----------------------------------------------------------------------------------------------------------- */
 
 static void give_order(struct process *p, enum order o, int signum)

@@ -50,6 +50,7 @@ struct process *process_free(struct process *p);
 /* Moves input and output until it has ended and nothing is left of it (true), or for at most `ms`, or until `wake_fd` (-1: none) can
  * be read, or a signal comes (false). */
 bool process_wait(struct process *p, uint64_t ms, int wake_fd);
+bool process_woken(int wake_fd); /* it can be read */
 /* Asks the group to end, and after the grace kills all. Again is fine. */
 void process_end(struct process *p);
 void process_kill(struct process *p);               /* all of it, now */
