@@ -35,6 +35,7 @@ static pd_err add_job(struct db *d, struct db_job *job)
     pd_err e = PD_OK;
     job->err = PD_OK;
     job->finished = false;
+    job->since_ms = clock_mono_ms();
     pthread_mutex_lock(&d->lock);
     if (d->closing)
         e = PD_CLOSED;
@@ -407,6 +408,8 @@ struct db *db_close(struct db *d)
     pthread_cond_broadcast(&d->work);
     pthread_cond_broadcast(&d->finished);
     pthread_mutex_unlock(&d->lock);
+    if (d->side && d->backend->stop)
+        d->backend->stop(d);
     for (unsigned i = 0; i < d->threads_count; i++)
         pthread_join(d->threads[i], NULL);
     mem_free(d->threads);

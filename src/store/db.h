@@ -79,6 +79,7 @@ struct db_job {
     struct db_queue *from;
     pd_err err;
     bool finished;
+    uint64_t since_ms; /* monotonic */
 };
 
 struct db_rules {

@@ -18,6 +18,7 @@ struct tx {
     const struct db_job *job;
     pd_err lost; /* what ended the transaction: every later statement returns it */
     int64_t changed;
+    uint64_t timeout_ms; /* of one statement */
     bool in_row;
 };
 
@@ -30,6 +31,7 @@ struct db_backend {
     pd_err (*one)(struct db *d, struct db_job *job);
     /* A thread's life: takes jobs until db_take() has none. */
     void (*serve)(struct db *d, unsigned thread);
+    void (*stop)(struct db *d); /* may be NULL: the end is near, from any thread */
     void (*close)(struct db *d);
     pd_err (*run)(struct tx *t, const char *sql, const struct db_value *args, unsigned args_count, db_row_fn *fn,
                   void *ctx);

@@ -317,7 +317,7 @@ static pd_err step_all(struct tx *t, sqlite3_stmt *h, db_row_fn *fn, void *ctx)
 {
     struct lite *l = t->conn;
     int before = sqlite3_total_changes(l->c), rc;
-    l->deadline_ms = clock_mono_ms() + t->db->rules.timeout_ms;
+    l->deadline_ms = clock_mono_ms() + t->timeout_ms;
     while ((rc = sqlite3_step(h)) == SQLITE_ROW) {
         pd_err e = give_row(t, h, fn, ctx);
         if (e)
@@ -375,7 +375,7 @@ static pd_err commit(struct lite *l)
 
 static pd_err run_alone(struct lite *l, struct db_job *job)
 {
-    struct tx t = {.db = l->db, .conn = l, .job = job};
+    struct tx t = {.db = l->db, .conn = l, .job = job, .timeout_ms = l->db->rules.timeout_ms};
     pd_err e = control(l, job->reads ? BEGIN_READ : BEGIN_WRITE);
     if (e)
         return e;
@@ -392,7 +392,7 @@ static pd_err run_alone(struct lite *l, struct db_job *job)
 /* In the group's transaction. False: the transaction is gone, with all that the others wrote. */
 static bool run_in_group(struct lite *l, struct db_job *job)
 {
-    struct tx t = {.db = l->db, .conn = l, .job = job};
+    struct tx t = {.db = l->db, .conn = l, .job = job, .timeout_ms = l->db->rules.timeout_ms};
     if (control(l, SAVE))
         return false;
     job->err = db_run_job(&t);

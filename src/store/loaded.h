@@ -23,14 +23,19 @@
     X(curl_slist_append)  \
     X(curl_slist_free_all)
 #define PQ_FUNCTIONS(X)     \
-    X(PQconnectStart)       \
+    X(PQconnectStartParams) \
+    X(PQconninfoParse)      \
+    X(PQconninfoFree)       \
+    X(PQfreemem)            \
     X(PQconnectPoll)        \
     X(PQsocket)             \
     X(PQstatus)             \
     X(PQfinish)             \
     X(PQerrorMessage)       \
     X(PQsetnonblocking)     \
-    X(PQsendQueryParams)    \
+    X(PQsetNoticeProcessor) \
+    X(PQserverVersion)      \
+    X(PQsendQuery)          \
     X(PQsendPrepare)        \
     X(PQsendQueryPrepared)  \
     X(PQflush)              \
@@ -39,7 +44,6 @@
     X(PQgetResult)          \
     X(PQresultStatus)       \
     X(PQresultErrorField)   \
-    X(PQresultErrorMessage) \
     X(PQclear)              \
     X(PQntuples)            \
     X(PQnfields)            \
@@ -47,14 +51,8 @@
     X(PQgetvalue)           \
     X(PQgetlength)          \
     X(PQftype)              \
-    X(PQcmdTuples)          \
-    X(PQgetCancel)          \
-    X(PQcancel)             \
-    X(PQfreeCancel)         \
-    X(PQtransactionStatus)  \
-    X(PQserverVersion)      \
-    X(PQsendQuery)          \
-    X(PQsetNoticeProcessor)
+    X(PQcmdStatus)          \
+    X(PQcmdTuples)
 
 struct curl_library {
 #define X(name) __typeof__(&(name)) name;

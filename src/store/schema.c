@@ -7,6 +7,9 @@
 
 #include <stdio.h>
 
+enum {
+    STEP_TIMEOUT_MS = 10 * 60 * 1000
+};                               /* of one statement: a large table may get an index; and others are waited for */
 #define ADVISORY_LOCK 0x70647265 /* of PostgreSQL, for the steps */
 
 struct migration {
@@ -87,7 +90,10 @@ static pd_err one_step(struct tx *t, void *ctx)
 {
     struct step *s = ctx;
     pd_err e = PD_OK;
+    t->timeout_ms = STEP_TIMEOUT_MS;
     if (t->db->backend->postgres)
+        e = tx_run(t, "SET LOCAL statement_timeout = '10min'", NULL, 0, NULL, NULL);
+    if (!e && t->db->backend->postgres)
         e = TX_RUN(t, "SELECT 1 FROM (SELECT pg_advisory_xact_lock($1)) AS taken", NULL, NULL,
                    DB_I(ADVISORY_LOCK));
     e = e ? e : read_version(t, &s->version);
