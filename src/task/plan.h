@@ -4,7 +4,7 @@
  *   model: coder                      # what llm tasks ask for (a route, a model); each can say its own
  *   budget: {tokens: 2000000, cost: 5.00}
  *   defaults: {retries: 3, timeout: 10m, backoff: 2s}
- *   planner: {model: coder, most: 20} # in place of tasks: a model makes them, against PLAN_TASKS_SCHEMA
+ *   planner: {model: coder, most: 20, kinds: [llm]} # in place of tasks: a model makes them, against plan_tasks_schema
  *   tasks:
  *     - id: design
  *       kind: llm                     # llm | command | agent; told by its members when left out
@@ -22,6 +22,7 @@
  *         - {file: wc, exists: true}
  *         - {output: {matches: "^ok"}}
  *       idempotency_key: "deploy-${run}"   # an outside effect; exactly once by this key
+ *       resolve: ["./was-it-deployed", "deploy-${run}"]  # asked when a worker died amid the effect: 0 it was done, 1 it was not, else: nobody knows
  *       risky: true                   # a checkpoint before and after
  *       review: true                  # a person accepts it
  *     - id: polish
@@ -29,8 +30,11 @@
  *       needs: [test]
  *       stall: 10m                    # without progress: restarted
  *
+ * A text that begins with '{' may be JSON as well. Text members may have ${...} (plan_fill()).
+ *
  * Pure: text in, a plan out. What is wrong is said with line, place and remedy, as for the configuration. The plan is kept as JSON (one task, one
- * JSON object), so that a run is the same whatever becomes of the file. */
+ * JSON object), so that a run is the same whatever becomes of the file. In it durations are milliseconds (`timeout_ms`, `backoff_ms`, `stall_ms`, of checks
+ * too; they may be written so as well), `needs` and `checks` are lists (`checks: none`: an empty one), `pin` is {path: SHA-256}, `schema` is the schema itself, and `command`, `agent`, `resolve` are as written: a text is for sh -c. */
 #ifndef PERDURE_TASK_PLAN_H
 #define PERDURE_TASK_PLAN_H
 
@@ -42,8 +46,21 @@ enum {
     PLAN_TASKS_MAX = 100000,
     PLAN_ID_MAX = 100, /* bytes of a task's id: letters, digits, - _ . */
     PLAN_NEEDS_MAX = 1000,
+    PLAN_CHECKS_MAX = 100,
+    PLAN_MEMORY_MAX = 1 << 30, /* while it is read */
+    PLAN_RETRIES_MAX = 100,
     PLAN_WHY_BYTES = 640,
+    PLAN_FILL_MAX = 8 << 20, /* bytes that a text may become with everything filled in */
 };
+/* What a plan may leave out. */
+enum {
+    PLAN_RETRIES = 3,
+    PLAN_BACKOFF_MS = 2000,
+    PLAN_TIMEOUT_MS = 10 * 60 * 1000, /* of an agent: none */
+    PLAN_PLANNER_MOST = 50,
+};
+/* The task that makes the others; no task of a file can be called so. */
+#define PLAN_PLANNER_ID "@plan"
 
 #define TASK_KINDS(X)                                                        \
     X(TASK_LLM, "llm", "a call to a model")                                  \
@@ -70,6 +87,7 @@ struct plan_task {
 };
 struct plan {
     struct span name, goal;  /* text */
+    struct span model;       /* of llm tasks that name none; empty: none */
     struct span planner;     /* JSON; empty: the tasks are given */
     struct plan_task *tasks; /* in an order in which needs come first */
     unsigned tasks_count;
@@ -79,20 +97,39 @@ struct plan {
     struct span document; /* JSON: the whole plan but its tasks */
 };
 
-/* Reads a schema or another file that a plan names, relative to it; NULL: such members are refused. */
-typedef pd_err plan_file_fn(void *ctx, const char *path, struct arena *a, struct span *ret);
+/* The files beside a plan; paths are relative to it. */
+struct plan_files {
+    /* A schema that is the name of a file. */
+    pd_err (*read)(void *ctx, const char *path, struct arena *a, struct span *ret);
+    /* SHA-256 of a pinned file, in hex. */
+    pd_err (*hash)(void *ctx, const char *path, char ret[65]);
+    void *ctx;
+};
 
-/* Everything lives in `a`. PD_INVALID: `why` has "plan.yaml line 7: task \"test\" needs \"wirte\", which is no task: did you mean \"write\"?"
+/* Everything lives in `a`. `files` NULL: the names of schemas are refused, and pinned files stay without their hashes.
+ * PD_INVALID: `why` has "plan.yaml line 7: task \"test\" needs \"wirte\", which is no task: did you mean \"write\"?"
  * (unknown members, twice the same id, a circle of needs with its ids, kinds that do not fit their members). PD_TOOBIG, PD_NOMEM. */
-pd_err plan_parse(struct span text, const char *name, plan_file_fn *file, void *file_ctx, struct arena *a,
+pd_err plan_parse(struct span text, const char *name, const struct plan_files *files, struct arena *a,
                   struct plan *ret, char why[PLAN_WHY_BYTES]) PD_CHECKED;
-/* A planner model's answer: {"tasks": [...]}, each as in the file, checked alike. `most`: tasks at most. */
-pd_err plan_parse_tasks(struct span json, const struct plan *of, unsigned most, struct arena *a, struct plan *ret,
+/* The plan as JSON that plan_parse() takes, with everything in it that was read from files: what `perdure run` sends. */
+pd_err plan_put_json(const struct plan *p, struct buf *out) PD_CHECKED;
+/* A planner model's answer: {"tasks": [...]}, each as in the file, checked alike, of the kinds that the plan lets it make and no more than
+ * its `most`. What it writes stays below the folder the run works in. */
+pd_err plan_parse_tasks(struct span json, const struct plan *of, struct arena *a, struct plan *ret,
                         char why[PLAN_WHY_BYTES]) PD_CHECKED;
 extern const char plan_tasks_schema[];
-/* ${run}, ${task}, ${attempt}, ${id.output}, ${id.output.member}: filled in from `of`. Out of a text into a text. PD_NOTFOUND: `why` names it. */
+/* The spec of PLAN_PLANNER_ID: an llm task whose answer plan_parse_tasks() reads. */
+pd_err plan_planner_spec(const struct plan *p, struct arena *a, struct span *ret) PD_CHECKED;
+/* A plan without its tasks, out of its `document`; for plan_parse_tasks(). */
+pd_err plan_of_document(struct span document, struct arena *a, struct plan *ret) PD_CHECKED;
+
+/* ${run}, ${task}, ${attempt}, ${goal}, ${id.output}, ${id.output.member}: filled in from `of`; "$${" is "${". Out of a text into a text.
+ * PD_NOTFOUND: `why` names it. */
 typedef bool plan_value_fn(void *ctx, struct span name, struct buf *out);
 pd_err plan_fill(struct span text, plan_value_fn *of, void *ctx, struct buf *out,
                  char why[PLAN_WHY_BYTES]) PD_CHECKED;
+/* "id.output" or "id.output.member" out of a claim's inputs: a string as its text, anything else as JSON. For a plan_value_fn. False: there is
+ * none, or no memory. */
+bool plan_input(struct span inputs, struct span name, struct buf *out);
 
 #endif
