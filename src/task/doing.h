@@ -69,8 +69,8 @@ pd_err doing_fail(struct doing *d, const char *class, bool final, const char *fm
 /* What it gives, as JSON. */
 pd_err doing_output(struct doing *d, struct span json) PD_CHECKED;
 /* `write: {path, from}`: the output, or a member of it, into a file; whole or not at all, and there after a loss of power. A step of its own.
- * PD_OK also when it cannot be written: then it is doing_fail(). */
-pd_err doing_write(struct doing *d) PD_CHECKED;
+ * `nth`: of this attempt's outputs, from 1. PD_OK also when it cannot be written: then it is doing_fail(). */
+pd_err doing_write(struct doing *d, unsigned nth) PD_CHECKED;
 /* Makes the checks and decides between done, failed and inconclusive. *ret_why: what failed, for a model that is told so; empty: nothing. `proven`: something was
  * verified already (a schema). */
 enum { DOING_WHY_BYTES = 1024 };

@@ -1,0 +1,438 @@
+#include "task/progress.h"
+
+#include "parse/put.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <time.h>
+
+enum { BAR_CELLS = 24, ID_CELLS = 18, AT_CELLS = 34, TEXT_MAX = 240, LINE_MAX_BYTES = 1024 };
+
+/* ---- numbers and words ------------------------------------------------------------------------------------------------ */
+
+static int64_t number(struct json v, const char *name)
+{
+    int64_t n;
+    return json_i64(json_get(v, name), &n) && n > 0 ? n : 0;
+}
+
+/* As far as it can be printed, on one line. */
+static const char *text_of(struct json v, const char *path, char out[TEXT_MAX])
+{
+    struct span s = json_inner(json_path(v, path));
+    size_t n = 0;
+    for (size_t i = 0; i < s.n && n + 1 < TEXT_MAX; i++) {
+        char c = s.p[i];
+        if (c == '\\' && i + 1 < s.n) {
+            c = s.p[++i];
+            if (c == 'u')
+                i = i + 4 < s.n ? i + 4 : s.n;
+            c = c == 'n' || c == 't' || c == 'r' ? ' ' : c == 'u' ? '?' : c;
+        }
+        out[n++] = c < ' ' || c > '~' ? '?' : c;
+    }
+    out[n] = '\0';
+    return out;
+}
+
+static const char *time_text(uint64_t ms, char out[24])
+{
+    unsigned long long s = ms / 1000;
+    if (s < 60)
+        snprintf(out, 24, "%llu.%llus", s, (unsigned long long)(ms % 1000 / 100));
+    else if (s < 3600)
+        snprintf(out, 24, "%llum%02llus", s / 60, s % 60);
+    else
+        snprintf(out, 24, "%lluh%02llum", s / 3600, s / 60 % 60);
+    return out;
+}
+
+/* 12345 is 12,345. */
+static const char *count_text(uint64_t n, char out[32])
+{
+    char digits[24];
+    int len = snprintf(digits, sizeof(digits), "%llu", (unsigned long long)n), to = 0;
+    for (int i = 0; i < len; i++) {
+        if (i && (len - i) % 3 == 0)
+            out[to++] = ',';
+        out[to++] = digits[i];
+    }
+    out[to] = '\0';
+    return out;
+}
+
+static const char *money_text(struct json v, char out[32])
+{
+    double usd = 0;
+    (void)json_f64(json_get(v, "cost"), &usd);
+    snprintf(out, 32, usd >= 1 ? "$%.2f" : "$%.4f", usd);
+    return usd > 0 ? out : "";
+}
+
+static uint64_t since(struct json v, const char *name, uint64_t now_ms)
+{
+    uint64_t then = (uint64_t)number(v, name);
+    return then && now_ms > then ? now_ms - then : 0;
+}
+
+static pd_err is_object(struct span s, struct json *ret)
+{
+    *ret = (struct json){JSON_OBJECT, span_trim(s)};
+    return span_starts(ret->raw, "{") && !json_check(ret->raw) ? PD_OK : PD_INVALID;
+}
+
+/* ---- a line ------------------------------------------------------------------------------------------------------------- */
+
+/* All ASCII but the bar, so bytes are cells. */
+struct line {
+    char p[LINE_MAX_BYTES];
+    size_t n;
+};
+
+static void line_add(struct line *l, const char *fmt, ...) PD_PRINTF(2, 3);
+static void line_add(struct line *l, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vsnprintf(l->p + l->n, sizeof(l->p) - l->n, fmt, ap);
+    va_end(ap);
+    l->n += n > 0 ? (size_t)n : 0;
+    if (l->n >= sizeof(l->p))
+        l->n = sizeof(l->p) - 1;
+}
+
+static void put_line(struct put *p, const struct line *l, const struct progress_look *look, const char *colour,
+                     size_t before)
+{
+    size_t room = look->width > before ? look->width - before : look->width ? 0 : l->n, n = l->n;
+    while (n && l->p[n - 1] == ' ')
+        n--;
+    if (n > room)
+        n = room;
+    if (look->colour && colour)
+        put_printf(p, "\033[%sm%.*s\033[0m\n", colour, (int)n, l->p);
+    else
+        put_printf(p, "%.*s\n", (int)n, l->p);
+}
+
+/* ---- the bar ---------------------------------------------------------------------------------------------------------------- */
+
+static uint64_t count_of(struct json run, const char *state)
+{
+    return (uint64_t)number(json_get(run, "counts"), state);
+}
+
+static uint64_t total_of(struct json run)
+{
+    struct json_walk w;
+    struct json v;
+    int64_t n;
+    uint64_t total = 0;
+    json_walk_init(&w, json_get(run, "counts"));
+    while (json_walk_next(&w, NULL, &v))
+        if (json_i64(v, &n) && n > 0)
+            total += (uint64_t)n;
+    return total;
+}
+
+static void put_cells(struct put *p, const char *sign, uint64_t n, const char *colour)
+{
+    if (!n)
+        return;
+    if (colour)
+        put_printf(p, "\033[%sm", colour);
+    for (uint64_t i = 0; i < n; i++)
+        put_text(p, sign);
+    if (colour)
+        put_text(p, "\033[0m");
+}
+
+static void put_bar(struct put *p, struct json run, const struct progress_look *look)
+{
+    uint64_t total = total_of(run), done = count_of(run, "done"), running = count_of(run, "running");
+    uint64_t full = total ? done * BAR_CELLS / total : 0,
+             half = total ? (done + running) * BAR_CELLS / total - full : 0;
+    if (running && !half && full < BAR_CELLS)
+        half = 1;
+    put_cells(p, look->utf8 ? "\u2588" : "#", full, look->colour ? "32" : NULL);
+    put_cells(p, look->utf8 ? "\u2592" : "+", half, look->colour ? "33" : NULL);
+    put_cells(p, look->utf8 ? "\u2591" : ".", BAR_CELLS - full - half, look->colour ? "2" : NULL);
+}
+
+static void put_head(struct put *p, struct json run, const struct progress_look *look)
+{
+    static const char *const shown[] = {"running", "review", "ambiguous", "dropped", "cancelled"};
+    char name[TEXT_MAX], count[32], money[32], took[24], why[TEXT_MAX], state[TEXT_MAX];
+    struct line l = {.n = 0};
+    text_of(run, "name", name);
+    name[30] = '\0';
+    size_t before = strlen(name[0] ? name : "run") + BAR_CELLS + 2;
+    put_printf(p, "%s  ", name[0] ? name : "run");
+    put_bar(p, run, look);
+    line_add(&l, "  %llu/%llu done", (unsigned long long)count_of(run, "done"), (unsigned long long)total_of(run));
+    for (size_t i = 0; i < sizeof(shown) / sizeof(shown[0]); i++)
+        if (count_of(run, shown[i]))
+            line_add(&l, "  %llu %s", (unsigned long long)count_of(run, shown[i]), shown[i]);
+    if (number(run, "tokens"))
+        line_add(&l, "  %s tokens", count_text((uint64_t)number(run, "tokens"), count));
+    if (*money_text(run, money))
+        line_add(&l, "  %s", money);
+    uint64_t end = number(run, "ended_ms") ? (uint64_t)number(run, "ended_ms") : look->now_ms;
+    line_add(&l, "  %s", time_text(since(run, "created_ms", end), took));
+    if (!json_is(json_get(run, "state"), "running"))
+        line_add(&l, "  %s", text_of(run, "state", state));
+    if (*text_of(run, "why", why))
+        line_add(&l, ": %s", why);
+    put_line(p, &l, look, NULL, before);
+}
+
+/* ---- a task -------------------------------------------------------------------------------------------------------------------- */
+
+#define SHOWN_STATES(X)       \
+    X("running", ">", "36")   \
+    X("review", "?", "33")    \
+    X("ambiguous", "?", "33") \
+    X("ready", "~", NULL)     \
+    X("waiting", " ", "2")    \
+    X("done", "+", "32")      \
+    X("cancelled", "-", "2")  \
+    X("dropped", "-", "31")
+struct shown_state {
+    const char *name, *sign, *colour;
+};
+static const struct shown_state shown_states[] = {
+#define X(name, sign, colour) {name, sign, colour},
+    SHOWN_STATES(X)
+#undef X
+};
+
+static const struct shown_state *state_of(struct json task)
+{
+    static const struct shown_state unknown = {"?", " ", NULL};
+    for (size_t i = 0; i < sizeof(shown_states) / sizeof(shown_states[0]); i++)
+        if (json_is(json_get(task, "state"), shown_states[i].name))
+            return &shown_states[i];
+    return &unknown;
+}
+
+static void task_at(struct json task, const struct shown_state *s, const struct progress_look *look,
+                    char out[TEXT_MAX])
+{
+    char took[24];
+    uint64_t due = (uint64_t)number(task, "due_ms");
+    if (strcmp(s->name, "running") == 0)
+        text_of(task, "progress.at", out);
+    else if (strcmp(s->name, "ready") == 0 && due > look->now_ms)
+        snprintf(out, TEXT_MAX, "again in %s", time_text(due - look->now_ms, took));
+    else if (strcmp(s->name, "review") == 0 || strcmp(s->name, "ambiguous") == 0)
+        snprintf(out, TEXT_MAX, "waits for a person");
+    else
+        out[0] = '\0';
+}
+
+static void put_task(struct put *p, struct json task, const struct progress_look *look)
+{
+    char id[TEXT_MAX], at[TEXT_MAX], took[24], count[32], money[32], class[TEXT_MAX], message[TEXT_MAX];
+    const struct shown_state *s = state_of(task);
+    struct line l = {.n = 0};
+    bool running = strcmp(s->name, "running") == 0;
+    task_at(task, s, look, at);
+    at[AT_CELLS] = '\0';
+    line_add(&l, "  %s %-*s  %-9s  %-*s", s->sign, ID_CELLS, text_of(task, "id", id), s->name, AT_CELLS, at);
+    if (number(task, "attempt") > 1)
+        line_add(&l, "  attempt %lld/%lld", (long long)number(task, "attempt"),
+                 (long long)number(task, "retries") + 1);
+    uint64_t tokens = (uint64_t)number(task, "tokens");
+    if (running)
+        tokens += (uint64_t)(number(json_get(task, "progress"), "tokens_in") +
+                             number(json_get(task, "progress"), "tokens_out"));
+    if (tokens)
+        line_add(&l, "  %s tokens", count_text(tokens, count));
+    if (*money_text(task, money))
+        line_add(&l, "  %s", money);
+    uint64_t end = number(task, "ended_ms") ? (uint64_t)number(task, "ended_ms") : look->now_ms;
+    if (number(task, "began_ms") && (running || strcmp(s->name, "done") == 0))
+        line_add(&l, "  %s", time_text(since(task, "began_ms", end), took));
+    if (strcmp(s->name, "done") != 0 && *text_of(task, "error.message", message))
+        line_add(&l, "  %s: %s", text_of(task, "error.class", class), message);
+    put_line(p, &l, look, s->colour, 0);
+}
+
+/* Whether a task is worth a line while the run goes on. */
+static bool is_lively(struct json task)
+{
+    struct json s = json_get(task, "state");
+    return json_is(s, "running") || json_is(s, "review") || json_is(s, "ambiguous") ||
+           (json_is(s, "ready") && json_get(task, "error").type == JSON_OBJECT);
+}
+
+static pd_err put_tasks(struct put *p, struct json run, const struct progress_look *look, bool all, unsigned *ret)
+{
+    struct json_walk w;
+    struct json task;
+    unsigned shown = 0, left = 0;
+    json_walk_init(&w, json_get(run, "tasks"));
+    while (json_walk_next(&w, NULL, &task)) {
+        if (!all && !is_lively(task))
+            continue;
+        if (!all && shown == look->lines) {
+            left++;
+            continue;
+        }
+        put_task(p, task, look);
+        shown++;
+    }
+    if (left)
+        put_printf(p, "    and %u more\n", left);
+    *ret = shown + (left ? 1 : 0);
+    return p->err;
+}
+
+pd_err progress_run(struct span run, const struct progress_look *look, struct buf *out, unsigned *ret_lines)
+{
+    struct json r;
+    struct put p = put_into(out);
+    pd_err e = is_object(run, &r);
+    if (e)
+        return e;
+    put_head(&p, r, look);
+    e = put_tasks(&p, r, look, false, ret_lines);
+    ++*ret_lines;
+    return e;
+}
+
+pd_err progress_show(struct span run, const struct progress_look *look, struct buf *out)
+{
+    struct json r;
+    char text[TEXT_MAX];
+    unsigned lines;
+    struct put p = put_into(out);
+    pd_err e = is_object(run, &r);
+    if (e)
+        return e;
+    put_printf(&p, "%s\n", text_of(r, "id", text));
+    if (*text_of(r, "goal", text))
+        put_printf(&p, "goal: %s\n", text);
+    put_head(&p, r, look);
+    return put_tasks(&p, r, look, true, &lines);
+}
+
+/* ---- events ---------------------------------------------------------------------------------------------------------------------- */
+
+static const char *clock_of(uint64_t wall_ms, char out[16])
+{
+    time_t t = (time_t)(wall_ms / 1000);
+    struct tm tm;
+    if (!localtime_r(&t, &tm) || strftime(out, 16, "%H:%M:%S", &tm) == 0)
+        out[0] = '\0';
+    return out;
+}
+
+static void add_data(struct line *l, struct json data, const struct progress_look *look)
+{
+    char a[TEXT_MAX], b[TEXT_MAX], count[32], money[32], took[24];
+    if (*text_of(data, "class", a))
+        line_add(l, "  %s", a);
+    else if (*text_of(data, "reason", a))
+        line_add(l, "  %s", a);
+    if (*text_of(data, "message", b) || *text_of(data, "why", b))
+        line_add(l, "%s %s", *a ? ":" : " ", b);
+    if (*text_of(data, "worker", a))
+        line_add(l, "  by %s", a);
+    if (number(data, "attempt") > 1)
+        line_add(l, "  attempt %lld", (long long)number(data, "attempt"));
+    if (number(data, "tokens"))
+        line_add(l, "  %s tokens", count_text((uint64_t)number(data, "tokens"), count));
+    if (*money_text(data, money))
+        line_add(l, "  %s", money);
+    if ((uint64_t)number(data, "due_ms") > look->now_ms)
+        line_add(l, "  again in %s", time_text((uint64_t)number(data, "due_ms") - look->now_ms, took));
+    if (*text_of(data, "decision", a))
+        line_add(l, "  %s by %s", a, text_of(data, "who", b));
+}
+
+pd_err progress_event(struct span event, const struct progress_look *look, struct buf *out)
+{
+    struct json v;
+    char when[16], task[TEXT_MAX], what[TEXT_MAX];
+    struct line l = {.n = 0};
+    struct put p = put_into(out);
+    pd_err e = is_object(event, &v);
+    if (e || json_is(json_get(v, "what"), "step"))
+        return e;
+    line_add(&l, "%s  %-*s  %s", clock_of((uint64_t)number(v, "ms"), when), ID_CELLS,
+             *text_of(v, "task", task) ? task : "run", text_of(v, "what", what));
+    add_data(&l, json_get(v, "data"), look);
+    put_line(&p, &l, look, NULL, 0);
+    return p.err;
+}
+
+/* ---- lists -------------------------------------------------------------------------------------------------------------------------- */
+
+static pd_err list_of(struct span answer, const char *member, struct json_walk *ret)
+{
+    struct json whole;
+    pd_err e = is_object(answer, &whole);
+    struct json list = e ? (struct json){JSON_NONE, SPAN_NONE} : json_get(whole, member);
+    json_walk_init(ret, list);
+    return e ? e : list.type == JSON_ARRAY ? PD_OK : PD_INVALID;
+}
+
+pd_err progress_list(struct span answer, const struct progress_look *look, struct buf *out)
+{
+    struct json_walk w;
+    struct json r;
+    char id[TEXT_MAX], name[TEXT_MAX], state[TEXT_MAX], ago[24], count[32], money[32];
+    struct put p = put_into(out);
+    unsigned n = 0;
+    pd_err e = list_of(answer, "runs", &w);
+    while (!e && json_walk_next(&w, NULL, &r)) {
+        struct line l = {.n = 0};
+        if (n++ == 0)
+            put_text(
+                &p,
+                "RUN                 NAME                STATE      DONE        BEGAN      TOKENS      COST\n");
+        text_of(r, "name", name);
+        name[18] = '\0';
+        char done[24];
+        snprintf(done, sizeof(done), "%llu/%llu", (unsigned long long)count_of(r, "done"),
+                 (unsigned long long)total_of(r));
+        line_add(&l, "%-18s  %-18s  %-9s  %-8s  %7s ago  %9s  %8s", text_of(r, "id", id), name,
+                 text_of(r, "state", state), done, time_text(since(r, "created_ms", look->now_ms), ago),
+                 count_text((uint64_t)number(r, "tokens"), count), money_text(r, money));
+        put_line(&p, &l, look, NULL, 0);
+    }
+    if (!e && n == 0)
+        put_text(&p, "no run yet: `perdure run PLAN` begins one\n");
+    return e ? e : p.err;
+}
+
+pd_err progress_reviews(struct span answer, const struct progress_look *look, struct buf *out)
+{
+    struct json_walk w;
+    struct json r;
+    char run[TEXT_MAX], task[TEXT_MAX], reason[TEXT_MAX], text[TEXT_MAX], ago[24];
+    struct put p = put_into(out);
+    unsigned n = 0;
+    pd_err e = list_of(answer, "reviews", &w);
+    while (!e && json_walk_next(&w, NULL, &r)) {
+        n++;
+        put_printf(&p, "%s %s  %s, since %s\n", text_of(r, "run", run), text_of(r, "task", task),
+                   text_of(r, "reason", reason), time_text(since(r, "since_ms", look->now_ms), ago));
+        if (*text_of(r, "message", text) || *text_of(r, "error.message", text))
+            put_printf(&p, "    why:     %s\n", text);
+        if (*text_of(r, "spec.prompt", text) || *text_of(r, "spec.command", text))
+            put_printf(&p, "    task:    %s\n", text);
+        struct json o = json_get(r, "output");
+        if (o.type == JSON_STRING)
+            put_printf(&p, "    output:  %s\n", text_of(r, "output", text));
+        else if (o.type != JSON_NONE && o.type != JSON_NULL)
+            put_printf(&p, "    output:  (JSON, %zu bytes; --json shows it)\n", o.raw.n);
+    }
+    if (!e && n == 0)
+        put_text(&p, "nothing waits for a person\n");
+    else if (!e)
+        put_text(&p,
+                 "\nperdure review retry|accept|drop RUN TASK, or perdure review edit RUN TASK --value JSON\n");
+    return e ? e : p.err;
+}

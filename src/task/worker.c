@@ -1,0 +1,505 @@
+#include "task/worker.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "parse/put.h"
+#include "task/doing.h"
+
+#include <fcntl.h>
+#include <openssl/rand.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+enum {
+    TASK_BYTES_MAX = 256 << 20,
+    BEATS_A_LEASE = 3,
+    BEAT_LEAST_MS = 200,
+    CLAIM_LONG_MS = 60 * 1000,
+    UNSAID_MAX = 3
+};
+
+struct task_worker {
+    struct worker_rules rules;
+    worker_kind_fn *kinds[TASK_KIND_COUNT];
+    struct asker *asker;
+    int wake_fd;       /* the task's: stop */
+    int beat_fd;       /* the beating thread's: look */
+    _Atomic int stops; /* times that worker_stop() was called */
+    pthread_t beater;
+    bool beats;
+    /* under the lock */
+    pthread_mutex_t lock;
+    struct doing *doing; /* NULL: between tasks */
+    bool ends;
+    uint64_t heard_ms;   /* the newest beat that was answered */
+    uint64_t drained_ms; /* 0: not ending */
+};
+
+static void ring(int fd)
+{
+    uint64_t one = 1;
+    ssize_t n = write(fd, &one, sizeof(one));
+    (void)n; /* full is as good */
+}
+
+static void hush(int fd)
+{
+    uint64_t n;
+    ssize_t got = read(fd, &n, sizeof(n));
+    (void)got;
+}
+
+/* ---- stopping a task ------------------------------------------------------------------------------------------------------ */
+
+/* Under the lock. A worse reason goes over a lesser one. */
+static void stop_doing(struct task_worker *w, enum doing_stop why)
+{
+    if (!w->doing || atomic_load(&w->doing->stop) >= (int)why)
+        return;
+    atomic_store(&w->doing->stop, (int)why);
+    LOG(NULL, LOG_INFO, "worker.stops", "run=%s task=%s why=%s", w->doing->held.run, w->doing->held.task,
+        why == DOING_RELEASE  ? "worker_ends"
+        : why == DOING_CANCEL ? "cancelled"
+        : why == DOING_LOST   ? "nobody_hears"
+                              : "fenced");
+    ring(w->wake_fd);
+    if (w->asker)
+        asker_stop(w->asker);
+}
+
+/* ---- beating ---------------------------------------------------------------------------------------------------------------- */
+
+static pd_err put_progress(struct doing *d, struct buf *out)
+{
+    struct put p = put_into(out);
+    pthread_mutex_lock(&d->lock);
+    put_text(&p, "{\"at\":");
+    put_json(&p, span_str(d->at));
+    put_printf(&p, ",\"tokens_in\":%llu,\"tokens_out\":%llu,\"bytes\":%llu,\"steps\":%u,\"ms\":%llu}",
+               (unsigned long long)d->tokens_in, (unsigned long long)d->tokens_out, (unsigned long long)d->bytes,
+               d->steps, (unsigned long long)(clock_mono_ms() - d->began_ms));
+    pthread_mutex_unlock(&d->lock);
+    return p.err;
+}
+
+/* The task may end while its beat is under way: its names are copied. */
+static bool beat_once(struct task_worker *w)
+{
+    char run[RUN_ID_BYTES], task[PLAN_ID_MAX + 1];
+    struct held_task held = {run, task, 0};
+    struct beat_answer answer = {0};
+    struct buf progress = {0};
+    pthread_mutex_lock(&w->lock);
+    bool any = w->doing != NULL;
+    pd_err e = PD_OK;
+    if (any) {
+        snprintf(run, sizeof(run), "%s", w->doing->held.run);
+        snprintf(task, sizeof(task), "%s", w->doing->held.task);
+        held.epoch = w->doing->held.epoch;
+        e = put_progress(w->doing, &progress);
+    }
+    pthread_mutex_unlock(&w->lock);
+    if (any && !e)
+        e = w->rules.queue->ops->beat(w->rules.queue, &held, buf_span(&progress), &answer);
+    buf_done(&progress);
+    if (!any)
+        return false;
+    uint64_t now = clock_mono_ms();
+    pthread_mutex_lock(&w->lock);
+    if (w->doing && w->doing->held.epoch == held.epoch && strcmp(w->doing->held.task, task) == 0) {
+        if (!e)
+            w->heard_ms = now;
+        if (e == RUNS_FENCED)
+            stop_doing(w, DOING_FENCED);
+        else if (now - w->heard_ms > w->rules.lease_ms)
+            stop_doing(w, DOING_LOST);
+        else if (answer.cancel)
+            stop_doing(w, DOING_CANCEL);
+    }
+    pthread_mutex_unlock(&w->lock);
+    return true;
+}
+
+/* The end of the worker, as it nears. */
+static void look_at_end(struct task_worker *w)
+{
+    int stops = atomic_load(&w->stops);
+    uint64_t now = clock_mono_ms();
+    pthread_mutex_lock(&w->lock);
+    if (stops && !w->drained_ms)
+        w->drained_ms = now + w->rules.drain_ms;
+    if (stops > 1 || (stops && now >= w->drained_ms))
+        stop_doing(w, DOING_RELEASE);
+    pthread_mutex_unlock(&w->lock);
+}
+
+static void *beat(void *ctx)
+{
+    struct task_worker *w = ctx;
+    uint64_t every = w->rules.lease_ms / BEATS_A_LEASE;
+    if (every < BEAT_LEAST_MS)
+        every = BEAT_LEAST_MS;
+    for (uint64_t due = 0;;) {
+        pthread_mutex_lock(&w->lock);
+        bool ends = w->ends;
+        uint64_t drained = w->drained_ms;
+        pthread_mutex_unlock(&w->lock);
+        if (ends)
+            return NULL;
+        look_at_end(w);
+        uint64_t now = clock_mono_ms();
+        if (now >= due && beat_once(w)) {
+            now = clock_mono_ms();
+            due = now + every;
+        }
+        uint64_t until = now < due ? due : now + every;
+        if (drained && drained > now && drained < until)
+            until = drained;
+        struct pollfd fd = {w->beat_fd, POLLIN, 0};
+        if (poll(&fd, 1, (int)(until - now)) == 1)
+            hush(w->beat_fd);
+    }
+}
+
+/* ---- what the plan says, filled in ---------------------------------------------------------------------------------------------- */
+
+struct filling {
+    struct doing *d;
+    char why[PLAN_WHY_BYTES];
+};
+
+static bool value_of(void *ctx, struct span name, struct buf *out)
+{
+    struct doing *d = ((struct filling *)ctx)->d;
+    if (span_is(name, "run"))
+        return buf_puts(out, d->held.run) == PD_OK;
+    if (span_is(name, "task"))
+        return buf_puts(out, d->held.task) == PD_OK;
+    if (span_is(name, "attempt"))
+        return buf_printf(out, "%lld", (long long)d->claim->attempt) == PD_OK;
+    if (span_is(name, "goal")) {
+        struct span goal;
+        return json_text(json_get(d->document, "goal"), &d->arena, &goal) == PD_OK && buf_add(out, goal) == PD_OK;
+    }
+    return plan_input(buf_span(&d->claim->inputs), name, out);
+}
+
+static pd_err fill_value(struct filling *f, struct json v, struct put *p);
+
+static pd_err fill_text(struct filling *f, struct json v, struct put *p)
+{
+    struct span plain;
+    struct buf filled = {0};
+    if (!memmem(v.raw.p, v.raw.n, "${", 2)) {
+        put_span(p, v.raw);
+        return p->err;
+    }
+    pd_err e = json_text(v, &f->d->arena, &plain);
+    if (!e)
+        e = plan_fill(plain, value_of, f, &filled, f->why);
+    if (!e)
+        put_json(p, buf_span(&filled));
+    buf_done(&filled);
+    return e ? e : p->err;
+}
+
+static pd_err fill_many(struct filling *f, struct json v, struct put *p)
+{
+    struct json_walk w;
+    struct json item;
+    struct span key;
+    bool map = v.type == JSON_OBJECT, first = true;
+    pd_err e = PD_OK;
+    put_text(p, map ? "{" : "[");
+    json_walk_init(&w, v);
+    while (!e && json_walk_next(&w, &key, &item)) {
+        put_text(p, first ? "" : ",");
+        first = false;
+        if (map)
+            put_printf(p, "\"%.*s\":", SPAN_FMT(key));
+        if (map && span_is(key, "schema"))
+            put_span(p, item.raw); /* what stands in a schema is the schema's */
+        else
+            e = fill_value(f, item, p);
+    }
+    put_text(p, map ? "}" : "]");
+    return e ? e : p->err;
+}
+
+static pd_err fill_value(struct filling *f, struct json v, struct put *p)
+{
+    if (v.type == JSON_STRING)
+        return fill_text(f, v, p);
+    if (v.type == JSON_OBJECT || v.type == JSON_ARRAY)
+        return fill_many(f, v, p);
+    put_span(p, v.raw);
+    return p->err;
+}
+
+static pd_err fill_spec(struct doing *d)
+{
+    struct filling f = {.d = d};
+    struct buf whole = {0};
+    struct put p = put_into(&whole);
+    struct json spec = {JSON_OBJECT, buf_span(&d->claim->spec)};
+    pd_err e = fill_value(&f, spec, &p);
+    if (!e) {
+        d->spec = (struct json){JSON_OBJECT, arena_span(&d->arena, buf_span(&whole))};
+        e = d->spec.raw.p ? PD_OK : PD_NOMEM;
+    } else if (e == PD_NOTFOUND) {
+        d->spec = spec;
+        e = doing_fail(d, "not_filled", true, "%s", f.why);
+    }
+    buf_done(&whole);
+    return e;
+}
+
+/* ---- one task ------------------------------------------------------------------------------------------------------------------- */
+
+static void set_doing(struct task_worker *w, struct doing *d)
+{
+    pthread_mutex_lock(&w->lock);
+    w->doing = d;
+    w->heard_ms = clock_mono_ms();
+    pthread_mutex_unlock(&w->lock);
+    ring(w->beat_fd);
+}
+
+static void doing_init(struct task_worker *w, struct doing *d, struct claimed *c)
+{
+    int64_t timeout = 0;
+    *d = (struct doing){.rules = &w->rules,
+                        .claim = c,
+                        .held = {c->run, c->task, c->epoch},
+                        .document = {JSON_OBJECT, buf_span(&c->run_document)},
+                        .began_ms = clock_mono_ms(),
+                        .until_ms = CLOCK_NEVER,
+                        .wake_fd = w->wake_fd,
+                        .asker = w->asker};
+    struct json spec = {JSON_OBJECT, buf_span(&c->spec)};
+    if (json_i64(json_get(spec, "timeout_ms"), &timeout) && timeout > 0)
+        d->until_ms = d->began_ms + (uint64_t)timeout;
+    pthread_mutex_init(&d->lock, NULL);
+    arena_init(&d->arena, 4096, TASK_BYTES_MAX);
+    d->output.limit_bytes = d->evidence.limit_bytes = RUNS_VALUE_MAX;
+    d->error.limit_bytes = RUNS_ERROR_MAX;
+    d->end.outcome = OUTCOME_DONE;
+    hush(w->wake_fd);
+    if (w->asker)
+        asker_again(w->asker);
+}
+
+static void doing_done(struct doing *d)
+{
+    buf_done(&d->output);
+    buf_done(&d->error);
+    buf_done(&d->evidence);
+    arena_done(&d->arena);
+    pthread_mutex_destroy(&d->lock);
+}
+
+static pd_err do_kind(struct task_worker *w, struct doing *d)
+{
+    pd_err e = fill_spec(d);
+    if (e || d->end.outcome == OUTCOME_FAILED)
+        return e;
+    worker_kind_fn *fn = w->kinds[d->claim->kind];
+    bool risky = json_is_true(json_get(d->spec, "risky"));
+    if (!fn)
+        return doing_fail(d, "kind", true, "this worker does no tasks of kind %s", task_kind_name(d->claim->kind));
+    if (risky)
+        doing_checkpoint(d, "before_risky", NULL);
+    e = fn(d);
+    if (!e && (risky || d->end.outcome == OUTCOME_DONE))
+        doing_checkpoint(d, risky ? "after_risky" : "step", d->end.outcome == OUTCOME_DONE ? d->held.task : NULL);
+    return e;
+}
+
+/* What is wrong with us is no failure of the task's doing, but it must end somehow. */
+static void our_fault(struct doing *d, pd_err e)
+{
+    if (doing_fail(d,
+                   e == PD_NOMEM    ? "out_of_memory"
+                   : e == PD_TOOBIG ? "too_large"
+                                    : "worker",
+                   false, "the worker could not go on: %s", pd_err_text(e)) != PD_OK)
+        buf_clear(&d->error);
+    d->end.outcome = OUTCOME_FAILED;
+}
+
+static pd_err finish(struct task_worker *w, struct doing *d, struct worker_done *done)
+{
+    enum task_state state = TASK_READY;
+    int stop = atomic_load(&d->stop);
+    if (stop >= DOING_LOST)
+        return PD_OK; /* nothing of ours counts any more */
+    d->end.output = buf_span(&d->output);
+    d->end.error = d->end.outcome == OUTCOME_DONE ? SPAN_NONE : buf_span(&d->error);
+    d->end.evidence = buf_span(&d->evidence);
+    if (d->end.outcome == OUTCOME_RELEASED)
+        d->end.output = d->end.error = d->end.evidence = SPAN_NONE;
+    pd_err e = w->rules.queue->ops->finish(w->rules.queue, &d->held, &d->end, &state);
+    if (e == PD_TOOBIG || e == PD_INVALID) { /* what we say of it is not taken: say less */
+        our_fault(d, e);
+        d->end.output = d->end.evidence = SPAN_NONE;
+        d->end.error = buf_span(&d->error);
+        e = w->rules.queue->ops->finish(w->rules.queue, &d->held, &d->end, &state);
+    }
+    bool failed = d->end.outcome == OUTCOME_FAILED;
+    LOG(NULL, failed ? LOG_WARN : LOG_INFO, "worker.finished",
+        "run=%s task=%s attempt=%lld state=%s took_ms=%llu tokens=%llu", d->held.run, d->held.task,
+        (long long)d->claim->attempt, e ? pd_err_name(e) : task_state_name(state),
+        (unsigned long long)(clock_mono_ms() - d->began_ms), (unsigned long long)d->end.tokens);
+    if (!e && d->end.outcome != OUTCOME_RELEASED) {
+        done->tasks++;
+        done->failed += failed;
+    }
+    return e == RUNS_FENCED ? PD_OK : e;
+}
+
+static pd_err do_task(struct task_worker *w, struct claimed *c, struct worker_done *done)
+{
+    struct doing d;
+    doing_init(w, &d, c);
+    set_doing(w, &d);
+    LOG(NULL, LOG_INFO, "worker.task", "run=%s task=%s kind=%s attempt=%lld epoch=%lld", c->run, c->task,
+        task_kind_name(c->kind), (long long)c->attempt, (long long)c->epoch);
+    pd_err e = do_kind(w, &d);
+    if (e && doing_stopped(&d) != PD_OK)
+        d.end.outcome = OUTCOME_RELEASED;
+    else if (e)
+        our_fault(&d, e);
+    e = finish(w, &d, done);
+    set_doing(w, NULL);
+    doing_done(&d);
+    return e;
+}
+
+/* ---- one task after the other ------------------------------------------------------------------------------------------------------ */
+
+static pd_err new_word(char word[CLAIM_BYTES])
+{
+    unsigned char random[16];
+    if (RAND_bytes(random, sizeof(random)) != 1)
+        return PD_IO;
+    for (size_t i = 0; i < sizeof(random); i++)
+        snprintf(word + 2 * i, 3, "%02x", random[i]);
+    return PD_OK;
+}
+
+static unsigned kinds_of(const struct task_worker *w)
+{
+    unsigned can = 0;
+    for (int k = 0; k < TASK_KIND_COUNT; k++)
+        if (w->kinds[k] && (k != TASK_LLM || w->asker))
+            can |= 1u << k;
+    return w->rules.kinds ? w->rules.kinds & can : can;
+}
+
+/* PD_NOTFOUND: idle for too long. */
+static pd_err take(struct task_worker *w, struct claimed *c)
+{
+    char word[CLAIM_BYTES];
+    pd_err e = new_word(word);
+    struct claim_wish wish = {.worker = span_str(w->rules.name),
+                              .claim = span_str(word),
+                              .run = w->rules.run,
+                              .kinds = kinds_of(w),
+                              .lease_ms = w->rules.lease_ms};
+    uint64_t now = clock_mono_ms(), until = w->rules.idle_ms ? now + w->rules.idle_ms : CLOCK_NEVER;
+    if (!e)
+        e = PD_NOTFOUND;
+    while (e == PD_NOTFOUND && now < until) {
+        if (atomic_load(&w->stops))
+            return PD_CANCELLED;
+        uint64_t left = until - now;
+        e = w->rules.queue->ops->claim(w->rules.queue, &wish, left < CLAIM_LONG_MS ? left : CLAIM_LONG_MS, c);
+        now = clock_mono_ms();
+    }
+    return e;
+}
+
+pd_err worker_run(struct task_worker *w, struct worker_done *ret)
+{
+    pd_err e = PD_OK;
+    *ret = (struct worker_done){0};
+    while (!e && !atomic_load(&w->stops)) {
+        struct claimed c;
+        e = take(w, &c);
+        if (e)
+            break;
+        e = do_task(w, &c, ret);
+        claimed_done(&c);
+        if (e == PD_IO) /* nobody heard how it ended; the next claim waits for somebody who does */
+            e = PD_OK;
+    }
+    return e == PD_NOTFOUND || e == PD_CANCELLED ? PD_OK : e;
+}
+
+/* ---- its life ------------------------------------------------------------------------------------------------------------------------ */
+
+void worker_set_kind(struct task_worker *w, enum task_kind k, worker_kind_fn *fn)
+{
+    w->kinds[k] = fn;
+}
+
+pd_err worker_new(const struct worker_rules *r, struct task_worker **ret)
+{
+    struct task_worker *w = mem_zalloc(sizeof(*w));
+    if (!w)
+        return PD_NOMEM;
+    w->rules = *r;
+    if (!w->rules.lease_ms)
+        w->rules.lease_ms = LEASE_DEFAULT_MS;
+    if (!w->rules.drain_ms)
+        w->rules.drain_ms = WORKER_DRAIN_MS;
+    w->kinds[TASK_LLM] = do_llm;
+    w->kinds[TASK_COMMAND] = do_command;
+    pthread_mutex_init(&w->lock, NULL);
+    w->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    w->beat_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    pd_err e = w->wake_fd >= 0 && w->beat_fd >= 0 ? PD_OK : PD_NOFD;
+    if (!e && r->url)
+        e = asker_new(r->url, &w->asker);
+    if (!e && pthread_create(&w->beater, NULL, beat, w) != 0)
+        e = PD_NOMEM;
+    else if (!e)
+        w->beats = true;
+    if (e) {
+        worker_free(w);
+        return e;
+    }
+    *ret = w;
+    return PD_OK;
+}
+
+void worker_stop(struct task_worker *w)
+{
+    atomic_fetch_add(&w->stops, 1);
+    work_queue_stop(w->rules.queue);
+    ring(w->beat_fd);
+}
+
+struct task_worker *worker_free(struct task_worker *w)
+{
+    if (!w)
+        return NULL;
+    pthread_mutex_lock(&w->lock);
+    w->ends = true;
+    pthread_mutex_unlock(&w->lock);
+    if (w->beats) {
+        ring(w->beat_fd);
+        pthread_join(w->beater, NULL);
+    }
+    asker_free(w->asker);
+    if (w->wake_fd >= 0)
+        close(w->wake_fd);
+    if (w->beat_fd >= 0)
+        close(w->beat_fd);
+    pthread_mutex_destroy(&w->lock);
+    mem_free(w);
+    return NULL;
+}
