@@ -45,6 +45,8 @@ static uint64_t first_recovery(const struct call *c, uint64_t now)
             continue;
         if (!usable && target_only_guessed(t, c->want.prompt_bytes, now))
             at = now; /* no reason to hold: it stands in line there */
+        else if (!usable)
+            at = target_recovers_ms(t, at, now);
         if (c->not_before_ms[i] > at)
             at = c->not_before_ms[i];
         if (at < soonest_ms)

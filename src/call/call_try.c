@@ -274,6 +274,18 @@ static void wait_until(struct call *c, int target, uint64_t at, bool counts, uin
     call_enter(c, CALL_WAITING, now);
 }
 
+/* When it may stand in line for one more target than now: a backoff of its own is over there. A breaker that is open is probed early only
+ * for those that stand in line. */
+static uint64_t first_own_over(const struct call *c, uint64_t now)
+{
+    uint64_t first = CLOCK_NEVER;
+    uint32_t closed = closed_set(c);
+    for (unsigned i = 0; i < c->want.route->count; i++)
+        if (!(closed >> i & 1) && c->not_before_ms[i] > now && c->not_before_ms[i] < first)
+            first = c->not_before_ms[i];
+    return first;
+}
+
 static bool wait_for_first_back(struct call *c, uint64_t now)
 {
     struct way_back w = {.at_ms = CLOCK_NEVER};
@@ -289,6 +301,9 @@ static bool wait_for_first_back(struct call *c, uint64_t now)
         look_ms = QUEUE_LOOK_MS;
     if (ticket_waits(&c->ticket) && !c->ticket.heads && at < now + look_ms && !w.forced)
         at = now + look_ms;
+    uint64_t own = first_own_over(c, now);
+    if (own < w.at_ms && own < at)
+        at = own + spread(c, own - now);
     wait_until(c, -1, at, w.counts, now); /* past the deadline by the spread, the deadline comes first */
     return true;
 }

@@ -32,7 +32,6 @@ static void enter(struct breaker *b, const struct breaker_rules *r, enum breaker
 {
     switch (to) {
     case BREAKER_CLOSED:
-        b->hold_ms = 0;
         forget_failures(b);
         break;
     case BREAKER_OPEN: {
@@ -109,23 +108,31 @@ static bool of_this_round(const struct breaker *b, uint32_t trial)
            (trial | TRIAL_SHOWN) == (b->trial_round << 1 | TRIAL_SHOWN);
 }
 
-void breaker_output(struct breaker *b, uint32_t *trial)
+static void pass(struct breaker *b, const struct breaker_rules *r, uint64_t now)
+{
+    if (--b->trials_left == 0)
+        enter(b, r, BREAKER_CLOSED, now);
+}
+
+void breaker_output(struct breaker *b, const struct breaker_rules *r, uint32_t *trial, uint64_t now)
 {
     if (!of_this_round(b, *trial) || *trial & TRIAL_SHOWN)
         return;
     b->trials_out--;
     *trial |= TRIAL_SHOWN;
+    pass(b, r, now);
 }
 
 static void trial_result(struct breaker *b, const struct breaker_rules *r, enum breaker_result res, uint32_t trial,
                          uint64_t now)
 {
-    if (!(trial & TRIAL_SHOWN))
+    bool shown = trial & TRIAL_SHOWN;
+    if (!shown)
         b->trials_out--;
     switch (res) {
     case BREAKER_OK:
-        if (--b->trials_left == 0)
-            enter(b, r, BREAKER_CLOSED, now);
+        if (!shown)
+            pass(b, r, now);
         break;
     case BREAKER_FAILED:
     case BREAKER_TIMED_OUT:
@@ -160,6 +167,8 @@ static bool over(uint32_t *at, uint16_t *count, uint16_t *next, unsigned limit, 
 
 static void closed_result(struct breaker *b, const struct breaker_rules *r, enum breaker_result res, uint64_t now)
 {
+    if (res == BREAKER_OK)
+        b->hold_ms = 0;
     if (res != BREAKER_FAILED && res != BREAKER_TIMED_OUT)
         return;
     bool open = over(b->failed_at, &b->failed_count, &b->failed_next, r->failures, r->window_ms, now);
@@ -186,6 +195,6 @@ bool breaker_wants_probe(const struct breaker *b)
 
 void breaker_probe_result(struct breaker *b, const struct breaker_rules *r, bool passed, uint64_t now)
 {
-    if (b->state == BREAKER_PROBING)
+    if (b->state == BREAKER_PROBING || (b->state == BREAKER_OPEN && passed))
         enter(b, r, passed ? BREAKER_TRIAL : BREAKER_OPEN, now);
 }

@@ -2,8 +2,12 @@
  *
  *   CLOSED  --too many failures or timeouts-->  OPEN
  *   OPEN    --the hold is over--------------->  PROBING   (without probes: TRIAL)
+ *   OPEN    --an early probe passes---------->  TRIAL     (fails: nothing changes)
  *   PROBING --the probe passes--------------->  TRIAL     (fails: OPEN, hold doubled)
- *   TRIAL   --the trial calls pass----------->  CLOSED    (one fails: OPEN, hold doubled; the hold starts small again)
+ *   TRIAL   --the trial calls show output---->  CLOSED    (one fails before that: OPEN, hold doubled)
+ *
+ * An early probe is one that is made before the hold is over, because calls wait. The hold starts small again with the first whole answer
+ * while CLOSED: output alone may be followed by a cut, time after time.
  *
  * Pure: no clock, no sockets. The caller passes `now`, so a test can live through ten minutes in a microsecond. */
 #ifndef PERDURE_ROUTE_BREAKER_H
@@ -16,7 +20,7 @@
     X(BREAKER_CLOSED, "closed", "traffic flows")               \
     X(BREAKER_OPEN, "open", "no traffic until the hold ends")  \
     X(BREAKER_PROBING, "probing", "one small request decides") \
-    X(BREAKER_TRIAL, "trial", "a few real calls decide")
+    X(BREAKER_TRIAL, "trial", "a few real calls decide, by their first output")
 
 enum breaker_state {
 #define X(code, name, what) code,
@@ -43,7 +47,7 @@ struct breaker {
     uint64_t hold_ms; /* the next hold; 0: the rules' first */
     uint32_t failed_at[BREAKER_REMEMBERED], timed_out_at[BREAKER_REMEMBERED]; /* rings, in units of 16 ms */
     uint16_t failed_count, failed_next, timed_out_count, timed_out_next;
-    unsigned trials_left, trials_out; /* still to pass; now running and still without output */
+    unsigned trials_left, trials_out; /* still to show output; now running without */
     uint32_t trial_round; /* grows each time TRIAL is entered: a place of an earlier round counts no more */
     uint64_t opened_total;
 };
@@ -55,7 +59,7 @@ enum breaker_result {
     BREAKER_NEUTRAL /* cancelled, or the request's own fault */
 };
 
-/* A call's trial place: the round it was taken in and whether output has shown that it is no burden. */
+/* A call's trial place: the round it was taken in and whether it has passed by its output. */
 enum { TRIAL_NONE = 0, TRIAL_SHOWN = 1 }; /* the lowest bit; the round stands above it */
 
 void breaker_init(struct breaker *b);
@@ -68,15 +72,15 @@ void breaker_tick(struct breaker *b, const struct breaker_rules *r, uint64_t now
 bool breaker_allows(const struct breaker *b);
 /* A call starts. Returns the trial place it takes, to be passed to breaker_output() and breaker_result(); TRIAL_NONE: none. */
 uint32_t breaker_start(struct breaker *b);
-/* The call on this trial place gave its first output: it goes on being judged by its end, but another may be tried beside it, so that
- * a few streams of half an hour do not keep a healthy target closed for as long. */
-void breaker_output(struct breaker *b, uint32_t *trial);
+/* The call on this trial place gave its first output: it passes, so that calls which wait need not wait for whole answers. A failure after
+ * that is one like any other where the breaker has closed meanwhile, and opens it where it has not. */
+void breaker_output(struct breaker *b, const struct breaker_rules *r, uint32_t *trial, uint64_t now);
 /* How a call ended. OPEN and PROBING take no results, TRIAL only those of its own round: a call that began before the breaker opened
  * neither opens it again nor closes it. A success while CLOSED does not clear the window: the rule is about failures in a time. */
 void breaker_result(struct breaker *b, const struct breaker_rules *r, enum breaker_result res, uint32_t trial,
                     uint64_t now);
 bool breaker_wants_probe(const struct breaker *b);
-/* Ignored unless PROBING. */
+/* Ignored unless PROBING, or OPEN and passed. */
 void breaker_probe_result(struct breaker *b, const struct breaker_rules *r, bool passed, uint64_t now);
 
 #endif

@@ -72,6 +72,7 @@ static void set_rules(struct target *t, const struct settings *s)
         .probes = s->probe > 0,
     };
     t->probe_every_ms = s->probe;
+    t->early_every_ms = s->probe_waiting;
     t->limited = s->concurrency_adaptive;
     if (!t->limited && t->limiter.state == LIMITER_LIMITED)
         t->limiter.state = LIMITER_FREE;

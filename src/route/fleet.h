@@ -46,6 +46,10 @@ struct target {
     bool probing;         /* a probe is under way */
     uint64_t probe_at_ms; /* not before */
     uint64_t probe_every_ms;
+    uint64_t early_at_ms;    /* an early probe, not before */
+    uint64_t early_every_ms; /* between two of them at most, unless they say what is not true; 0: none are made */
+    unsigned early_probes;   /* since the last whole answer: each doubles the time until the next */
+    unsigned false_starts;   /* trials that failed since then: each makes early probes half as frequent */
     uint64_t ok_total, failed_total, last_ok_ms, last_failed_ms;
     enum failure last_failure;
     struct rate_facts rate; /* as the last headers said */
@@ -174,13 +178,18 @@ void target_rate(struct target *t, double tokens_per_second, uint64_t tokens, ui
 uint64_t target_ttft_limit(const struct target *t, const struct settings *s, size_t prompt_bytes, bool reasoning);
 
 /* ---- probes ---- */
-/* A target that wants a probe now (breaker PROBING, or parked and due): marks it as probing and returns it; NULL when none. `*ret_next_ms`:
+/* A target that wants a probe now (breaker PROBING, or parked and due, or OPEN while calls wait for it): marks it as probing and returns it; NULL when none. `*ret_next_ms`:
  * when to ask again, as things stand: a breaker that opens later (fleet_watch) can make it earlier. Each one returned is owed a result.
  *
  * A probe that gets any answer about its request (a 400, a filter) passes: the target works. A rate limit makes it rest, a refused
  * key parks it again, and our own trouble (FAILURE_OURS) says nothing: in these cases it is asked again later. */
 struct target *fleet_probe_due(struct fleet *f, uint64_t now, uint64_t *ret_next_ms);
 void fleet_probe_result(struct fleet *f, struct target *t, const struct verdict *v, uint64_t now);
+/* The times between early probes, which calls that wait cause: 1, 2, 4 s and so on up to `probe_waiting`, with some spread. A Retry-After,
+ * a rest and parking are waited out all the same. Whether calls wait is looked at once in EARLY_LOOK_MS. */
+enum { EARLY_FIRST_MS = 1000, EARLY_LOOK_MS = 1000, EARLY_MOST_MS = 10 * 60 * 1000 };
+/* When one that waits may see it usable again, where it can be used at `ready_at_ms` without anyone waiting. */
+uint64_t target_recovers_ms(const struct target *t, uint64_t ready_at_ms, uint64_t now);
 
 /* ---- budgets ---- */
 struct budget *fleet_retry_budget(struct fleet *f);

@@ -88,5 +88,9 @@ void target_breaker_probed(struct target *t, bool passed, uint64_t now);
 void target_rest(struct target *t, const struct verdict *v, uint64_t now);
 void target_park(struct target *t, enum failure why, const struct verdict *v, uint64_t now);
 void target_unpark(struct target *t, uint64_t now);
+/* The next early probe comes a while from now, as it does after one that was made. */
+void target_early_later(struct target *t, uint64_t now);
+/* It has named a time, and is not probed before. */
+void target_early_told(struct target *t, const struct verdict *v, uint64_t now);
 
 #endif

@@ -277,6 +277,11 @@ uint64_t queue_next_ms(struct fleet *f, struct ticket *t, uint64_t now)
     return next;
 }
 
+bool queue_waits_for(struct fleet *f, const struct target *on)
+{
+    return f->queue.count > 0 && head_of(&f->queue, on);
+}
+
 unsigned queue_count(const struct fleet *f)
 {
     return f->queue.count;

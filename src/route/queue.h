@@ -59,6 +59,8 @@ bool queue_may_start(struct fleet *f, const struct ticket *t, const struct targe
 uint64_t queue_next_ms(struct fleet *f, struct ticket *t, uint64_t now);
 /* Something may have become free on this target: its head is told if it could start. */
 void queue_tell(struct fleet *f, struct target *on, uint64_t now);
+/* Someone waits who could use it. */
+bool queue_waits_for(struct fleet *f, const struct target *on);
 unsigned queue_count(const struct fleet *f);
 /* Of those that wait, how many could use this target. O(all that wait). */
 unsigned queue_waiting_for(const struct fleet *f, const struct target *on);

@@ -35,6 +35,8 @@ static void breaker_changed(struct target *t, enum breaker_state from, uint64_t 
                       rnd_below(&t->fleet->rnd, (spread_ms < PROBE_SPREAD_MS ? spread_ms : PROBE_SPREAD_MS) + 1);
         if (at > t->probe_at_ms)
             t->probe_at_ms = at;
+        t->false_starts += from == BREAKER_TRIAL;
+        target_early_later(t, now);
     }
     if (to == BREAKER_CLOSED)
         come_back(t, now);
@@ -305,7 +307,9 @@ void target_first_token(struct target *t, struct place *p, uint64_t ttft_ms, uin
 {
     ewma_add(&t->ttft_ms, (double)ttft_ms);
     quantile_add(&t->ttft, ttft_ms);
-    breaker_output(&t->breaker, &p->trial);
+    enum breaker_state from = t->breaker.state;
+    breaker_output(&t->breaker, &t->breaker_rules, &p->trial, now);
+    breaker_changed(t, from, now);
     limiter_success(&t->limiter);
     queue_tell(t->fleet, t, now);
 }
@@ -341,6 +345,10 @@ static void ended_well(struct target *t, uint32_t trial, uint64_t now)
         t->rest_steps = 0;
     if (t->park_until_ms <= now && t->probe_every_ms == 0)
         target_unpark(t, now);
+    if (t->breaker.state == BREAKER_CLOSED) {
+        t->early_probes = t->false_starts = 0;
+        t->early_at_ms = 0;
+    }
     breaker_told(t, BREAKER_OK, trial, now);
 }
 
@@ -355,9 +363,11 @@ static void ended_badly(struct target *t, const struct verdict *v, uint32_t tria
         break;
     case BLAME_FAILURE:
         res = BREAKER_FAILED;
+        target_early_told(t, v, now);
         break;
     case BLAME_TIMEOUT:
         res = BREAKER_TIMED_OUT;
+        target_early_told(t, v, now);
         break;
     case BLAME_LIMIT:
         target_rest(t, v, now);

@@ -31,6 +31,7 @@ void random_settings(struct rnd *r, struct settings *s)
     s->breaker_hold_max = ONE_OF(r, 30 * S, 10 * MIN, 1 * HOUR);
     s->breaker_trials = ONE_OF(r, 1, 3, 10);
     s->probe = ONE_OF(r, 0, 5 * S, 30 * S, 5 * MIN);
+    s->probe_waiting = ONE_OF(r, 0, 1 * S, 5 * S, 30 * S);
     s->affinity = ONE_OF(r, 0, 5 * MIN, 1 * HOUR);
     s->throttle_factor = ONE_OF(r, 0, 2500000, 3000000, 5000000);
     s->throttle_samples = ONE_OF(r, 6, 8, 20, 64);

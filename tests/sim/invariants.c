@@ -685,7 +685,8 @@ static bool breaker_goes_lawful_ways(const struct moment *m)
     case BREAKER_CLOSED:
         return m->to == BREAKER_OPEN;
     case BREAKER_OPEN:
-        return m->to == (probes ? BREAKER_PROBING : BREAKER_TRIAL);
+        return m->to == (probes ? BREAKER_PROBING : BREAKER_TRIAL) ||
+               (m->to == BREAKER_TRIAL && m->t->early_passed);
     case BREAKER_PROBING:
         return probes && (m->to == BREAKER_TRIAL || m->to == BREAKER_OPEN);
     case BREAKER_TRIAL:
@@ -727,7 +728,7 @@ static bool breaker_opens_when_it_must(const struct moment *m)
 
 static bool open_lasts_its_hold(const struct moment *m)
 {
-    if (m->from != BREAKER_OPEN)
+    if (m->from != BREAKER_OPEN || m->t->early_passed)
         return true;
     uint64_t hold_ms = m->w->settings.breaker_hold;
     uint64_t most_ms = hold_ms > m->w->settings.breaker_hold_max ? hold_ms : m->w->settings.breaker_hold_max;
@@ -739,8 +740,18 @@ static bool open_lasts_its_hold(const struct moment *m)
 static bool probes_are_few(const struct moment *m)
 {
     const struct sim_target *t = m->t;
-    bool wanted = t->parked || t->state == BREAKER_PROBING;
-    bool spaced = t->last_probe_at == 0 || m->w->now - t->last_probe_at >= m->w->settings.probe;
+    bool down = t->state == BREAKER_PROBING || t->state == BREAKER_OPEN;
+    bool early =
+        down && !t->parked && m->w->settings.probe_waiting > 0 && queue_waiting_for(m->w->fleet, t->target) > 0;
+    uint64_t apart_ms = 1 * S;
+    for (unsigned i = 0; i < t->early && apart_ms < m->w->settings.probe_waiting; i++)
+        apart_ms *= 2;
+    if (apart_ms > m->w->settings.probe_waiting)
+        apart_ms = m->w->settings.probe_waiting;
+    apart_ms = apart_ms * 8 / 10;
+    bool wanted = t->parked || t->state == BREAKER_PROBING || early;
+    uint64_t since_ms = m->w->now - t->last_probe_at;
+    bool spaced = t->last_probe_at == 0 || since_ms >= m->w->settings.probe || (early && since_ms >= apart_ms);
     return wanted && spaced && t->probes_live == 1 && m->w->settings.probe > 0 && m->w->now >= t->rest_until;
 }
 

@@ -13,11 +13,12 @@
 static void print_tally(const struct tally *t)
 {
     printf("%.0f hours, %llu events, %llu calls, %llu attempts (%llu hedges, %llu retries, %llu denied by a "
-           "budget), %llu probes, "
+           "budget), %llu probes (%llu of them early), "
            "breakers opened %llu times, throttling found %llu times, %llu late events\n",
            t->hours, (unsigned long long)t->events, (unsigned long long)t->calls, (unsigned long long)t->attempts,
            (unsigned long long)t->hedges, (unsigned long long)t->retries, (unsigned long long)t->denied,
-           (unsigned long long)t->probes, (unsigned long long)t->breaker_opened, (unsigned long long)t->throttled,
+           (unsigned long long)t->probes, (unsigned long long)t->early_probes,
+           (unsigned long long)t->breaker_opened, (unsigned long long)t->throttled,
            (unsigned long long)t->late_events);
     printf("streams broke %llu times, %llu were gone on with; %llu holds of %.1f hours together, %llu released; "
            "%llu told of their turn; concurrency cut "

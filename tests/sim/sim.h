@@ -196,6 +196,8 @@ struct sim_target {
     unsigned live, probes_live;
     enum breaker_state state;
     uint64_t opened_at, last_probe_at, last_bad_ms;
+    unsigned early;                           /* probes since the last whole answer, parked ones not */
+    bool early_passed;                        /* a probe has just passed */
     unsigned opens_in_row, round, places_out; /* TRIAL: how many now hold a place */
     uint64_t failed_at[SIM_LOG], timed_out_at[SIM_LOG];
     unsigned failed, timed_out; /* since the breaker was last changed */
@@ -247,7 +249,7 @@ void random_route(struct world *w, struct route *route);
 
 /* ---- what a run adds up to, over all seeds */
 struct tally {
-    uint64_t calls, attempts, probes, events, outcomes[CALL_OUTCOME_COUNT], faults[FAULT_COUNT];
+    uint64_t calls, attempts, probes, early_probes, events, outcomes[CALL_OUTCOME_COUNT], faults[FAULT_COUNT];
     uint64_t cuts, told, breaks, bridged, holds, held_hours_ms, released;
     uint64_t hedges, retries, denied, breaker_opened, throttled, unthrottled, late_events;
     double hours;

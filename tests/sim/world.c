@@ -112,8 +112,6 @@ static void book_changes(struct world *w)
         } else if (ch->to == BREAKER_TRIAL) {
             t->round++;
             t->places_out = 0;
-        } else if (ch->to == BREAKER_CLOSED) {
-            t->opens_in_row = 0;
         }
         at(w, w->now, EV_PROBE_CHECK, 0, 0, 0);
         w->check_probes_at = w->now;
@@ -163,6 +161,17 @@ static void book_end(struct world *w, struct sim_call *c, unsigned a, const stru
     give_place_back(t, c, a);
     if (v)
         book_verdict(w, t, v, false);
+}
+
+/* A whole answer has come; the breaker may have closed by its first output in the same moment. */
+static void book_whole(struct world *w, struct sim_target *t)
+{
+    enum breaker_state state = t->state;
+    for (unsigned i = 0; i < w->changes_count; i++)
+        if (w->changes[i].t == t)
+            state = w->changes[i].to;
+    if (state == BREAKER_CLOSED)
+        t->opens_in_row = t->early = 0;
 }
 
 /* The client sees some tokens of this attempt: each must stand behind the last one it saw. */
@@ -477,6 +486,7 @@ static void step(struct world *w, unsigned slot, unsigned a)
         tell_rate(w, c, a);
         book_end(w, c, a, NULL);
         call_complete(&c->call, (int)a, w->now, &acts);
+        book_whole(w, target_of(w, c, a));
         after_event(w, slot, &acts,
                     &(struct moment){.kind = AT_END, .c = c, .t = target_of(w, c, a), .attempt = (int)a}, false);
         return;
@@ -486,6 +496,7 @@ static void step(struct world *w, unsigned slot, unsigned a)
         tell_rate(w, c, a);
         book_end(w, c, a, NULL);
         call_complete(&c->call, (int)a, w->now, &acts);
+        book_whole(w, target_of(w, c, a));
         after_event(w, slot, &acts,
                     &(struct moment){.kind = AT_END, .c = c, .t = target_of(w, c, a), .attempt = (int)a}, false);
         return;
@@ -670,6 +681,8 @@ static void probe_check(struct world *w)
         t->probes_live++;
         check(w, (struct moment){.kind = AT_PROBE, .t = t});
         t->last_probe_at = w->now;
+        t->early += !t->parked;
+        w->tally->early_probes += t->state == BREAKER_OPEN;
         w->tally->probes++;
         struct script s;
         provider_answer(&t->provider, &w->rnd, &(struct request){0}, 1, w->now, w->calm, &s);
@@ -697,8 +710,10 @@ static void probe_end(struct world *w, unsigned target, unsigned failure)
     if (failure_row(v.failure)->blame == BLAME_NONE && v.failure != FAILURE_OURS)
         t->parked = false;
     world_note(w, "%s probe: %s", t->target->name, failure_row(v.failure)->name);
+    t->early_passed = failure_row(v.failure)->blame == BLAME_NONE && v.failure != FAILURE_OURS;
     fleet_probe_result(w->fleet, t->target, &v, w->now);
     book_changes(w);
+    t->early_passed = false;
     probe_check(w);
 }
 

@@ -46,7 +46,7 @@ static void tell(struct breaker *b, const struct breaker_rules *r, const struct 
         if (s->what == 'S')
             running[n++ % 8] = breaker_start(b);
         else if (s->what == 'U')
-            breaker_output(b, &running[first % 8]);
+            breaker_output(b, r, &running[first % 8], now);
         else if (s->what == 'p' || s->what == 'P')
             breaker_probe_result(b, r, s->what == 'P', now);
         else if (strchr("FON", s->what))
@@ -85,13 +85,14 @@ static const struct story with_probes[] = {
     {"a neutral trial decides nothing",
      {{0, 't'}, {0, 't'}, {0, 't'}, {30, 'P'}, {31, 'n'}, {31, 'n'}, {31, 'n'}, {32, 'o'}},
      BREAKER_TRIAL},
-    {"closing makes the hold short again",
+    {"a whole answer after closing makes the hold short again",
      {{0, 't'},
       {0, 't'},
       {0, 't'},
       {30, 'p'},
       {90, 'P'},
       {91, 'o'},
+      {92, 'o'},
       {92, 'o'},
       {93, 't'},
       {93, 't'},
@@ -170,25 +171,80 @@ static void only_free_trial_places_let_calls_in(void **state)
     assert_int_equal(b.state, BREAKER_CLOSED);
 }
 
-static void output_frees_the_place_and_the_end_still_decides(void **state)
+static void first_outputs_close_it_and_later_failures_are_like_any_other(void **state)
 {
     (void)state;
     struct breaker b;
     open_it(&b, &no_probes, 0);
     breaker_tick(&b, &no_probes, 30000);
     uint32_t one = breaker_start(&b), two = breaker_start(&b);
-    breaker_output(&b, &one);
-    breaker_output(&b, &one); /* a second time changes nothing */
-    assert_true(breaker_allows(&b));
-    uint32_t three = breaker_start(&b);
+    breaker_output(&b, &no_probes, &one, 30001);
+    breaker_output(&b, &no_probes, &one, 30001); /* a second time changes nothing */
+    assert_int_equal(b.state, BREAKER_TRIAL);
+    assert_int_equal(b.trials_out, 1);
+    assert_int_equal(b.trials_left, 1);
     assert_false(breaker_allows(&b));
-    assert_int_equal(b.trials_out, 2);
-    breaker_result(&b, &no_probes, BREAKER_OK, one, 30001);
-    assert_int_equal(b.trials_out, 2);
-    breaker_result(&b, &no_probes, BREAKER_FAILED, two, 30002);
+    breaker_result(&b, &no_probes, BREAKER_OK, one, 30002); /* it has passed once */
+    assert_int_equal(b.state, BREAKER_TRIAL);
+    breaker_output(&b, &no_probes, &two, 30003);
+    assert_int_equal(b.state, BREAKER_CLOSED);
+    for (int i = 0; i < 4; i++)
+        breaker_result(&b, &no_probes, BREAKER_FAILED, i ? TRIAL_NONE : two, 30004);
+    assert_int_equal(b.state, BREAKER_CLOSED);
+    breaker_result(&b, &no_probes, BREAKER_FAILED, TRIAL_NONE, 30005);
     assert_int_equal(b.state, BREAKER_OPEN);
-    breaker_result(&b, &no_probes, BREAKER_OK, three, 30003);
+}
+
+static void one_that_breaks_while_others_are_still_to_show_opens_it(void **state)
+{
+    (void)state;
+    struct breaker b;
+    open_it(&b, &no_probes, 0);
+    breaker_tick(&b, &no_probes, 30000);
+    uint32_t one = breaker_start(&b), two = breaker_start(&b);
+    breaker_output(&b, &no_probes, &one, 30001);
+    breaker_result(&b, &no_probes, BREAKER_FAILED, one, 30002);
     assert_int_equal(b.state, BREAKER_OPEN);
+    breaker_output(&b, &no_probes, &two, 30003);
+    breaker_result(&b, &no_probes, BREAKER_OK, two, 30004);
+    assert_int_equal(b.state, BREAKER_OPEN);
+}
+
+/* It begins every answer and ends none. */
+static void output_alone_does_not_make_the_hold_short_again(void **state)
+{
+    (void)state;
+    struct breaker b;
+    open_it(&b, &no_probes, 0);
+    uint64_t now = 30000;
+    for (uint64_t round = 1; round <= 2; round++) {
+        breaker_tick(&b, &no_probes, now);
+        uint32_t trial[2] = {breaker_start(&b), breaker_start(&b)};
+        for (int i = 0; i < 2; i++)
+            breaker_output(&b, &no_probes, &trial[i], now);
+        assert_int_equal(b.state, BREAKER_CLOSED);
+        if (round == 2)
+            breaker_result(&b, &no_probes, BREAKER_OK, trial[0], now);
+        for (int i = 0; i < 3; i++)
+            breaker_result(&b, &no_probes, BREAKER_TIMED_OUT, TRIAL_NONE, now);
+        assert_int_equal(b.state, BREAKER_OPEN);
+        assert_int_equal(b.open_until_ms, now + (round == 1 ? 60000 : 30000));
+        now = b.open_until_ms;
+    }
+}
+
+static void an_early_probe_opens_the_way_and_a_failing_one_changes_nothing(void **state)
+{
+    (void)state;
+    struct breaker b;
+    open_it(&b, &rules, 0);
+    breaker_probe_result(&b, &rules, false, 1000);
+    assert_int_equal(b.state, BREAKER_OPEN);
+    assert_int_equal(b.open_until_ms, 30000);
+    assert_int_equal(b.opened_total, 1);
+    breaker_probe_result(&b, &rules, true, 3000);
+    assert_int_equal(b.state, BREAKER_TRIAL);
+    assert_true(breaker_allows(&b));
 }
 
 static void rules_of_zero_never_open(void **state)
@@ -256,7 +312,7 @@ static void random_results_keep_it_lawful(void **state)
             breaker_tick(&b, &rules, now);
             unsigned n = (unsigned)rnd_below(&r, 20);
             if (calls[n].runs && rnd_below(&r, 3) == 0) {
-                breaker_output(&b, &calls[n].trial);
+                breaker_output(&b, &rules, &calls[n].trial, now);
             } else if (calls[n].runs) {
                 breaker_result(&b, &rules, (enum breaker_result)rnd_below(&r, 4), calls[n].trial, now);
                 calls[n].runs = false;
@@ -286,7 +342,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_story_ends_as_told),
         cmocka_unit_test(only_free_trial_places_let_calls_in),
-        cmocka_unit_test(output_frees_the_place_and_the_end_still_decides),
+        cmocka_unit_test(first_outputs_close_it_and_later_failures_are_like_any_other),
+        cmocka_unit_test(one_that_breaks_while_others_are_still_to_show_opens_it),
+        cmocka_unit_test(output_alone_does_not_make_the_hold_short_again),
+        cmocka_unit_test(an_early_probe_opens_the_way_and_a_failing_one_changes_nothing),
         cmocka_unit_test(rules_of_zero_never_open),
         cmocka_unit_test(many_failures_are_met_by_their_rate),
         cmocka_unit_test(probes_switched_off_while_probing_lead_to_trials),
