@@ -321,7 +321,7 @@ static pd_err flush_bare(struct answer *an)
 /* All of it is an object, or a list with one (Gemini puts errors into a list). */
 static bool gathered_object(struct span text, struct json *ret)
 {
-    if (json_check(text) || json_first(text, ret, NULL))
+    if (json_doc(text, ret))
         return false;
     if (ret->type == JSON_ARRAY)
         *ret = json_path(*ret, "0");
@@ -574,14 +574,11 @@ pd_err answer_read_whole(const struct codec *c, struct span body, struct arena *
         *ret_end = ANSWER_EMPTY;
         return PD_OK;
     }
-    if (json_check(text)) {
+    struct json v;
+    if (json_doc(text, &v)) {
         *ret_end = ANSWER_CUT;
         return PD_OK;
     }
-    struct json v;
-    pd_err e = json_first(text, &v, NULL);
-    if (e)
-        return e;
     if (v.type == JSON_ARRAY)
         v = json_path(v, "0"); /* some wrap an error in a list */
     if (v.type == JSON_OBJECT)

@@ -51,6 +51,21 @@ static void hash_content(struct beginning *b, struct json content)
         hash_block(b, block);
 }
 
+void anthropic_message(struct json message, struct json *ret_role, struct json *ret_content)
+{
+    struct json_walk w;
+    struct span key;
+    struct json v;
+    *ret_role = *ret_content = (struct json){0};
+    json_walk_init(&w, message);
+    while (json_walk_next(&w, &key, &v)) {
+        if (json_key_is(key, "role"))
+            *ret_role = v;
+        else if (json_key_is(key, "content"))
+            *ret_content = v;
+    }
+}
+
 /* Up to and with the first message of the user: what follows is not looked at. */
 static void take_beginning(struct request_facts *f, struct json system, struct json messages)
 {
@@ -62,8 +77,10 @@ static void take_beginning(struct request_facts *f, struct json system, struct j
         return;
     json_walk_doc(&w, messages.raw);
     while (json_walk_next(&w, NULL, &message)) {
-        hash_content(&b, json_get(message, "content"));
-        if (!json_is(json_get(message, "role"), "user"))
+        struct json role, content;
+        anthropic_message(message, &role, &content);
+        hash_content(&b, content);
+        if (!json_is(role, "user"))
             continue;
         struct span rest = span_trim(w.rest);
         f->continues = rest.n && rest.p[0] == ',';

@@ -42,13 +42,17 @@ static struct msg_part *add_part(struct parse *ps, const struct sink *to, enum m
     return to->result ? msg_content_add(to->result, ps->a, kind) : msg_part_add(to->turn, ps->a, kind);
 }
 
-static void take_cache(struct json v, bool *cache, struct span *ttl)
+static void take_mark(struct json mark, bool *cache, struct span *ttl)
 {
-    struct json mark = json_get(v, "cache_control");
     if (mark.type != JSON_OBJECT)
         return;
     *cache = true;
     *ttl = json_inner(json_get(mark, "ttl"));
+}
+
+static void take_cache(struct json v, bool *cache, struct span *ttl)
+{
+    take_mark(json_get(v, "cache_control"), cache, ttl);
 }
 
 /* ---- blocks ------------------------------------------------------------------------ */
@@ -275,12 +279,13 @@ static pd_err take_turn(struct parse *ps, struct json message)
         enum msg_role role;
     } rows[] = {
         {"user", MSG_USER}, {"assistant", MSG_ASSISTANT}, {"system", MSG_SYSTEM}, {"developer", MSG_DEVELOPER}};
-    struct json word = json_get(message, "role");
+    struct json role, content;
+    anthropic_message(message, &role, &content);
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        if (!json_is(word, rows[i].word))
+        if (!json_is(role, rows[i].word))
             continue;
         struct msg_turn *t = msg_turn_add(ps->m, ps->a, rows[i].role);
-        return t ? take_content(ps, &(struct sink){t, NULL}, json_get(message, "content")) : no_memory(ps);
+        return t ? take_content(ps, &(struct sink){t, NULL}, content) : no_memory(ps);
     }
     return wrong(ps, "\"role\" of a message must be \"user\", \"assistant\" or \"system\"");
 }
@@ -319,11 +324,11 @@ static pd_err take_system(struct parse *ps, struct json system)
 }
 
 /* A mark at the top stands for one behind all there is. */
-static void take_automatic_cache(struct parse *ps, struct json body)
+static void take_automatic_cache(struct parse *ps, struct json mark)
 {
     struct msg_turn *t = ps->m->last;
     if (t && t->last)
-        take_cache(body, &t->last->cache, &t->last->cache_ttl);
+        take_mark(mark, &t->last->cache, &t->last->cache_ttl);
 }
 
 /* ---- tools ------------------------------------------------------------------------- */
@@ -505,7 +510,7 @@ static pd_err take_body(struct parse *ps, struct json body)
         e = take_choice(ps, ms.tool_choice);
     if (e)
         return e;
-    take_automatic_cache(ps, body);
+    take_automatic_cache(ps, ms.cache_control);
     take_reasoning(m, ms.thinking, json_get(ms.output_config, "effort"));
     take_format(m, ms.output_format);
     take_format(m, json_get(ms.output_config, "format"));
@@ -526,7 +531,7 @@ pd_err anthropic_parse_request(const struct request_facts *f, struct arena *a, s
     struct parse ps = {&m, a, ret_why};
     struct json body;
     msg_request_init(&m);
-    if (json_check(f->body) || json_first(f->body, &body, NULL)) {
+    if (json_doc(f->body, &body)) {
         *ret_why = "the body is not valid JSON";
         return PD_SYNTAX;
     }

@@ -15,6 +15,8 @@ extern const struct reader_ops anthropic_reader;
 extern const struct collector_ops anthropic_collector;
 extern const struct encoder_ops anthropic_encoder;
 
+/* What a message says first of all, in one walk: its content may be the whole of a large request. */
+void anthropic_message(struct json message, struct json *ret_role, struct json *ret_content);
 pd_err anthropic_parse_tools(const struct request_facts *f, struct arena *a, struct msg_request *ret) PD_CHECKED;
 pd_err anthropic_parse_request(const struct request_facts *f, struct arena *a, struct msg_request *ret,
                                const char **ret_why) PD_CHECKED;

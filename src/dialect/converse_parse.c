@@ -539,11 +539,11 @@ pd_err converse_parse_request(const struct request_facts *f, struct arena *a, st
     struct span key;
     msg_request_init(ret);
     *ret_why = NULL;
-    if (json_check(f->body)) {
+    if (json_doc(f->body, &body)) {
         *ret_why = "the body is not valid JSON";
         return PD_SYNTAX;
     }
-    pd_err e = json_first(f->body, &body, NULL);
+    pd_err e = PD_OK;
     ret->model = f->model;
     ret->stream = f->stream;
     ret->include_usage = true;

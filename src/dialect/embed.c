@@ -55,7 +55,7 @@ pd_err embed_parse(const struct request_facts *f, struct arena *a, embed_member_
     struct span key;
     *ret = (struct embed_request){.model = f->model, .dimensions = -1};
     *ret_why = "the body is not valid JSON";
-    if (json_check(f->body) || json_first(f->body, &body, NULL))
+    if (json_doc(f->body, &body))
         return PD_SYNTAX;
     *ret_why = "out of memory while reading the request";
     pd_err e = PD_OK;

@@ -129,7 +129,7 @@ static pd_err parse_request(const struct request_facts *f, struct arena *a, stru
     struct json_walk w;
     struct json body, v;
     *ret = (struct embed_request){.model = f->model, .dimensions = -1};
-    if (json_check(f->body) || json_first(f->body, &body, NULL))
+    if (json_doc(f->body, &body))
         return wrong(&p, PD_SYNTAX, "the body is not valid JSON");
     *ret_why = "out of memory while reading the request";
     struct json requests = json_get(body, "requests");

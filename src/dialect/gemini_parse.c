@@ -716,7 +716,7 @@ pd_err gemini_parse_request(const struct request_facts *f, struct arena *a, stru
     ret->model = f->model;
     ret->stream = f->stream;
     ret->include_usage = f->include_usage;
-    if (json_check(f->body) || json_first(f->body, &body, NULL))
+    if (json_doc(f->body, &body))
         return wrong(&p, PD_SYNTAX, "the body is not valid JSON");
     *ret_why = "out of memory while reading the request";
     pd_err e = TAKE(&p, body, top_rows, &t);

@@ -54,17 +54,14 @@ static pd_err read_list(struct json list, struct arena *a, models_fn *on_model, 
 pd_err models_read(struct span body, models_fn *on_model, void *ctx)
 {
     struct json v;
-    pd_err e = json_check(body);
-    if (!e)
-        e = json_first(body, &v, NULL);
-    if (e)
+    if (json_doc(body, &v))
         return PD_SYNTAX;
     struct json list = list_of(v);
     if (list.type != JSON_ARRAY)
         return PD_INVALID;
     struct arena a;
     arena_init(&a, 256, 0);
-    e = read_list(list, &a, on_model, ctx);
+    pd_err e = read_list(list, &a, on_model, ctx);
     arena_done(&a);
     return e;
 }

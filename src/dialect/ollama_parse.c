@@ -276,7 +276,7 @@ static pd_err parse_members(struct parse *p, const struct request_facts *f, take
     struct json body, v;
     msg_request_init(p->m);
     *p->why = NULL;
-    if (json_check(f->body) || json_first(f->body, &body, NULL)) {
+    if (json_doc(f->body, &body)) {
         *p->why = "the body is not valid JSON";
         return PD_SYNTAX;
     }

@@ -198,7 +198,7 @@ pd_err answer_expand(const struct codec *c, struct span body, bool include_usage
     struct answer_parts p = {.include_usage = include_usage};
     struct span text = span_trim(body);
     size_t before = buf_size(out);
-    if (json_check(text) || json_first(text, &p.top, NULL))
+    if (json_doc(text, &p.top))
         return PD_SYNTAX;
     p.choices = json_get(p.top, "choices");
     p.usage = json_get(p.top, "usage");

@@ -22,6 +22,8 @@ struct json {
 
 /* Strict check of a whole document: one value, white space around it, nothing else; valid UTF-8 not required. */
 pd_err json_check(struct span doc) PD_CHECKED;
+/* The same, and the document's value. */
+pd_err json_doc(struct span doc, struct json *ret) PD_CHECKED;
 /* The first value of `in`, skipped without being validated inside. PD_SYNTAX when it does not close or does not start.
  * *ret_rest, when not NULL, gets what follows the value. */
 pd_err json_first(struct span in, struct json *ret, struct span *ret_rest) PD_CHECKED;

@@ -407,6 +407,46 @@ static void text_without_escapes_points_into_the_source(void **state)
     arena_done(&a);
 }
 
+static void every_byte_of_a_string_is_looked_at(void **state)
+{
+    (void)state;
+    char doc[100];
+    for (unsigned at = 0; at < 80; at++)
+        for (int c = 0; c < 256; c++) {
+            memset(doc, 'a', sizeof(doc));
+            doc[0] = doc[81] = '"';
+            doc[1 + at] = (char)c;
+            bool plain = c >= 0x20 && c != '"' && c != '\\';
+            /* 'a' is no escape; before the closing quote a backslash takes it away */
+            assert_int_equal(json_check(span_of(doc, 82)) == PD_OK, plain);
+        }
+}
+
+static void a_document_s_value_is_what_stands_between_its_white_space(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *doc, *raw;
+        enum json_type type;
+    } documents[] = {{" {\"a\":1}\r\n", "{\"a\":1}", JSON_OBJECT},
+                     {"\t[1] ", "[1]", JSON_ARRAY},
+                     {"\" a \"", "\" a \"", JSON_STRING},
+                     {"true", "true", JSON_BOOL},
+                     {" false", "false", JSON_BOOL},
+                     {"null\n", "null", JSON_NULL},
+                     {"-1.5e3", "-1.5e3", JSON_NUMBER},
+                     {"0", "0", JSON_NUMBER}};
+    for (size_t i = 0; i < sizeof(documents) / sizeof(documents[0]); i++) {
+        struct json v;
+        assert_int_equal(json_doc(span_str(documents[i].doc), &v), PD_OK);
+        assert_true(span_is(v.raw, documents[i].raw));
+        assert_int_equal(v.type, documents[i].type);
+    }
+    struct json v;
+    assert_int_equal(json_doc(SPAN_LIT(" "), &v), PD_SYNTAX);
+    assert_int_equal(json_doc(SPAN_LIT("{} {}"), &v), PD_SYNTAX);
+}
+
 static void text_is_compared_without_being_unescaped(void **state)
 {
     (void)state;
@@ -630,6 +670,8 @@ int main(void)
         cmocka_unit_test(members_are_found_by_key_and_path),
         cmocka_unit_test(strings_are_read_as_text),
         cmocka_unit_test(text_without_escapes_points_into_the_source),
+        cmocka_unit_test(every_byte_of_a_string_is_looked_at),
+        cmocka_unit_test(a_document_s_value_is_what_stands_between_its_white_space),
         cmocka_unit_test(text_is_compared_without_being_unescaped),
         cmocka_unit_test(strings_are_written_so_that_reading_gives_them_back),
         cmocka_unit_test(strings_are_written_as_valid_json_and_utf8),
