@@ -57,12 +57,12 @@ static bool unreserved(char c)
            c == '_' || c == '~';
 }
 
-/* Percent-encodes all but unreserved bytes. */
-static void hash_encoded(struct hasher *h, struct span s, bool percent_too)
+/* Percent-encodes all but unreserved bytes, and those of `kept`. */
+static void hash_encoded(struct hasher *h, struct span s, const char *kept)
 {
     size_t from = 0;
     for (size_t i = 0; i < s.n; i++) {
-        if (unreserved(s.p[i]) || (s.p[i] == '%' && !percent_too))
+        if (unreserved(s.p[i]) || (s.p[i] && strchr(kept, s.p[i])))
             continue;
         char code[4];
         hash_add(h, span_of(s.p + from, i - from));
@@ -105,7 +105,7 @@ static pd_err hash_path(struct hasher *h, struct span path)
     bool slash_ends = count == 0 || span_ends(path, "/");
     while (count) {
         hash_str(h, "/");
-        hash_encoded(h, kept[--count], true);
+        hash_encoded(h, kept[--count], "");
     }
     if (slash_ends)
         hash_str(h, "/");
@@ -145,9 +145,9 @@ static pd_err hash_query(struct hasher *h, struct span query)
     for (size_t i = 0; i < count; i++) {
         if (i)
             hash_str(h, "&");
-        hash_encoded(h, sorted[i].name, false);
+        hash_encoded(h, sorted[i].name, "%");
         hash_str(h, "=");
-        hash_encoded(h, sorted[i].value, false);
+        hash_encoded(h, sorted[i].value, "%");
     }
     return PD_OK;
 }
@@ -249,7 +249,11 @@ static pd_err hash_request(struct hasher *h, const struct sigv4_request *rq, con
         return PD_NOMEM;
     hash_add(h, rq->method);
     hash_str(h, "\n");
-    pd_err e = hash_path(h, path);
+    pd_err e = PD_OK;
+    if (rq->path_as_sent)
+        hash_encoded(h, path, "/%");
+    else
+        e = hash_path(h, path);
     hash_str(h, "\n");
     if (!e)
         e = hash_query(h, query);
@@ -373,11 +377,14 @@ static pd_err sign(struct hasher *h, const struct sigv4_request *rq, const struc
     struct signed_fields fields = {.count = 0};
     unsigned count = 0;
     pd_err e = format_time(wall_ms, a, &date);
-    if (!e)
+    if (!e && !rq->body_hash)
         e = hash_body(h, rq, hash);
     if (e)
         return e;
-    to_hex(hash, hex);
+    if (rq->body_hash)
+        snprintf(hex, sizeof(hex), "%s", rq->body_hash);
+    else
+        to_hex(hash, hex);
     e = collect_fields(rq, who, date, hex, a, &fields, ret, &count);
     if (!e)
         e = signed_names(&fields, a, &names);

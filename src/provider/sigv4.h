@@ -1,10 +1,11 @@
 /* sigv4.h - AWS Signature Version 4 in request headers.
  *
  * Pure: time, credentials and request are handed in, headers come out. Services other than S3 normalise the path and
- * encode the path as sent once more ("%3A" is signed as "%253A"), which is what this does. The whole body is hashed:
- * one that is not known before it is sent cannot be signed.
+ * encode the path as sent once more ("%3A" is signed as "%253A"); S3, whose keys may be "a//b" and "../a", signs it as it is sent. The
+ * whole body is hashed: one that is not known before it is sent cannot be signed.
  *
- * Source: "Create a signed AWS API request" in the IAM user guide. */
+ * Sources: "Create a signed AWS API request" in the IAM user guide, "Signature Calculations for the Authorization Header" in S3's API
+ * reference. */
 #ifndef PERDURE_PROVIDER_SIGV4_H
 #define PERDURE_PROVIDER_SIGV4_H
 
@@ -36,6 +37,9 @@ struct sigv4_request {
     unsigned body_count;
     bool
         shows_hash; /* the body's hash is sent, and signed, as X-Amz-Content-Sha256 (S3 demands it; others allow it) */
+    bool path_as_sent; /* S3 */
+    const char
+        *body_hash; /* the body's SHA-256 in hex, when it is known already: `body` is not looked at; or NULL */
 };
 
 /* The key derived from a secret for one day, region and service, kept by the caller between calls (one of each set of

@@ -112,6 +112,8 @@ const char *objects_note(const struct objects *o)
 void objects_cancel(struct objects *o)
 {
     atomic_store(&o->cancelled, true);
+    if (o->table->cancel)
+        o->table->cancel(o);
 }
 
 static pd_err begin(struct objects *o)

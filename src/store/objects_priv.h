@@ -9,6 +9,7 @@
 /* Keys, prefixes and sizes were looked at before these are called. */
 struct objects_table {
     void (*close)(struct objects *o);
+    void (*cancel)(struct objects *o); /* wakes who waits; NULL: nobody does */
     pd_err (*check)(struct objects *o);
     pd_err (*put)(struct objects *o, const char *key, struct span bytes, enum object_when when, const char *etag,
                   char ret_etag[OBJECT_ETAG_BYTES]);

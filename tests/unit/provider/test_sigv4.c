@@ -132,8 +132,8 @@ static void check(const char *name, const struct sigv4_request *rq, const struct
     arena_init(&a, 0, 0);
     assert_int_equal(sigv4_sign(rq, who, span_str(region), span_str(service), wall_ms, &key, &a, fields, &count),
                      PD_OK);
-    snprintf(want, sizeof(want), "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/%s, SignedHeaders=%s, Signature=%s",
-             scope, names, signature);
+    snprintf(want, sizeof(want), "AWS4-HMAC-SHA256 Credential=%.*s/%s, SignedHeaders=%s, Signature=%s",
+             SPAN_FMT(who->access_key), scope, names, signature);
     struct span got = field_named(fields, count, "Authorization");
     if (!span_is(got, want))
         fail_msg("%s:\n%.*s\n%s", name, SPAN_FMT(got), want);
@@ -154,14 +154,14 @@ static void the_published_vectors_are_signed_as_published(void **state)
         struct http1_head extra;
         head_of(0, v->fields, &extra);
         struct span body = span_str(v->body);
-        struct sigv4_request rq = {span_str(v->method),
-                                   span_str(v->target),
-                                   SPAN_LIT("example.amazonaws.com"),
-                                   extra.fields,
-                                   extra.fields_count,
-                                   &body,
-                                   1,
-                                   false};
+        struct sigv4_request rq = {.method = span_str(v->method),
+                                   .target = span_str(v->target),
+                                   .host = SPAN_LIT("example.amazonaws.com"),
+                                   .fields = extra.fields,
+                                   .fields_count = extra.fields_count,
+                                   .body = &body,
+                                   .body_count = 1,
+                                   .shows_hash = false};
         struct sigv4_credentials who = who_with(v->token);
         check(v->name, &rq, &who, "us-east-1", "service", DAY_2015, "20150830/us-east-1/service/aws4_request",
               v->names, v->signature);
@@ -177,18 +177,98 @@ static void bedrock_requests_are_signed_as_botocore_does(void **state)
         head_of(0, r->fields, &extra);
         /* The body in three parts, one of them empty. */
         struct span body = span_str(r->body), parts[] = {span_upto(body, 7), SPAN_NONE, span_from(body, 7)};
-        struct sigv4_request rq = {span_str(r->method),
-                                   span_str(r->target),
-                                   span_str(r->host),
-                                   extra.fields,
-                                   extra.fields_count,
-                                   parts,
-                                   3,
-                                   r->shows_hash};
+        struct sigv4_request rq = {.method = span_str(r->method),
+                                   .target = span_str(r->target),
+                                   .host = span_str(r->host),
+                                   .fields = extra.fields,
+                                   .fields_count = extra.fields_count,
+                                   .body = parts,
+                                   .body_count = 3,
+                                   .shows_hash = r->shows_hash};
         struct sigv4_credentials who = who_with(r->token);
         check(r->name, &rq, &who, "eu-central-1", "bedrock", DAY_2026,
               "20261124/eu-central-1/bedrock/aws4_request", r->names, r->signature);
     }
+}
+
+/* The examples of S3's API reference, "Signature Calculations for the Authorization Header". */
+static const struct s3_row {
+    const char *name, *method, *target, *fields, *body, *names, *signature;
+} s3_rows[] = {
+    {"get an object", "GET", "/test.txt", "Range: bytes=0-9", "", "host;range;x-amz-content-sha256;x-amz-date",
+     "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41"},
+    {"put an object", "PUT", "/test$file.text",
+     "Date: Fri, 24 May 2013 00:00:00 GMT\nx-amz-storage-class: REDUCED_REDUNDANCY", "Welcome to Amazon S3.",
+     "date;host;x-amz-content-sha256;x-amz-date;x-amz-storage-class",
+     "98ad721746da40c64f1a55b78f14c238d841ea1380cd77a1b5971af0ece108bd"},
+    {"what is encoded is not encoded again", "PUT", "/test%24file.text",
+     "Date: Fri, 24 May 2013 00:00:00 GMT\nx-amz-storage-class: REDUCED_REDUNDANCY", "Welcome to Amazon S3.",
+     "date;host;x-amz-content-sha256;x-amz-date;x-amz-storage-class",
+     "98ad721746da40c64f1a55b78f14c238d841ea1380cd77a1b5971af0ece108bd"},
+    {"the bucket's lifecycle", "GET", "/?lifecycle", NULL, "", "host;x-amz-content-sha256;x-amz-date",
+     "fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543"},
+    {"list objects", "GET", "/?max-keys=2&prefix=J", NULL, "", "host;x-amz-content-sha256;x-amz-date",
+     "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7"},
+};
+#define DAY_2013 1369353600000u /* 2013-05-24 00:00:00 */
+
+static void s3_requests_are_signed_as_published(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof(s3_rows) / sizeof(s3_rows[0]); i++) {
+        const struct s3_row *r = &s3_rows[i];
+        struct http1_head extra;
+        head_of(0, r->fields, &extra);
+        struct span body = span_str(r->body), none = SPAN_LIT("another body");
+        struct sigv4_request rq = {.method = span_str(r->method),
+                                   .target = span_str(r->target),
+                                   .host = SPAN_LIT("examplebucket.s3.amazonaws.com"),
+                                   .fields = extra.fields,
+                                   .fields_count = extra.fields_count,
+                                   .body = &body,
+                                   .body_count = 1,
+                                   .shows_hash = true,
+                                   .path_as_sent = true};
+        struct sigv4_credentials who = {SPAN_LIT("AKIAIOSFODNN7EXAMPLE"),
+                                        SPAN_LIT("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"), SPAN_NONE};
+        check(r->name, &rq, &who, "us-east-1", "s3", DAY_2013, "20130524/us-east-1/s3/aws4_request", r->names,
+              r->signature);
+        if (r->body[0])
+            continue;
+        /* The same with a hash that is known: the body is not looked at. */
+        rq.body_hash = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        rq.body = &none;
+        check(r->name, &rq, &who, "us-east-1", "s3", DAY_2013, "20130524/us-east-1/s3/aws4_request", r->names,
+              r->signature);
+    }
+}
+
+static void s3_paths_are_signed_as_they_are_sent(void **state)
+{
+    (void)state;
+    static const char *const paths[] = {"/a//b", "/a/../b", "/a/./b", "/a%2Fb", "/a/b/"};
+    struct arena a;
+    arena_init(&a, 0, 0);
+    for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++)
+        for (size_t k = 0; k < i; k++) {
+            struct span got[2];
+            for (int n = 0; n < 2; n++) {
+                struct sigv4_request rq = {.method = SPAN_LIT("GET"),
+                                           .target = span_str(paths[n ? i : k]),
+                                           .host = SPAN_LIT("h"),
+                                           .path_as_sent = true};
+                struct sigv4_credentials who = who_with("");
+                struct sigv4_key key = {.made = false};
+                struct http1_field fields[SIGV4_FIELDS_MAX];
+                unsigned count = 0;
+                assert_int_equal(sigv4_sign(&rq, &who, SPAN_LIT("us-east-1"), SPAN_LIT("s3"), DAY_2013, &key, &a,
+                                            fields, &count),
+                                 PD_OK);
+                got[n] = http1_find(fields, count, "Authorization");
+            }
+            assert_false(span_eq(got[0], got[1]));
+        }
+    arena_done(&a);
 }
 
 /* ---- the key ---------------------------------------------------------------------------- */
@@ -336,6 +416,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_published_vectors_are_signed_as_published),
         cmocka_unit_test(bedrock_requests_are_signed_as_botocore_does),
+        cmocka_unit_test(s3_requests_are_signed_as_published),
+        cmocka_unit_test(s3_paths_are_signed_as_they_are_sent),
         cmocka_unit_test(a_kept_key_signs_as_a_new_one_whatever_changes),
         cmocka_unit_test(the_secret_is_in_no_header_and_not_left_in_the_arena),
         cmocka_unit_test(what_cannot_be_signed_is_refused),

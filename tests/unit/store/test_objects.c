@@ -1,4 +1,5 @@
 #include "base/mem.h"
+#include "s3_server.h"
 #include "store/objects.h"
 #include "store/objects_priv.h"
 #include "test.h"
@@ -8,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 /* The same promises for a folder and for a bucket of a real server (tests/lib/s3_server). */
@@ -18,7 +18,8 @@ static struct store {
 } now;
 static char folder[] = "/tmp/perdure-objects-XXXXXX";
 
-static char server_url[200], server_bucket[100];
+static const char *server_url;
+static char server_bucket[200];
 
 static const char *server_env(void *ctx, const char *name)
 {
@@ -498,17 +499,31 @@ static const struct CMUnitTest folder_alone[] = {
     cmocka_unit_test(a_folder_that_went_away_is_not_made_again),
 };
 
+static int run_for(const char *name, const char *where, conf_env_fn *env)
+{
+    now = (struct store){name, opened(where, env)};
+    int failed = env == no_env ? cmocka_run_group_tests_name("folder", both, NULL, NULL) +
+                                     cmocka_run_group_tests_name("folder alone", folder_alone, NULL, NULL)
+                               : cmocka_run_group_tests_name("s3", both, NULL, NULL);
+    now.o = objects_close(now.o);
+    return failed;
+}
+
 int main(void)
 {
+    struct s3_server server;
     char line[300];
     if (!mkdtemp(folder))
         return 1;
-    now = (struct store){"folder", opened(folder, no_env)};
-    int failed = cmocka_run_group_tests_name("folder", both, NULL, NULL);
-    failed += cmocka_run_group_tests_name("folder alone", folder_alone, NULL, NULL);
-    now.o = objects_close(now.o);
+    int failed = run_for("folder", folder, no_env);
     snprintf(line, sizeof(line), "rm -rf %s", folder);
     if (system(line))
         failed++;
+    if (s3_server_start(&server)) {
+        server_url = server.url;
+        snprintf(server_bucket, sizeof(server_bucket), "s3://%s/some/prefix", server.bucket);
+        failed += run_for("s3", server_bucket, server_env);
+        s3_server_stop(&server);
+    }
     return failed;
 }
