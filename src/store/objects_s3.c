@@ -165,20 +165,24 @@ static pd_err look_first(struct s3 *s, const struct s3_put *p)
 
 /* ---- put --------------------------------------------------------------------------------- */
 
-/* A condition that fails after an answer was lost: was it our own write that changed it? */
-static pd_err was_it_ours(struct s3 *s, const struct s3_put *p, pd_err refused, char ret_etag[OBJECT_ETAG_BYTES])
+/* What was refused because it is there: was that our own write, whose answer was lost? Its id tells, and it is always asked: what is between us
+ * and the server may try again too. Where a server keeps no metadata the bytes tell, if an answer was lost at all. */
+static pd_err was_it_ours(struct s3 *s, const struct s3_put *p, pd_err refused, bool uncertain,
+                          char ret_etag[OBJECT_ETAG_BYTES])
 {
     struct s3_answer a;
     s3_answer_init(&a);
     pd_err e = head(s, p->key, &a);
     bool ours = a.meta_put[0]    ? strcmp(a.meta_put, p->put_id) == 0
+                : !uncertain     ? false
                 : a.meta_hash[0] ? strcmp(a.meta_hash, p->hash_hex) == 0
-                                 : a.checksum[0] && strcmp(a.checksum, p->hash_text) == 0;
+                : a.checksum[0]  ? strcmp(a.checksum, p->hash_text) == 0
+                                 : false;
     if (!e && ours)
         memcpy(ret_etag, a.etag, OBJECT_ETAG_BYTES);
     if (e == PD_NOTFOUND || (!e && !ours))
         e = objects_fail(refused, "%s: %s: %s", s->o.where, p->key,
-                         refused == PD_EXISTS ? "another one is there" : "it was lost on the way");
+                         refused == PD_EXISTS ? "another one is there, or it is gone" : "its parts were lost");
     s3_answer_done(&a);
     return e;
 }
@@ -186,23 +190,18 @@ static pd_err was_it_ours(struct s3 *s, const struct s3_put *p, pd_err refused, 
 static pd_err send_put(struct s3 *s, struct s3_put *p, char ret_etag[OBJECT_ETAG_BYTES])
 {
     struct s3_answer a;
-    bool uncertain = false;
+    bool joined = false;
     s3_answer_init(&a);
-    pd_err e;
-    if (p->bytes.n > s->pace.part_bytes) {
-        e = s3_multipart(s, p, &a, &uncertain);
-    } else {
-        e = put_once(s, p, &a);
-        uncertain = a.uncertain;
-    }
+    pd_err e = p->bytes.n > s->pace.part_bytes ? s3_multipart(s, p, &a, &joined) : put_once(s, p, &a);
+    bool gone = e == PD_NOTFOUND;
     if (!e && !a.etag[0])
         e = head(s, p->key, &a);
     if (!e)
         memcpy(ret_etag, a.etag, OBJECT_ETAG_BYTES);
-    if (e == PD_NOTFOUND) /* If-Match where nothing is; or parts that were put together already */
-        e = p->when == OBJECT_IF_SAME ? PD_EXISTS : PD_IO;
-    if (uncertain && (e == PD_EXISTS || (e == PD_IO && a.status == 404)))
-        e = was_it_ours(s, p, e, ret_etag);
+    if (gone) /* If-Match where nothing is; or parts that are not there, any more perhaps */
+        e = p->when == OBJECT_IF_SAME && strcmp(a.code, "NoSuchUpload") != 0 ? PD_EXISTS : PD_IO;
+    if (e == PD_EXISTS || (gone && joined))
+        e = was_it_ours(s, p, e, a.uncertain, ret_etag);
     s3_answer_done(&a);
     return e;
 }

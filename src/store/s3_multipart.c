@@ -127,10 +127,10 @@ static void take_back(struct upload *u)
     objects_fail(PD_OK, "%s", why);
 }
 
-pd_err s3_multipart(struct s3 *s, struct s3_put *p, struct s3_answer *a, bool *ret_uncertain)
+pd_err s3_multipart(struct s3 *s, struct s3_put *p, struct s3_answer *a, bool *ret_joined)
 {
     struct upload *u = mem_zalloc(sizeof(*u));
-    *ret_uncertain = false;
+    *ret_joined = false;
     if (!u)
         return objects_fail(PD_NOMEM, "%s: out of memory", p->key);
     u->s = s;
@@ -140,8 +140,8 @@ pd_err s3_multipart(struct s3 *s, struct s3_put *p, struct s3_answer *a, bool *r
     if (!e)
         e = send_parts(u, a);
     if (!e) {
+        *ret_joined = true;
         e = join(u, a);
-        *ret_uncertain = e && a->uncertain;
     }
     if (e && u->id[0])
         take_back(u);

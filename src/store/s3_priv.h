@@ -132,7 +132,7 @@ struct s3_put {
 bool s3_hash(struct span bytes, char hex[S3_HASH_HEX_BYTES], char text[S3_HASH_TEXT_BYTES]);
 /* The header of its condition, if it has one. */
 void s3_condition(struct s3_request *rq, struct s3_put *p);
-/* As s3_ask; *ret_uncertain: an earlier try may have been carried out. */
-pd_err s3_multipart(struct s3 *s, struct s3_put *p, struct s3_answer *a, bool *ret_uncertain) PD_CHECKED;
+/* As s3_ask; *ret_joined: it was asked to put the parts together. */
+pd_err s3_multipart(struct s3 *s, struct s3_put *p, struct s3_answer *a, bool *ret_joined) PD_CHECKED;
 
 #endif

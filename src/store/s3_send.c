@@ -27,6 +27,7 @@ try {
     curl_off_t bytes;
     size_t body_bytes;
     bool silent;
+    unsigned requests; /* that libcurl made of it */
 };
 
 /* ---- where it goes ----------------------------------------------------------------------- */
@@ -229,6 +230,14 @@ static size_t on_body(char *p, size_t size, size_t count, void *ctx)
     return t->failed ? n + 1 : n;
 }
 
+/* Where a kept connection turns out to be dead, libcurl asks again on another one without a word: the first may have been carried out. */
+static int on_request(void *ctx, char *to, char *from, int to_port, int from_port)
+{
+    struct try *t = ctx;
+    t->requests++;
+    return CURL_PREREQFUNC_OK;
+}
+
 /* Called at least once a second: ends what was cancelled, and what is silent. */
 static int on_progress(void *ctx, curl_off_t down_all, curl_off_t down, curl_off_t up_all, curl_off_t up)
 {
@@ -320,6 +329,8 @@ static CURLcode set_up(struct try *t)
     SET(CURLOPT_HEADERDATA, t);
     SET(CURLOPT_WRITEFUNCTION, on_body);
     SET(CURLOPT_WRITEDATA, t);
+    SET(CURLOPT_PREREQFUNCTION, on_request);
+    SET(CURLOPT_PREREQDATA, t);
     SET(CURLOPT_XFERINFOFUNCTION, on_progress);
     SET(CURLOPT_XFERINFODATA, t);
     SET(CURLOPT_NOPROGRESS, 0L);
@@ -385,6 +396,8 @@ static pd_err perform(struct try *t, bool *ret_sent)
                             t->s->curl->curl_easy_strerror(c));
     }
     *ret_sent = !never_sent(c);
+    if (t->requests > 1)
+        t->a->uncertain = true;
     pd_err e = code_of(t, c);
     if (e == PD_CANCELLED)
         return objects_fail(e, "%s: it is being closed", t->s->o.where);
