@@ -100,36 +100,85 @@ PD_PRINTF(3, 4) static enum verdict say(struct checking *c, enum verdict v, cons
 
 /* ---- expressions -------------------------------------------------------------------------------------------------- */
 
-static enum verdict matches(struct checking *c, struct json expression, struct span text, bool *ret)
+static void *take(size_t n, void *ctx)
+{
+    (void)ctx;
+    return mem_alloc(n);
+}
+
+static void give(void *p, void *ctx)
+{
+    (void)ctx;
+    mem_free(p);
+}
+
+struct tools {
+    pcre2_general_context *general;
+    pcre2_compile_context *compile;
+    pcre2_match_context *match;
+    pcre2_match_data *data;
+    pcre2_code *code;
+};
+
+static bool tools_open(struct tools *t)
+{
+    *t = (struct tools){.general = pcre2_general_context_create(take, give, NULL)};
+    if (!t->general)
+        return false;
+    t->compile = pcre2_compile_context_create(t->general);
+    t->match = pcre2_match_context_create(t->general);
+    t->data = pcre2_match_data_create(1, t->general);
+    if (t->match)
+        pcre2_set_match_limit(t->match, CHECKS_MATCH_LIMIT);
+    return t->compile && t->match && t->data;
+}
+
+static void tools_close(struct tools *t)
+{
+    pcre2_code_free(t->code);
+    pcre2_match_data_free(t->data);
+    pcre2_match_context_free(t->match);
+    pcre2_compile_context_free(t->compile);
+    pcre2_general_context_free(t->general);
+}
+
+static enum verdict match_with(struct checking *c, struct tools *t, const char *re, struct span text, bool *ret)
 {
     int code;
     PCRE2_SIZE at;
-    const char *re = string_of(c, expression);
-    if (!re)
-        return say(c, UNMADE, "an expression must be a text");
-    pcre2_code *compiled = pcre2_compile((PCRE2_SPTR)re, PCRE2_ZERO_TERMINATED,
-                                         PCRE2_MULTILINE | PCRE2_UTF | PCRE2_MATCH_INVALID_UTF, &code, &at, NULL);
-    if (!compiled) {
-        char text_of[120];
-        pcre2_get_error_message(code, (PCRE2_UCHAR *)text_of, sizeof(text_of));
-        return say(c, UNMADE, "the expression \"%.200s\" is wrong at its byte %zu: %s", re, at, text_of);
+    t->code = pcre2_compile((PCRE2_SPTR)re, PCRE2_ZERO_TERMINATED,
+                            PCRE2_MULTILINE | PCRE2_UTF | PCRE2_MATCH_INVALID_UTF, &code, &at, t->compile);
+    if (!t->code && code == PCRE2_ERROR_HEAP_FAILED) {
+        c->err = PD_NOMEM;
+        return UNMADE;
     }
-    pcre2_match_context *limits = pcre2_match_context_create(NULL);
-    pcre2_match_data *data = pcre2_match_data_create(1, NULL);
-    if (limits)
-        pcre2_set_match_limit(limits, CHECKS_MATCH_LIMIT);
-    int found = limits && data
-                    ? pcre2_match(compiled, (PCRE2_SPTR)(text.p ? text.p : ""), text.n, 0, 0, data, limits)
-                    : PCRE2_ERROR_NOMEMORY;
-    pcre2_match_data_free(data);
-    pcre2_match_context_free(limits);
-    pcre2_code_free(compiled);
+    if (!t->code) {
+        char what[120] = "";
+        pcre2_get_error_message(code, (PCRE2_UCHAR *)what, sizeof(what));
+        return say(c, UNMADE, "the expression \"%.200s\" is wrong at its byte %zu: %s", re, at, what);
+    }
+    int found = pcre2_match(t->code, (PCRE2_SPTR)(text.p ? text.p : ""), text.n, 0, 0, t->data, t->match);
     if (found == PCRE2_ERROR_NOMEMORY)
         c->err = PD_NOMEM;
     *ret = found >= 0;
     if (found < 0 && found != PCRE2_ERROR_NOMATCH)
         return say(c, UNMADE, "the expression \"%.200s\" takes too long here", re);
     return PASSED;
+}
+
+static enum verdict matches(struct checking *c, struct json expression, struct span text, bool *ret)
+{
+    struct tools t;
+    const char *re = string_of(c, expression);
+    if (!re)
+        return say(c, UNMADE, "an expression must be a text");
+    enum verdict v = UNMADE;
+    if (tools_open(&t))
+        v = match_with(c, &t, re, text, ret);
+    else
+        c->err = PD_NOMEM;
+    tools_close(&t);
+    return v;
 }
 
 /* For messages. */
@@ -260,15 +309,14 @@ static enum verdict check_pins(struct checking *c, struct json pins)
     struct json hash;
     struct span key;
     if (pins.type != JSON_NONE && pins.type != JSON_OBJECT)
-        return say(c, UNMADE,
-                   "its pinned files have no hashes: `perdure run` puts them in when it reads the plan");
+        return say(c, UNMADE, "its pinned files have no hashes: they are made when `perdure run` reads the plan");
     json_walk_init(&w, pins);
     while (json_walk_next(&w, &key, &hash)) {
         char now[65];
         struct buf quoted = {0};
         c->err = buf_printf(&quoted, "\"%.*s\"", SPAN_FMT(key));
         const char *path = c->err ? NULL : string_of(c, (struct json){JSON_STRING, buf_span(&quoted)});
-        pd_err e = path ? checks_hash_file(c->ask->dir, path, now) : PD_NOMEM;
+        pd_err e = path ? checks_hash_file(c->ask->root, path, now) : PD_NOMEM;
         buf_done(&quoted);
         if (e == PD_NOMEM)
             c->err = e;

@@ -36,6 +36,7 @@ struct checks_ask {
     struct json checks;     /* a list (empty: waived), or not there */
     struct span output;     /* JSON: what the task gave */
     const char *dir;        /* paths are relative to it; NULL: where we are */
+    const char *root;       /* pinned files are relative to it; NULL: where we are */
     const char *const *env; /* of commands; NULL: ours */
     int wake_fd;            /* -1: none */
 };

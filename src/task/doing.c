@@ -332,6 +332,7 @@ pd_err doing_check(struct doing *d, bool proven, char ret_why[DOING_WHY_BYTES])
     const struct checks_ask ask = {.checks = json_get(d->spec, "checks"),
                                    .output = buf_span(&d->output),
                                    .dir = doing_dir(d),
+                                   .root = d->rules->dir,
                                    .env = doing_env(d),
                                    .wake_fd = d->wake_fd};
     ret_why[0] = '\0';
