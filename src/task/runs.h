@@ -70,6 +70,7 @@ enum {
     RUNS_EVENTS_KEPT = 20000, /* of one run */
     RUNS_LOSSES_MAX = 5,      /* workers that one attempt may lose one after the other: then a person looks */
     RUNS_BACKOFF_MAX_MS = 60 * 60 * 1000,
+    RUNS_REVIEWS_SHOWN = 200,
 };
 
 /* How a step's effect can be known again (see above). */
@@ -92,13 +93,17 @@ struct step {
 };
 
 /* ---- runs ---- */
-/* `key`: of the one who asks; the same key again gives the same run. */
-pd_err runs_create(struct tx *t, const struct plan *p, const char *key, uint64_t now_ms,
-                   char ret_id[RUN_ID_BYTES]) PD_CHECKED;
-/* Tasks that a planner made, once: again is fine. */
+/* A new word; before the job, so that a job that is run twice makes one run. */
+void runs_new_id(char ret_id[RUN_ID_BYTES]);
+/* `key`: of the one who asks, empty: none; the same key again gives the same run: `id` gets its name and *ret_new is false. */
+pd_err runs_create(struct tx *t, const struct plan *p, struct span key, uint64_t now_ms, char id[RUN_ID_BYTES],
+                   bool *ret_new) PD_CHECKED;
+/* Tasks that a planner made, once: again is fine. runs_finish() and runs_review() call it for the output of PLAN_PLANNER_ID. */
 pd_err runs_planned(struct tx *t, const char *run, const struct plan *p, uint64_t now_ms) PD_CHECKED;
 enum run_wish { RUN_PAUSE, RUN_RESUME, RUN_CANCEL };
-pd_err runs_wish(struct tx *t, const char *run, enum run_wish w, const char *why, uint64_t now_ms) PD_CHECKED;
+/* Again is fine. PD_NOTFOUND; PD_INVALID: the run is over. *ret: what it is now. */
+pd_err runs_wish(struct tx *t, const char *run, enum run_wish w, struct span why, uint64_t now_ms,
+                 enum run_state *ret) PD_CHECKED;
 
 /* ---- workers ---- */
 struct claim_wish {
@@ -110,7 +115,7 @@ struct claim_wish {
 };
 struct claimed {
     char run[RUN_ID_BYTES], task[PLAN_ID_MAX + 1];
-    int64_t epoch, attempt;
+    int64_t epoch, attempt, lease_ms;
     enum task_kind kind;
     struct buf spec;         /* JSON */
     struct buf run_document; /* JSON: goal, defaults, model */
@@ -167,16 +172,45 @@ pd_err runs_sweep(struct tx *t, struct sweeper *s, uint64_t mono_ms, uint64_t no
                   unsigned *ret_ended) PD_CHECKED;
 
 /* ---- people ---- */
-enum review_decision { REVIEW_RETRY, REVIEW_EDIT, REVIEW_ACCEPT, REVIEW_DROP };
-/* EDIT: `value` is the new output; RETRY: empty, or members over its spec. */
-pd_err runs_review(struct tx *t, const char *run, const char *task, enum review_decision d, struct span value,
-                   struct span who, uint64_t now_ms) PD_CHECKED;
+#define REVIEW_DECISIONS(X)                                            \
+    X(REVIEW_RETRY, "retry", "again, with all its retries")            \
+    X(REVIEW_EDIT, "edit", "the value given is its output")            \
+    X(REVIEW_ACCEPT, "accept", "the output that it has is its output") \
+    X(REVIEW_DROP, "drop", "not done, nor what needs it")
+enum review_decision {
+#define X(code, name, what) code,
+    REVIEW_DECISIONS(X)
+#undef X
+        REVIEW_DECISION_COUNT
+};
+const char *review_decision_name(enum review_decision d);
+struct review {
+    const char *run, *task;
+    enum review_decision decision;
+    struct span
+        value; /* JSON. EDIT: the new output; RETRY: an object whose members replace those of its spec, or empty */
+    struct span who;
+};
+/* A decision is taken once: PD_EXISTS when it does not wait for one (any more). PD_INVALID: `why` says what is missing. PD_NOTFOUND. */
+pd_err runs_review(struct tx *t, const struct review *r, uint64_t now_ms, enum task_state *ret_state,
+                   char why[PLAN_WHY_BYTES]) PD_CHECKED;
 
 /* ---- looking (JSON, as /api answers) ---- */
 pd_err runs_list_json(struct tx *t, unsigned limit, struct buf *out) PD_CHECKED;
 pd_err runs_one_json(struct tx *t, const char *run, bool tasks, struct buf *out) PD_CHECKED; /* PD_NOTFOUND */
-pd_err runs_events_json(struct tx *t, const char *run, int64_t after, unsigned limit, struct buf *out,
-                        int64_t *ret_last) PD_CHECKED; /* JSON lines */
+pd_err runs_task_json(struct tx *t, const char *run, const char *task,
+                      struct buf *out) PD_CHECKED; /* PD_NOTFOUND */
+struct events_wish {
+    const char *run;
+    int64_t after;
+    unsigned limit;
+    bool sse; /* "id: ..., data: ..." in place of lines */
+    bool
+        follow; /* in order for one who reads on: PostgreSQL numbers events before they are seen, so the newest second is left out */
+};
+/* *ret_last: the number of the last, or `after`; *ret_over: the run is, and there are no more. PD_NOTFOUND. */
+pd_err runs_events_json(struct tx *t, const struct events_wish *w, struct buf *out, int64_t *ret_last,
+                        bool *ret_over) PD_CHECKED;
 pd_err runs_reviews_json(struct tx *t, struct buf *out) PD_CHECKED;
 
 #endif
