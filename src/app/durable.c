@@ -2,7 +2,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "store/db.h"
+#include "checkpoint/checkpoint.h"
 
 #include <stdio.h>
 
@@ -15,7 +15,8 @@ enum {
 struct durable {
     struct gateway *gateway;
     struct loop *loop;
-    char *where;
+    char *where, *snapshots;
+    struct checkpoints_rules rules;
     void (*tell)(void *ctx);
     void *ctx;
     bool successor;
@@ -28,6 +29,8 @@ struct durable {
     uint64_t pause_ms;
     /* ---- what is open */
     struct db *db;
+    struct objects *objects; /* NULL: none */
+    struct checkpoints *checkpoints;
     _Atomic bool leaving;
     _Atomic unsigned seated; /* workers that have a queue, or are about to */
     struct waker *left;      /* the last of them has given its queue up */
@@ -54,12 +57,38 @@ static void say_why(struct durable *k)
         log_quote(span_str(k->why), quoted, sizeof(quoted)));
 }
 
+/* Without a place for snapshots the database alone has them. */
+static void open_checkpoints(struct durable *k)
+{
+    char why[OBJECTS_WHY_BYTES] = "", quoted[OBJECTS_WHY_BYTES + 40];
+    pd_err e = PD_OK;
+    if (strcmp(k->snapshots, "off") != 0)
+        e = objects_open(k->snapshots, conf_getenv, NULL, &k->objects, why, sizeof(why));
+    if (e)
+        LOG(NULL, LOG_WARN, "snapshots.not_open",
+            "why=%s remedy=\"checkpoints are in the database alone until perdure is started with another "
+            "snapshots:\"",
+            log_quote(span_str(*why ? why : pd_err_text(e)), quoted, sizeof(quoted)));
+    e = checkpoints_open(k->db, k->objects, &k->rules, &k->checkpoints);
+    if (e)
+        LOG(NULL, LOG_WARN, "snapshots.not_open", "why=%s remedy=\"there are no checkpoints\"", pd_err_name(e));
+}
+
+static void close_checkpoints(struct durable *k)
+{
+    k->checkpoints = checkpoints_close(k->checkpoints);
+    k->objects = objects_close(k->objects);
+    k->db = db_close(k->db);
+}
+
 static void opened(struct durable *k)
 {
     k->db = k->opened;
     k->opened = NULL;
+    open_checkpoints(k);
     atomic_store(&k->seated, k->gateway->workers_count);
     atomic_store(&k->gateway->db, k->db);
+    atomic_store(&k->gateway->checkpoints, k->checkpoints);
     LOG(NULL, LOG_INFO, "database.open", "kind=%s", db_is_postgres(k->db) ? "postgres" : "sqlite");
     k->tell(k->ctx);
 }
@@ -103,7 +132,7 @@ static void on_left(void *ctx)
     struct durable *k = ctx;
     if (!k->db || atomic_load(&k->seated) != 0)
         return;
-    k->db = db_close(k->db);
+    close_checkpoints(k);
     LOG(NULL, LOG_INFO, "database.handed_over", "%s", "");
 }
 
@@ -131,6 +160,7 @@ void durable_hand_over(struct durable *k)
     if (!k)
         return;
     atomic_store(&k->leaving, true);
+    atomic_store(&k->gateway->checkpoints, NULL);
     atomic_store(&k->gateway->db, NULL); /* whoever has it now is done with it before it tells that it has left */
     timer_stop(k->loop, &k->again);
     k->tell(k->ctx);
@@ -153,9 +183,17 @@ pd_err durable_open(struct gateway *g, struct loop *l, const struct durable_opti
     k->successor = o->successor;
     k->pause_ms = AGAIN_FIRST_MS;
     timer_init(&k->again, on_again, k);
+    const struct settings *s = &o->conf->settings;
+    checkpoints_rules_default(&k->rules);
+    k->rules.interval_ms = s->checkpoint_interval;
+    k->rules.keep_last = (unsigned)s->checkpoint_keep;
+    k->rules.keep_ms = s->checkpoint_keep_for;
+    k->rules.keep_milestones = s->checkpoint_milestones;
+    k->rules.waiting_bytes = s->checkpoint_memory;
     k->where = mem_strdup(o->conf->database);
+    k->snapshots = mem_strdup(o->conf->snapshots);
     k->left = waker_new(l, on_left, k);
-    if (!k->where || !k->left) {
+    if (!k->where || !k->snapshots || !k->left) {
         durable_close(k);
         return PD_NOMEM;
     }
@@ -178,9 +216,10 @@ struct durable *durable_close(struct durable *k)
     timer_stop(k->loop, &k->again);
     while (k->busy)
         loop_run(k->loop);
+    atomic_store(&k->gateway->checkpoints, NULL);
     atomic_store(&k->gateway->db, NULL);
     db_close(k->opened);
-    db_close(k->db);
+    close_checkpoints(k);
     for (unsigned i = 0; i < k->gateway->workers_count; i++) {
         struct worker *w = k->gateway->workers[i];
         db_queue_settle(w->jobs);
@@ -190,6 +229,7 @@ struct durable *durable_close(struct durable *k)
     }
     waker_free(k->left);
     mem_free(k->where);
+    mem_free(k->snapshots);
     mem_free(k);
     return NULL;
 }

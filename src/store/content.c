@@ -79,7 +79,7 @@ pd_err content_unpack(struct span stored, const struct content_name *name, struc
     if (stored.n > CONTENT_BYTES_MAX)
         return PD_TOOBIG;
     pd_err e = looks_packed(stored) ? unpack(stored, out) : buf_add(out, stored);
-    if (e)
+    if (e || !name)
         return e;
     struct content_name is;
     e = content_name_of(span_from(buf_span(out), before), &is);

@@ -24,7 +24,7 @@ pd_err content_name_of(struct span plain, struct content_name *ret) PD_CHECKED;
 bool content_name_read(struct span text, struct content_name *ret);
 /* Adds the stored form. PD_NOMEM, PD_TOOBIG. */
 pd_err content_pack(struct span plain, struct buf *out) PD_CHECKED;
-/* Adds the plain bytes, and proves that they are `name`'s. PD_INVALID: damaged, or another content; PD_TOOBIG; PD_NOMEM. */
+/* Adds the plain bytes, and proves that they are `name`'s (NULL: what they say proves itself). PD_INVALID: damaged, or another content; PD_TOOBIG; PD_NOMEM. */
 pd_err content_unpack(struct span stored, const struct content_name *name, struct buf *out) PD_CHECKED;
 
 #endif

@@ -65,6 +65,14 @@ bool db_take(struct db *d, unsigned most, struct list *into)
     return !list_empty(into);
 }
 
+static void tell_done(struct db_queue *q, struct db_job *job)
+{
+    pthread_mutex_lock(&q->lock);
+    list_push(&q->done, &job->node);
+    waker_wake(q->waker); /* under the lock: after it the loop may have freed the queue */
+    pthread_mutex_unlock(&q->lock);
+}
+
 void db_finish(struct db *d, struct db_job *job, pd_err e)
 {
     struct db_queue *q = job->from;
@@ -77,12 +85,15 @@ void db_finish(struct db *d, struct db_job *job, pd_err e)
         pthread_cond_broadcast(&d->finished);
     }
     pthread_mutex_unlock(&d->lock);
-    if (!q)
-        return;
-    pthread_mutex_lock(&q->lock);
-    list_push(&q->done, &job->node);
-    waker_wake(q->waker); /* under the lock: after it the loop may have freed the queue */
-    pthread_mutex_unlock(&q->lock);
+    if (q)
+        tell_done(q, job);
+}
+
+void db_queue_refuse(struct db_queue *q, struct db_job *job, pd_err e)
+{
+    job->from = q;
+    job->err = e;
+    tell_done(q, job);
 }
 
 bool db_closing(struct db *d)

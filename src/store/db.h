@@ -110,7 +110,9 @@ struct db_queue *db_queue_free(struct db_queue *q);
 void db_queue_settle(struct db_queue *q);
 /* `job` must live until done. PD_TOOBIG: too many wait; PD_CLOSED: it is being closed. Any thread: done comes on the queue's loop. */
 pd_err db_submit(struct db_queue *q, struct db_job *job) PD_CHECKED;
-/* The same, waiting for it: for programs without a loop and for tests; never on a loop. */
+/* Without being run the job is done with this error, on the queue's loop. Any thread. */
+void db_queue_refuse(struct db_queue *q, struct db_job *job, pd_err e);
+/* db_submit(), waiting for it: for programs without a loop and for tests; never on a loop. */
 pd_err db_do(struct db *d, db_job_fn *fn, void *ctx) PD_CHECKED;
 /* The same with the job's flags; `done` is not called. */
 pd_err db_do_job(struct db *d, struct db_job *job) PD_CHECKED;

@@ -27,6 +27,26 @@ static const char *const meta[] = {
 
 /* ---- 2: checkpoints ---- */
 static const char *const checkpoints[] = {
+    /* seq orders an agent's; document NULL: the content `sha256` in blobs has it; its messages are the first `kept` of parent's, then `names`, 32 bytes each */
+    "CREATE TABLE checkpoints (checkpoint_id TEXT PRIMARY KEY, agent_id TEXT NOT NULL, seq BIGINT NOT NULL, "
+    "timestamp TEXT NOT NULL, made_ms BIGINT NOT NULL, milestone TEXT NOT NULL, state TEXT, token_usage TEXT, "
+    "progress TEXT, task TEXT NOT NULL, step_index BIGINT, reason TEXT NOT NULL, provider TEXT NOT NULL, "
+    "sha256 {lite:BLOB}{pg:BYTEA} NOT NULL, document {lite:BLOB}{pg:BYTEA}, bytes BIGINT NOT NULL, "
+    "stored_bytes BIGINT NOT NULL, parent TEXT NOT NULL, kept BIGINT NOT NULL, names {lite:BLOB}{pg:BYTEA} NOT "
+    "NULL, "
+    "names_count BIGINT NOT NULL, links BIGINT NOT NULL, uploaded BIGINT NOT NULL)",
+    "CREATE UNIQUE INDEX checkpoints_order ON checkpoints (agent_id, seq)",
+    "CREATE INDEX checkpoints_made ON checkpoints (made_ms)",
+    /* line: of the database that numbers an agent's: another one begins at 1 again */
+    "CREATE TABLE checkpoint_agents (agent_id TEXT PRIMARY KEY, seq BIGINT NOT NULL, newest TEXT NOT NULL, "
+    "line TEXT NOT NULL)",
+    /* uploaded: 0 not yet, 1 by us, 2 it was there */
+    "CREATE TABLE blobs (name {lite:BLOB}{pg:BYTEA} PRIMARY KEY, stored {lite:BLOB}{pg:BYTEA} NOT NULL, "
+    "bytes BIGINT NOT NULL, used_ms BIGINT NOT NULL, uploaded BIGINT NOT NULL)",
+    /* the outbox, in order; kind 0: item is a checkpoint, 1: the key of an object to delete */
+    "CREATE TABLE uploads (n {lite:INTEGER PRIMARY KEY AUTOINCREMENT}{pg:BIGSERIAL PRIMARY KEY}, kind BIGINT NOT "
+    "NULL, "
+    "item TEXT NOT NULL, taken_by TEXT NOT NULL, taken_ms BIGINT NOT NULL)",
     NULL,
 };
 
