@@ -27,6 +27,12 @@ void buf_done(struct buf *b)
     *b = (struct buf){.limit_bytes = b->limit_bytes};
 }
 
+/* Nothing is to be done for n more bytes: nearly always so where text is put together piece by piece. */
+static inline bool has_room(const struct buf *b, size_t n)
+{
+    return n <= b->capacity - b->tail && (!b->limit_bytes || n + buf_size(b) <= b->limit_bytes);
+}
+
 pd_err buf_reserve(struct buf *b, size_t n)
 {
     size_t held = buf_size(b);
@@ -66,9 +72,11 @@ pd_err buf_add(struct buf *b, struct span s)
     if (s.n == 0)
         return PD_OK;
     assert(s.p);
-    pd_err e = buf_reserve(b, s.n);
-    if (e)
-        return e;
+    if (!has_room(b, s.n)) {
+        pd_err e = buf_reserve(b, s.n);
+        if (e)
+            return e;
+    }
     memcpy(b->p + b->tail, s.p, s.n);
     b->tail += s.n;
     return PD_OK;
