@@ -10,6 +10,14 @@
 
 enum { FOLDER_MODE = 0700, FILE_MODE = 0600 };
 
+/* A name that was just made lasts once the folder it is in is synced. Where that cannot be, it is as good as it gets. */
+static void keep_name(const char *path)
+{
+    char above[FOLDER_PATH_MAX + 4];
+    snprintf(above, sizeof(above), "%s/..", path);
+    (void)!folder_sync(above);
+}
+
 pd_err folder_make(const char *folder)
 {
     char path[FOLDER_PATH_MAX];
@@ -21,7 +29,9 @@ pd_err folder_make(const char *folder)
         if (path[i] != '/' && path[i] != '\0')
             continue;
         path[i] = '\0';
-        if (mkdir(path, FOLDER_MODE) != 0 && errno != EEXIST && i == n)
+        if (mkdir(path, FOLDER_MODE) == 0)
+            keep_name(path);
+        else if (errno != EEXIST && i == n)
             return PD_IO; /* one above it may be there without our being allowed to look: only the last one counts */
         path[i] = folder[i];
     }

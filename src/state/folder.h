@@ -9,7 +9,7 @@
 
 enum { FOLDER_PATH_MAX = 4096 };
 
-/* Makes it, and what is missing above it, for its owner alone (0700). PD_IO (errno says why), PD_TOOBIG. */
+/* Makes it, and what is missing above it, for its owner alone (0700); their names outlast a loss of power. PD_IO (errno says why), PD_TOOBIG. */
 pd_err folder_make(const char *folder) PD_CHECKED;
 /* "folder/name" into out[FOLDER_PATH_MAX]. PD_TOOBIG. */
 pd_err folder_path(const char *folder, const char *name, char *out) PD_CHECKED;

@@ -9,7 +9,14 @@
 #include <stdio.h>
 #include <time.h>
 
-enum { CONNECTIONS = 4, CONNECTIONS_MAX = 64, WAITING = 10000, TIMEOUT_MS = 30 * 1000, PATIENCE_MS = 60 * 1000 };
+enum {
+    CONNECTIONS = 4,
+    CONNECTIONS_MAX = 64,
+    WAITING = 10000,
+    TIMEOUT_MS = 30 * 1000,
+    PATIENCE_MS = 60 * 1000,
+    WAL_PAGES = 1000
+};
 
 /* A loop's door: what is done waits here for its turn. It has a lock of its own, so that it may outlive the database. */
 struct db_queue {
@@ -25,6 +32,7 @@ void db_rules_default(struct db_rules *r)
                            .waiting = WAITING,
                            .timeout_ms = TIMEOUT_MS,
                            .patience_ms = PATIENCE_MS,
+                           .wal_pages = WAL_PAGES,
                            .migrate = true};
 }
 

@@ -88,6 +88,7 @@ struct db_rules {
     uint64_t timeout_ms;  /* of one statement; default 30 s */
     uint64_t patience_ms; /* how long a job is tried again before PD_IO; default 60 s */
     bool migrate;         /* bring the tables up to this program's version; default true */
+    unsigned wal_pages;   /* SQLite: so many in the WAL are moved into the file; default 1,000 (4 MB) */
     unsigned only_to;     /* tests: no further than this migration; 0: all */
 };
 void db_rules_default(struct db_rules *r);

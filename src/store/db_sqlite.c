@@ -13,7 +13,6 @@
 
 enum {
     GROUP_MAX = 256,               /* jobs in one commit */
-    CHECKPOINT_PAGES = 1000,       /* in the WAL; 4 MB */
     WAL_KEPT_BYTES = 16 << 20,     /* of a WAL that was longer */
     PROGRESS_OPS = 10000,          /* steps of a statement between two looks at the clock */
     CHECKED_BYTES_MAX = 256 << 20, /* a larger file is not read whole at each open */
@@ -163,6 +162,15 @@ static pd_err error_of(sqlite3 *c, int rc)
     }
 }
 
+static void damaged(const struct lite *l, const char *how, char *why, size_t why_bytes)
+{
+    snprintf(why, why_bytes,
+             "%s is damaged (%.100s): move it and %s-wal away and start again: checkpoints are restored from the "
+             "bucket or "
+             "snapshot folder (perdure checkpoints restore), tasks begin anew",
+             l->path, how, l->path);
+}
+
 /* A sentence with what to do. */
 static void explain(const struct lite *l, int rc, char *why, size_t why_bytes)
 {
@@ -170,10 +178,7 @@ static void explain(const struct lite *l, int rc, char *why, size_t why_bytes)
     switch (rc & 0xff) {
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
-        snprintf(why, why_bytes,
-                 "%s is damaged (%s): move it and %s-wal away and start again: checkpoints are restored from the "
-                 "bucket or snapshot folder (perdure checkpoints restore), tasks begin anew",
-                 l->path, text, l->path);
+        damaged(l, text, why, why_bytes);
         return;
     case SQLITE_BUSY:
         snprintf(why, why_bytes, "another program has %s open: end it", l->path);
@@ -465,7 +470,8 @@ static void checkpoint(struct lite *l)
         return;
     l->deadline_ms = UINT64_MAX;
     int rc = sqlite3_wal_checkpoint_v2(l->c, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
-    l->checkpoint_at = rc == SQLITE_OK ? CHECKPOINT_PAGES : l->wal_pages + CHECKPOINT_PAGES;
+    int most = (int)l->db->rules.wal_pages;
+    l->checkpoint_at = rc == SQLITE_OK ? most : l->wal_pages + most;
     if (rc == SQLITE_OK)
         l->wal_pages = 0;
     else
@@ -604,6 +610,18 @@ static int set_up(struct lite *l)
     return rc ? rc : sqlite3_exec(l->c, limit, NULL, NULL, NULL);
 }
 
+/* A read that fails is told in the same way as damage, but nothing is to be moved away for it. */
+static pd_err not_whole(const struct lite *l, const char *said, char *why, size_t why_bytes)
+{
+    bool unread = strstr(said, "error code=") || strstr(said, "get page");
+    if (unread)
+        snprintf(why, why_bytes, "%s cannot be read (%s): is its disk failing? start again when it can be read",
+                 l->path, said);
+    else
+        damaged(l, said, why, why_bytes);
+    return unread ? PD_IO : PD_INVALID;
+}
+
 /* Whose file it is, and whether it is whole. */
 static pd_err look(struct lite *l, char *why, size_t why_bytes)
 {
@@ -628,9 +646,33 @@ static pd_err look(struct lite *l, char *why, size_t why_bytes)
     if (!rc && stat(l->path, &st) == 0 && st.st_size <= CHECKED_BYTES_MAX) {
         rc = ask(l, "PRAGMA quick_check(1)", &a);
         if (!rc && strcmp(a.text, "ok") != 0)
-            rc = SQLITE_CORRUPT;
+            return not_whole(l, a.text, why, why_bytes);
     }
     return rc ? open_failed(l, rc, why, why_bytes) : PD_OK;
+}
+
+static void disconnect(struct lite *l)
+{
+    statements_clear(&l->statements, end_statement);
+    for (unsigned i = 0; i < CONTROL_COUNT; i++)
+        sqlite3_finalize(l->control[i]);
+    memset(l->control, 0, sizeof(l->control));
+    l->deadline_ms = UINT64_MAX;
+    sqlite3_close(l->c); /* checkpoints, and removes the WAL */
+    l->c = NULL;
+}
+
+static pd_err connect_file(struct lite *l, char *why, size_t why_bytes)
+{
+    int rc = sqlite3_open_v2(l->path, &l->c, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
+    if (rc || (rc = set_up(l)) != SQLITE_OK)
+        return open_failed(l, rc, why, why_bytes);
+    pd_err e = look(l, why, why_bytes);
+    for (unsigned i = 0; !e && i < CONTROL_COUNT; i++) {
+        rc = sqlite3_prepare_v3(l->c, control_sql[i], -1, SQLITE_PREPARE_PERSISTENT, &l->control[i], NULL);
+        e = rc ? open_failed(l, rc, why, why_bytes) : PD_OK;
+    }
+    return e;
 }
 
 static pd_err lite_open(struct db *d, const char *where, char *why, size_t why_bytes)
@@ -647,20 +689,18 @@ static pd_err lite_open(struct db *d, const char *where, char *why, size_t why_b
     d->side = l;
     l->db = d;
     l->lock_fd = -1;
-    l->checkpoint_at = CHECKPOINT_PAGES;
+    l->checkpoint_at = (int)d->rules.wal_pages;
     l->deadline_ms = UINT64_MAX;
     memcpy(l->path, where, strlen(where) + 1);
     pd_err e = hold(l, why, why_bytes);
     e = e ? e : make_file(l, why, why_bytes);
     if (e)
         return e;
-    int rc = sqlite3_open_v2(l->path, &l->c, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
-    if (rc || (rc = set_up(l)) != SQLITE_OK)
-        return open_failed(l, rc, why, why_bytes);
-    e = look(l, why, why_bytes);
-    for (unsigned i = 0; !e && i < CONTROL_COUNT; i++) {
-        rc = sqlite3_prepare_v3(l->c, control_sql[i], -1, SQLITE_PREPARE_PERSISTENT, &l->control[i], NULL);
-        e = rc ? open_failed(l, rc, why, why_bytes) : PD_OK;
+    e = connect_file(l, why, why_bytes);
+    if (e ==
+        PD_INVALID) { /* a read that failed once can look like damage: nobody is to move a whole file away for it */
+        disconnect(l);
+        e = connect_file(l, why, why_bytes);
     }
     if (!e)
         db_count(d, 0, 0, 1);
@@ -681,11 +721,7 @@ static pd_err lite_one(struct db *d, struct db_job *job)
 static void lite_close(struct db *d)
 {
     struct lite *l = d->side;
-    statements_clear(&l->statements, end_statement);
-    for (unsigned i = 0; i < CONTROL_COUNT; i++)
-        sqlite3_finalize(l->control[i]);
-    l->deadline_ms = UINT64_MAX;
-    sqlite3_close(l->c); /* checkpoints, and removes the WAL */
+    disconnect(l);
     if (l->lock_fd >= 0)
         close(l->lock_fd);
     mem_free(l);
