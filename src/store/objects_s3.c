@@ -341,8 +341,8 @@ static pd_err make_query(struct lister *l, const char *prefix)
         at = (size_t)snprintf(l->query, room, "continuation-token=");
         fits = s3_encode(l->query, room, &at, span_str(l->token), false);
     }
-    at += (size_t)snprintf(l->query + at, room - at, "%slist-type=2&max-keys=%d&prefix=", at ? "&" : "",
-                           S3_PAGE_KEYS);
+    at += (size_t)snprintf(l->query + at, room - at, "%slist-type=2&max-keys=%u&prefix=", at ? "&" : "",
+                           l->s->pace.page_keys);
     fits = fits && s3_encode(l->query, room, &at, span_str(l->s->prefix), false) &&
            s3_encode(l->query, room, &at, span_str(prefix), false);
     return fits ? PD_OK : PD_TOOBIG;
@@ -458,6 +458,7 @@ pd_err objects_s3_open(const char *where, conf_env_fn *env, void *env_ctx, struc
     s->o.s3 = true;
     s->pace = (struct s3_pace){
         .tries = S3_TRIES,
+        .page_keys = S3_PAGE_KEYS,
         .pause_least_ms = S3_PAUSE_LEAST_MS,
         .pause_most_ms = S3_PAUSE_MOST_MS,
         .connect_ms = S3_CONNECT_MS,

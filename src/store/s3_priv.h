@@ -34,7 +34,7 @@ enum {
 
 /* What a test makes shorter. */
 struct s3_pace {
-    unsigned tries;
+    unsigned tries, page_keys;
     uint64_t pause_least_ms, pause_most_ms, connect_ms, silence_ms;
     size_t part_bytes;
 };

@@ -1,7 +1,7 @@
 #include "base/mem.h"
 #include "s3_server.h"
 #include "store/objects.h"
-#include "store/objects_priv.h"
+#include "store/s3_priv.h"
 #include "test.h"
 #include "torture.h"
 
@@ -113,6 +113,24 @@ static void what_was_put_comes_back(void **state)
         assert_string_equal(etag, again);
         free(p);
     }
+}
+
+/* In three parts, where it is a bucket. */
+static void a_large_one_comes_back(void **state)
+{
+    const size_t n = 2 * OBJECT_PART_BYTES + 5;
+    char *p = malloc(n), etag[OBJECT_ETAG_BYTES], second[OBJECT_ETAG_BYTES];
+    for (size_t k = 0; k < n; k++)
+        p[k] = (char)(k * 7 + (k >> 12));
+    fine(objects_put(now.o, "large", span_of(p, n), OBJECT_IF_NEW, NULL, etag));
+    holds("large", span_of(p, n));
+    assert_int_equal(objects_put(now.o, "large", span_of(p, n), OBJECT_IF_NEW, NULL, NULL), PD_EXISTS);
+    p[n - 1] ^= 1;
+    fine(objects_put(now.o, "large", span_of(p, n), OBJECT_IF_SAME, etag, second));
+    assert_int_equal(objects_put(now.o, "large", span_of(p, n - 1), OBJECT_IF_SAME, etag, NULL), PD_EXISTS);
+    holds("large", span_of(p, n));
+    fine(objects_delete(now.o, "large"));
+    free(p);
 }
 
 static void what_is_not_there_is_not_found(void **state)
@@ -472,20 +490,53 @@ static void a_folder_that_went_away_is_not_made_again(void **state)
     holds("away/a", SPAN_LIT("x"));
 }
 
+/* ---- the bucket alone -------------------------------------------------------------------- */
+
+static void a_list_has_many_pages(void **state)
+{
+    s3_of(now.o)->pace.page_keys = 3;
+    a_list_is_in_order_of_its_keys(state);
+    s3_of(now.o)->pace.page_keys = S3_PAGE_KEYS;
+}
+
+static void a_real_server_names_its_region_and_minds_the_clock(void **state)
+{
+    struct s3 *s = s3_of(now.o);
+    memcpy(s->region, "eu-west-1", sizeof("eu-west-1"));
+    put("corrected/region", "x");
+    assert_string_equal(s->region, "us-east-1");
+    atomic_store(&s->skew_ms, 2 * 60 * 60 * 1000);
+    put("corrected/clock", "x");
+    assert_true(llabs(atomic_load(&s->skew_ms)) < 5000);
+}
+
+static void a_real_server_keeps_conditions(void **state)
+{
+    fine(objects_put(now.o, "conditions", SPAN_LIT("x"), OBJECT_IF_NEW, NULL, NULL));
+    assert_int_equal(atomic_load(&s3_of(now.o)->conditions), S3_CONDITIONS_KEPT);
+    assert_string_equal(objects_note(now.o), "");
+}
+
+static void a_wrong_secret_is_said(void **state)
+{
+    struct s3 *s = s3_of(now.o);
+    s->secret[0] ^= 1;
+    assert_int_equal(objects_put(now.o, "secret", SPAN_LIT("x"), OBJECT_ALWAYS, NULL, NULL), PD_IO);
+    assert_non_null(strstr(objects_why(), "403 SignatureDoesNotMatch"));
+    assert_non_null(strstr(objects_why(), "the access key, its secret"));
+    assert_null(strstr(objects_why(), "perdure-secret"));
+    s->secret[0] ^= 1;
+}
+
 /* ---- both -------------------------------------------------------------------------------- */
 
 static const struct CMUnitTest both[] = {
-    cmocka_unit_test(the_check_finds_it_well),
-    cmocka_unit_test(what_was_put_comes_back),
-    cmocka_unit_test(what_is_not_there_is_not_found),
-    cmocka_unit_test(a_new_one_is_written_once),
-    cmocka_unit_test(one_that_changed_is_not_replaced),
-    cmocka_unit_test(a_list_is_in_order_of_its_keys),
-    cmocka_unit_test(a_list_ends_when_told_to),
-    cmocka_unit_test(a_key_that_is_none_is_refused),
-    cmocka_unit_test(of_several_who_write_at_once_one_wins),
-    cmocka_unit_test(after_a_cancel_nothing_is_done),
-    cmocka_unit_test(a_get_keeps_to_the_limit_of_its_buffer),
+    cmocka_unit_test(the_check_finds_it_well),          cmocka_unit_test(what_was_put_comes_back),
+    cmocka_unit_test(a_large_one_comes_back),           cmocka_unit_test(what_is_not_there_is_not_found),
+    cmocka_unit_test(a_new_one_is_written_once),        cmocka_unit_test(one_that_changed_is_not_replaced),
+    cmocka_unit_test(a_list_is_in_order_of_its_keys),   cmocka_unit_test(a_list_ends_when_told_to),
+    cmocka_unit_test(a_key_that_is_none_is_refused),    cmocka_unit_test(of_several_who_write_at_once_one_wins),
+    cmocka_unit_test(after_a_cancel_nothing_is_done),   cmocka_unit_test(a_get_keeps_to_the_limit_of_its_buffer),
     cmocka_unit_test(survives_every_failed_allocation),
 };
 
@@ -499,12 +550,20 @@ static const struct CMUnitTest folder_alone[] = {
     cmocka_unit_test(a_folder_that_went_away_is_not_made_again),
 };
 
+static const struct CMUnitTest bucket_alone[] = {
+    cmocka_unit_test(a_list_has_many_pages),
+    cmocka_unit_test(a_real_server_names_its_region_and_minds_the_clock),
+    cmocka_unit_test(a_real_server_keeps_conditions),
+    cmocka_unit_test(a_wrong_secret_is_said),
+};
+
 static int run_for(const char *name, const char *where, conf_env_fn *env)
 {
     now = (struct store){name, opened(where, env)};
     int failed = env == no_env ? cmocka_run_group_tests_name("folder", both, NULL, NULL) +
                                      cmocka_run_group_tests_name("folder alone", folder_alone, NULL, NULL)
-                               : cmocka_run_group_tests_name("s3", both, NULL, NULL);
+                               : cmocka_run_group_tests_name("s3", both, NULL, NULL) +
+                                     cmocka_run_group_tests_name("s3 alone", bucket_alone, NULL, NULL);
     now.o = objects_close(now.o);
     return failed;
 }

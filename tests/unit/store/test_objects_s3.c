@@ -53,6 +53,7 @@ static struct objects *open_faulty(void)
     if (objects_open("s3://bucket/p", env, NULL, &o, why, sizeof(why)))
         fail_msg("%s", why);
     s3_of(o)->pace = (struct s3_pace){.tries = 4,
+                                      .page_keys = 2,
                                       .pause_least_ms = 2,
                                       .pause_most_ms = 10,
                                       .connect_ms = 2000,
