@@ -305,6 +305,26 @@ static void the_same_bytes_of_another_writer_are_a_conflict(void **state)
     objects_close(other);
 }
 
+/* Without metadata the bytes tell; but only where an answer was lost: on a kept connection libcurl asks again by itself, on a new one it does not. */
+static void a_lost_answer_is_known_of_whatever_the_connection(void **state)
+{
+    static const char *const kinds[] = {"lost", "lost500", "silent"};
+    for (size_t i = 0; i < 3; i++)
+        for (int kept = 0; kept < 2; kept++) {
+            tell("reset");
+            tell("set meta off");
+            struct objects *o = open_faulty();
+            atomic_store(&s3_of(o)->conditions, S3_CONDITIONS_KEPT);
+            if (kept)
+                is(objects_put(o, "x", SPAN_LIT("x"), OBJECT_ALWAYS, NULL, NULL), PD_OK, "x");
+            tell("fault PUT %s 1", kinds[i]);
+            is(objects_put(o, "a", SPAN_LIT("mine"), OBJECT_IF_NEW, NULL, NULL), PD_OK, kinds[i]);
+            assert_int_equal(counted(kinds[i]), 1);
+            is(objects_put(o, "a", SPAN_LIT("mine"), OBJECT_IF_NEW, NULL, NULL), PD_EXISTS, "nothing was lost");
+            objects_close(o);
+        }
+}
+
 /* ---- servers that are another way -------------------------------------------------------- */
 
 static void a_server_without_conditions_is_looked_at_first(void **state)
@@ -836,6 +856,7 @@ int main(void)
         cmocka_unit_test(parts_that_cannot_be_put_together_are_taken_back),
         cmocka_unit_test(a_large_one_that_is_there_is_not_sent),
         cmocka_unit_test(the_same_bytes_of_another_writer_are_a_conflict),
+        cmocka_unit_test(a_lost_answer_is_known_of_whatever_the_connection),
         cmocka_unit_test(a_server_without_conditions_is_looked_at_first),
         cmocka_unit_test(a_server_with_conditions_gets_no_note_and_is_asked_once),
         cmocka_unit_test(damage_is_seen_whatever_the_server_tells),
