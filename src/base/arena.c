@@ -82,6 +82,23 @@ char *arena_strndup(struct arena *a, const char *s, size_t n)
     return copy;
 }
 
+char *arena_join(struct arena *a, const struct span *parts, size_t count)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < count; i++)
+        n += parts[i].n;
+    char *joined = arena_alloc(a, n + 1), *at = joined;
+    if (!joined)
+        return NULL;
+    for (size_t i = 0; i < count; i++) {
+        if (parts[i].n)
+            memcpy(at, parts[i].p, parts[i].n);
+        at += parts[i].n;
+    }
+    *at = '\0';
+    return joined;
+}
+
 char *arena_printf(struct arena *a, const char *fmt, ...)
 {
     va_list args, again;

@@ -26,6 +26,8 @@ void *arena_alloc(struct arena *a,
                   size_t n) PD_CHECKED; /* aligned for any type, not zeroed; NULL: PD_NOMEM or over the limit */
 void *arena_zalloc(struct arena *a, size_t n) PD_CHECKED;
 char *arena_strndup(struct arena *a, const char *s, size_t n) PD_CHECKED; /* with a NUL */
+/* The parts one behind the other, with a NUL: what every call does needs no printf. */
+char *arena_join(struct arena *a, const struct span *parts, size_t count) PD_CHECKED;
 char *arena_printf(struct arena *a, const char *fmt, ...) PD_CHECKED PD_PRINTF(2, 3);
 /* Copies the bytes. On failure: p is NULL although s.n > 0. */
 struct span arena_span(struct arena *a, struct span s) PD_CHECKED;

@@ -258,7 +258,8 @@ pd_err ask_path(const struct ask *a, const struct conf_provider *p, struct span 
     if (e)
         return e;
     const char *joint = !query.n ? "" : memchr(below.p, '?', below.n) ? "&" : "?";
-    char *path = arena_printf(arena, "%.*s%s%.*s", SPAN_FMT(below), joint, SPAN_FMT(query));
+    const struct span parts[] = {below, span_str(joint), query};
+    char *path = arena_join(arena, parts, sizeof(parts) / sizeof(parts[0]));
     struct conf_provider there;
     e = path ? at_beta(a, p, arena, &there) : PD_NOMEM;
     return e ? e : routing_path(&there, a->wire->name, path, arena, ret);

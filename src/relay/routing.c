@@ -255,8 +255,8 @@ pd_err routing_path(const struct conf_provider *p, const char *wire, const char 
     if (wire)
         preset_wire_find(p->wires, wire, &prefix);
     const char *joint = !query ? "" : strchr(below, '?') ? "&" : "?";
-    char *s =
-        arena_printf(a, "%s%.*s%s%s%s", path ? path : "", SPAN_FMT(prefix), below, joint, query ? query : "");
+    const struct span parts[] = {span_str(path), prefix, span_str(below), span_str(joint), span_str(query)};
+    char *s = arena_join(a, parts, sizeof(parts) / sizeof(parts[0]));
     if (!s)
         return PD_NOMEM;
     *ret = span_str(s);

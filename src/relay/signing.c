@@ -32,7 +32,8 @@ const char *signing_project(const struct conf_provider *p, const struct credenti
 
 static pd_err put_bearer(struct span token, struct arena *a, struct ask_fields *f)
 {
-    char *bearer = arena_printf(a, "Bearer %.*s", SPAN_FMT(token));
+    const struct span parts[] = {SPAN_LIT("Bearer "), token};
+    char *bearer = arena_join(a, parts, sizeof(parts) / sizeof(parts[0]));
     if (!bearer)
         return PD_NOMEM;
     ask_put(f, "Authorization", span_str(bearer));

@@ -92,6 +92,10 @@ static void text_is_copied_with_a_nul(void **state)
     assert_string_equal(arena_strndup(&a, "abcdef", 3), "abc");
     assert_string_equal(arena_strndup(&a, NULL, 0), "");
     assert_string_equal(arena_printf(&a, "%s-%d", "x", 7), "x-7");
+    const struct span parts[] = {SPAN_LIT("ab"), SPAN_NONE, SPAN_LIT("c")};
+    assert_string_equal(arena_join(&a, parts, 3), "abc");
+    assert_string_equal(arena_join(&a, parts, 2), "ab");
+    assert_string_equal(arena_join(&a, NULL, 0), "");
     char source[] = "bytes";
     struct span copy = arena_span(&a, SPAN_LIT("bytes"));
     struct span mine = arena_span(&a, span_of(source, 5));
@@ -108,7 +112,8 @@ static pd_err fill(void *ctx)
     arena_init(&a, 64, 0);
     pd_err e = PD_OK;
     for (unsigned i = 0; i < 5 && !e; i++)
-        if (!arena_alloc(&a, 60) || !arena_printf(&a, "%.*s", SPAN_FMT(text)) || !arena_span(&a, text).p)
+        if (!arena_alloc(&a, 60) || !arena_join(&a, &text, 1) || !arena_printf(&a, "%.*s", SPAN_FMT(text)) ||
+            !arena_span(&a, text).p)
             e = PD_NOMEM;
     arena_done(&a);
     return e;
