@@ -1,5 +1,7 @@
 #include "store/loaded.h"
 
+#include "base/mem.h"
+
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -34,6 +36,13 @@ static void *open_library(const char *const *names, const char *package, char *w
     return library;
 }
 
+static char *lib_strdup(const char *s)
+{
+    size_t n = strlen(s) + 1;
+    char *copy = mem_lib_alloc(n);
+    return copy ? memcpy(copy, s, n) : NULL;
+}
+
 static pd_err load_curl(char *why, size_t why_bytes)
 {
     static const char *const names[] = {"libcurl.so.4", "libcurl-gnutls.so.4", "libcurl.4.dylib", NULL};
@@ -45,7 +54,8 @@ static pd_err load_curl(char *why, size_t why_bytes)
         return PD_NOTFOUND;
     CURL_FUNCTIONS(X)
 #undef X
-    if (curl.curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
+    if (curl.curl_global_init_mem(CURL_GLOBAL_DEFAULT, mem_lib_alloc, mem_free, mem_lib_realloc, lib_strdup,
+                                  mem_lib_calloc) != CURLE_OK) {
         snprintf(why, why_bytes, "libcurl cannot be set up");
         return PD_NOTFOUND;
     }

@@ -11,16 +11,16 @@
 #include <libpq-fe.h>
 #include <stddef.h>
 
-#define CURL_FUNCTIONS(X) \
-    X(curl_global_init)   \
-    X(curl_easy_init)     \
-    X(curl_easy_cleanup)  \
-    X(curl_easy_reset)    \
-    X(curl_easy_setopt)   \
-    X(curl_easy_perform)  \
-    X(curl_easy_getinfo)  \
-    X(curl_easy_strerror) \
-    X(curl_slist_append)  \
+#define CURL_FUNCTIONS(X)   \
+    X(curl_global_init_mem) \
+    X(curl_easy_init)       \
+    X(curl_easy_cleanup)    \
+    X(curl_easy_reset)      \
+    X(curl_easy_setopt)     \
+    X(curl_easy_perform)    \
+    X(curl_easy_getinfo)    \
+    X(curl_easy_strerror)   \
+    X(curl_slist_append)    \
     X(curl_slist_free_all)
 #define PQ_FUNCTIONS(X)     \
     X(PQconnectStartParams) \

@@ -9,7 +9,7 @@
 #include <openssl/evp.h>
 #include <stdio.h>
 
-enum { HASH_BYTES = 32, MD5_BYTES = 16, GET_TRIES = 3 };
+enum { HASH_BYTES = 32, MD5_BYTES = 16, GET_TRIES = 3, JOIN_TRIES = 3 };
 
 /* No key of ours: it is in no list. Never deleted, so that two processes may ask at once. */
 #define CONDITIONS_KEY ".perdure/conditions"
@@ -187,7 +187,8 @@ static pd_err was_it_ours(struct s3 *s, const struct s3_put *p, pd_err refused, 
     return e;
 }
 
-static pd_err send_put(struct s3 *s, struct s3_put *p, char ret_etag[OBJECT_ETAG_BYTES])
+/* *ret_again: parts that were lost, or met another write when they were put together, are to be sent anew. */
+static pd_err send_put(struct s3 *s, struct s3_put *p, char ret_etag[OBJECT_ETAG_BYTES], bool *ret_again)
 {
     struct s3_answer a;
     bool joined = false;
@@ -202,6 +203,7 @@ static pd_err send_put(struct s3 *s, struct s3_put *p, char ret_etag[OBJECT_ETAG
         e = p->when == OBJECT_IF_SAME && strcmp(a.code, "NoSuchUpload") != 0 ? PD_EXISTS : PD_IO;
     if (e == PD_EXISTS || (gone && joined))
         e = was_it_ours(s, p, e, a.uncertain, ret_etag);
+    *ret_again = joined && e == PD_IO && (gone || a.status == 409);
     s3_answer_done(&a);
     return e;
 }
@@ -221,7 +223,10 @@ static pd_err s3_put_object(struct objects *o, const char *key, struct span byte
         e = look_first(s, &p);
     if (blind)
         p.when = OBJECT_ALWAYS;
-    return e ? e : send_put(s, &p, ret_etag);
+    bool again = !e;
+    for (int i = 0; again && i < JOIN_TRIES; i++)
+        e = send_put(s, &p, ret_etag, &again);
+    return e;
 }
 
 /* ---- get, delete ------------------------------------------------------------------------- */
@@ -300,6 +305,7 @@ static pd_err tell(struct lister *l)
                             l->s->o.where, l->info.key, l->last);
     memcpy(l->last, l->info.key, sizeof(l->last));
     l->stopped = l->fn(l->ctx, &l->info);
+    l->info = (struct object_info){.bytes = 0};
     return l->stopped;
 }
 

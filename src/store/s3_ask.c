@@ -165,7 +165,8 @@ static enum verdict judge(struct s3 *s, const struct s3_request *rq, struct s3_a
         return VERDICT_DONE;
     case 409:
         *ret = say(s, rq, a, PD_IO, "");
-        return strncmp(a->code, "Bucket", 6) == 0 ? VERDICT_DONE : VERDICT_AGAIN;
+        /* Parts that met a conflict are to be sent anew; a bucket that is there already is none. */
+        return rq->joins || strncmp(a->code, "Bucket", 6) == 0 ? VERDICT_DONE : VERDICT_AGAIN;
     case 408:
     case 429:
         *ret = say(s, rq, a, PD_IO, "");
@@ -248,6 +249,12 @@ static bool wait_ms(struct s3 *s, uint64_t ms)
     return !atomic_load(&s->o.cancelled);
 }
 
+/* How it failed is in the sentence: for whoever asked it is one and the same. */
+static pd_err outward(pd_err e)
+{
+    return e == PD_DNS || e == PD_CONNECT || e == PD_RESET || e == PD_CUT || e == PD_TLS ? PD_IO : e;
+}
+
 pd_err s3_ask(struct s3 *s, const struct s3_request *rq, struct s3_answer *a)
 {
     struct rnd r = {rnd_seed()};
@@ -266,7 +273,7 @@ pd_err s3_ask(struct s3 *s, const struct s3_request *rq, struct s3_answer *a)
             continue;
         bool last = rq->once || a->tries >= s->pace.tries || clock_mono_ms() - begun >= S3_LONGEST_MS;
         if (v == VERDICT_DONE || last)
-            return e == PD_DNS || e == PD_CONNECT || e == PD_RESET || e == PD_CUT ? PD_IO : e;
+            return outward(e);
         if (!wait_ms(s, pause_ms(s, a, &r)) && !rq->although_cancelled)
             return objects_fail(PD_CANCELLED, "%s: it is being closed", s->o.where);
     }

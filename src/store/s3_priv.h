@@ -103,7 +103,7 @@ void s3_answer_done(struct s3_answer *a);
 void s3_field(struct s3_request *rq, const char *name, const char *value);
 
 /* Asks until there is an answer that counts. PD_OK: 2xx. PD_NOTFOUND: 404 (not of the bucket). PD_EXISTS: 412. PD_UNSUPPORTED: 501. PD_TIMEOUT, PD_IO,
- * PD_TLS, PD_NOSPACE, PD_NOMEM, PD_TOOBIG, PD_CANCELLED: objects_why() has the sentence. */
+ * PD_NOSPACE, PD_NOMEM, PD_TOOBIG, PD_CANCELLED: objects_why() has the sentence. */
 pd_err s3_ask(struct s3 *s, const struct s3_request *rq, struct s3_answer *a) PD_CHECKED;
 
 /* One try; s3_send.c. PD_OK: a->status came with all of its body. Else what libcurl met; *ret_sent: the server may have got it. */

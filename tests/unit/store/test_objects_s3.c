@@ -230,6 +230,9 @@ static void each_fault_happens_and_ends_as_its_row_says(void **state)
             fail_msg("%s: it happened %u times: void", r->name, happened);
         if (r->e && !strstr(objects_why(), r->says))
             fail_msg("%s: says %s", r->name, objects_why());
+        if (r->op == GET && !r->e &&
+            counted("requests") != r->count + 2) /* what is there, each fault, the bytes */
+            fail_msg("%s: %s", r->name, tell("counts"));
         if (!r->e)
             check_written(o, r, got);
         if (atoi(tell("uploads")) != 0)
@@ -240,7 +243,7 @@ static void each_fault_happens_and_ends_as_its_row_says(void **state)
 
 static void parts_that_were_put_together_are_found_when_the_answer_is_lost(void **state)
 {
-    static const char *const kinds[] = {"lost", "lost500", "silent", "join200", "500"};
+    static const char *const kinds[] = {"lost", "lost500", "silent", "join200", "500", "409"};
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
         for (int new = 0; new < 2; new ++) {
             struct row r = {kinds[i], new ? PUT_LARGE_NEW : PUT_LARGE, "POST", kinds[i], 1, PD_OK, ""};
