@@ -40,7 +40,7 @@ void limiter_success(struct limiter *l)
     if (l->state == LIMITER_LIMITED)
         l->limit += 1 / l->limit;
     else if (l->state == LIMITER_RAMP)
-        l->limit += 1;
+        l->limit += 2;
 }
 
 bool limiter_overload(struct limiter *l, unsigned running, uint64_t started_ms, uint64_t now)

@@ -4,10 +4,12 @@
  *   LIMITED --another, of an attempt that began after it->  LIMITED  (cut again)
  *   LIMITED --a success---------------------------------->  LIMITED  (1 / limit more: one more for each round of successes)
  *   FREE    --it comes back from an outage or a rest----->  RAMP     (a few)
- *   RAMP    --a success---------------------------------->  RAMP     (one more: twice as many after each round)
+ *   RAMP    --a success---------------------------------->  RAMP     (two more: each round starts twice as many as the one before)
  *   any     --the limit held nobody back for a while----->  FREE
  *
  * A success is a first token: an overloaded provider refuses at the door, and a stream of half an hour must not keep the limit low for as long.
+ *
+ * In a ramp what has started keeps its place while its stream runs: one more for each success would start the same few in every round.
  *
  * Pure: no clock, no sockets. The caller passes `now`. */
 #ifndef PERDURE_ROUTE_LIMITER_H
@@ -50,7 +52,7 @@ bool limiter_allows(struct limiter *l, unsigned running, uint64_t now);
 void limiter_success(struct limiter *l);
 /* A sign of overload, of an attempt that began at `started_ms`; `running` with this one. True: it was cut. */
 bool limiter_overload(struct limiter *l, unsigned running, uint64_t started_ms, uint64_t now);
-/* The target comes back: `first` attempts, then twice as many each round. A lower limit that is there already stays. */
+/* The target comes back: `first` attempts, then twice as many more each round. A lower limit that is there already stays. */
 void limiter_ramp(struct limiter *l, unsigned first, uint64_t now);
 /* Whole attempts; 0: no limit. */
 unsigned limiter_limit(const struct limiter *l);
