@@ -7,6 +7,7 @@
 #include "app/upgrade.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "front/desk.h"
 #include "front/front.h"
 #include "net/net.h"
 #include "relay/follow.h"
@@ -413,7 +414,8 @@ static pd_err seat_open(struct service *sv, struct seat *s, unsigned index, stru
     s->waker = waker_new(w->loop, on_wake, s);
     w->follows = follows_new(w);
     w->wakes = relay_wakes(w);
-    if (!w->client || !w->server || !s->waker || !w->follows || !w->wakes)
+    w->desk = desk_new(w);
+    if (!w->client || !w->server || !s->waker || !w->follows || !w->wakes || !w->desk)
         return PD_NOMEM;
     pd_err e = routing_new(w, ref, &w->routing, why);
     if (e)
@@ -441,6 +443,7 @@ static void seat_close(struct seat *s)
     server_free(w->server);
     client_free(w->client);
     follows_free(w->follows);
+    desk_free(w->desk);
     wakes_free(w->wakes);
     waker_free(s->waker);
     loop_free(w->loop);

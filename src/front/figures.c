@@ -1,6 +1,7 @@
 /* /metrics, /healthz, /readyz, and the line at / that says where one is. */
 #include "base/clock.h"
 #include "base/mem.h"
+#include "front/desk.h"
 #include "front/front_priv.h"
 #include "relay/kept.h"
 #include "relay/routing.h"
@@ -120,6 +121,7 @@ void front_measure(struct worker *w)
 #define X(name, what) meter_set(w->meter, METER_CLIENT, (double)c->name, LABELS(#name));
     CLIENT_COUNTERS(X)
 #undef X
+    meter_set(w->meter, METER_WORK_WAITING, (double)desk_parked(w->desk), NO_LABELS);
     meter_set(w->meter, METER_LOOP_LAG, (double)loop_lag_us(w->loop) / 1e6, NO_LABELS);
 }
 

@@ -23,6 +23,7 @@ struct checkpoints;
 struct codec;
 struct db;
 struct db_queue;
+struct desk;
 struct follows;
 struct journal;
 struct keep;
@@ -83,6 +84,7 @@ struct worker {
     struct wakes *wakes;     /* calls that are told to look again */
     struct follows *follows; /* clients that follow another call's answer */
     struct prober *prober;   /* the first worker's; NULL elsewhere */
+    struct desk *desk;       /* requests that wait for the database or for work (front/desk.h) */
     struct db_queue *jobs;   /* this loop's door to the database; NULL: there is none, or not now */
     struct db_queue
         *jobs_old; /* as a successor took the database over: what was under way comes back through it */

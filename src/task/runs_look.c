@@ -293,7 +293,8 @@ static pd_err on_event(void *ctx, const struct db_value *c, unsigned n)
 {
     struct looking *l = ctx;
     (void)n;
-    if (buf_size(l->p.b) > EVENTS_BYTES_MAX)
+    l->any = buf_size(l->p.b) > EVENTS_BYTES_MAX;
+    if (l->any)
         return PD_OK; /* the rest when it is asked for */
     if (l->sse)
         put_printf(&l->p, "id: %lld\ndata: ", (long long)c[0].n);
@@ -328,11 +329,11 @@ pd_err runs_events_json(struct tx *t, const struct events_wish *w, struct buf *o
             "SELECT seq, ms, task, what, data FROM run_events WHERE run = $1 AND seq > $2 ORDER BY seq LIMIT $3",
             on_event, &l, DB_S(w->run), DB_I(w->after), DB_I(w->limit));
     *ret_last = l.last;
-    *ret_over = ended > 0 && !l.count;
+    *ret_over = ended > 0 && l.count < w->limit && !l.any;
     if (!e && *ret_over && w->follow) { /* the newest second may still be to come */
         bool more = false;
         e = TX_RUN(t, "SELECT 1 FROM run_events WHERE run = $1 AND seq > $2 LIMIT 1", runs_on_any, &more,
-                   DB_S(w->run), DB_I(w->after));
+                   DB_S(w->run), DB_I(l.last));
         *ret_over = !more;
     }
     return e ? e : l.p.err;
