@@ -42,7 +42,7 @@ _perdure() {
     line=${line##* }
 
     if [ "$COMP_CWORD" -eq 1 ]; then
-        COMPREPLY=($(compgen -W 'serve check sessions simulate docs version help --help --version' -- "$cur"))
+        COMPREPLY=($(compgen -W 'serve check sessions checkpoints simulate docs version help --help --version' -- "$cur"))
         $restore
         return
     fi
@@ -55,6 +55,11 @@ _perdure() {
     "sessions --url") COMPREPLY=($(compgen -W 'http://127.0.0.1:8080' -- "$line")) ;;
     "sessions --key-env") COMPREPLY=($(compgen -e -- "$cur")) ;;
     "sessions --limit" | "sessions show") ;;
+    "checkpoints --url") COMPREPLY=($(compgen -W 'http://127.0.0.1:8080' -- "$line")) ;;
+    "checkpoints --key-env") COMPREPLY=($(compgen -e -- "$cur")) ;;
+    "checkpoints --state-file" | "checkpoints --database" | "checkpoints --snapshots") COMPREPLY=($(compgen -f -- "$cur")) ;;
+    "checkpoints --reason") COMPREPLY=($(compgen -W 'step interval milestone before_risky after_risky manual' -- "$cur")) ;;
+    "checkpoints --limit" | "checkpoints --agent" | "checkpoints --task" | "checkpoints --step" | "checkpoints --milestone" | "checkpoints --state" | "checkpoints show" | "checkpoints diff") ;;
     "simulate --script") _perdure_files json "$cur" ;;
     "simulate --seed" | "simulate --control" | "simulate --host") ;;
     *)
@@ -67,6 +72,7 @@ _perdure() {
             esac
             ;;
         sessions) COMPREPLY=($(compgen -W 'list show --url --key-env --limit --json --help' -- "$cur")) ;;
+        checkpoints) COMPREPLY=($(compgen -W 'list show restore resume diff create prune --agent --limit --task --step --milestone --reason --state --state-file --dry --json --url --key-env --database --snapshots --help' -- "$cur")) ;;
         docs) COMPREPLY=($(compgen -W 'settings metrics failures translation --help' -- "$cur")) ;;
         simulate)
             case "$line" in

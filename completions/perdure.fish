@@ -1,6 +1,6 @@
 # fish completion for perdure
 
-set -l commands serve check sessions simulate docs version help
+set -l commands serve check sessions checkpoints simulate docs version help
 
 complete -c perdure -f
 complete -c perdure -n "not __fish_seen_subcommand_from $commands" -a serve -d 'run the gateway'
@@ -22,6 +22,22 @@ complete -c perdure -n '__fish_seen_subcommand_from serve' -l pid-file -r -F -d 
 complete -c perdure -n '__fish_seen_subcommand_from check' -F
 complete -c perdure -n '__fish_seen_subcommand_from check' -l config -r -F -d 'configuration'
 
+complete -c perdure -n "not __fish_seen_subcommand_from $commands" -a checkpoints -d 'make, list and restore checkpoints of agents'
+complete -c perdure -n '__fish_seen_subcommand_from checkpoints' -a 'list show restore resume diff create prune'
+complete -c perdure -n '__fish_seen_subcommand_from checkpoints' -l agent -x -d 'whose'
+complete -c perdure -n '__fish_seen_subcommand_from checkpoints' -l limit -x -d 'so many, the newest'
+complete -c perdure -n '__fish_seen_subcommand_from checkpoints' -l task -x -d 'what it is at'
+complete -c perdure -n '__fish_seen_subcommand_from checkpoints' -l step -x -d 'the step'
+complete -c perdure -n '__fish_seen_subcommand_from checkpoints' -l milestone -x -d 'a milestone'
+complete -c perdure -n '__fish_seen_subcommand_from checkpoints' -l reason -x -a 'step interval milestone before_risky after_risky manual' -d 'why'
+complete -c perdure -n '__fish_seen_subcommand_from checkpoints' -l state -x -d 'the state, JSON'
+complete -c perdure -n '__fish_seen_subcommand_from checkpoints' -l state-file -r -d 'the state, JSON'
+complete -c perdure -n '__fish_seen_subcommand_from checkpoints' -l dry -d 'only says what would go'
+complete -c perdure -n '__fish_seen_subcommand_from checkpoints' -l json -d 'as the API answers'
+complete -c perdure -n '__fish_seen_subcommand_from checkpoints' -l url -x -a 'http://127.0.0.1:8080' -d 'where perdure runs'
+complete -c perdure -n '__fish_seen_subcommand_from checkpoints' -l key-env -x -a '(set -nx)' -d 'the variable that holds an admin key'
+complete -c perdure -n '__fish_seen_subcommand_from checkpoints' -l database -r -d 'no perdure is asked'
+complete -c perdure -n '__fish_seen_subcommand_from checkpoints' -l snapshots -r -d 'no perdure is asked'
 complete -c perdure -n '__fish_seen_subcommand_from sessions' -a 'list show'
 complete -c perdure -n '__fish_seen_subcommand_from sessions' -l url -x -a 'http://127.0.0.1:8080' -d 'where perdure runs'
 complete -c perdure -n '__fish_seen_subcommand_from sessions' -l key-env -x -a '(set -nx)' -d 'the variable that holds an admin key'

@@ -5,6 +5,7 @@
 int command_serve(int argc, char **argv);
 int command_check(int argc, char **argv);
 int command_sessions(int argc, char **argv);
+int command_checkpoints(int argc, char **argv);
 int command_docs(int argc, char **argv);
 int command_version(int argc, char **argv);
 int command_help(int argc, char **argv);

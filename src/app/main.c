@@ -12,6 +12,7 @@ static const struct {
     {"serve", "run the gateway", command_serve},
     {"check", "check a configuration and show what it means", command_check},
     {"sessions", "show what calls of a running gateway went through, and cost", command_sessions},
+    {"checkpoints", "make, list and restore checkpoints of agents", command_checkpoints},
     {"simulate", "serve simulated providers with scripted and random faults", simulate_main},
     {"docs", "print a reference table: settings, metrics, failures or translation", command_docs},
     {"version", "print the version", command_version},

@@ -724,7 +724,7 @@ int service_run(const struct service_options *o)
         loop_run(sv.seats[0].worker.loop);
     if (sv.count)
         end(&sv);
-    durable_close(sv.durable);
+    sv.durable = durable_close(sv.durable); /* a seat that is woken at the very end finds none */
     persist_close(sv.persist);
     if (!e && o->pid_file && !sv.handed_over)
         (void)unlink(o->pid_file);

@@ -134,6 +134,7 @@ static void unref(struct checkpoints *c)
         return;
     pthread_cond_destroy(&c->work);
     pthread_cond_destroy(&c->behind);
+    pthread_cond_destroy(&c->asked);
     pthread_mutex_destroy(&c->lock);
     mem_free(c);
 }
@@ -223,6 +224,72 @@ static void *making_thread(void *ctx)
     }
 }
 
+/* ---- work for loops ------------------------------------------------------------------------------- */
+
+struct work {
+    struct list node;
+    struct checkpoints *c;
+    struct db_queue *q;
+    struct db_job job;
+    void (*fn)(struct checkpoints *c, void *ctx);
+    void (*done)(void *ctx);
+    void *ctx;
+};
+
+static void on_worked(void *ctx, pd_err e)
+{
+    (void)e;
+    struct work *k = ctx;
+    k->done(k->ctx);
+    unref(k->c);
+    mem_free(k);
+}
+
+static void *working_thread(void *ctx)
+{
+    struct checkpoints *c = ctx;
+    for (;;) {
+        pthread_mutex_lock(&c->lock);
+        while (list_empty(&c->works) && !c->ending)
+            pthread_cond_wait(&c->asked, &c->lock);
+        struct list *node = list_first(&c->works);
+        if (node)
+            list_remove(node);
+        pthread_mutex_unlock(&c->lock);
+        if (!node)
+            return NULL;
+        struct work *k = LIST_OF(node, struct work, node);
+        k->fn(c, k->ctx);
+        db_queue_refuse(k->q, &k->job, PD_OK);
+    }
+}
+
+pd_err checkpoints_work(struct checkpoints *c, struct db_queue *q, void (*fn)(struct checkpoints *c, void *ctx),
+                        void (*done)(void *ctx), void *ctx)
+{
+    struct work *k = mem_zalloc(sizeof(*k));
+    pd_err e = PD_OK;
+    if (!k)
+        return PD_NOMEM;
+    *k = (struct work){.c = c, .q = q, .fn = fn, .done = done, .ctx = ctx};
+    k->job = (struct db_job){.done = on_worked, .ctx = k};
+    pthread_mutex_lock(&c->lock);
+    if (c->ending)
+        e = PD_CLOSED;
+    else if (!c->has_works && pthread_create(&c->working, NULL, working_thread, c) != 0)
+        e = PD_NOMEM;
+    if (!e) {
+        c->has_works = true;
+        atomic_fetch_add(&c->refs, 1);
+        list_push(&c->works, &k->node);
+        pthread_cond_signal(&c->asked);
+    }
+    pthread_mutex_unlock(&c->lock);
+    if (e)
+        mem_free(k);
+    return e;
+}
+
 /* ---- opening and closing -------------------------------------------------------------------------- */
 
 void checkpoints_kick(struct checkpoints *c)
@@ -255,6 +322,8 @@ pd_err checkpoints_open(struct db *db, struct objects *objects, const struct che
     c->objects = objects;
     c->rules = *r;
     list_init(&c->makers);
+    list_init(&c->works);
+    pthread_cond_init(&c->asked, NULL);
     snprintf(c->name, sizeof(c->name), "%016llx", (unsigned long long)rnd_next(&rnd));
     pthread_mutex_init(&c->lock, NULL);
     pthread_cond_init(&c->work, NULL);
@@ -279,6 +348,7 @@ struct checkpoints *checkpoints_close(struct checkpoints *c)
     c->ending = true;
     pthread_cond_broadcast(&c->work);
     pthread_cond_broadcast(&c->behind);
+    pthread_cond_broadcast(&c->asked);
     pthread_mutex_unlock(&c->lock);
     if (c->objects)
         objects_cancel(c->objects);
@@ -286,6 +356,8 @@ struct checkpoints *checkpoints_close(struct checkpoints *c)
         pthread_join(c->making, NULL);
     if (c->catches)
         pthread_join(c->catching, NULL);
+    if (c->has_works)
+        pthread_join(c->working, NULL);
     unref(c);
     return NULL;
 }

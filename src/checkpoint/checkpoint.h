@@ -112,6 +112,11 @@ struct checkpoints_pruned {
  * counts. Blocks. */
 pd_err checkpoints_prune(struct checkpoints *c, bool dry, struct checkpoints_pruned *ret) PD_CHECKED;
 
+/* Work that may wait for either side, for who sits on a loop: `work` runs on a thread of the checkpoints' own, one after another, then `done` on the loop
+ * of `q`. Also when they are being closed: the object store answers nothing any more then. PD_NOMEM, PD_CLOSED: neither runs. */
+pd_err checkpoints_work(struct checkpoints *c, struct db_queue *q, void (*work)(struct checkpoints *c, void *ctx),
+                        void (*done)(void *ctx), void *ctx) PD_CHECKED;
+
 struct checkpoints_stats {
     uint64_t created, failed, uploads_waiting, uploaded, upload_failures;
     uint64_t stored_bytes; /* compressed, of documents and contents that were new */

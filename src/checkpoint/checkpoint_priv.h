@@ -76,11 +76,12 @@ struct checkpoints {
     pthread_mutex_t lock;
     pthread_cond_t work;   /* of the making thread */
     pthread_cond_t behind; /* of the catching-up thread, and of who waits for it */
-    struct list makers;
+    pthread_cond_t asked;  /* of the thread that works for loops */
+    struct list makers, works;
     uint64_t waiting_bytes;
     bool ending, kick;
-    pthread_t making, catching;
-    bool makes, catches;
+    pthread_t making, catching, working;
+    bool makes, catches, has_works; /* the last is begun with the first work */
     struct checkpoints_stats stats;
     char trouble[OBJECTS_WHY_BYTES];
     char name[LINE_BYTES]; /* of this process, for the outbox */

@@ -427,9 +427,28 @@ static void prune(struct checkpoints *c)
             (unsigned long long)p.checkpoints, (unsigned long long)p.blobs, (unsigned long long)p.bytes);
 }
 
+static pd_err newest_job(struct tx *t, void *ctx)
+{
+    return tx_run(t, "SELECT COALESCE(MAX(made_ms), 0) FROM checkpoints", NULL, 0, on_count, ctx);
+}
+
+/* What an earlier process made counts too. */
+static void find_newest(struct checkpoints *c)
+{
+    int64_t ms = 0;
+    struct db_job job = {.fn = newest_job, .ctx = &ms, .reads = true};
+    if (db_do_job(c->db, &job))
+        return;
+    pthread_mutex_lock(&c->lock);
+    if (!c->stats.last_ms)
+        c->stats.last_ms = (uint64_t)ms;
+    pthread_mutex_unlock(&c->lock);
+}
+
 void *upload_thread(void *ctx)
 {
     struct checkpoints *c = ctx;
+    find_newest(c);
     uint64_t pause = 0, prune_at = clock_mono_ms() + c->rules.prune_every_ms;
     for (;;) {
         pd_err e = c->objects ? catch_up(c) : PD_OK;

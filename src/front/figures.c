@@ -1,6 +1,7 @@
 /* /metrics, /healthz, /readyz, and the line at / that says where one is. */
 #include "base/clock.h"
 #include "base/mem.h"
+#include "checkpoint/checkpoint.h"
 #include "front/desk.h"
 #include "front/front_priv.h"
 #include "relay/kept.h"
@@ -107,6 +108,24 @@ static void measure_state(struct worker *w, struct meter *m)
     meter_set(m, METER_KEPT_BYTES, (double)kept.bytes, NO_LABELS);
 }
 
+static void measure_durable(struct worker *w, struct meter *m)
+{
+    struct checkpoints *c = atomic_load(&w->gateway->checkpoints);
+    struct checkpoints_stats s = {0};
+    meter_set(m, METER_DATABASE_OPEN, atomic_load(&w->gateway->db) ? 1 : 0, NO_LABELS);
+    if (!c)
+        return;
+    checkpoints_stats(c, &s);
+    if (s.last_ms)
+        meter_set(m, METER_CHECKPOINT_LAST, (double)s.last_ms / 1e3, NO_LABELS);
+    meter_set(m, METER_CHECKPOINTS, (double)s.created, LABELS("made"));
+    meter_set(m, METER_CHECKPOINTS, (double)s.failed, LABELS("failed"));
+    meter_set(m, METER_CHECKPOINT_BYTES, (double)s.stored_bytes, NO_LABELS);
+    meter_set(m, METER_UPLOADS, (double)s.uploaded, LABELS("done"));
+    meter_set(m, METER_UPLOADS, (double)s.upload_failures, LABELS("failed"));
+    meter_set(m, METER_UPLOADS_WAITING, (double)s.uploads_waiting, NO_LABELS);
+}
+
 void front_measure(struct worker *w)
 {
     const struct server_stats *s = server_stats(w->server);
@@ -133,6 +152,7 @@ pd_err front_metrics(struct worker *w, struct buf *out)
     measure_process(w, w->gateway->workers[0]->meter); /* once, since the workers' figures are added up */
     measure_targets(w, w->gateway->workers[0]->meter);
     measure_state(w, w->gateway->workers[0]->meter);
+    measure_durable(w, w->gateway->workers[0]->meter);
     for (unsigned i = 0; i < w->gateway->workers_count && n < 64; i++)
         meters[n++] = w->gateway->workers[i]->meter;
     return meter_write(meters, n, out);

@@ -1,0 +1,152 @@
+"""Checkpoints of the program itself: what was acknowledged is there after kill -9, from either side, by API and by command."""
+import contextlib
+import glob
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+
+from perdure_test import PERDURE, Gateway, config, main, request, running
+
+
+@contextlib.contextmanager
+def alone(folder, extra=None, env=None):
+    gateway = Gateway(config({"x": {"preset": "openai-compatible", "base_url": "http://127.0.0.1:1/v1", "models": ["m"]}},
+                             extra={"state": f"{folder}/state", **(extra or {})}), env=env)
+    try:
+        gateway.until("the database is open", lambda: gateway.metric("perdure_database_open") == 1)
+        yield gateway
+    finally:
+        gateway.stop()
+
+
+def post(gateway, **what):
+    a = request(gateway.port, "POST", "/api/checkpoints", json.dumps(what))
+    assert a.status == 201, (a.status, a.body)
+    return a.json["checkpoint_id"]
+
+
+def get(gateway, path, status=200):
+    a = gateway.get("/api/checkpoints" + path)
+    assert a.status == status, (a.status, a.body)
+    return a.json
+
+
+def test_what_was_acknowledged_is_there_after_kill_9():
+    with tempfile.TemporaryDirectory() as folder:
+        acknowledged, stop = [], threading.Event()
+        with alone(folder) as gateway:
+            def work():
+                with contextlib.suppress(Exception):
+                    while not stop.is_set():
+                        n = len(acknowledged)
+                        acknowledged.append((post(gateway, agent_id="a", step_index=n, state={"n": n}), n))
+            t = threading.Thread(target=work)
+            t.start()
+            gateway.until("some are made", lambda: len(acknowledged) > 50)
+            gateway.program.process.kill()
+            gateway.program.process.wait()
+            stop.set()
+            t.join()
+        with alone(folder) as gateway:
+            for id, n in acknowledged:
+                assert get(gateway, "/" + id)["checkpoint"]["state"] == {"n": n}
+            newest = get(gateway, "/latest?agent=a")["checkpoint"]["state"]["n"]
+            assert newest >= acknowledged[-1][1], (newest, acknowledged[-1])
+            listed = get(gateway, "?agent=a&limit=3")["checkpoints"]
+            assert len(listed) == 3 and listed[0]["step_index"] == newest, listed
+            assert gateway.metric("checkpoint_last_timestamp") > 1.7e9
+
+
+def test_a_checkpoint_says_what_is_wrong_with_it():
+    with tempfile.TemporaryDirectory() as folder, alone(folder) as gateway:
+        for body, says in (("[]", "JSON object"), ('{"agent_id": 1}', "texts"), ('{"stat": 1}', "not known"), ('{"state": }', "no JSON"),
+                           ('{"agent_id": "a/b"}', "agent_id"), ('{"step_index": -1}', "step_index"), ('{"state": [1,]}', "state"),
+                           ('{"messages": {}}', "messages")):
+            a = request(gateway.port, "POST", "/api/checkpoints", body)
+            assert a.status == 400 and says in a.json["error"]["message"], (body, a.status, a.body)
+        get(gateway, "/nothing_1_2", 404)
+        get(gateway, "/latest?agent=nobody", 404)
+        assert get(gateway, "")["checkpoints"] == []
+
+
+def test_resume_and_risky_operations():
+    with tempfile.TemporaryDirectory() as folder, alone(folder, env={"AGENT_ID": "night-agent"}) as gateway:
+        post(gateway, task="build", state={"next": "link"}, reason="before_risky", open_files=[{"path": "a.c", "cursor": 3}])
+        text = gateway.get("/api/checkpoints/latest/resume").body.decode()
+        for says in ("Agent: night-agent", "Task: build", "a.c, cursor at 3", '{"next": "link"}', "risky operation"):
+            assert says in text, (says, text)
+        post(gateway, task="build", reason="after_risky")
+        assert "risky operation" not in gateway.get("/api/checkpoints/latest/resume").body.decode()
+
+
+def test_without_a_database_calls_are_served_and_it_is_said():
+    with running("alpha:0", extra={"database": "/proc/nowhere/x.db"}) as (sim, gateway):
+        assert gateway.chat().status == 200
+        a = gateway.get("/api/checkpoints")
+        assert a.status == 503 and a.json["error"]["code"] == "database_not_open", a.body
+        assert gateway.metric("perdure_database_open") == 0
+        gateway.until("it is said", lambda: "database.not_open" in gateway.program.stderr())
+
+
+def command(*args, gateway=None, env=None):
+    where = ["--url", f"http://127.0.0.1:{gateway.port}"] if gateway else []
+    done = subprocess.run([PERDURE, "checkpoints", *args, *where], env=env or {}, capture_output=True, text=True, timeout=60)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_the_command_asks_a_running_perdure():
+    with tempfile.TemporaryDirectory() as folder, alone(folder) as gateway:
+        status, out, err = command("create", "--agent", "a", "--milestone", "first", "--state", '{"x": 1}', gateway=gateway)
+        assert status == 0, err
+        one = out.strip()
+        status, out, err = command("create", "--agent", "a", "--state", '{"x": 2}', "--task", "t", gateway=gateway)
+        two = out.strip()
+        status, out, err = command("list", gateway=gateway)
+        assert status == 0 and one in out and two in out and "first" in out, (out, err)
+        status, out, err = command("show", one, gateway=gateway)
+        assert status == 0 and json.loads(out)["state"] == {"x": 1}, (out, err)
+        status, out, err = command("restore", "--agent", "a", gateway=gateway)
+        assert status == 0 and json.loads(out) == {"x": 2}, (out, err)
+        status, out, err = command("diff", one, two, gateway=gateway)
+        assert status == 0 and "~ state.x: 1 -> 2" in out, (out, err)
+        status, out, err = command("resume", "--agent", "a", gateway=gateway)
+        assert status == 0 and "Task: t" in out, (out, err)
+        status, out, err = command("prune", "--dry", gateway=gateway)
+        assert status == 0 and out.startswith("0 checkpoints"), (out, err)
+        assert command("show", "a_1_2", gateway=gateway)[0] == 1
+        assert command("nonsense", gateway=gateway)[0] == 2
+
+
+def test_after_a_disaster_the_command_needs_no_running_perdure():
+    with tempfile.TemporaryDirectory() as folder:
+        with alone(folder) as gateway:
+            for n in range(3):
+                post(gateway, agent_id="a", state={"n": n})
+            gateway.until("it is caught up", lambda: gateway.metric("perdure_checkpoint_uploads_total", result="done") == 3)
+            gateway.program.process.kill()
+            gateway.program.process.wait()
+        state = f"{folder}/state"
+        from_both = command("restore", "--agent", "a", "--database", f"{state}/perdure.db", "--snapshots", f"{state}/snapshots")
+        assert from_both[0] == 0 and json.loads(from_both[1]) == {"n": 2}, from_both
+        for f in glob.glob(f"{state}/perdure.db*"):
+            os.unlink(f)
+        lost_database = command("restore", "--agent", "a", "--snapshots", f"{state}/snapshots")
+        assert lost_database[0] == 0 and json.loads(lost_database[1]) == {"n": 2}, lost_database
+        assert "object store" in lost_database[2], lost_database
+        # the service itself, with a new database, too
+        with alone(folder) as gateway:
+            assert get(gateway, "/latest?agent=a")["checkpoint"]["state"] == {"n": 2}
+            post(gateway, agent_id="a", state={"n": 3})
+            gateway.until("it is caught up", lambda: gateway.metric("perdure_checkpoint_uploads_total", result="done") == 1)
+            gateway.program.process.kill()
+            gateway.program.process.wait()
+        shutil.rmtree(f"{state}/snapshots")
+        lost_bucket = command("restore", "--agent", "a", "--database", f"{state}/perdure.db")
+        assert lost_bucket[0] == 0 and json.loads(lost_bucket[1]) == {"n": 3}, lost_bucket
+
+
+if __name__ == "__main__":
+    main(globals())
