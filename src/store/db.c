@@ -52,6 +52,7 @@ static pd_err add_job(struct db *d, struct db_job *job)
     else {
         list_push(&d->waiting, &job->node);
         d->stats.waiting++;
+        d->visitors += job->from == NULL;
         pthread_cond_signal(&d->work);
     }
     pthread_mutex_unlock(&d->lock);
@@ -228,6 +229,8 @@ pd_err db_do_job(struct db *d, struct db_job *job)
     pthread_mutex_lock(&d->lock);
     while (!job->finished)
         pthread_cond_wait(&d->finished, &d->lock);
+    if (--d->visitors == 0 && d->closing)
+        pthread_cond_broadcast(&d->finished);
     pthread_mutex_unlock(&d->lock);
     return job->err;
 }
@@ -432,6 +435,10 @@ struct db *db_close(struct db *d)
     for (unsigned i = 0; i < d->threads_count; i++)
         pthread_join(d->threads[i], NULL);
     mem_free(d->threads);
+    pthread_mutex_lock(&d->lock);
+    while (d->visitors) /* their jobs are done, they are only to go */
+        pthread_cond_wait(&d->finished, &d->lock);
+    pthread_mutex_unlock(&d->lock);
     if (d->side)
         d->backend->close(d);
     pthread_cond_destroy(&d->work);

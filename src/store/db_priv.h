@@ -48,6 +48,7 @@ struct db {
     pthread_cond_t finished; /* of a job that someone waits for */
     struct list waiting;
     bool closing;
+    unsigned visitors; /* threads that wait in db_do() */
     struct db_stats stats;
     char trouble[DB_WHY_BYTES];
 

@@ -150,7 +150,7 @@ struct writer {
     int64_t first;
     _Atomic int64_t told;
     atomic_bool *end;
-    pd_err failed;
+    _Atomic pd_err failed;
 };
 
 static pd_err insert_once(struct tx *t, void *ctx)
