@@ -143,7 +143,7 @@ static pd_err walk(struct objects *o, int root, const char *key, enum way way, i
 static pd_err sync_way(struct objects *o, int root, const char *key)
 {
     PD_CLEANUP(close_fd) int at = -1;
-    const char *leaf;
+    const char *leaf = key;
     return walk(o, root, key, WAY_SYNC, &at, &leaf);
 }
 
@@ -244,7 +244,7 @@ static pd_err write_new(struct objects *o, int new_fd, const char *key, struct s
     PD_CLEANUP(close_fd) int fd = open_again(new_fd, name, O_WRONLY | O_CREAT | O_EXCL);
     if (fd < 0)
         return fail_errno(o, key, "making a file");
-    struct stat st;
+    struct stat st = {.st_size = 0};
     pd_err e = PD_OK;
     if (!write_all(fd, bytes))
         e = fail_errno(o, key, "writing");
@@ -295,7 +295,7 @@ static pd_err put_in_place(struct objects *o, int root, int new_fd, const char *
 {
     PD_CLEANUP(close_fd) int turn = -1;
     PD_CLEANUP(close_fd) int at = -1;
-    const char *leaf;
+    const char *leaf = key;
     pd_err e = take_turn(o, root, &turn);
     if (!e)
         e = walk(o, root, key, WAY_MAKE, &at, &leaf);
@@ -356,7 +356,7 @@ static pd_err open_object(struct objects *o, const char *key, int *ret, struct s
 {
     PD_CLEANUP(close_fd) int root = -1;
     PD_CLEANUP(close_fd) int at = -1;
-    const char *leaf;
+    const char *leaf = key;
     pd_err e = open_root(o, &root);
     if (!e)
         e = walk(o, root, key, WAY_LOOK, &at, &leaf);
@@ -385,7 +385,7 @@ static pd_err open_object(struct objects *o, const char *key, int *ret, struct s
 static pd_err folder_get(struct objects *o, const char *key, struct buf *out, char ret_etag[OBJECT_ETAG_BYTES])
 {
     PD_CLEANUP(close_fd) int fd = -1;
-    struct stat st;
+    struct stat st = {.st_size = 0};
     pd_err e = open_object(o, key, &fd, &st);
     size_t before = buf_size(out);
     if (!e)
@@ -403,7 +403,7 @@ static pd_err folder_delete(struct objects *o, const char *key)
     PD_CLEANUP(close_fd) int root = -1;
     PD_CLEANUP(close_fd) int turn = -1;
     PD_CLEANUP(close_fd) int at = -1;
-    const char *leaf;
+    const char *leaf = key;
     pd_err e = open_root(o, &root);
     if (!e)
         e = take_turn(o, root, &turn);
@@ -518,7 +518,7 @@ static pd_err list_folder(struct lister *l, int fd, size_t n)
     pd_err e = read_names(l, fd, n, &names, &count);
     if (!e)
         e = sorted_names(&names, count, &sorted);
-    for (size_t i = 0; i < count && !e; i++) {
+    for (size_t i = 0; sorted && i < count && !e; i++) {
         size_t name_n = strlen(sorted[i]);
         memcpy(l->info.key + n, sorted[i], name_n + 1); /* it is a key: it fits */
         if (!span_ends(span_str(sorted[i]), "/")) {

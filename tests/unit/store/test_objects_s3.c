@@ -495,13 +495,20 @@ static void nobody_there_is_told(void **state)
     objects_close(o);
 }
 
+/* When the first try has given back its connection. */
 static void *cancel_it(void *ctx)
 {
+    struct s3 *s = s3_of(ctx);
+    for (unsigned idle = 0; !idle; sched_yield()) {
+        pthread_mutex_lock(&s->lock);
+        idle = s->idle_count;
+        pthread_mutex_unlock(&s->lock);
+    }
     objects_cancel(ctx);
     return NULL;
 }
 
-/* It waits for its next try for ten seconds: the cancel comes while it does. */
+/* It waits for its next try for ten seconds and more: the cancel comes while it does, or just before. */
 static void a_cancel_ends_a_wait(void **state)
 {
     tell("reset");
@@ -514,6 +521,7 @@ static void a_cancel_ends_a_wait(void **state)
     pd_err e = objects_put(o, "a", SPAN_LIT("1"), OBJECT_ALWAYS, NULL, NULL);
     pthread_join(thread, NULL);
     is(e, PD_CANCELLED, "cancel");
+    assert_int_equal(counted("503"), 1);
     assert_true(clock_mono_ms() - begun < 8000);
     objects_close(o);
 }
