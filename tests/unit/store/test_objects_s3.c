@@ -10,6 +10,7 @@
 /* A server that fails as it is told (tests/lib/s3_faulty): each fault must happen, and end as its row says. */
 static struct s3_server server;
 static char url[200];
+static char home[] = "/tmp/perdure-home-XXXXXX";
 
 static char answer_line[500];
 static const char *tell(const char *fmt, ...) PD_PRINTF(1, 2);
@@ -496,6 +497,41 @@ static void nobody_there_is_told(void **state)
 }
 
 /* When the first try has given back its connection. */
+/* A certificate that nobody vouches for is refused at once, and not tried again. */
+static void a_certificate_is_checked(void **state)
+{
+    static char tls_url[200], ca[300], why[400];
+    const char *const argv[] = {"tests/lib/s3_faulty", "--tls", home, NULL};
+    const char *trusting[] = {"AWS_ENDPOINT_URL",
+                              tls_url,
+                              "AWS_ACCESS_KEY_ID",
+                              "k",
+                              "AWS_SECRET_ACCESS_KEY",
+                              "s",
+                              "AWS_CA_BUNDLE",
+                              ca,
+                              NULL};
+    struct s3_server plain = server;
+    struct objects *o = NULL;
+    if (!helper_start(argv, &server, tls_url, sizeof(tls_url))) {
+        server = plain;
+        skip();
+    }
+    snprintf(ca, sizeof(ca), "%s/cert.pem", home);
+    for (int trusts = 0; trusts < 2; trusts++) {
+        vars = trusting;
+        trusting[6] = trusts ? "AWS_CA_BUNDLE" : "NO_CA_BUNDLE";
+        is(objects_open("s3://bucket", env, NULL, &o, why, sizeof(why)), PD_OK, why);
+        is(objects_put(o, "a", SPAN_LIT("1"), OBJECT_ALWAYS, NULL, NULL), trusts ? PD_OK : PD_IO, "TLS");
+        if (!trusts)
+            assert_non_null(strstr(objects_why(), "certificate"));
+        assert_int_equal(counted("requests"), trusts);
+        objects_close(o);
+    }
+    s3_server_stop(&server);
+    server = plain;
+}
+
 static void *cancel_it(void *ctx)
 {
     struct s3 *s = s3_of(ctx);
@@ -527,8 +563,6 @@ static void a_cancel_ends_a_wait(void **state)
 }
 
 /* ---- where and who ----------------------------------------------------------------------- */
-
-static char home[] = "/tmp/perdure-home-XXXXXX";
 
 static const struct setup_row {
     const char *name, *where;
@@ -878,6 +912,7 @@ int main(void)
         cmocka_unit_test(a_bucket_is_made_where_it_may_be),
         cmocka_unit_test(a_server_that_says_when_is_waited_for),
         cmocka_unit_test(nobody_there_is_told),
+        cmocka_unit_test(a_certificate_is_checked),
         cmocka_unit_test(a_cancel_ends_a_wait),
         cmocka_unit_test(where_and_who_are_found_as_the_rows_say),
         cmocka_unit_test(amazons_hosts_have_the_buckets_name_and_the_region),
