@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 enum {
-    CONNECT_MS = 10 * 1000,        /* for one connection to be made, and at an opening for a server that starts */
+    CONNECT_MS = 20 * 1000,        /* for one connection to be made, and at an opening for a server that starts */
     CLOSING_CONNECT_MS = 2 * 1000, /* the same, when all is to end */
     GRACE_MS = 5 * 1000,           /* after the statement's own deadline, which the server keeps */
     PAUSE_FIRST_MS = 100,          /* before the second try to connect; doubled, and a random part taken of it */
@@ -290,7 +290,8 @@ static pd_err set_up(struct conn *c)
     return command(c, sql);
 }
 
-/* What stands in the URL wins over what stands here. */
+/* tcp_user_timeout is also how long a host that says nothing is waited for before the next one of several.
+ * What stands in the URL wins over what stands here. */
 static PGconn *begin(struct pg *pg)
 {
     static const char *const names[] = {"application_name",
@@ -302,7 +303,7 @@ static PGconn *begin(struct pg *pg)
                                         "tcp_user_timeout",
                                         "dbname",
                                         NULL};
-    const char *const values[] = {"perdure", "UTF8", "10", "30", "10", "3", "30000", pg->url, NULL};
+    const char *const values[] = {"perdure", "UTF8", "10", "30", "10", "3", "8000", pg->url, NULL};
     return pg->pq->PQconnectStartParams(names, values, 1);
 }
 

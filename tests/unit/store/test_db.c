@@ -303,6 +303,23 @@ static void a_file_is_held_by_one_process(void **state)
     db_close(d);
 }
 
+/* Two connections could lose data (SQLite before 3.51.3): there is none but ours, and no memory to share with one. */
+static void no_other_program_gets_in(void **state)
+{
+    (void)state;
+    struct db *d = with_table();
+    char shm[320];
+    snprintf(shm, sizeof(shm), "%s-shm", where);
+    assert_int_equal(sqlite3_open(where, &other), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(other, "SELECT * FROM t", NULL, NULL, NULL), SQLITE_BUSY);
+    assert_int_equal(sqlite3_exec(other, "INSERT INTO t (id) VALUES (1)", NULL, NULL, NULL), SQLITE_BUSY);
+    sqlite3_close(other);
+    other = NULL;
+    assert_int_equal(access(shm, F_OK), -1);
+    assert_int_equal(rows_in(d), 0);
+    db_close(d);
+}
+
 static void its_folder_is_made(void **state)
 {
     (void)state;
@@ -408,6 +425,7 @@ int main(void)
     TEST(who_reads_sees_what_is_committed)                         \
     TEST(a_file_that_will_not_do_is_told_with_what_to_do)          \
     TEST(a_file_is_held_by_one_process)                            \
+    TEST(no_other_program_gets_in)                                 \
     TEST(its_folder_is_made)                                       \
     TEST(what_was_told_done_survives_kill_9)                       \
     TEST(survives_every_failed_allocation)

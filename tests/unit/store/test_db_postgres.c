@@ -298,6 +298,42 @@ static void a_socket_in_a_folder_will_do(void **state)
     db_close(d);
 }
 
+/* A listener whose queue is full: what else comes is not answered. */
+static int silent_host(int fill[3], unsigned *port)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t n = sizeof(at);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&at, n), 0);
+    assert_int_equal(listen(fd, 0), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &n), 0);
+    for (int i = 0; i < 3; i++) {
+        fill[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        (void)!connect(fill[i], (struct sockaddr *)&at, n);
+    }
+    *port = ntohs(at.sin_port);
+    return fd;
+}
+
+static void a_host_that_says_nothing_is_passed_over(void **state)
+{
+    (void)state;
+    int fill[3];
+    unsigned silent;
+    char port[20];
+    int fd = silent_host(fill, &silent);
+    postgres_sql(server, "SHOW port", port, sizeof(port));
+    snprintf(where, sizeof(where), "postgres://perdure@127.0.0.1:%u,127.0.0.1:%s/postgres", silent, port);
+    uint64_t before = clock_mono_ms();
+    struct db *d = one_connection(10);
+    assert_in_range(clock_mono_ms() - before, 5000, 15000); /* the first was tried */
+    assert_int_equal(rows_in(d), 0);
+    db_close(d);
+    for (int i = 0; i < 3; i++)
+        close(fill[i]);
+    close(fd);
+}
+
 static void *open_and_close(void *arg)
 {
     struct db_rules r;
@@ -589,6 +625,7 @@ static void a_line_that_has_gone_silent_is_given_up(void **state)
     TEST(a_server_that_is_not_there_is_told_at_once)                    \
     TEST(another_database_or_user_is_told)                              \
     TEST(a_socket_in_a_folder_will_do)                                  \
+    TEST(a_host_that_says_nothing_is_passed_over)                       \
     TEST(several_may_start_at_once)                                     \
     TEST(what_is_told_done_is_on_the_disk_whatever_the_servers_default) \
     TEST(a_deadlock_is_run_again)                                       \
