@@ -295,7 +295,8 @@ pd_err runs_end_if_over(struct tx *t, const char *run, uint64_t now_ms)
     struct found_run r = {0};
     int64_t undone = 0;
     pd_err e =
-        TX_RUN(t, "SELECT 1 FROM tasks WHERE run = $1 AND ended_ms = 0 LIMIT 1", runs_on_any, &open, DB_S(run));
+        TX_RUN(t, "SELECT 1 FROM tasks{lite: INDEXED BY tasks_open} WHERE run = $1 AND ended_ms = 0 LIMIT 1",
+               runs_on_any, &open, DB_S(run));
     if (e || open)
         return e;
     e = TX_RUN(t, "SELECT state FROM runs WHERE id = $1{pg: FOR UPDATE}", on_run, &r, DB_S(run));

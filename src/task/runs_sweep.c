@@ -212,10 +212,11 @@ static pd_err on_id(void *ctx, const struct db_value *c, unsigned n)
 static pd_err end_runs(struct tx *t, uint64_t now_ms)
 {
     struct buf ids = {0};
-    pd_err e = tx_run(t,
-                      "SELECT r.id FROM runs r WHERE r.ended_ms = 0 AND NOT EXISTS"
-                      " (SELECT 1 FROM tasks t WHERE t.run = r.id AND t.ended_ms = 0) LIMIT 1000",
-                      NULL, 0, on_id, &ids);
+    pd_err e = tx_run(
+        t,
+        "SELECT r.id FROM runs r WHERE r.ended_ms = 0 AND NOT EXISTS"
+        " (SELECT 1 FROM tasks t{lite: INDEXED BY tasks_open} WHERE t.run = r.id AND t.ended_ms = 0) LIMIT 1000",
+        NULL, 0, on_id, &ids);
     struct span rest = buf_span(&ids);
     while (!e && rest.n) {
         struct span id = span_cut(&rest, '\0');

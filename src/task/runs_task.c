@@ -40,18 +40,18 @@ static pd_err on_claimed(void *ctx, const struct db_value *c, unsigned n)
 }
 
 /* The oldest run that has something ready; of it what is due longest, then as in the plan. PostgreSQL looks once, for one row, whatever way it
- * takes to the update: hence MATERIALIZED. */
-#define CLAIM(which)                                                                                           \
-    "{pg:WITH x AS MATERIALIZED (SELECT y.run, y.id FROM (SELECT r.id FROM runs r WHERE " which                \
-    " r.claimable = 1 ORDER BY r.number OFFSET 0) r CROSS JOIN LATERAL (SELECT t.run, t.id FROM tasks t"       \
-    " WHERE t.run = r.id AND t.state = 'ready' AND t.due_ms <= $4 AND (t.kind & $5) <> 0"                      \
-    " ORDER BY t.due_ms, t.position LIMIT 1 FOR UPDATE SKIP LOCKED) y LIMIT 1) }"                              \
-    "UPDATE tasks SET state = 'running', epoch = epoch + 1, beat = 0, worker = $1, claim = $2, lease_ms = $3," \
-    " began_ms = $4, progress = ''"                                                                            \
-    "{pg: FROM x WHERE tasks.run = x.run AND tasks.id = x.id}"                                                 \
-    "{lite: WHERE (run, id) IN (SELECT t.run, t.id FROM runs r JOIN tasks t ON t.run = r.id WHERE " which      \
-    " r.claimable = 1 AND t.state = 'ready' AND t.due_ms <= $4 AND (t.kind & $5) <> 0"                         \
-    " ORDER BY r.number, t.due_ms, t.position LIMIT 1)}"                                                       \
+ * takes to the update: hence MATERIALIZED. SQLite takes runs first, each by its index: hence CROSS. */
+#define CLAIM(which)                                                                                            \
+    "{pg:WITH x AS MATERIALIZED (SELECT y.run, y.id FROM (SELECT r.id FROM runs r WHERE " which                 \
+    " r.claimable = 1 ORDER BY r.number OFFSET 0) r CROSS JOIN LATERAL (SELECT t.run, t.id FROM tasks t"        \
+    " WHERE t.run = r.id AND t.state = 'ready' AND t.due_ms <= $4 AND (t.kind & $5) <> 0"                       \
+    " ORDER BY t.due_ms, t.position LIMIT 1 FOR UPDATE SKIP LOCKED) y LIMIT 1) }"                               \
+    "UPDATE tasks SET state = 'running', epoch = epoch + 1, beat = 0, worker = $1, claim = $2, lease_ms = $3,"  \
+    " began_ms = $4, progress = ''"                                                                             \
+    "{pg: FROM x WHERE tasks.run = x.run AND tasks.id = x.id}"                                                  \
+    "{lite: WHERE (run, id) IN (SELECT t.run, t.id FROM runs r CROSS JOIN tasks t ON t.run = r.id WHERE " which \
+    " r.claimable = 1 AND t.state = 'ready' AND t.due_ms <= $4 AND (t.kind & $5) <> 0"                          \
+    " ORDER BY r.number, t.due_ms, t.position LIMIT 1)}"                                                        \
     " RETURNING tasks.run, tasks.id, tasks.epoch, tasks.attempt, tasks.kind, tasks.lease_ms"
 
 static pd_err claim_new(struct tx *t, const struct claim_wish *w, uint64_t now_ms, struct claiming *k)
@@ -85,11 +85,11 @@ static pd_err on_due(void *ctx, const struct db_value *c, unsigned n)
 static pd_err look_ahead(struct tx *t, const struct claim_wish *w, uint64_t now_ms, uint64_t *ret_wait_ms)
 {
     uint64_t due = 0;
-    pd_err e = TX_RUN(
-        t,
-        "SELECT t.due_ms FROM runs r JOIN tasks t ON t.run = r.id WHERE r.claimable = 1 AND t.state = 'ready'"
-        " AND t.due_ms > $1 AND (r.id = $2 OR $2 = '') ORDER BY t.due_ms LIMIT 1",
-        on_due, &due, DB_I(now_ms), DB_S(w->run));
+    pd_err e = TX_RUN(t,
+                      "SELECT t.due_ms FROM runs r {lite:CROSS }JOIN tasks t ON t.run = r.id WHERE r.claimable = "
+                      "1 AND t.state = 'ready'"
+                      " AND t.due_ms > $1 AND (r.id = $2 OR $2 = '') ORDER BY t.due_ms LIMIT 1",
+                      on_due, &due, DB_I(now_ms), DB_S(w->run));
     *ret_wait_ms = due ? due - now_ms : UINT64_MAX;
     return e ? e : PD_NOTFOUND;
 }
