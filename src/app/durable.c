@@ -2,7 +2,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "checkpoint/checkpoint.h"
+#include "checkpoint/turns.h"
 
 #include <stdio.h>
 
@@ -31,6 +31,7 @@ struct durable {
     struct db *db;
     struct objects *objects; /* NULL: none */
     struct checkpoints *checkpoints;
+    struct turns *turns;
     _Atomic bool leaving;
     _Atomic unsigned seated; /* workers that have a queue, or are about to */
     struct waker *left;      /* the last of them has given its queue up */
@@ -72,10 +73,12 @@ static void open_checkpoints(struct durable *k)
     e = checkpoints_open(k->db, k->objects, &k->rules, &k->checkpoints);
     if (e)
         LOG(NULL, LOG_WARN, "snapshots.not_open", "why=%s remedy=\"there are no checkpoints\"", pd_err_name(e));
+    k->turns = k->checkpoints ? turns_new(k->checkpoints, k->rules.waiting_bytes) : NULL;
 }
 
 static void close_checkpoints(struct durable *k)
 {
+    k->turns = turns_free(k->turns);
     k->checkpoints = checkpoints_close(k->checkpoints);
     k->objects = objects_close(k->objects);
     k->db = db_close(k->db);
@@ -89,6 +92,7 @@ static void opened(struct durable *k)
     atomic_store(&k->seated, k->gateway->workers_count);
     atomic_store(&k->gateway->db, k->db);
     atomic_store(&k->gateway->checkpoints, k->checkpoints);
+    atomic_store(&k->gateway->turns, k->turns);
     LOG(NULL, LOG_INFO, "database.open", "kind=%s", db_is_postgres(k->db) ? "postgres" : "sqlite");
     k->tell(k->ctx);
 }
@@ -160,6 +164,7 @@ void durable_hand_over(struct durable *k)
     if (!k)
         return;
     atomic_store(&k->leaving, true);
+    atomic_store(&k->gateway->turns, NULL);
     atomic_store(&k->gateway->checkpoints, NULL);
     atomic_store(&k->gateway->db, NULL); /* whoever has it now is done with it before it tells that it has left */
     timer_stop(k->loop, &k->again);
@@ -216,6 +221,7 @@ struct durable *durable_close(struct durable *k)
     timer_stop(k->loop, &k->again);
     while (k->busy)
         loop_run(k->loop);
+    atomic_store(&k->gateway->turns, NULL);
     atomic_store(&k->gateway->checkpoints, NULL);
     atomic_store(&k->gateway->db, NULL);
     db_close(k->opened);

@@ -29,7 +29,7 @@ void checkpoints_rules_default(struct checkpoints_rules *r)
 
 /* ---- one is made ----------------------------------------------------------------------------- */
 
-static void count(struct checkpoints *c, const struct made *m, pd_err e)
+void checkpoints_count(struct checkpoints *c, const struct made *m, pd_err e)
 {
     pthread_mutex_lock(&c->lock);
     c->stats.created += !e;
@@ -84,7 +84,7 @@ static pd_err write_now(struct checkpoints *c, struct made *m, char *why, size_t
         e = made_write(m);
     }
     say_why(e, why, why_bytes, c->db);
-    count(c, m, e);
+    checkpoints_count(c, m, e);
     return e;
 }
 
@@ -158,7 +158,7 @@ static void on_made(void *ctx, pd_err e)
     struct db *db = k->c->ending ? NULL : k->c->db; /* after its end it is not asked why any more */
     pthread_mutex_unlock(&k->c->lock);
     say_why(e, k->why, sizeof(k->why), db);
-    count(k->c, k->m, e);
+    checkpoints_count(k->c, k->m, e);
     k->done(k->ctx, e, k->m->id, k->why);
     maker_free(k);
 }

@@ -86,6 +86,7 @@ struct checkpoints {
     char trouble[OBJECTS_WHY_BYTES];
     char name[LINE_BYTES]; /* of this process, for the outbox */
 };
+void checkpoints_count(struct checkpoints *c, const struct made *m, pd_err e);
 void checkpoints_kick(struct checkpoints *c); /* there is something to upload */
 
 /* write.c: a job that writes `m`. PD_EXISTS: its id is taken by another. */

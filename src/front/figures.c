@@ -1,7 +1,7 @@
 /* /metrics, /healthz, /readyz, and the line at / that says where one is. */
 #include "base/clock.h"
 #include "base/mem.h"
-#include "checkpoint/checkpoint.h"
+#include "checkpoint/turns.h"
 #include "front/desk.h"
 #include "front/front_priv.h"
 #include "relay/kept.h"
@@ -113,8 +113,15 @@ static void measure_durable(struct worker *w, struct meter *m)
     struct checkpoints *c = atomic_load(&w->gateway->checkpoints);
     struct checkpoints_stats s = {0};
     meter_set(m, METER_DATABASE_OPEN, atomic_load(&w->gateway->db) ? 1 : 0, NO_LABELS);
+    struct turns *t = atomic_load(&w->gateway->turns);
+    struct turns_stats turns = {0};
+    if (t)
+        turns_stats(t, &turns);
     if (!c)
         return;
+    meter_set(m, METER_TURNS, (double)turns.made, LABELS("made"));
+    meter_set(m, METER_TURNS, (double)turns.failed, LABELS("failed"));
+    meter_set(m, METER_TURNS, (double)turns.left_out, LABELS("left_out"));
     checkpoints_stats(c, &s);
     if (s.last_ms)
         meter_set(m, METER_CHECKPOINT_LAST, (double)s.last_ms / 1e3, NO_LABELS);

@@ -30,6 +30,7 @@ struct keep;
 struct ledger;
 struct kept_table;
 struct routing;
+struct turns;
 struct wakes;
 struct call_record;
 
@@ -61,6 +62,7 @@ struct gateway {
      * each time. NULL: there is none, or not now. */
     _Atomic(struct db *) db;
     _Atomic(struct checkpoints *) checkpoints;
+    _Atomic(struct turns *) turns;
     struct list calls;                        /* running struct relay, by `node`; under the fleet's lock */
     struct call_record *recent[RECENT_CALLS]; /* ended calls, a ring; under the fleet's lock */
     unsigned recent_next;

@@ -8,6 +8,7 @@
 #include "parse/url.h"
 #include "relay/follow.h"
 #include "relay/resume.h"
+#include "relay/turn.h"
 #include "relay/wakes.h"
 
 #include <stdio.h>
@@ -580,6 +581,7 @@ static void relay_free(struct relay *r)
     wakes_forget(r->w->wakes, &r->wake);
     encoder_free(r->writer);
     buf_done(&r->seen);
+    buf_done(&r->answered);
     fleet_lock(r->w->gateway->fleet);
     list_remove(&r->node);
     fleet_unlock(r->w->gateway->fleet);
@@ -609,6 +611,7 @@ static void on_reap(void *ctx)
     }
     resume_settle(r);
     record_call(r);
+    turn_give(r);
     meter_shift(r->w->meter, METER_CALLS_RUNNING, -1, NO_LABELS);
     relay_free(r);
 }

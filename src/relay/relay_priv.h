@@ -149,6 +149,7 @@ struct relay {
     uint64_t orphan_until_ms;
     struct request *asked;  /* what the client asked, for attempts; `rq` is where the reply goes */
     bool keeps_asked;       /* it outlives its client, and is ours to release */
+    struct buf answered;    /* by a client that does not stream, where it is to be a checkpoint: turn.h */
     struct encoder *writer; /* writes on in the client's format once an attempt broke; outlives the attempts */
     struct buf seen;        /* its text, plain: made for an attempt that goes on */
     size_t seen_at;         /* for so much of `shown` */

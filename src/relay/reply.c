@@ -6,6 +6,7 @@
 #include "relay/error_dialect.h"
 #include "relay/relay_priv.h"
 #include "relay/resume.h"
+#include "relay/turn.h"
 
 #include <stdio.h>
 
@@ -278,6 +279,7 @@ bool reply_answer(struct relay *r, struct run *run)
     common_head(r, run, &h);
     put(&h, "Content-Type", r->facts.stream ? stream_type(r) : "application/json");
     count_dropped(r, run);
+    turn_keep(r, bytes);
     struct request *rq = r->rq;
     r->rq = NULL;
     reply_simple(rq, 200, h.list, h.count, bytes);
@@ -357,6 +359,7 @@ void reply_finish(struct relay *r, struct run *run)
         run->mode == RUN_WHOLE && !run->continues; /* though the head went out while it was waited for */
     if (at_once ? !reply_rest(r, run) : !put_end(r, run))
         return;
+    turn_keep(r, SPAN_NONE);
     struct request *rq = r->rq;
     r->rq = NULL;
     reply_end(rq);

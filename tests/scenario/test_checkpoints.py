@@ -148,5 +148,71 @@ def test_after_a_disaster_the_command_needs_no_running_perdure():
         assert lost_bucket[0] == 0 and json.loads(lost_bucket[1]) == {"n": 3}, lost_bucket
 
 
+SESSION = {"x-perdure-session": "night run"}
+
+
+def turns_of(gateway):
+    return [c for c in get(gateway, "")["checkpoints"] if c["reason"] == "turn"]
+
+
+def made(gateway, n):
+    gateway.until(f"{n} turns are made", lambda: gateway.metric("perdure_session_turns_total", result="made") == n)
+
+
+def test_each_turn_of_a_session_is_a_checkpoint():
+    with running("alpha:0,tokens=20") as (sim, gateway):
+        messages, answers = [], []
+        for n in range(6):
+            messages.append({"role": "user", "content": f"question {n}"})
+            if n % 2:
+                s = gateway.stream(messages=messages, headers=SESSION).rest()
+                assert s.done
+                text = s.text
+            else:
+                text = gateway.chat(messages=messages, headers=SESSION).json["choices"][0]["message"]["content"]
+            answers.append(text)
+            messages.append({"role": "assistant", "content": text})
+            made(gateway, n + 1)
+        turns = turns_of(gateway)
+        assert len(turns) == 6 and len({t["agent_id"] for t in turns}) == 1, turns
+        assert turns[0]["agent_id"].startswith("session:s-") and turns[0]["task"] == "night run", turns[0]
+        for n, t in enumerate(reversed(turns)):
+            c = get(gateway, "/" + t["checkpoint_id"])["checkpoint"]
+            assert c["messages"] == messages[:2 * n + 1], (n, c)
+            assert c["request"]["messages"] == [] and c["request"]["model"] == "main", c["request"]
+            assert c["answer"]["choices"][0]["message"]["content"] == answers[n], (n, c["answer"])
+            assert c["provider"] == "alpha" and c["token_usage"]["output"] > 0, c
+        text = gateway.get("/api/checkpoints/latest/resume?agent=" + turns[0]["agent_id"]).body.decode()
+        assert "The conversation has 11 messages" in text and "question 5" in text, text
+
+
+def test_a_turn_in_another_format_is_kept_as_its_client_sent_it():
+    with running("alpha:0,tokens=20") as (sim, gateway):
+        body = {"model": "main", "max_tokens": 50, "system": "be brief", "stream": True,
+                "messages": [{"role": "user", "content": [{"type": "text", "text": "hello"}]}]}
+        a = request(gateway.port, "POST", "/v1/messages", body, SESSION)
+        assert a.status == 200 and b"message_stop" in a.body, a.body
+        made(gateway, 1)
+        c = get(gateway, "/" + turns_of(gateway)[0]["checkpoint_id"])["checkpoint"]
+        assert c["messages"] == body["messages"] and c["request"]["system"] == "be brief", c
+        assert c["conversation"]["format"] == "anthropic-messages" and c["answer"]["content"][0]["type"] == "text", c
+
+
+def test_single_questions_and_broken_answers_are_no_turns_and_they_can_be_switched_off():
+    with running("alpha:0", resilience={"attempts": 1, "hold": 0, "continuations": 0}) as (sim, gateway):
+        assert gateway.chat().status == 200
+        sim.faults("alpha", {"fault": "status", "status": 400})
+        assert gateway.chat(headers=SESSION).status == 400
+        sim.faults("alpha", {"fault": "cut", "after": 2})
+        assert not gateway.stream(headers=SESSION).rest().done
+        assert gateway.chat(headers=SESSION).status == 200
+        made(gateway, 1)
+        assert len(turns_of(gateway)) == 1
+    with running("alpha:0", extra={"session_checkpoints": False}) as (sim, gateway):
+        assert gateway.chat(headers=SESSION).status == 200
+        post(gateway, agent_id="a")
+        assert [c["agent_id"] for c in get(gateway, "")["checkpoints"]] == ["a"]
+
+
 if __name__ == "__main__":
     main(globals())

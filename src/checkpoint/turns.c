@@ -1,0 +1,325 @@
+#include "checkpoint/turns.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "checkpoint/checkpoint_priv.h"
+#include "dialect/encoder.h"
+#include "dialect/shown.h"
+#include "parse/put.h"
+
+enum { BATCH = 32, ANSWER_MAX = 64 << 20 };
+
+struct turns {
+    struct checkpoints *c;
+    pthread_mutex_t lock;
+    pthread_cond_t work;
+    struct list waiting;
+    uint64_t bytes, most;
+    bool ending, said;
+    pthread_t thread;
+    struct turns_stats stats;
+};
+
+/* ---- a turn is made a checkpoint ----------------------------------------------------------- */
+
+/* One that is being made, and what it points to. */
+struct making {
+    struct turn *turn;
+    struct made *made;
+    struct buf frame, answer, conversation, usage;
+    struct span *messages;
+    size_t count, room;
+};
+
+static pd_err add_message(struct making *k, struct span s)
+{
+    if (k->count == k->room) {
+        size_t room = k->room ? 2 * k->room : 64;
+        void *list = mem_realloc(k->messages, room * sizeof(*k->messages));
+        if (!list)
+            return PD_NOMEM;
+        k->messages = list;
+        k->room = room;
+    }
+    k->messages[k->count++] = s;
+    return k->count < CHECKPOINT_MESSAGES_MAX ? PD_OK : PD_TOOBIG;
+}
+
+/* The turns of a request: those of its last member of this name, as all parsers take it. */
+static struct json find_turns(struct span body, const char *member)
+{
+    struct json_walk w;
+    struct json v, found = {JSON_NONE, SPAN_NONE};
+    struct span key;
+    json_walk_doc(&w, body);
+    while (json_walk_next(&w, &key, &v))
+        if (json_key_is(key, member))
+            found = v;
+    return found;
+}
+
+/* The first message is the request without its turns: model, system, tools, which are the same from turn to turn. */
+static pd_err cut_request(struct making *k)
+{
+    struct span body = k->turn->body;
+    struct json turns = find_turns(body, k->turn->codec->turns_member), v;
+    struct json_walk w;
+    pd_err e = PD_OK;
+    if (turns.type != JSON_ARRAY) /* Responses: a text alone */
+        return add_message(k, body);
+    struct put p = put_into(&k->frame);
+    put_span(&p, span_upto(body, (size_t)(turns.raw.p - body.p)));
+    put_text(&p, "[]");
+    put_span(&p, span_from(body, (size_t)(turns.raw.p - body.p) + turns.raw.n));
+    e = p.err ? p.err : add_message(k, span_trim(buf_span(&k->frame)));
+    json_walk_init(&w, turns);
+    while (!e && json_walk_next(&w, NULL, &v))
+        e = add_message(k, v.raw);
+    return e ? e : w.err ? PD_INVALID : PD_OK;
+}
+
+static pd_err encode_answer(struct making *k)
+{
+    struct turn *t = k->turn;
+    const struct answer_facts facts = {
+        .usage = t->usage, .finish = t->finish, .finish_raw = SPAN_LIT(""), .has_output = true};
+    const struct encode_want want = {.model = span_str(t->model), .id = span_from(span_str(t->call), 2)};
+    struct encoder *en = encoder_new(t->codec, &want, ANSWER_MAX);
+    if (!en)
+        return PD_NOMEM;
+    if (t->lock)
+        t->lock(t, true);
+    shown_tell(t->shown, 0, encoder_delta, en);
+    if (t->lock)
+        t->lock(t, false);
+    pd_err e = encoder_whole(en, &facts, &k->answer);
+    encoder_free(en);
+    return e;
+}
+
+static pd_err add_answer(struct making *k, bool *ret)
+{
+    struct turn *t = k->turn;
+    struct span answer = span_trim(t->answer);
+    pd_err e = PD_OK;
+    *ret = false;
+    if (!answer.n && t->shown && t->codec->encoder) {
+        e = encode_answer(k);
+        answer = span_trim(buf_span(&k->answer));
+    }
+    if (e == PD_NOMEM)
+        return e;
+    *ret = !e && answer.n && json_check(answer) == PD_OK;
+    return *ret ? add_message(k, answer) : PD_OK;
+}
+
+static void put_count(struct put *p, const char *name, int64_t n)
+{
+    if (n >= 0)
+        put_printf(p, "%s\"%s\":%lld", p->b->tail - p->b->head > 1 ? "," : "", name, (long long)n);
+}
+
+static pd_err describe(struct making *k, bool answered)
+{
+    const struct turn *t = k->turn;
+    struct put p = put_into(&k->conversation), u = put_into(&k->usage);
+    put_text(&p, "{\"format\":");
+    put_json(&p, span_str(t->codec->name));
+    put_text(&p, ",\"model\":");
+    put_json(&p, span_str(t->model));
+    put_text(&p, ",\"call\":");
+    put_json(&p, span_str(t->call));
+    put_printf(&p, ",\"answer\":%s}", answered ? "true" : "false");
+    put_text(&u, "{");
+    put_count(&u, "input", t->usage.input_total);
+    put_count(&u, "output", t->usage.output_total);
+    put_text(&u, "}");
+    return p.err ? p.err : u.err;
+}
+
+static pd_err make(struct making *k)
+{
+    char why[CHECKPOINT_WHY_BYTES];
+    bool answered = false;
+    const struct turn *t = k->turn;
+    pd_err e = cut_request(k);
+    if (!e)
+        e = add_answer(k, &answered);
+    if (!e)
+        e = describe(k, answered);
+    if (e)
+        return e;
+    const struct checkpoint cp = {.agent = span_str(t->agent),
+                                  .task = span_str(t->name),
+                                  .step_index = -1,
+                                  .provider = span_str(t->provider),
+                                  .reason = SPAN_LIT("turn"),
+                                  .token_usage = buf_span(&k->usage),
+                                  .conversation = buf_span(&k->conversation),
+                                  .messages = k->messages,
+                                  .messages_count = k->count};
+    e = checkpoint_check(&cp, why, sizeof(why));
+    k->made = e ? NULL : made_new(&cp, false);
+    return e ? e : k->made ? made_write(k->made) : PD_NOMEM;
+}
+
+static void making_done(struct making *k)
+{
+    made_free(k->made);
+    mem_free(k->messages);
+    buf_done(&k->frame);
+    buf_done(&k->answer);
+    buf_done(&k->conversation);
+    buf_done(&k->usage);
+}
+
+/* ---- several at once ---------------------------------------------------------------------------- */
+
+struct batch {
+    struct turns *t;
+    struct making list[BATCH];
+    unsigned count, from, to; /* from .. to are being written */
+};
+
+static pd_err write_turns(struct tx *tx, void *ctx)
+{
+    struct batch *b = ctx;
+    pd_err e = PD_OK;
+    for (unsigned i = b->from; i < b->to && !e; i++)
+        if (b->list[i].made)
+            e = write_job(tx, b->list[i].made, b->t->c->objects != NULL);
+    return e;
+}
+
+static void count_turns(struct batch *b, unsigned n, pd_err e)
+{
+    struct turns *t = b->t;
+    pthread_mutex_lock(&t->lock);
+    t->stats.made += e ? 0 : n;
+    t->stats.failed += e ? n : 0;
+    bool news = e && !t->said;
+    t->said = e != PD_OK;
+    pthread_mutex_unlock(&t->lock);
+    if (news)
+        LOG(NULL, LOG_WARN, "turn.not_kept",
+            "why=%s remedy=\"calls go on; the session's next turn has all of it again\"", pd_err_name(e));
+}
+
+static void write_batch(struct batch *b)
+{
+    unsigned fine = 0;
+    for (unsigned i = 0; i < b->count; i++) {
+        pd_err e = make(&b->list[i]);
+        if (e)
+            b->list[i].made = made_free(b->list[i].made);
+        fine += !e;
+        if (e)
+            count_turns(b, 1, e);
+    }
+    b->from = 0;
+    b->to = b->count;
+    pd_err e = fine ? db_do(b->t->c->db, write_turns, b) : PD_OK;
+    bool alone = e && fine > 1; /* one that cannot be written takes nothing of the others with it */
+    if (fine && !alone)
+        count_turns(b, fine, e);
+    for (unsigned i = 0; i < b->count && alone; i++) {
+        b->from = i;
+        b->to = i + 1;
+        if (b->list[i].made)
+            count_turns(b, 1, db_do(b->t->c->db, write_turns, b));
+    }
+    for (unsigned i = 0; i < b->count; i++)
+        if (b->list[i].made)
+            checkpoints_count(b->t->c, b->list[i].made, e && !alone ? e : PD_OK);
+}
+
+static void take(struct turns *t, struct batch *b)
+{
+    struct list *node;
+    pthread_mutex_lock(&t->lock);
+    while (list_empty(&t->waiting) && !t->ending)
+        pthread_cond_wait(&t->work, &t->lock);
+    for (b->count = 0; b->count < BATCH && (node = list_first(&t->waiting)) != NULL; b->count++) {
+        list_remove(node);
+        b->list[b->count] = (struct making){.turn = LIST_OF(node, struct turn, node)};
+    }
+    pthread_mutex_unlock(&t->lock);
+}
+
+static void *turns_thread(void *ctx)
+{
+    struct turns *t = ctx;
+    struct batch b = {.t = t};
+    for (;;) {
+        take(t, &b);
+        if (!b.count)
+            return NULL;
+        write_batch(&b);
+        for (unsigned i = 0; i < b.count; i++) {
+            struct turn *turn = b.list[i].turn;
+            size_t bytes = turn->bytes;
+            making_done(&b.list[i]);
+            turn->release(turn);
+            pthread_mutex_lock(&t->lock);
+            t->bytes -= bytes;
+            pthread_mutex_unlock(&t->lock);
+        }
+    }
+}
+
+/* ---- the door --------------------------------------------------------------------------------------- */
+
+struct turns *turns_new(struct checkpoints *c, uint64_t waiting_bytes)
+{
+    struct turns *t = mem_zalloc(sizeof(*t));
+    if (!t)
+        return NULL;
+    t->c = c;
+    t->most = waiting_bytes;
+    list_init(&t->waiting);
+    pthread_mutex_init(&t->lock, NULL);
+    pthread_cond_init(&t->work, NULL);
+    if (pthread_create(&t->thread, NULL, turns_thread, t) == 0)
+        return t;
+    pthread_cond_destroy(&t->work);
+    pthread_mutex_destroy(&t->lock);
+    mem_free(t);
+    return NULL;
+}
+
+struct turns *turns_free(struct turns *t)
+{
+    if (!t)
+        return NULL;
+    pthread_mutex_lock(&t->lock);
+    t->ending = true;
+    pthread_cond_signal(&t->work);
+    pthread_mutex_unlock(&t->lock);
+    pthread_join(t->thread, NULL);
+    pthread_cond_destroy(&t->work);
+    pthread_mutex_destroy(&t->lock);
+    mem_free(t);
+    return NULL;
+}
+
+bool turns_give(struct turns *t, struct turn *turn)
+{
+    pthread_mutex_lock(&t->lock);
+    bool fits = !t->ending && (!t->bytes || t->bytes + turn->bytes <= t->most);
+    if (fits) {
+        t->bytes += turn->bytes;
+        list_push(&t->waiting, &turn->node);
+        pthread_cond_signal(&t->work);
+    } else {
+        t->stats.left_out++;
+    }
+    pthread_mutex_unlock(&t->lock);
+    return fits;
+}
+
+void turns_stats(struct turns *t, struct turns_stats *ret)
+{
+    pthread_mutex_lock(&t->lock);
+    *ret = t->stats;
+    pthread_mutex_unlock(&t->lock);
+}

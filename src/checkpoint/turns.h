@@ -1,0 +1,43 @@
+/* turns.h - a checkpoint of a session after each of its turns: the request as its client sent it, and the answer.
+ *
+ * The loop gives a turn away and goes on: what it points to lives until `release`. A thread of its own takes the request apart (each message is a
+ * content, stored once), puts the answer together and writes several turns in one transaction. What waits is bounded: over it a turn is
+ * left out, and counted; the next one of the session has the whole conversation again. */
+#ifndef PERDURE_CHECKPOINT_TURNS_H
+#define PERDURE_CHECKPOINT_TURNS_H
+
+#include "base/list.h"
+#include "checkpoint/checkpoint.h"
+#include "dialect/msg.h"
+
+struct codec;
+struct shown;
+
+struct turn {
+    struct list node;
+    const struct codec *codec;               /* the client's format */
+    struct span body;                        /* the request */
+    struct span answer;                      /* JSON; empty: `shown` has it */
+    const struct shown *shown;               /* as it was streamed; NULL: there is none */
+    void (*lock)(struct turn *t, bool lock); /* while `shown` is read; NULL: nobody else has it */
+    struct msg_usage usage;
+    enum msg_finish finish;
+    char agent[40];                                    /* "session:s-..." */
+    char name[68], provider[64], model[128], call[24]; /* cut to fit; name: the client's own for its session */
+    size_t bytes;                                      /* what it weighs while it waits */
+    void (*release)(struct turn *t);                   /* on any thread */
+};
+
+struct turns;
+/* PD_NOMEM as NULL. */
+struct turns *turns_new(struct checkpoints *c, uint64_t waiting_bytes) PD_CHECKED;
+/* Ends what waits. Before checkpoints_close(). NULL is fine; returns NULL. */
+struct turns *turns_free(struct turns *t);
+/* False: too much waits; it is the caller's still. Any thread. */
+bool turns_give(struct turns *t, struct turn *turn) PD_CHECKED;
+struct turns_stats {
+    uint64_t made, failed, left_out;
+};
+void turns_stats(struct turns *t, struct turns_stats *ret);
+
+#endif
