@@ -240,6 +240,31 @@ static void a_statement_that_fails_is_the_end_of_its_job(void **state)
     db_close(d);
 }
 
+static pd_err make_child(struct tx *t, void *ctx)
+{
+    (void)ctx;
+    return tx_run(t, "CREATE TABLE c (id BIGINT PRIMARY KEY REFERENCES t (id) DEFERRABLE INITIALLY DEFERRED)",
+                  NULL, 0, NULL, NULL);
+}
+
+static pd_err insert_orphan(struct tx *t, void *ctx)
+{
+    (void)ctx;
+    return tx_run(t, "INSERT INTO c (id) VALUES (1)", NULL, 0, NULL, NULL);
+}
+
+static void what_the_commit_refuses_is_not_there_and_others_go_on(void **state)
+{
+    (void)state;
+    struct db *d = with_table();
+    struct insert x = {.id = 1};
+    assert_int_equal(db_do(d, make_child, NULL), PD_OK);
+    assert_int_equal(db_do(d, insert_orphan, NULL), PD_INVALID);
+    assert_int_equal(db_do(d, insert, &x), PD_OK);
+    assert_int_equal(db_do(d, insert_orphan, NULL), PD_OK); /* it has its parent now, and was not there before */
+    db_close(d);
+}
+
 static pd_err third(void *ctx, const struct db_value *columns, unsigned n)
 {
     (void)columns;
@@ -648,6 +673,7 @@ static void tables_of_a_newer_program_are_left_alone(void **state)
     TEST(what_was_done_is_there_after_closing)                  \
     TEST(a_job_that_fails_leaves_nothing)                       \
     TEST(a_statement_that_fails_is_the_end_of_its_job)          \
+    TEST(what_the_commit_refuses_is_not_there_and_others_go_on) \
     TEST(a_row_may_end_its_statement_and_not_the_job)           \
     TEST(a_row_does_not_run_statements)                         \
     TEST(another_text_at_the_same_address_is_another_statement) \
