@@ -276,10 +276,11 @@ static pd_err s3_delete_object(struct objects *o, const char *key)
 
 struct lister {
     struct s3 *s;
+    struct span prefix; /* that was asked for: what else a server tells of is left out */
     object_fn *fn;
     void *ctx;
     struct object_info info;
-    bool is_ours, too_long, more;
+    bool is_ours, more;
     char last[OBJECT_KEY_MAX + 1];
     char token[S3_UPLOAD_ID_MAX];
     char query[3 * (OBJECTS_WHERE_MAX + OBJECT_KEY_MAX + S3_UPLOAD_ID_MAX) + 100];
@@ -291,7 +292,8 @@ static void read_key(struct lister *l, struct span text)
     size_t prefix_n = strlen(l->s->prefix);
     l->is_ours = text.n > prefix_n && memcmp(text.p, l->s->prefix, prefix_n) == 0;
     text = span_from(text, prefix_n);
-    l->is_ours = l->is_ours && objects_key_fits(text);
+    l->is_ours = l->is_ours && objects_key_fits(text) && text.n >= l->prefix.n &&
+                 memcmp(text.p, l->prefix.p, l->prefix.n) == 0;
     if (l->is_ours)
         snprintf(l->info.key, sizeof(l->info.key), "%.*s", SPAN_FMT(text));
 }
@@ -384,6 +386,7 @@ static pd_err s3_list_objects(struct objects *o, const char *prefix, object_fn *
     if (!l)
         return no_memory(prefix);
     l->s = s3_of(o);
+    l->prefix = span_str(prefix);
     l->fn = fn;
     l->ctx = ctx;
     pd_err e;

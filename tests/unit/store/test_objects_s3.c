@@ -276,6 +276,32 @@ static void parts_that_cannot_be_put_together_are_taken_back(void **state)
     objects_close(o);
 }
 
+static void what_was_not_asked_for_is_in_no_list(void **state)
+{
+    static const char *const keys[] = {"a/b", "a/c", "a.b", "b"};
+    char why[400];
+    struct objects *o, *other = NULL;
+    struct buf b;
+    tell("reset");
+    o = open_faulty();
+    is(objects_open("s3://bucket/q", env, NULL, &other, why, sizeof(why)), PD_OK, why);
+    is(objects_put(other, "a/other", SPAN_LIT("x"), OBJECT_IF_NEW, NULL, NULL), PD_OK,
+       "q"); /* and .perdure/conditions */
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+        is(objects_put(o, keys[i], SPAN_LIT("x"), OBJECT_ALWAYS, NULL, NULL), PD_OK, keys[i]);
+    tell("fault GET allkeys 9");
+    buf_init(&b, 0);
+    is(objects_list(o, "a/", add_key, &b), PD_OK, "all keys");
+    assert_true(counted("allkeys") >= 3);
+    assert_true(span_is(buf_span(&b), "a/b a/c "));
+    buf_clear(&b);
+    is(objects_list(other, "", add_key, &b), PD_OK, "all keys");
+    assert_true(span_is(buf_span(&b), "a/other "));
+    buf_done(&b);
+    objects_close(o);
+    objects_close(other);
+}
+
 static void a_large_one_that_is_there_is_not_sent(void **state)
 {
     tell("reset");
@@ -899,6 +925,7 @@ int main(void)
         cmocka_unit_test(each_fault_happens_and_ends_as_its_row_says),
         cmocka_unit_test(parts_that_were_put_together_are_found_when_the_answer_is_lost),
         cmocka_unit_test(parts_that_cannot_be_put_together_are_taken_back),
+        cmocka_unit_test(what_was_not_asked_for_is_in_no_list),
         cmocka_unit_test(a_large_one_that_is_there_is_not_sent),
         cmocka_unit_test(the_same_bytes_of_another_writer_are_a_conflict),
         cmocka_unit_test(a_lost_answer_is_known_of_whatever_the_connection),
