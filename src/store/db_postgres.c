@@ -573,7 +573,7 @@ static pd_err prepare(struct tx *t, const char *sql, const struct arguments *a, 
 
 static int64_t rows_changed(const struct pq_library *pq, PGresult *r)
 {
-    return strncmp(pq->PQcmdStatus(r), "SELECT", 6) == 0 ? 0 : atoll(pq->PQcmdTuples(r));
+    return strncmp(pq->PQcmdStatus(r), "SELECT", 6) == 0 ? 0 : strtoll(pq->PQcmdTuples(r), NULL, 10);
 }
 
 static pd_err pg_run(struct tx *t, const char *sql, const struct db_value *args, unsigned args_count,

@@ -697,8 +697,8 @@ static pd_err lite_open(struct db *d, const char *where, char *why, size_t why_b
     if (e)
         return e;
     e = connect_file(l, why, why_bytes);
-    if (e ==
-        PD_INVALID) { /* a read that failed once can look like damage: nobody is to move a whole file away for it */
+    /* a read that failed once can look like damage: nobody is to move a whole file away for it */
+    if (e == PD_INVALID) {
         disconnect(l);
         e = connect_file(l, why, why_bytes);
     }

@@ -7,9 +7,8 @@
 
 #include <stdio.h>
 
-enum {
-    STEP_TIMEOUT_MS = 10 * 60 * 1000
-};                               /* of one statement: a large table may get an index; and others are waited for */
+/* Of one statement: a large table may get an index; and others who migrate are waited for. */
+enum { STEP_TIMEOUT_MS = 10 * 60 * 1000 };
 #define ADVISORY_LOCK 0x70647265 /* of PostgreSQL, for the steps */
 
 struct migration {

@@ -425,6 +425,83 @@ static void a_deadlock_is_run_again(void **state)
     db_close(d);
 }
 
+/* What the server's codes mean: once it says so, then it does not. */
+static const struct code {
+    const char *state;
+    pd_err e; /* PD_OK: the job is run again, and done */
+    bool connects;
+} codes[] = {
+    {"40001", PD_OK, false},      {"40P01", PD_OK, false},      {"40003", PD_OK, false},
+    {"57P01", PD_OK, true},       {"57P02", PD_OK, true},       {"57P03", PD_OK, true},
+    {"08006", PD_OK, true},       {"08003", PD_OK, true},       {"08P01", PD_INVALID, false},
+    {"25P03", PD_OK, true},       {"25006", PD_OK, true},       {"26000", PD_OK, true},
+    {"0A000", PD_OK, true},       {"53100", PD_NOSPACE, false}, {"53200", PD_NOMEM, false},
+    {"53400", PD_IO, false},      {"57014", PD_TIMEOUT, false}, {"55P03", PD_TIMEOUT, false},
+    {"54000", PD_TOOBIG, false},  {"58030", PD_IO, false},      {"XX001", PD_IO, false},
+    {"23505", PD_EXISTS, false},  {"23503", PD_INVALID, false}, {"42P01", PD_INVALID, false},
+    {"22003", PD_INVALID, false},
+};
+
+struct coded {
+    const char *state;
+    unsigned runs;
+};
+
+static pd_err say_code(struct tx *t, void *ctx)
+{
+    struct coded *c = ctx;
+    pd_err e = TX_RUN(t, "INSERT INTO t (id) VALUES ($1)", NULL, NULL, DB_I(1));
+    return e || ++c->runs == 2 ? e : TX_RUN(t, "SELECT say_code($1)", NULL, NULL, DB_S(c->state));
+}
+
+static void each_code_means_what_it_says(void **state)
+{
+    (void)state;
+    struct db *d = one_connection(10);
+    postgres_sql(server,
+                 "CREATE FUNCTION say_code(s text) RETURNS int LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''x'' "
+                 "USING ERRCODE = "
+                 "s; END'",
+                 NULL, 0);
+    for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
+        struct db_stats before, after;
+        struct coded c = {.state = codes[i].state};
+        postgres_sql(server, "DELETE FROM t", NULL, 0);
+        db_stats(d, &before);
+        pd_err e = db_do(d, say_code, &c);
+        db_stats(d, &after);
+        if (e != codes[i].e)
+            fprintf(stderr, "%s: %s\n", c.state, pd_err_name(e));
+        assert_int_equal(e, codes[i].e);
+        assert_int_equal(c.runs, e ? 1 : 2);
+        assert_int_equal(after.again - before.again, e ? 0 : 1);
+        assert_int_equal(after.connects - before.connects, codes[i].connects);
+        assert_int_equal(rows_in(d), e ? 0 : 1);
+    }
+    db_close(d);
+}
+
+static pd_err always_not_supported(struct tx *t, void *ctx)
+{
+    (void)ctx;
+    return TX_RUN(t, "SELECT say_code($1)", NULL, NULL, DB_S("0A000"));
+}
+
+static void what_a_new_connection_does_not_know_either_is_a_mistake_of_ours(void **state)
+{
+    (void)state;
+    struct db *d = one_connection(10);
+    postgres_sql(server,
+                 "CREATE FUNCTION say_code(s text) RETURNS int LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''x'' "
+                 "USING ERRCODE = "
+                 "s; END'",
+                 NULL, 0);
+    uint64_t before = clock_mono_ms();
+    assert_int_equal(db_do(d, always_not_supported, NULL), PD_INVALID);
+    assert_true(clock_mono_ms() - before < 10000);
+    db_close(d);
+}
+
 static pd_err columns_of(void *ctx, const struct db_value *v, unsigned n)
 {
     (void)v;
@@ -614,22 +691,24 @@ static void a_line_that_has_gone_silent_is_given_up(void **state)
     db_close(d);
 }
 
-#define POSTGRES_PROMISES(TEST)                                         \
-    TEST(conflicts_are_run_again)                                       \
-    TEST(a_job_in_whose_middle_the_server_is_killed_is_run_again)       \
-    TEST(a_job_whose_connection_is_ended_is_run_again)                  \
-    TEST(connections_that_were_cut_while_idle_are_made_again)           \
-    TEST(what_was_told_done_survives_the_servers_end)                   \
-    TEST(a_server_that_stays_away_is_told_and_comes_back)               \
-    TEST(closing_does_not_wait_for_a_server_that_is_gone)               \
-    TEST(a_server_that_is_not_there_is_told_at_once)                    \
-    TEST(another_database_or_user_is_told)                              \
-    TEST(a_socket_in_a_folder_will_do)                                  \
-    TEST(a_host_that_says_nothing_is_passed_over)                       \
-    TEST(several_may_start_at_once)                                     \
-    TEST(what_is_told_done_is_on_the_disk_whatever_the_servers_default) \
-    TEST(a_deadlock_is_run_again)                                       \
-    TEST(a_table_may_change_under_a_prepared_statement)                 \
+#define POSTGRES_PROMISES(TEST)                                           \
+    TEST(conflicts_are_run_again)                                         \
+    TEST(a_job_in_whose_middle_the_server_is_killed_is_run_again)         \
+    TEST(a_job_whose_connection_is_ended_is_run_again)                    \
+    TEST(connections_that_were_cut_while_idle_are_made_again)             \
+    TEST(what_was_told_done_survives_the_servers_end)                     \
+    TEST(a_server_that_stays_away_is_told_and_comes_back)                 \
+    TEST(closing_does_not_wait_for_a_server_that_is_gone)                 \
+    TEST(a_server_that_is_not_there_is_told_at_once)                      \
+    TEST(another_database_or_user_is_told)                                \
+    TEST(a_socket_in_a_folder_will_do)                                    \
+    TEST(a_host_that_says_nothing_is_passed_over)                         \
+    TEST(several_may_start_at_once)                                       \
+    TEST(what_is_told_done_is_on_the_disk_whatever_the_servers_default)   \
+    TEST(a_deadlock_is_run_again)                                         \
+    TEST(each_code_means_what_it_says)                                    \
+    TEST(what_a_new_connection_does_not_know_either_is_a_mistake_of_ours) \
+    TEST(a_table_may_change_under_a_prepared_statement)                   \
     TEST(a_pooler_may_forget_what_was_prepared)
 
 int main(void)
