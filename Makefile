@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := all
-.PHONY: all help setup check demo bench install fuzz asan tsan lint format docs soak dying clean sdk agent agents model wall
+.PHONY: all help setup check demo bench bench-checkpoints install fuzz asan tsan lint format docs soak dying clean sdk agent agents model wall
 
 all: $(BUILD)/build.ninja            ## build/perdure, optimised
 	@ninja -C $(BUILD) perdure
@@ -31,6 +31,9 @@ demo:                                ## set up, build, start, and show it workin
 	@tools/setup --demo
 	@$(MAKE) --no-print-directory all
 	@tools/demo
+
+bench-checkpoints: all               ## what a checkpoint costs, with SQLite and with a PostgreSQL of its own
+	@tools/bench_checkpoints
 
 bench: all                           ## the table of docs/internals/speed.md, beside nginx in the same run
 	@tools/setup --bench

@@ -7,7 +7,7 @@
 #include <stdio.h>
 
 enum {
-    AGAIN_SUCCESSOR_MS = 50, /* the old process lets go within a moment */
+    AGAIN_SUCCESSOR_MS = 10, /* the old process lets go within a moment */
     AGAIN_FIRST_MS = 1000,
     AGAIN_MOST_MS = 60 * 1000,
 };
@@ -137,7 +137,7 @@ static void on_left(void *ctx)
     if (!k->db || atomic_load(&k->seated) != 0)
         return;
     close_checkpoints(k);
-    LOG(NULL, LOG_INFO, "database.handed_over", "%s", "");
+    LOG(NULL, LOG_INFO, "database.handed_over", "to=%s", "successor");
 }
 
 void durable_seat(struct durable *k, struct worker *w)

@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import threading
 
+from test_upgrade import Chain
 from perdure_test import PERDURE, Gateway, config, main, request, running
 
 
@@ -212,6 +213,36 @@ def test_single_questions_and_broken_answers_are_no_turns_and_they_can_be_switch
         assert gateway.chat(headers=SESSION).status == 200
         post(gateway, agent_id="a")
         assert [c["agent_id"] for c in get(gateway, "")["checkpoints"]] == ["a"]
+
+
+def test_an_upgrade_loses_no_acknowledged_checkpoint_and_the_successor_has_the_database():
+    for workers in (1, 3):
+        with Chain(extra={"workers": workers}) as chain:
+            acknowledged, refused, stop = [], set(), threading.Event()
+            chain.until("the database is open", lambda: chain.gateway.metric("perdure_database_open") == 1)
+
+            def work():
+                while not stop.is_set():
+                    n = len(acknowledged)
+                    a = request(chain.port, "POST", "/api/checkpoints", {"agent_id": "a", "state": {"n": n}})
+                    if a.status == 201:
+                        acknowledged.append((a.json["checkpoint_id"], n))
+                    else:
+                        refused.add((a.status, a.json["error"]["code"]))
+            t = threading.Thread(target=work)
+            t.start()
+            for _ in range(2):
+                seen = len(acknowledged)
+                chain.until("some are made", lambda: len(acknowledged) > seen + 20)
+                chain.upgrade()
+            seen = len(acknowledged)
+            chain.until("the last one makes some", lambda: len(acknowledged) > seen + 20)
+            stop.set()
+            t.join()
+            assert chain.logged("database.handed_over") == 2, chain.gateway.log()[-3000:]
+            assert refused <= {(503, "database_not_open")}, refused
+            for id, n in acknowledged:
+                assert get(chain.gateway, "/" + id)["checkpoint"]["state"] == {"n": n}
 
 
 if __name__ == "__main__":

@@ -1,0 +1,234 @@
+/* What turns.h promises: a request is taken apart and put together again in every format, several at once, and what waits is bounded. */
+#include "checkpoint/turns.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "dialect/codec.h"
+#include "dialect/shown.h"
+#include "parse/json.h"
+#include "test.h"
+
+#include <semaphore.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static char folder[64], why[DB_WHY_BYTES];
+static struct db *db;
+static struct checkpoints *c;
+static unsigned released;
+static sem_t gate;
+
+static int make(void **state)
+{
+    (void)state;
+    char where[100];
+    struct db_rules r;
+    struct checkpoints_rules rules;
+    snprintf(folder, sizeof(folder), "/tmp/test_turns.XXXXXX");
+    assert_non_null(mkdtemp(folder));
+    snprintf(where, sizeof(where), "%s/perdure.db", folder);
+    db_rules_default(&r);
+    checkpoints_rules_default(&rules);
+    assert_int_equal(db_open(where, &r, &db, why, sizeof(why)), PD_OK);
+    assert_int_equal(checkpoints_open(db, NULL, &rules, &c), PD_OK);
+    released = 0;
+    return 0;
+}
+
+static int drop(void **state)
+{
+    (void)state;
+    char command[200];
+    c = checkpoints_close(c);
+    db = db_close(db);
+    snprintf(command, sizeof(command), "rm -r %s", folder);
+    return system(command);
+}
+
+static void on_release(struct turn *t)
+{
+    released++;
+    mem_free(t);
+}
+
+static struct turn *turn_of(const struct codec *codec, const char *body, const char *answer)
+{
+    struct turn *t = mem_zalloc(sizeof(*t));
+    assert_non_null(t);
+    *t = (struct turn){.codec = codec,
+                       .body = span_str(body),
+                       .answer = span_str(answer),
+                       .usage = MSG_USAGE_NONE,
+                       .bytes = strlen(body),
+                       .release = on_release};
+    snprintf(t->agent, sizeof(t->agent), "session:s-1");
+    snprintf(t->provider, sizeof(t->provider), "alpha");
+    snprintf(t->call, sizeof(t->call), "c-1");
+    return t;
+}
+
+static void has(const char *const *members)
+{
+    struct buf out = {0}, notes = {0};
+    pd_err e = checkpoint_restore(c, SPAN_LIT("session:s-1"), NULL, &out, &notes);
+    if (e)
+        fail_msg("%s: %.*s", pd_err_name(e), SPAN_FMT(buf_span(&notes)));
+    assert_int_equal(json_check(buf_span(&out)), PD_OK);
+    for (; members[0]; members += 2) {
+        struct span is = json_path((struct json){JSON_OBJECT, buf_span(&out)}, members[0]).raw;
+        if (!span_is(is, members[1]))
+            fail_msg("%s is %.*s in %.*s", members[0], SPAN_FMT(is), SPAN_FMT(buf_span(&out)));
+    }
+    buf_done(&out);
+    buf_done(&notes);
+}
+
+static void a_request_of_each_format_is_taken_apart(void **state)
+{
+    (void)state;
+    static const struct {
+        const struct codec *codec;
+        const char *body, *answer, *members[9];
+    } rows[] = {
+        {&codec_openai_chat,
+         " {\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"a\"} , "
+         "{\"role\":\"user\"}],\"stream\":true}\n",
+         "{\"choices\":[]}",
+         {"request", "{\"model\":\"m\",\"messages\":[],\"stream\":true}", "messages",
+          "[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"user\"}]", "answer", "{\"choices\":[]}",
+          "conversation.answer", "true"}},
+        {&codec_anthropic,
+         "{\"messages\":[1],\"system\":\"s\",\"messages\":[{\"role\":\"user\",\"content\":\"b\"}]}",
+         "",
+         {"messages", "[{\"role\":\"user\",\"content\":\"b\"}]", "conversation.answer", "false"}},
+        {&codec_gemini,
+         "{\"contents\":[{\"parts\":[{\"text\":\"x\"}]}]}",
+         "not json",
+         {"messages", "[{\"parts\":[{\"text\":\"x\"}]}]", "request", "{\"contents\":[]}", "conversation.answer",
+          "false"}},
+        {&codec_openai_responses,
+         "{\"input\":\"only a text\"}",
+         "{\"output\":[]}",
+         {"request", "{\"input\":\"only a text\"}", "messages", "[]", "answer", "{\"output\":[]}"}},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct turns *t = turns_new(c, 1 << 20);
+        struct turns_stats s;
+        assert_non_null(t);
+        print_message("    %s\n", rows[i].codec->name);
+        assert_true(turns_give(t, turn_of(rows[i].codec, rows[i].body, rows[i].answer)));
+        uint64_t until = clock_mono_ms() + 10000;
+        do
+            turns_stats(t, &s);
+        while (!s.made && !s.failed && clock_mono_ms() < until);
+        assert_int_equal(s.made, 1);
+        turns_free(t);
+        assert_int_equal(released, i + 1);
+        has(rows[i].members);
+    }
+}
+
+static void told(void *ctx, const struct msg_delta *d)
+{
+    assert_int_equal(shown_add(ctx, d), PD_OK);
+}
+
+static void a_streamed_answer_is_put_together(void **state)
+{
+    (void)state;
+    struct shown shown;
+    const struct msg_delta hello = {.kind = MSG_TEXT, .text = SPAN_LIT("hel")},
+                           more = {.kind = MSG_TEXT, .text = SPAN_LIT("lo")};
+    shown_init(&shown);
+    told(&shown, &hello);
+    told(&shown, &more);
+    struct turns *t = turns_new(c, 1 << 20);
+    struct turn *turn = turn_of(&codec_anthropic, "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]}", "");
+    turn->shown = &shown;
+    turn->finish = MSG_FINISH_STOP;
+    assert_true(turns_give(t, turn));
+    turns_free(t); /* what waits is made first */
+    assert_int_equal(released, 1);
+    has((const char *const[]){"answer.content.0.text", "\"hello\"", "answer.role", "\"assistant\"", NULL});
+    shown_done(&shown);
+}
+
+/* A job that keeps the database busy until it is told to go on. */
+static pd_err wait_job(struct tx *t, void *ctx)
+{
+    (void)t;
+    sem_post(ctx);
+    sem_wait(&gate);
+    return PD_OK;
+}
+
+static void *waiter(void *ctx)
+{
+    assert_int_equal(db_do(db, wait_job, ctx), PD_OK);
+    return NULL;
+}
+
+static void what_waits_is_bounded_and_is_all_made(void **state)
+{
+    (void)state;
+    enum { BODY = 60, ROOM = 10 };
+    static const char body[] = "{\"messages\":[{\"role\":\"user\",\"content\":\"aaaaaaaaaaaaaaa\"}]}";
+    struct turns *t = turns_new(c, ROOM * (sizeof(body) - 1));
+    struct turns_stats s;
+    sem_t busy;
+    pthread_t thread;
+    sem_init(&gate, 0, 0);
+    sem_init(&busy, 0, 0);
+    assert_int_equal(pthread_create(&thread, NULL, waiter, &busy), 0);
+    sem_wait(&busy);
+    unsigned given = 0;
+    for (unsigned i = 0; i < 3 * ROOM; i++) {
+        struct turn *turn = turn_of(&codec_openai_chat, body, "");
+        if (turns_give(t, turn))
+            given++;
+        else
+            mem_free(turn); /* it is ours still */
+    }
+    assert_int_equal(given, ROOM);
+    turns_stats(t, &s);
+    assert_int_equal(s.left_out, 2 * ROOM);
+    sem_post(&gate);
+    pthread_join(thread, NULL);
+    turns_free(t);
+    assert_int_equal(released, ROOM);
+    struct checkpoints_stats made;
+    checkpoints_stats(c, &made);
+    assert_int_equal(made.created, ROOM);
+    assert_int_equal(made.failed, 0);
+}
+
+static void one_that_cannot_be_a_checkpoint_takes_none_with_it(void **state)
+{
+    (void)state;
+    struct turns *t = turns_new(c, 1 << 20);
+    struct turns_stats s;
+    assert_true(turns_give(t, turn_of(&codec_openai_chat, "{\"messages\":[{\"a\":}]}", "")));
+    assert_true(turns_give(t, turn_of(&codec_openai_chat, "{\"messages\":[{\"a\":1}]}", "")));
+    assert_true(turns_give(t, turn_of(&codec_openai_chat, "{\"messages\":[{\"a\":1}", "")));
+    uint64_t until = clock_mono_ms() + 10000;
+    do
+        turns_stats(t, &s);
+    while (s.made + s.failed < 3 && clock_mono_ms() < until);
+    assert_int_equal(s.made, 1);
+    assert_int_equal(s.failed, 2);
+    turns_free(t);
+    has((const char *const[]){"messages", "[{\"a\":1}]", NULL});
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
+    const struct CMUnitTest tests[] = {
+        TEST(a_request_of_each_format_is_taken_apart),
+        TEST(a_streamed_answer_is_put_together),
+        TEST(what_waits_is_bounded_and_is_all_made),
+        TEST(one_that_cannot_be_a_checkpoint_takes_none_with_it),
+    };
+    return cmocka_run_group_tests_name("turns", tests, NULL, NULL);
+}
