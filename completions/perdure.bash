@@ -42,7 +42,7 @@ _perdure() {
     line=${line##* }
 
     if [ "$COMP_CWORD" -eq 1 ]; then
-        COMPREPLY=($(compgen -W 'serve check sessions checkpoints simulate docs version help --help --version' -- "$cur"))
+        COMPREPLY=($(compgen -W 'serve check run runs review worker sessions checkpoints simulate docs version help --help --version' -- "$cur"))
         $restore
         return
     fi
@@ -60,17 +60,34 @@ _perdure() {
     "checkpoints --state-file" | "checkpoints --database" | "checkpoints --snapshots") COMPREPLY=($(compgen -f -- "$cur")) ;;
     "checkpoints --reason") COMPREPLY=($(compgen -W 'step interval milestone before_risky after_risky manual' -- "$cur")) ;;
     "checkpoints --limit" | "checkpoints --agent" | "checkpoints --task" | "checkpoints --step" | "checkpoints --milestone" | "checkpoints --state" | "checkpoints show" | "checkpoints diff") ;;
+    "run --config") _perdure_files 'yaml|yml|json' "$cur" ;;
+    "run --url" | "runs --url" | "review --url" | "worker --url") COMPREPLY=($(compgen -W 'http://127.0.0.1:8080' -- "$line")) ;;
+    "run --key-env" | "runs --key-env" | "review --key-env" | "worker --key-env") COMPREPLY=($(compgen -e -- "$cur")) ;;
+    "run --dir" | "worker --dir") COMPREPLY=($(compgen -d -- "$cur")) ;;
+    "run --log") COMPREPLY=($(compgen -f -- "$cur")) ;;
+    "worker --kinds") COMPREPLY=($(compgen -W 'llm command' -- "$cur")) ;;
+    "run --workers" | "run --name" | "run --resume" | "run --lease" | "runs --why" | "runs --limit" | "review --value" | "review --who") ;;
+    "worker --database" | "worker --run" | "worker --name" | "worker --lease" | "worker --drain" | "worker --idle") ;;
     "simulate --script") _perdure_files json "$cur" ;;
     "simulate --seed" | "simulate --control" | "simulate --host") ;;
     *)
         case "$command" in
-        serve) COMPREPLY=($(compgen -W '--config --listen --log-level --log-format --pid-file --help' -- "$cur")) ;;
+        serve) COMPREPLY=($(compgen -W '--config --listen --log-level --log-format --pid-file --without-providers --help' -- "$cur")) ;;
         check)
             case "$cur" in
             -*) COMPREPLY=($(compgen -W '--config --help' -- "$cur")) ;;
             *) _perdure_files 'yaml|yml|json' "$cur" ;;
             esac
             ;;
+        run)
+            case "$cur" in
+            -*) COMPREPLY=($(compgen -W '--workers --url --key-env --config --name --again --resume --dir --detach --json --lease --log --help' -- "$cur")) ;;
+            *) _perdure_files 'yaml|yml|json' "$cur" ;;
+            esac
+            ;;
+        runs) COMPREPLY=($(compgen -W 'list show events pause resume cancel --why --limit --url --key-env --json --help' -- "$cur")) ;;
+        review) COMPREPLY=($(compgen -W 'list show retry accept edit drop --value --who --url --key-env --json --help' -- "$cur")) ;;
+        worker) COMPREPLY=($(compgen -W '--url --key-env --database --run --kinds --name --dir --lease --drain --idle --help' -- "$cur")) ;;
         sessions) COMPREPLY=($(compgen -W 'list show --url --key-env --limit --json --help' -- "$cur")) ;;
         checkpoints) COMPREPLY=($(compgen -W 'list show restore resume diff create prune --agent --limit --task --step --milestone --reason --state --state-file --dry --json --url --key-env --database --snapshots --help' -- "$cur")) ;;
         docs) COMPREPLY=($(compgen -W 'settings metrics failures translation --help' -- "$cur")) ;;

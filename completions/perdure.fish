@@ -1,10 +1,14 @@
 # fish completion for perdure
 
-set -l commands serve check sessions checkpoints simulate docs version help
+set -l commands serve check run runs review worker sessions checkpoints simulate docs version help
 
 complete -c perdure -f
 complete -c perdure -n "not __fish_seen_subcommand_from $commands" -a serve -d 'run the gateway'
 complete -c perdure -n "not __fish_seen_subcommand_from $commands" -a check -d 'check a configuration and show what it means'
+complete -c perdure -n "not __fish_seen_subcommand_from $commands" -a run -d 'do a plan, task by task'
+complete -c perdure -n "not __fish_seen_subcommand_from $commands" -a runs -d 'show runs, pause, resume and cancel them'
+complete -c perdure -n "not __fish_seen_subcommand_from $commands" -a review -d 'decide what waits for a person'
+complete -c perdure -n "not __fish_seen_subcommand_from $commands" -a worker -d 'do tasks of runs'
 complete -c perdure -n "not __fish_seen_subcommand_from $commands" -a sessions -d 'show what calls of a running gateway went through'
 complete -c perdure -n "not __fish_seen_subcommand_from $commands" -a simulate -d 'serve simulated providers with faults'
 complete -c perdure -n "not __fish_seen_subcommand_from $commands" -a docs -d 'print a reference table'
@@ -18,6 +22,7 @@ complete -c perdure -n '__fish_seen_subcommand_from serve' -l listen -x -a '127.
 complete -c perdure -n '__fish_seen_subcommand_from serve' -l log-level -x -a 'error warn info debug' -d 'level of the log'
 complete -c perdure -n '__fish_seen_subcommand_from serve' -l log-format -x -a 'text json' -d 'form of the log'
 complete -c perdure -n '__fish_seen_subcommand_from serve' -l pid-file -r -F -d 'file for the process id'
+complete -c perdure -n '__fish_seen_subcommand_from serve' -l without-providers -d 'no provider is no error'
 
 complete -c perdure -n '__fish_seen_subcommand_from check' -F
 complete -c perdure -n '__fish_seen_subcommand_from check' -l config -r -F -d 'configuration'
@@ -38,6 +43,45 @@ complete -c perdure -n '__fish_seen_subcommand_from checkpoints' -l url -x -a 'h
 complete -c perdure -n '__fish_seen_subcommand_from checkpoints' -l key-env -x -a '(set -nx)' -d 'the variable that holds an admin key'
 complete -c perdure -n '__fish_seen_subcommand_from checkpoints' -l database -r -d 'no perdure is asked'
 complete -c perdure -n '__fish_seen_subcommand_from checkpoints' -l snapshots -r -d 'no perdure is asked'
+complete -c perdure -n '__fish_seen_subcommand_from run' -F
+complete -c perdure -n '__fish_seen_subcommand_from run' -l url -x -a 'http://127.0.0.1:8080' -d 'where perdure runs'
+complete -c perdure -n '__fish_seen_subcommand_from run' -l key-env -x -a '(set -nx)' -d 'the variable that holds an admin key'
+complete -c perdure -n '__fish_seen_subcommand_from run' -l workers -x -d 'processes that do its tasks'
+complete -c perdure -n '__fish_seen_subcommand_from run' -l config -r -F -d 'configuration'
+complete -c perdure -n '__fish_seen_subcommand_from run' -l name -x -d 'of the run'
+complete -c perdure -n '__fish_seen_subcommand_from run' -l again -d 'begin it anew'
+complete -c perdure -n '__fish_seen_subcommand_from run' -l resume -x -d 'go on with this run'
+complete -c perdure -n '__fish_seen_subcommand_from run' -l dir -x -a '(__fish_complete_directories)' -d 'where its tasks work'
+complete -c perdure -n '__fish_seen_subcommand_from run' -l detach -d 'hand it over and end'
+complete -c perdure -n '__fish_seen_subcommand_from run' -l json -d 'JSON lines'
+complete -c perdure -n '__fish_seen_subcommand_from run' -l lease -x -d 'without a sign of life for so long a task is given to another'
+complete -c perdure -n '__fish_seen_subcommand_from run' -l log -r -F -d 'file for what its processes do'
+
+complete -c perdure -n '__fish_seen_subcommand_from runs' -a 'list show events pause resume cancel'
+complete -c perdure -n '__fish_seen_subcommand_from runs' -l url -x -a 'http://127.0.0.1:8080' -d 'where perdure runs'
+complete -c perdure -n '__fish_seen_subcommand_from runs' -l key-env -x -a '(set -nx)' -d 'the variable that holds an admin key'
+complete -c perdure -n '__fish_seen_subcommand_from runs' -l why -x -d 'said with the run'
+complete -c perdure -n '__fish_seen_subcommand_from runs' -l limit -x -d 'so many, the newest'
+complete -c perdure -n '__fish_seen_subcommand_from runs' -l json -d 'as the API answers'
+
+complete -c perdure -n '__fish_seen_subcommand_from review' -a 'list show retry accept edit drop'
+complete -c perdure -n '__fish_seen_subcommand_from review' -l url -x -a 'http://127.0.0.1:8080' -d 'where perdure runs'
+complete -c perdure -n '__fish_seen_subcommand_from review' -l key-env -x -a '(set -nx)' -d 'the variable that holds an admin key'
+complete -c perdure -n '__fish_seen_subcommand_from review' -l value -x -d 'the output, or members that replace'
+complete -c perdure -n '__fish_seen_subcommand_from review' -l who -x -d 'who decides'
+complete -c perdure -n '__fish_seen_subcommand_from review' -l json -d 'as the API answers'
+
+complete -c perdure -n '__fish_seen_subcommand_from worker' -l url -x -a 'http://127.0.0.1:8080' -d 'where perdure runs'
+complete -c perdure -n '__fish_seen_subcommand_from worker' -l key-env -x -a '(set -nx)' -d 'the variable that holds an admin key'
+complete -c perdure -n '__fish_seen_subcommand_from worker' -l database -x -d 'take tasks from PostgreSQL'
+complete -c perdure -n '__fish_seen_subcommand_from worker' -l run -x -d 'only tasks of this run'
+complete -c perdure -n '__fish_seen_subcommand_from worker' -l kinds -x -a 'llm command' -d 'only tasks of these kinds'
+complete -c perdure -n '__fish_seen_subcommand_from worker' -l name -x -d 'what it is called'
+complete -c perdure -n '__fish_seen_subcommand_from worker' -l dir -x -a '(__fish_complete_directories)' -d 'where tasks work'
+complete -c perdure -n '__fish_seen_subcommand_from worker' -l lease -x -d 'without a sign of life for so long its task is given to another'
+complete -c perdure -n '__fish_seen_subcommand_from worker' -l drain -x -d 'for the task at hand after SIGTERM'
+complete -c perdure -n '__fish_seen_subcommand_from worker' -l idle -x -d 'end without a task for so long'
+
 complete -c perdure -n '__fish_seen_subcommand_from sessions' -a 'list show'
 complete -c perdure -n '__fish_seen_subcommand_from sessions' -l url -x -a 'http://127.0.0.1:8080' -d 'where perdure runs'
 complete -c perdure -n '__fish_seen_subcommand_from sessions' -l key-env -x -a '(set -nx)' -d 'the variable that holds an admin key'

@@ -72,7 +72,7 @@ static pd_err begin(struct asking *k, const struct ask_where *a)
 {
     static const struct exchange_handler handler = {NULL, on_head, on_body, NULL, on_end};
     struct client_rules rules;
-    struct http1_field fields[2];
+    struct http1_field fields[3];
     unsigned n = 0;
     char bearer[600], path[ASK_BASE_MAX + ASK_PATH_MAX];
     client_rules_default(&rules);
@@ -91,6 +91,8 @@ static pd_err begin(struct asking *k, const struct ask_where *a)
         return PD_TOOBIG;
     if (a->key)
         fields[n++] = (struct http1_field){SPAN_LIT("Authorization"), span_str(bearer)};
+    if (k->q->key)
+        fields[n++] = (struct http1_field){SPAN_LIT("Idempotency-Key"), span_str(k->q->key)};
     if (k->q->body.n)
         fields[n++] = (struct http1_field){SPAN_LIT("Content-Type"), SPAN_LIT("application/json")};
     struct exchange_request rq = {.method = k->q->method ? k->q->method : "GET",

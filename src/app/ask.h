@@ -32,6 +32,7 @@ struct ask_question {
     const char *method; /* NULL: GET */
     const char *path;   /* from /api on */
     struct span body;   /* JSON; empty: none */
+    const char *key;    /* Idempotency-Key; NULL: none */
     uint64_t limit_ms;  /* until the answer is there; 0: ASK_MS */
     pd_err (*piece)(
         void *ctx,

@@ -36,7 +36,7 @@ int command_check(int argc, char **argv)
         }
     }
     struct conf *c = NULL;
-    if (load_config(path, &c) != PD_OK)
+    if (load_config(path, false, &c) != PD_OK)
         return 1;
     struct buf out = {0};
     pd_err e = conf_describe(c, &out);

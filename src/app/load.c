@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-pd_err load_config(const char *path, struct conf **ret)
+pd_err load_config(const char *path, bool without_providers, struct conf **ret)
 {
     if (!path)
         path = getenv("PERDURE_CONFIG");
@@ -16,6 +16,7 @@ pd_err load_config(const char *path, struct conf **ret)
     struct conf_report *report = mem_zalloc(sizeof(*report));
     if (!report)
         return PD_NOMEM;
+    report->without_providers = without_providers;
     pd_err e = conf_load(path, &presets, conf_getenv, NULL, report, ret);
     for (unsigned i = 0; i < report->count; i++)
         fprintf(stderr, "perdure: %s: %s\n", report->remarks[i].error ? "error" : "warning",

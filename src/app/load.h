@@ -4,7 +4,8 @@
 
 #include "conf/conf.h"
 
-/* path NULL: $PERDURE_CONFIG, else ./perdure.yaml if it is there, else the environment alone. On failure everything has been said. */
-pd_err load_config(const char *path, struct conf **ret) PD_CHECKED;
+/* path NULL: $PERDURE_CONFIG, else ./perdure.yaml if it is there, else the environment alone. On failure everything has been said.
+ * `without_providers`: none is fine. */
+pd_err load_config(const char *path, bool without_providers, struct conf **ret) PD_CHECKED;
 
 #endif

@@ -11,6 +11,10 @@ static const struct {
 } commands[] = {
     {"serve", "run the gateway", command_serve},
     {"check", "check a configuration and show what it means", command_check},
+    {"run", "do a plan, task by task, to its end", command_run},
+    {"runs", "show runs, pause, resume and cancel them", command_runs},
+    {"review", "decide what waits for a person", command_review},
+    {"worker", "do tasks of runs, here or on other machines", command_worker},
     {"sessions", "show what calls of a running gateway went through, and cost", command_sessions},
     {"checkpoints", "make, list and restore checkpoints of agents", command_checkpoints},
     {"simulate", "serve simulated providers with scripted and random faults", simulate_main},

@@ -17,6 +17,7 @@ static const char serve_help[] =
     "free one\n"
     "  --log-level LEVEL  error, warn, info or debug\n"
     "  --log-format FORM  text or json\n"
+    "  --without-providers  none is fine: it serves runs of programs alone\n"
     "  --pid-file FILE    written when it listens, and by its successor; removed at the end\n"
     "  --help\n\n"
     "With no configuration every provider is served whose key is in the environment (OPENAI_API_KEY, "
@@ -71,6 +72,8 @@ static int read_options(int argc, char **argv, struct service_options *o)
             if (strcmp(value, "json") != 0 && strcmp(value, "text") != 0)
                 return wrongly(value);
             o->log_format = value;
+        } else if (strcmp(argv[i], "--without-providers") == 0) {
+            o->without_providers = true;
         } else if (option(argc, argv, &i, "--pid-file", &value)) {
             o->pid_file = value;
         } else {

@@ -360,7 +360,9 @@ static void on_reload_signal(void *ctx, int signum)
     struct worker *w = &sv->seats[0].worker;
     struct conf *c = NULL;
     const char *why = "";
-    struct conf_ref *ref = load_config(sv->options->config_path, &c) == PD_OK ? conf_ref_new(c) : NULL;
+    struct conf_ref *ref = load_config(sv->options->config_path, sv->options->without_providers, &c) == PD_OK
+                               ? conf_ref_new(c)
+                               : NULL;
     if (!ref) {
         conf_free(c);
         count_reload(sv, "kept_last_good");
@@ -690,7 +692,7 @@ int service_run(const struct service_options *o)
     struct conf *c = NULL;
     unsigned fds;
     loop_process_init(&fds);
-    if (net_process_init() != PD_OK || load_config(o->config_path, &c) != PD_OK)
+    if (net_process_init() != PD_OK || load_config(o->config_path, o->without_providers, &c) != PD_OK)
         return 1;
     apply_log(&sv, c);
     if (fds < 2 * c->settings.connections + 64)

@@ -14,6 +14,7 @@ struct service_options {
     enum log_level log_level;
     const char *log_format; /* NULL: the configuration's */
     const char *pid_file;   /* NULL: none */
+    bool without_providers; /* none is fine: runs of programs alone */
     char **argv;            /* as the program was called: an upgrade calls it so again */
 };
 

@@ -86,6 +86,8 @@ static void say_left_out(struct conf_reader *r, const struct preset *p, const ch
 
 static void say_none(struct conf_reader *r)
 {
+    if (r->report->without_providers)
+        return;
     char variables[500] = "";
     size_t n = 0;
     for (size_t i = 0; i < r->presets->count && n < sizeof(variables); i++) {

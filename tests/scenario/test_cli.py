@@ -19,7 +19,7 @@ def test_help_names_every_command():
     for args in (("help",), ("--help",), ("-h",)):
         status, out, err = run(*args)
         assert status == 0 and not err, (args, status, err)
-        for command in ("serve", "check", "sessions", "simulate", "version", "help"):
+        for command in ("serve", "check", "run", "runs", "review", "worker", "sessions", "simulate", "version", "help"):
             assert f"\n  {command} " in out, (command, out)
     assert run()[0] == 2
     status, out, err = run("sevre")
@@ -27,7 +27,7 @@ def test_help_names_every_command():
 
 
 def test_each_command_has_help_of_its_own():
-    for command in ("serve", "check", "sessions", "simulate", "docs"):
+    for command in ("serve", "check", "run", "runs", "review", "worker", "sessions", "simulate", "docs"):
         status, out, err = run(command, "--help")
         assert status == 0 and "usage: perdure " + command in out and not err, (command, status, out, err)
 
@@ -42,7 +42,9 @@ def test_options_that_are_not_understood_end_with_2():
     for args in (("serve", "--prot", "1"), ("serve", "--config"), ("serve", "--log-level", "loud"), ("serve", "extra"), ("check", "--what"),
                  ("check", "a", "b"), ("docs",), ("docs", "nothing"), ("simulate", "--what"), ("sessions", "--what"), ("sessions", "show"),
                  ("sessions", "list", "list"), ("sessions", "--limit", "0"), ("sessions", "--url"), ("sessions", "--url", "ftp://x"),
-                 ("sessions", "--key-env", "PERDURE_NO_SUCH_KEY"), ("sessions", "show", "s-1", "--limit", "2")):
+                 ("sessions", "--key-env", "PERDURE_NO_SUCH_KEY"), ("sessions", "show", "s-1", "--limit", "2"), ("run",), ("run", "no-such-plan.yaml"), ("run", "a", "b"), ("run", "a", "--workers", "many"),
+                 ("run", "a", "--detach"), ("worker", "what"), ("worker", "--kinds", "llm,soup"), ("worker", "--lease", "soon"), ("runs", "show"), ("runs", "what"),
+                 ("review", "accept", "r-1"), ("review", "edit", "r-1", "t"), ("review", "edit", "r-1", "t", "--value", "{"), ("review", "what", "a", "b")):
         status, _, err = run(*args)
         assert status == 2 and err, (args, status, err)
 

@@ -1,0 +1,753 @@
+/* perdure run: hands a plan to a perdure (its own, when none runs), keeps workers at it, and shows how far it is. */
+#include "app/ask.h"
+#include "app/child.h"
+#include "app/commands.h"
+#include "app/load.h"
+#include "app/run_plan.h"
+#include "base/clock.h"
+#include "base/mem.h"
+#include "net/net.h"
+#include "parse/put.h"
+#include "task/progress.h"
+#include "task/runs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static const char run_help[] =
+    "usage: perdure run PLAN [OPTIONS]\n"
+    "       perdure run --resume ID [OPTIONS]\n\n"
+    "  --workers N      processes that do its tasks (default 1; 0: workers of other machines do)\n"
+    "  --url URL        the perdure that keeps the run (default: the one that serves this configuration; when "
+    "none does, one is started for "
+    "the time of\n"
+    "                   the run)\n"
+    "  --key-env VAR    the variable that holds an admin key: from another machine one is needed\n"
+    "  --config FILE    as for `perdure serve`\n"
+    "  --name NAME      of the run: another name of the same plan is another run\n"
+    "  --again          begins it anew, though it was done before\n"
+    "  --dir FOLDER     where its tasks work (default: here)\n"
+    "  --detach         hands it over and ends: for --url, with workers of their own\n"
+    "  --json           events as JSON lines, and the run as the last\n"
+    "  --lease TIME     as for `perdure worker` (default 10s)\n"
+    "  --log FILE       where its workers and its own perdure write what they do\n"
+    "  --help\n\n"
+    "The same command again goes on with the same run, whatever was killed meanwhile: what is done stays done.\n\n"
+    "signals: TERM and INT end it when the tasks at hand have (a second one: at once); the run is gone on with "
+    "when it is started again\n\n"
+    "exit status: 0 the run is done; 1 it failed; 2 called wrongly; 3 it waits for a person (`perdure review`) or "
+    "is paused; 4 stopped "
+    "before its end\n";
+
+enum {
+    WORKERS_MAX = 64,
+    LOOK_MS = 300,         /* how often the run is looked at */
+    LOOK_SLOW_MS = 1000,   /* one of many tasks */
+    TASKS_SHOWN_MAX = 500, /* of a larger run its counts alone are asked for */
+    START_MS = 60 * 1000,  /* our own perdure, from its start until it listens */
+    DEATHS_MAX = 3,        /* (g) of workers at one task within DEATHS_MS: more pause the run */
+    DEATHS_MS = 10 * 60 * 1000,
+    DEATHS_KEPT = 256,
+    RESTART_FIRST_MS = 100,
+    RESTART_MOST_MS = 5000,
+    STOP_MS = 20 * 1000,
+    LINES_SHOWN = 12,
+    EXIT_DONE = 0,
+    EXIT_FAILED = 1,
+    EXIT_WRONGLY = 2,
+    EXIT_PERSON = 3,
+    EXIT_STOPPED = 4,
+};
+
+struct options {
+    struct ask_where where;
+    const char *plan, *config, *name, *dir, *resume, *log, *lease, *key_env, *url;
+    unsigned workers;
+    bool again, detach, json;
+};
+
+/* A worker's end amid a task. */
+struct death {
+    char task[PLAN_ID_MAX + 1];
+    uint64_t at_ms;
+};
+struct hand {
+    struct child child;
+    char name[80];
+    uint64_t again_ms, pause_ms, began_ms;
+    bool orphaned; /* it died; its task is given back when nothing of it runs any more */
+};
+
+struct run {
+    struct options o;
+    struct child gateway;
+    char port[12]; /* of our own perdure; empty: none */
+    struct hand hands[WORKERS_MAX];
+    struct death deaths[DEATHS_KEPT];
+    unsigned deaths_count;
+    char id[RUN_ID_BYTES];
+    int log_fd;
+    unsigned lines; /* of the last picture in the terminal */
+    int64_t seen;   /* events shown up to here */
+    struct run_plan plan;
+    sigset_t signals;
+    unsigned stops;
+    uint64_t gateway_again_ms;
+    bool many;
+};
+
+/* ---- options --------------------------------------------------------------------------------------------------------------- */
+
+static int wrongly(const char *what, const char *value, const char *remedy)
+{
+    fprintf(stderr, "perdure run: %s%s%s%s%s\n%s", what, value ? " \"" : "", value ? value : "", value ? "\"" : "",
+            remedy, run_help);
+    return EXIT_WRONGLY;
+}
+
+static const struct {
+    const char *name;
+    size_t at;
+} texts[] = {{"--config", offsetof(struct options, config)},   {"--name", offsetof(struct options, name)},
+             {"--dir", offsetof(struct options, dir)},         {"--resume", offsetof(struct options, resume)},
+             {"--log", offsetof(struct options, log)},         {"--lease", offsetof(struct options, lease)},
+             {"--key-env", offsetof(struct options, key_env)}, {"--url", offsetof(struct options, url)}};
+static const struct {
+    const char *name;
+    size_t at;
+} flags[] = {{"--again", offsetof(struct options, again)},
+             {"--detach", offsetof(struct options, detach)},
+             {"--json", offsetof(struct options, json)}};
+
+/* 0: taken; else the status to end with. */
+static int read_word(struct options *o, int argc, char **argv, int *i)
+{
+    const char *value;
+    uint64_t n;
+    for (size_t k = 0; k < sizeof(texts) / sizeof(texts[0]); k++)
+        if (ask_option(argc, argv, i, texts[k].name, &value)) {
+            *(const char **)(void *)((char *)o + texts[k].at) = value;
+            return value && *value ? 0 : wrongly("a value is missing:", texts[k].name, "");
+        }
+    for (size_t k = 0; k < sizeof(flags) / sizeof(flags[0]); k++)
+        if (strcmp(argv[*i], flags[k].name) == 0) {
+            *(bool *)(void *)((char *)o + flags[k].at) = true;
+            return 0;
+        }
+    if (ask_option(argc, argv, i, "--workers", &value)) {
+        if (!value || !span_u64(span_str(value), &n) || n > WORKERS_MAX)
+            return wrongly("--workers is", value ? value : "", ": write a number up to 64");
+        o->workers = (unsigned)n;
+        return 0;
+    }
+    if (argv[*i][0] == '-' || o->plan)
+        return wrongly("not understood:", argv[*i], "");
+    o->plan = argv[*i];
+    return 0;
+}
+
+static int read_options(int argc, char **argv, struct options *o)
+{
+    int status = 0;
+    *o = (struct options){.workers = 1, .lease = "10s"};
+    ask_init(&o->where, "perdure run");
+    for (int i = 1; i < argc && !status; i++) {
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+            fputs(run_help, stdout);
+            return 0;
+        }
+        status = read_word(o, argc, argv, &i);
+    }
+    if (status)
+        return status;
+    if (!o->plan == !o->resume)
+        return wrongly(o->plan ? "a plan or --resume ID, not both" : "run what? Write the name of a plan", NULL,
+                       "");
+    if (o->url && !ask_url(&o->where, o->url))
+        return wrongly("--url is", o->url, ": write it as in " ASK_URL_DEFAULT);
+    if (o->key_env && !ask_key_env(&o->where, o->key_env))
+        return wrongly("--key-env names", o->key_env, ", which is not set");
+    if (o->detach && !o->url)
+        return wrongly("--detach needs --url: a perdure that goes on when this command has ended", NULL, "");
+    return -1;
+}
+
+/* ---- asking ------------------------------------------------------------------------------------------------------------------- */
+
+static bool ask_quietly(const struct run *r, const char *method, const char *path, struct span body,
+                        struct ask_answer *ret)
+{
+    const struct ask_question q = {.method = method, .path = path, .body = body};
+    ask(&r->o.where, &q, ret);
+    if (ret->status == 200 && !ret->err)
+        return true;
+    buf_done(&ret->body);
+    return false;
+}
+
+static bool wish(const struct run *r, const char *what, const char *why)
+{
+    char path[200];
+    struct buf body = {0};
+    struct ask_answer a = {0};
+    struct put p = put_into(&body);
+    snprintf(path, sizeof(path), "/api/runs/%s/%s", r->id, what);
+    put_text(&p, "{\"why\":");
+    put_json(&p, span_str(why));
+    put_text(&p, "}");
+    bool well = !p.err && ask_quietly(r, "POST", path, buf_span(&body), &a);
+    if (well)
+        buf_done(&a.body);
+    buf_done(&body);
+    return well;
+}
+
+/* ---- our own perdure ------------------------------------------------------------------------------------------------------------ */
+
+static bool answers(const struct run *r)
+{
+    struct ask_answer a;
+    if (!ask_quietly(r, "GET", "/api/runs?limit=1", SPAN_NONE, &a))
+        return false;
+    bool well = json_get((struct json){JSON_OBJECT, buf_span(&a.body)}, "runs").type == JSON_ARRAY;
+    buf_done(&a.body);
+    return well;
+}
+
+/* "perdure 0.1.0 listens on http://127.0.0.1:4711/v1" */
+static bool read_port(int fd, char port[12])
+{
+    char text[4096];
+    size_t n = 0;
+    uint64_t until = clock_mono_ms() + START_MS;
+    while (n + 1 < sizeof(text) && clock_mono_ms() < until) {
+        ssize_t got = read(fd, text + n, sizeof(text) - 1 - n);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return false;
+        n += (size_t)got;
+        text[n] = '\0';
+        const char *at = strstr(text, " listens on http://127.0.0.1:"), *end = strstr(text, "/v1\n");
+        if (at && end && sscanf(at, " listens on http://127.0.0.1:%11[0-9]", port) == 1)
+            return true;
+    }
+    return false;
+}
+
+static bool start_gateway(struct run *r)
+{
+    char listen[40];
+    const char *words[8] = {
+        "serve", "--without-providers", "--listen", listen, r->o.config ? "--config" : NULL, r->o.config, NULL};
+    snprintf(listen, sizeof(listen), "127.0.0.1:%s", r->port[0] ? r->port : "0");
+    if (child_start(words, true, r->log_fd, &r->gateway) != PD_OK || !read_port(r->gateway.out, r->port)) {
+        child_wait(&r->gateway, 1000);
+        return false;
+    }
+    snprintf(listen, sizeof(listen), "http://127.0.0.1:%s", r->port);
+    return ask_url(&r->o.where, listen);
+}
+
+/* The one before us may still be ending, with the state folder in its hand. */
+static bool start_gateway_patiently(struct run *r)
+{
+    uint64_t until = clock_mono_ms() + START_MS;
+    for (;;) {
+        if (start_gateway(r))
+            return true;
+        if (clock_mono_ms() > until)
+            break;
+        struct timespec t = {0, 500 * 1000 * 1000};
+        if (sigtimedwait(&r->signals, NULL, &t) > 0)
+            break;
+    }
+    fprintf(stderr, "perdure run: its own perdure could not be started; what it said stands %s\n",
+            r->o.log ? "in the file of --log" : "above");
+    return false;
+}
+
+/* The perdure that serves this configuration, where it runs already. */
+static bool find_gateway(struct run *r)
+{
+    struct conf *c = NULL;
+    bool found = false;
+    if (r->o.url)
+        return true;
+    if (load_config(r->o.config, true, &c) != PD_OK)
+        return false;
+    for (unsigned i = 0; i < c->listen_count && !found; i++)
+        if (conf_is_loopback(c->listen[i]) && !span_ends(span_str(c->listen[i]), ":0"))
+            found = ask_url(&r->o.where, c->listen[i]) && answers(r);
+    conf_free(c);
+    return found || start_gateway_patiently(r);
+}
+
+/* ---- the run ------------------------------------------------------------------------------------------------------------------------ */
+
+static bool take_id(struct run *r, struct span answer)
+{
+    struct span id = json_inner(json_get((struct json){JSON_OBJECT, answer}, "id"));
+    if (!id.n || id.n >= sizeof(r->id))
+        return false;
+    snprintf(r->id, sizeof(r->id), "%.*s", SPAN_FMT(id));
+    return true;
+}
+
+static bool hand_over(struct run *r)
+{
+    struct ask_answer a;
+    const struct ask_question q = {
+        .method = "POST", .path = r->plan.path, .body = buf_span(&r->plan.body), .key = r->plan.key};
+    if (!ask_json(&r->o.where, &q, &a))
+        return false;
+    bool well = take_id(r, buf_span(&a.body));
+    bool paused = json_is(json_get((struct json){JSON_OBJECT, buf_span(&a.body)}, "state"), "paused");
+    buf_done(&a.body);
+    if (!well)
+        ask_no_perdure(&r->o.where);
+    else if (paused)
+        (void)wish(r, "resume", "started again");
+    return well;
+}
+
+static bool begin_run(struct run *r)
+{
+    char path[200];
+    struct ask_answer a;
+    if (!r->o.resume)
+        return hand_over(r);
+    snprintf(r->id, sizeof(r->id), "%s", r->o.resume);
+    snprintf(path, sizeof(path), "/api/runs/%s/resume", r->id);
+    const struct ask_question q = {.method = "POST", .path = path, .body = SPAN_LIT("{}")};
+    if (!ask_json(&r->o.where, &q, &a))
+        return false;
+    buf_done(&a.body);
+    return true;
+}
+
+/* ---- workers ---------------------------------------------------------------------------------------------------------------------------- */
+
+static void start_hand(struct run *r, struct hand *h)
+{
+    char url[ASK_URL_MAX + ASK_BASE_MAX];
+    const char *words[20];
+    unsigned n = 0;
+    snprintf(url, sizeof(url), "%s%s", r->o.where.url, r->o.where.base);
+    const char *always[] = {"worker", "--url", url, "--run", r->id, "--name", h->name, "--lease", r->o.lease};
+    for (size_t i = 0; i < sizeof(always) / sizeof(always[0]); i++)
+        words[n++] = always[i];
+    if (r->o.dir) {
+        words[n++] = "--dir";
+        words[n++] = r->o.dir;
+    }
+    if (r->o.key_env) {
+        words[n++] = "--key-env";
+        words[n++] = r->o.key_env;
+    }
+    words[n] = NULL;
+    h->began_ms = clock_mono_ms();
+    if (child_start(words, false, r->log_fd, &h->child) != PD_OK)
+        h->again_ms = h->began_ms + RESTART_MOST_MS;
+}
+
+static void start_hands(struct run *r)
+{
+    for (unsigned i = 0; i < r->o.workers; i++) {
+        struct hand *h = &r->hands[i];
+        snprintf(h->name, sizeof(h->name), "run-%d-%u", (int)getpid(), i + 1);
+        h->child.out = -1;
+        start_hand(r, h);
+    }
+}
+
+/* More than DEATHS_MAX within DEATHS_MS. */
+static bool dies_too_often(struct run *r, struct span task)
+{
+    uint64_t now = clock_mono_ms();
+    unsigned n = 0;
+    struct death *d = &r->deaths[r->deaths_count++ % DEATHS_KEPT];
+    snprintf(d->task, sizeof(d->task), "%.*s", SPAN_FMT(task));
+    d->at_ms = now;
+    for (unsigned i = 0; i < DEATHS_KEPT && i < r->deaths_count; i++)
+        n += span_is(task, r->deaths[i].task) && now - r->deaths[i].at_ms <= DEATHS_MS;
+    return n > DEATHS_MAX;
+}
+
+/* What a dead worker of ours had is given back: nothing of it runs any more, so nobody needs to wait for its lease. */
+static void give_back(struct run *r, const char *task, int64_t epoch)
+{
+    struct buf body = {0};
+    struct ask_answer a = {0};
+    struct put p = put_into(&body);
+    put_text(&p, "{\"run\":");
+    put_json(&p, span_str(r->id));
+    put_text(&p, ",\"task\":");
+    put_json(&p, span_str(task));
+    put_printf(&p, ",\"epoch\":%lld,\"outcome\":\"released\"}", (long long)epoch);
+    if (!p.err && ask_quietly(r, "POST", "/api/work/finish", buf_span(&body), &a))
+        buf_done(&a.body);
+    buf_done(&body);
+}
+
+static void pause_run(struct run *r, struct span task)
+{
+    char why[300];
+    snprintf(why, sizeof(why),
+             "more than %d workers died at task %.*s within %d minutes: see to it, then start it again",
+             DEATHS_MAX, SPAN_FMT(task), DEATHS_MS / 60000);
+    (void)wish(r, "pause", why);
+}
+
+/* PD_OK also when it had none. False: it could not be asked now. */
+static bool bury(struct run *r, const struct hand *h)
+{
+    char path[200], task[PLAN_ID_MAX + 1];
+    struct ask_answer a;
+    struct json_walk w;
+    struct json t;
+    int64_t epoch;
+    snprintf(path, sizeof(path), "/api/runs/%s", r->id);
+    if (!ask_quietly(r, "GET", path, SPAN_NONE, &a))
+        return false;
+    json_walk_init(&w, json_get((struct json){JSON_OBJECT, buf_span(&a.body)}, "tasks"));
+    while (json_walk_next(&w, NULL, &t)) {
+        struct span id = json_inner(json_get(t, "id"));
+        if (!json_is(json_get(t, "worker"), h->name) || !json_is(json_get(t, "state"), "running") ||
+            !json_i64(json_get(t, "epoch"), &epoch))
+            continue;
+        snprintf(task, sizeof(task), "%.*s", SPAN_FMT(id));
+        if (dies_too_often(r, id))
+            pause_run(r, id);
+        give_back(r, task, epoch);
+    }
+    buf_done(&a.body);
+    return true;
+}
+
+static bool strangers(const struct run *r)
+{
+    const struct child *known[WORKERS_MAX + 1];
+    unsigned n = 0;
+    known[n++] = &r->gateway;
+    for (unsigned i = 0; i < r->o.workers; i++)
+        known[n++] = &r->hands[i].child;
+    return child_strangers(known, n);
+}
+
+static void look_after_hand(struct run *r, struct hand *h)
+{
+    int status;
+    uint64_t now = clock_mono_ms();
+    if (child_ended(&h->child, &status)) {
+        bool badly = !WIFEXITED(status) || WEXITSTATUS(status) != 0;
+        h->orphaned = badly;
+        if (now - h->began_ms > DEATHS_MS)
+            h->pause_ms = 0;
+        h->pause_ms = h->pause_ms ? h->pause_ms * 2 : RESTART_FIRST_MS;
+        if (h->pause_ms > RESTART_MOST_MS)
+            h->pause_ms = RESTART_MOST_MS;
+        h->again_ms = now + h->pause_ms;
+    }
+    if (h->orphaned && !strangers(r) && bury(r, h))
+        h->orphaned = false;
+    if (!h->child.pid && !h->orphaned && !r->stops && now >= h->again_ms)
+        start_hand(r, h);
+}
+
+static void look_after_all(struct run *r)
+{
+    int status;
+    if (r->port[0] && child_ended(&r->gateway, &status))
+        r->gateway_again_ms = clock_mono_ms();
+    if (r->port[0] && !r->gateway.pid && clock_mono_ms() >= r->gateway_again_ms && !start_gateway(r))
+        r->gateway_again_ms = clock_mono_ms() + RESTART_MOST_MS;
+    for (unsigned i = 0; i < r->o.workers; i++)
+        look_after_hand(r, &r->hands[i]);
+}
+
+/* ---- showing ------------------------------------------------------------------------------------------------------------------------------ */
+
+static bool is_utf8(void)
+{
+    static const char *const names[] = {"LC_ALL", "LC_CTYPE", "LANG"};
+    for (int i = 0; i < 3; i++) {
+        const char *v = getenv(names[i]);
+        if (v && *v)
+            return strcasestr(v, "utf-8") || strcasestr(v, "utf8");
+    }
+    return false;
+}
+
+static bool is_terminal(const struct run *r)
+{
+    const char *term = getenv("TERM");
+    return !r->o.json && isatty(STDOUT_FILENO) && term && *term && strcmp(term, "dumb") != 0;
+}
+
+static struct progress_look look_now(const struct run *r)
+{
+    struct winsize w = {0};
+    const char *off = getenv("NO_COLOR");
+    bool terminal = is_terminal(r);
+    if (terminal && ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) != 0)
+        w.ws_col = 80;
+    unsigned rows = w.ws_row > 4 ? w.ws_row - 3u : LINES_SHOWN;
+    return (struct progress_look){.utf8 = is_utf8(),
+                                  .colour = terminal && !(off && *off),
+                                  .width = terminal ? w.ws_col : 0,
+                                  .lines = rows < LINES_SHOWN ? rows : LINES_SHOWN,
+                                  .now_ms = clock_wall_ms()};
+}
+
+/* Over the last picture, line by line. */
+static void draw(struct run *r, struct span run)
+{
+    const struct progress_look look = look_now(r);
+    struct buf out = {0};
+    unsigned lines = 0;
+    if (progress_run(run, &look, &out, &lines) == PD_OK) {
+        struct span rest = buf_span(&out);
+        if (r->lines)
+            printf("\033[%uA", r->lines);
+        for (unsigned i = 0; i < lines; i++) {
+            struct span line = span_cut(&rest, '\n');
+            printf("\r\033[K%.*s\n", SPAN_FMT(line));
+        }
+        printf("\033[J");
+        fflush(stdout);
+        r->lines = lines;
+    }
+    buf_done(&out);
+}
+
+static void show_event(struct run *r, struct span line)
+{
+    struct buf out = {0};
+    int64_t seq;
+    if (json_check(line) != PD_OK || !json_i64(json_get((struct json){JSON_OBJECT, line}, "seq"), &seq) ||
+        seq <= r->seen)
+        return;
+    r->seen = seq;
+    const struct progress_look look = look_now(r);
+    if (r->o.json)
+        printf("%.*s\n", SPAN_FMT(line));
+    else if (progress_event(line, &look, &out) == PD_OK && buf_size(&out))
+        printf("%.*s", SPAN_FMT(buf_span(&out)));
+    buf_done(&out);
+}
+
+static void show_events(struct run *r)
+{
+    for (;;) {
+        char path[200];
+        struct ask_answer a;
+        int64_t before = r->seen;
+        snprintf(path, sizeof(path), "/api/runs/%s/events?after=%lld", r->id, (long long)r->seen);
+        if (!ask_quietly(r, "GET", path, SPAN_NONE, &a))
+            break;
+        struct span rest = buf_span(&a.body);
+        while (rest.p && rest.n)
+            show_event(r, span_trim(span_cut(&rest, '\n')));
+        buf_done(&a.body);
+        if (r->seen == before)
+            break;
+    }
+    fflush(stdout);
+}
+
+/* ---- until its end -------------------------------------------------------------------------------------------------------------------------- */
+
+/* -1: it goes on. */
+static int judge(struct json run)
+{
+    struct json state = json_get(run, "state"), counts = json_get(run, "counts");
+    int64_t ready = 0, running = 0, review = 0, ambiguous = 0;
+    if (json_is(state, "done"))
+        return EXIT_DONE;
+    if (json_is(state, "failed") || json_is(state, "cancelled"))
+        return EXIT_FAILED;
+    (void)json_i64(json_get(counts, "ready"), &ready);
+    (void)json_i64(json_get(counts, "running"), &running);
+    (void)json_i64(json_get(counts, "review"), &review);
+    (void)json_i64(json_get(counts, "ambiguous"), &ambiguous);
+    if (running)
+        return -1;
+    if (json_is(state, "paused"))
+        return EXIT_PERSON;
+    return !ready && !ambiguous && review ? EXIT_PERSON : -1;
+}
+
+static int look(struct run *r, bool last)
+{
+    char path[200];
+    struct ask_answer a;
+    snprintf(path, sizeof(path), "/api/runs/%s%s", r->id, r->many || (!is_terminal(r) && !last) ? "?tasks=0" : "");
+    if (!ask_quietly(r, "GET", path, SPAN_NONE, &a))
+        return -1; /* it will be back: ours is started again, another's is its people's */
+    struct json run = {JSON_OBJECT, span_trim(buf_span(&a.body))};
+    int status = json_check(run.raw) == PD_OK ? judge(run) : -1;
+    if (is_terminal(r))
+        draw(r, run.raw);
+    else
+        show_events(r);
+    if (last && r->o.json)
+        printf("%.*s\n", SPAN_FMT(run.raw));
+    buf_done(&a.body);
+    return status;
+}
+
+static void count_tasks(struct run *r)
+{
+    char path[200];
+    struct ask_answer a;
+    struct json_walk w;
+    struct json v;
+    int64_t n, total = 0;
+    snprintf(path, sizeof(path), "/api/runs/%s?tasks=0", r->id);
+    if (!ask_quietly(r, "GET", path, SPAN_NONE, &a))
+        return;
+    json_walk_init(&w, json_get((struct json){JSON_OBJECT, buf_span(&a.body)}, "counts"));
+    while (json_walk_next(&w, NULL, &v))
+        total += json_i64(v, &n) ? n : 0;
+    r->many = total > TASKS_SHOWN_MAX;
+    buf_done(&a.body);
+}
+
+static int stopped(struct run *r)
+{
+    r->stops++;
+    if (r->stops == 1)
+        fprintf(stderr, "perdure run: ends when the tasks at hand have; again: at once\n");
+    for (unsigned i = 0; i < r->o.workers; i++)
+        child_signal(&r->hands[i].child, SIGTERM);
+    return -1;
+}
+
+static bool hands_rest(const struct run *r)
+{
+    for (unsigned i = 0; i < r->o.workers; i++)
+        if (r->hands[i].child.pid)
+            return false;
+    return true;
+}
+
+static int follow(struct run *r)
+{
+    int status = -1;
+    uint64_t due = 0;
+    while (status < 0) {
+        uint64_t now = clock_mono_ms();
+        look_after_all(r);
+        if (now >= due) {
+            status = look(r, false);
+            due = now + (r->many ? LOOK_SLOW_MS : LOOK_MS);
+        }
+        if (r->stops && hands_rest(r))
+            return status < 0 ? EXIT_STOPPED : status;
+        if (status >= 0)
+            break;
+        const struct timespec t = {0, (r->many ? LOOK_SLOW_MS : LOOK_MS) * 1000 * 1000L - 1};
+        int signum = sigtimedwait(&r->signals, NULL, &t);
+        if (signum == SIGTERM || signum == SIGINT || signum == SIGHUP)
+            stopped(r);
+    }
+    return status;
+}
+
+static void say_end(const struct run *r, int status)
+{
+    if (r->o.json)
+        return;
+    if (status == EXIT_DONE)
+        printf("run %s is done\n", r->id);
+    else if (status == EXIT_FAILED)
+        printf("run %s failed: perdure runs show %s\n", r->id, r->id);
+    else if (status == EXIT_PERSON)
+        printf("run %s waits for a person: perdure review, perdure runs show %s\n", r->id, r->id);
+    else
+        printf("run %s was stopped before its end; this goes on with it: perdure run %s%s\n", r->id,
+               r->o.plan ? r->o.plan : "--resume ", r->o.plan ? "" : r->id);
+    if (r->port[0] && (status == EXIT_FAILED || status == EXIT_PERSON))
+        printf("(its perdure ended with it: start one with `perdure serve`)\n");
+    fflush(stdout);
+}
+
+static void end(struct run *r)
+{
+    for (unsigned i = 0; i < r->o.workers; i++)
+        child_signal(&r->hands[i].child, SIGTERM);
+    for (unsigned i = 0; i < r->o.workers; i++)
+        child_wait(&r->hands[i].child, STOP_MS);
+    child_signal(&r->gateway, SIGTERM);
+    child_wait(&r->gateway, STOP_MS);
+}
+
+static void open_log(struct run *r)
+{
+    const char *path = r->o.log         ? r->o.log
+                       : is_terminal(r) ? "/dev/null"
+                                        : NULL; /* a picture and log lines do not go together */
+    r->log_fd = path ? open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666) : -1;
+    if (r->o.log && r->log_fd < 0)
+        fprintf(stderr, "perdure run: %s cannot be written: %s\n", path, strerror(errno));
+}
+
+static void block_signals(struct run *r)
+{
+    static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGCHLD};
+    sigemptyset(&r->signals);
+    for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+        sigaddset(&r->signals, signals[i]);
+    sigprocmask(SIG_BLOCK, &r->signals, NULL);
+}
+
+static int whole_run(struct run *r)
+{
+    int status = EXIT_FAILED;
+    if (find_gateway(r) && begin_run(r)) {
+        if (r->o.detach) {
+            printf("%s\n", r->id);
+            return EXIT_DONE;
+        }
+        if (!r->o.json)
+            printf("run %s at %s\n", r->id, r->o.where.url);
+        count_tasks(r);
+        start_hands(r);
+        status = follow(r);
+        (void)look(r, true);
+        say_end(r, status);
+    }
+    end(r);
+    return status;
+}
+
+int command_run(int argc, char **argv)
+{
+    struct run *r = mem_zalloc(sizeof(*r));
+    unsigned fds;
+    if (!r)
+        return EXIT_FAILED;
+    r->gateway.out = -1;
+    int status = read_options(argc, argv, &r->o);
+    if (status < 0 && r->o.plan && !run_plan_read(r->o.plan, r->o.name, r->o.dir, r->o.again, &r->plan))
+        status = EXIT_WRONGLY;
+    if (status < 0) {
+        loop_process_init(&fds);
+        open_log(r);
+        block_signals(r);
+        child_adopt();
+        status = net_process_init() == PD_OK ? whole_run(r) : EXIT_FAILED;
+    }
+    run_plan_done(&r->plan);
+    mem_free(r);
+    return status;
+}
