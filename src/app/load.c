@@ -16,8 +16,9 @@ pd_err load_config(const char *path, bool without_providers, struct conf **ret)
     struct conf_report *report = mem_zalloc(sizeof(*report));
     if (!report)
         return PD_NOMEM;
-    report->without_providers = without_providers;
-    pd_err e = conf_load(path, &presets, conf_getenv, NULL, report, ret);
+    struct preset_table table = presets;
+    table.none_is_fine = without_providers;
+    pd_err e = conf_load(path, &table, conf_getenv, NULL, report, ret);
     for (unsigned i = 0; i < report->count; i++)
         fprintf(stderr, "perdure: %s: %s\n", report->remarks[i].error ? "error" : "warning",
                 report->remarks[i].text);

@@ -738,14 +738,16 @@ int command_run(int argc, char **argv)
         return EXIT_FAILED;
     r->gateway.out = -1;
     int status = read_options(argc, argv, &r->o);
+    loop_process_init(&fds);
+    if (status < 0 && net_process_init() == PD_NOMEM) /* before anything is hashed */
+        status = EXIT_FAILED;
     if (status < 0 && r->o.plan && !run_plan_read(r->o.plan, r->o.name, r->o.dir, r->o.again, &r->plan))
         status = EXIT_WRONGLY;
     if (status < 0) {
-        loop_process_init(&fds);
         open_log(r);
         block_signals(r);
         child_adopt();
-        status = net_process_init() == PD_OK ? whole_run(r) : EXIT_FAILED;
+        status = whole_run(r);
     }
     run_plan_done(&r->plan);
     mem_free(r);

@@ -164,7 +164,6 @@ struct conf_report {
     struct conf_remark remarks[CONF_REMARKS_MAX];
     unsigned count;  /* of remarks kept */
     unsigned errors; /* of errors, those past CONF_REMARKS_MAX too */
-    bool without_providers; /* asked for: none is fine, as for a run of programs alone */
 };
 
 typedef const char *conf_env_fn(void *ctx, const char *name); /* getenv, or a test's */

@@ -86,7 +86,7 @@ static void say_left_out(struct conf_reader *r, const struct preset *p, const ch
 
 static void say_none(struct conf_reader *r)
 {
-    if (r->report->without_providers)
+    if (r->presets->none_is_fine)
         return;
     char variables[500] = "";
     size_t n = 0;

@@ -174,7 +174,7 @@ static void check_ring(struct conf_reader *r, const struct conf_provider *p)
 void conf_check_all(struct conf_reader *r, unsigned listen_line)
 {
     const struct conf *c = r->c;
-    if (c->providers_count == 0 && r->report->errors == 0 && !r->report->without_providers)
+    if (c->providers_count == 0 && r->report->errors == 0 && !r->presets->none_is_fine)
         conf_error(r, 0, "there is no provider: write one under providers:");
     for (unsigned i = 0; i < c->listen_count && c->keys_count == 0; i++)
         if (*c->listen[i] && !conf_is_loopback(c->listen[i])) {

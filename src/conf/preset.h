@@ -84,6 +84,7 @@ bool preset_wire_find(const char *const *wires, const char *name, struct span *r
 struct preset_table {
     const struct preset *rows;
     size_t count;
+    bool none_is_fine; /* a configuration without any provider: runs of programs need none */
 };
 const struct preset *preset_find(const struct preset_table *t, const char *name); /* NULL when unknown */
 

@@ -112,4 +112,4 @@ static const struct preset rows[] = {
 };
 /* clang-format on */
 
-const struct preset_table presets = {rows, sizeof rows / sizeof rows[0]};
+const struct preset_table presets = {.rows = rows, .count = sizeof rows / sizeof rows[0]};

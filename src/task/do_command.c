@@ -215,6 +215,17 @@ static pd_err nobody_knows(struct doing *d)
 
 /* ---- what came of it ---------------------------------------------------------------------------------------------------- */
 
+/* Without the line breaks at its end, as a shell's $(...): so that it can stand within a line. */
+static pd_err text_output(struct doing *d, struct json text)
+{
+    struct span plain;
+    pd_err e = json_text(text, &d->arena, &plain);
+    while (!e && plain.n && plain.p[plain.n - 1] == '\n')
+        plain.n--;
+    buf_clear(&d->output);
+    return e ? e : json_put_str(&d->output, plain);
+}
+
 static pd_err take_output(struct doing *d, struct json result, bool *ret_proven)
 {
     struct json schema = json_get(d->spec, "schema"), text = json_get(result, "stdout");
@@ -223,7 +234,7 @@ static pd_err take_output(struct doing *d, struct json result, bool *ret_proven)
     bool fits = false;
     *ret_proven = false;
     if (schema.type == JSON_NONE)
-        return doing_output(d, text.type == JSON_STRING ? text.raw : SPAN_LIT("null"));
+        return text.type == JSON_STRING ? text_output(d, text) : doing_output(d, SPAN_LIT("null"));
     pd_err e = text.type == JSON_STRING ? json_text(text, &d->arena, &plain) : PD_INVALID;
     if (e == PD_NOMEM)
         return e;

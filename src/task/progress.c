@@ -230,6 +230,12 @@ static void task_at(struct json task, const struct shown_state *s, const struct 
         out[0] = '\0';
 }
 
+/* The attempt after the last is the one that a person may order. */
+static void put_attempt(struct line *l, int64_t attempt, int64_t most)
+{
+    line_add(l, "  attempt %lld/%lld", (long long)(attempt < most ? attempt : most), (long long)most);
+}
+
 static void put_task(struct put *p, struct json task, const struct progress_look *look)
 {
     char id[TEXT_MAX], at[TEXT_MAX], took[24], count[32], money[32], class[TEXT_MAX], message[TEXT_MAX];
@@ -240,8 +246,7 @@ static void put_task(struct put *p, struct json task, const struct progress_look
     at[AT_CELLS] = '\0';
     line_add(&l, "  %s %-*s  %-9s  %-*s", s->sign, ID_CELLS, text_of(task, "id", id), s->name, AT_CELLS, at);
     if (number(task, "attempt") > 1)
-        line_add(&l, "  attempt %lld/%lld", (long long)number(task, "attempt"),
-                 (long long)number(task, "retries") + 1);
+        put_attempt(&l, number(task, "attempt"), number(task, "retries") + 1);
     uint64_t tokens = (uint64_t)number(task, "tokens");
     if (running)
         tokens += (uint64_t)(number(json_get(task, "progress"), "tokens_in") +
