@@ -31,7 +31,7 @@ static const struct preset rows[] = {
      .auth = AUTH_GOOGLE,
      .wires = {"vertex-gemini"}},
 };
-static const struct preset_table presets = {rows, sizeof(rows) / sizeof(rows[0])};
+static const struct preset_table presets = {.rows = rows, .count = sizeof(rows) / sizeof(rows[0])};
 
 static const char secret[] = "sk-never-shown";
 

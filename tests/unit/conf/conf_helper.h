@@ -74,7 +74,8 @@ static const struct preset helper_rows[] = {
      .auth = AUTH_SIGV4,
      .wires = {"bedrock-converse", "bedrock-invoke"}},
 };
-static const struct preset_table helper_presets = {helper_rows, sizeof(helper_rows) / sizeof(helper_rows[0])};
+static const struct preset_table helper_presets = {.rows = helper_rows,
+                                                   .count = sizeof(helper_rows) / sizeof(helper_rows[0])};
 
 /* ctx: "NAME=value" strings, NULL at the end. */
 static const char *helper_env(void *ctx, const char *name)
