@@ -12,6 +12,7 @@
 
 enum {
     PATIENCE_MS = 60 * 1000,
+    PATIENCE_STOPPED_MS = 5 * 1000, /* of a worker that ends: its perdure may have ended too */
     PAUSE_FIRST_MS = 50,
     PAUSE_MOST_MS = 2000,
     ANSWER_MS = 30 * 1000, /* a request that does not wait for anything */
@@ -166,7 +167,10 @@ static pd_err ask(struct work_http *h, const char *path, struct span body, uint6
             set_why(h, ret->why[0] ? ret->why : pd_err_text(e), SPAN_NONE);
         else if ((e = judge(h, ret)) != PD_OK)
             buf_done(&ret->body);
-        if (!is_lost(e) || clock_mono_ms() - began + pause > h->patience_ms)
+        uint64_t patience = h->patience_ms;
+        if (atomic_load(&h->stopped) && patience > PATIENCE_STOPPED_MS)
+            patience = PATIENCE_STOPPED_MS;
+        if (!is_lost(e) || clock_mono_ms() - began + pause > patience)
             break;
         pause_ms(pause);
         pause = pause * 2 < PAUSE_MOST_MS ? pause * 2 : PAUSE_MOST_MS;

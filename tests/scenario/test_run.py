@@ -1,0 +1,246 @@
+"""perdure run: a plan is done to its end whatever is killed on the way, each effect once; and what is said with which status."""
+import contextlib
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+
+from perdure_test import DEADLINE, PERDURE, Gateway, Program, Providers, config, main, request
+
+ALONE = '{"listen": "127.0.0.1:0"}'      # no provider, no fixed port: its perdure is its own
+
+
+@contextlib.contextmanager
+def folder(plan, conf=ALONE):
+    with tempfile.TemporaryDirectory() as name:
+        path = pathlib.Path(name)
+        (path / "perdure.yaml").write_text(conf)
+        (path / "plan.yaml").write_text(plan if isinstance(plan, str) else json.dumps(plan))
+        yield path
+
+
+class Run(Program):
+    def __init__(self, where, *args, plan=True):
+        super().__init__(["run", *(["plan.yaml"] if plan else []), "--lease", "2s", *args], cwd=where)
+        self.where = where
+
+    def children(self):
+        """Its helpers by their word: {"serve": [pid], "worker": [pid, ...]}"""
+        found = {"serve": [], "worker": []}
+        with contextlib.suppress(OSError):
+            for pid in pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split():
+                words = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                if len(words) > 1 and words[1].decode() in found:
+                    found[words[1].decode()].append(int(pid))
+        return found
+
+    def end(self, status):
+        out = self.process.stdout.read().decode()
+        assert self.process.wait(DEADLINE) == status, (self.process.returncode, out, self.stderr()[-3000:])
+        self.process.stdout.close()
+        self.out = "".join(self.lines) + out
+        return self.out
+
+
+def until(what, test):
+    end = time.monotonic() + DEADLINE
+    while not (seen := test()):
+        assert time.monotonic() < end, f"never came: {what}"
+        threading.Event().wait(0.005)
+    return seen
+
+
+def gone(pid):
+    def test():
+        try:
+            return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+        except OSError:
+            return True
+    return test
+
+
+def twenty():
+    """Five rows of four: each needs the row before. An effect is a line with its key in `effects`, which the other side knows again."""
+    tasks = []
+    for i in range(20):
+        task = {"id": f"t{i}", "idempotency_key": f"key-{i}", "checks": [{"file": "effects", "matches": f"^key-{i}$"}],
+                "command": "echo $PERDURE_TASK >> begun; sleep 0.1; "
+                           "flock lock sh -c 'grep -qx $PERDURE_IDEMPOTENCY_KEY effects || echo $PERDURE_IDEMPOTENCY_KEY >> effects'; sleep 0.1"}
+        if i >= 4:
+            task["needs"] = [f"t{(i // 4 - 1) * 4 + k}" for k in range(4)]
+        tasks.append(task)
+    return {"goal": "twenty effects", "tasks": tasks}
+
+
+def lines(path):
+    return path.read_text().split() if path.exists() else []
+
+
+def all_done(where):
+    effects = lines(where / "effects")
+    assert sorted(effects) == sorted(f"key-{i}" for i in range(20)), effects
+
+
+def test_a_plan_is_done_and_done_again_is_not_begun_again():
+    plan = {"goal": "two", "tasks": [{"id": "a", "command": "echo once >> times; echo 3", "checks": [{"file": "times"}]},
+                                     {"id": "b", "needs": ["a"], "command": "echo ${a.output} and more", "checks": [{"output": {"equals": "3 and more"}}]}]}
+    with folder(plan) as where:
+        out = Run(where).end(0)
+        assert " is done" in out and re.search(r"a +done", out) and re.search(r"b +done", out), out
+        assert " is done" in Run(where).end(0) and lines(where / "times") == ["once"]
+        Run(where, "--again").end(0)
+        assert lines(where / "times") == ["once", "once"]
+        Run(where, "--name", "another").end(0)
+        assert lines(where / "times") == ["once"] * 3
+        events = [json.loads(line) for line in Run(where, "--json").end(0).splitlines()]
+        assert events[0]["what"] == "created" and events[-1]["state"] == "done" and events[-1]["counts"]["done"] == 2, events
+
+
+def test_killed_workers_are_started_again_and_their_tasks_done():
+    with folder(twenty()) as where:
+        run = Run(where, "--workers", "2")
+        killed = 0
+        while killed < 3:
+            begun = len(lines(where / "begun"))
+            until("another task begins", lambda: len(lines(where / "begun")) > begun)
+            workers = run.children()["worker"]
+            if workers:
+                os.kill(workers[killed % len(workers)], signal.SIGKILL)
+                killed += 1
+        run.end(0)
+        all_done(where)
+        assert len(lines(where / "begun")) > 20, "no task was hit"
+
+
+def test_a_killed_gateway_is_started_again_and_the_workers_go_on():
+    with folder(twenty()) as where:
+        run = Run(where, "--workers", "2")
+        for n in (3, 9, 15):
+            until("tasks begin", lambda: len(lines(where / "begun")) >= n)
+            pid = until("its perdure", lambda: run.children()["serve"])[0]
+            os.kill(pid, signal.SIGKILL)
+            until("a new one", lambda: run.children()["serve"] and run.children()["serve"] != [pid])
+        run.end(0)
+        all_done(where)
+
+
+def test_killed_itself_it_leaves_nothing_and_goes_on_when_it_is_started_again():
+    with folder(twenty()) as where:
+        for n in (2, 8):
+            run = Run(where, "--workers", "2")
+            until("tasks begin", lambda: len(lines(where / "begun")) >= n)
+            helpers = [pid for pids in run.children().values() for pid in pids]
+            assert len(helpers) == 3, helpers
+            run.kill()
+            for pid in helpers:
+                until(f"the end of {pid}", gone(pid))
+        Run(where, "--workers", "2").end(0)
+        all_done(where)
+
+
+def test_all_of_it_killed_at_once_it_goes_on_when_it_is_started_again():
+    with folder(twenty()) as where:
+        for n in (2, 8, 14):
+            run = Run(where, "--workers", "2")
+            until("tasks begin", lambda: len(lines(where / "begun")) >= n)
+            helpers = [pid for pids in run.children().values() for pid in pids]
+            os.kill(run.process.pid, signal.SIGSTOP)      # it must not see the others die
+            for pid in helpers:
+                os.kill(pid, signal.SIGKILL)
+            run.kill()
+        assert len(lines(where / "effects")) < 20, "nothing was left to do"
+        Run(where, "--workers", "2").end(0)
+        all_done(where)
+
+
+def test_stopped_it_says_how_to_go_on_and_does():
+    with folder(twenty()) as where:
+        run = Run(where)
+        until("tasks begin", lambda: len(lines(where / "begun")) >= 3)
+        run.process.send_signal(signal.SIGTERM)
+        out = run.end(4)
+        assert "goes on with it: perdure run plan.yaml" in out, out
+        Run(where, "--workers", "4").end(0)
+        all_done(where)
+        assert len(lines(where / "begun")) == 20, lines(where / "begun")     # the task at hand was done, not cut off
+
+
+def test_a_task_that_kills_its_workers_pauses_the_run():
+    plan = {"goal": "x", "tasks": [{"id": "deadly", "checks": "none", "command": "kill -9 $(awk '/^PPid/ {print $2}' /proc/$(awk '/^PPid/ {print $2}' /proc/$$/status)/status); sleep 100"}]}
+    with folder(plan) as where:
+        out = Run(where).end(3)
+        assert "paused" in out and "deadly" in out, out
+
+
+def test_what_nobody_checked_waits_for_a_person():
+    with folder({"goal": "x", "tasks": [{"id": "a", "command": "echo said"}, {"id": "b", "needs": ["a"], "command": "echo ${a.output} > b", "checks": [{"file": "b"}]}]}) as where:
+        out = Run(where).end(3)
+        assert "waits for a person" in out and "inconclusive" in out, out
+        serve = Program(["serve", "--without-providers"], cwd=where)
+        port = int(serve.line(r"listens on http://.*:(\d+)/v1").group(1))
+
+        def perdure(*args):
+            done = subprocess.run([PERDURE, *args, "--url", f"127.0.0.1:{port}"], capture_output=True, text=True, timeout=60)
+            return done.returncode, done.stdout, done.stderr
+
+        try:
+            run = re.search(r"run (r-\w+)", out).group(1)
+            status, text, err = perdure("review")
+            assert status == 0 and run in text and "inconclusive" in text and "said" in text, (text, err)
+            assert perdure("runs")[1].count(run) == 1 and "review" in perdure("runs", "show", run)[1]
+            assert json.loads(perdure("review", "show", run, "a")[1])["output"] == "said"
+            assert perdure("review", "edit", run, "a", "--value", '"written"')[:2] == (0, "done\n")
+            status, _, err = perdure("review", "accept", run, "a")
+            assert status == 1 and "409" in err, err
+            Run(where, "--url", f"127.0.0.1:{port}").end(0)
+            assert lines(where / "b") == ["written"]
+            assert perdure("runs", "events", run)[1].count("\n") > 5
+        finally:
+            serve.stop()
+
+
+def test_what_is_wrong_with_a_plan_is_said_before_anything_is_started():
+    for plan, words in (("goal: x\ntasks:\n  - {id: a, command: ls, timeuot: 3s}\n", ("line 3", "timeuot", "timeout")),
+                        ("goal: x\ntasks:\n  - {id: a, command: ls, needs: [b]}\n", ("line 3", "b")),
+                        ("goal: x\ntasks:\n  - {id: a, command: ls, checks: [{command: ls, pin: gone}]}\n", ("line 3", "gone")),
+                        ("goal: x\ntasks:\n  - {id: a, command: ls, schema: gone.json}\n", ("line 3", "gone.json"))):
+        with folder(plan) as where:
+            run = Run(where)
+            run.end(2)
+            assert all(w in run.stderr() for w in words), run.stderr()
+            assert not (where / "perdure-state").exists()
+
+
+def test_files_that_decide_are_those_of_the_plan():
+    plan = {"goal": "x", "tasks": [{"id": "cheat", "retries": 0, "command": "echo whatever > expected; echo wrong > out",
+                                    "checks": [{"command": "diff out expected", "pin": ["expected"]}]}]}
+    with folder(plan) as where:
+        (where / "expected").write_text("right\n")
+        out = Run(where).end(3)
+        assert "the pinned file expected was changed" in out, out
+
+
+def test_models_are_asked_through_the_gateway_and_a_lost_one_is_asked_again():
+    sim = Providers("alpha:0,answer=forty words,ttft=10ms", "beta:0,answer=forty words")
+    try:
+        sim.faults("alpha", {"fault": "status", "status": 503, "times": 2})
+        table = {n: {"preset": "openai-compatible", "base_url": sim.url(n), "key": "k", "models": ["m"]} for n in ("alpha", "beta")}
+        conf = config(table, {"main": {"strategy": "priority", "targets": [{"model": "alpha/m"}, {"model": "beta/m"}]}})
+        plan = {"goal": "x", "model": "main", "tasks": [{"id": "ask", "prompt": "Say forty words.", "write": "answer.txt", "checks": [{"output": {"contains": "forty"}}]},
+                                                         {"id": "use", "needs": ["ask"], "command": "cat answer.txt; echo; echo '${ask.output}'", "checks": [{"output": {"matches": "^forty words$"}}]}]}
+        with folder(plan, conf) as where:
+            events = Run(where, "--json").end(0)
+            last = json.loads(events.splitlines()[-1])
+            assert last["state"] == "done" and last["tokens"] > 0, last
+            assert (where / "answer.txt").read_text() == "forty words"
+    finally:
+        sim.program.kill()
+
+
+if __name__ == "__main__":
+    main(globals())
