@@ -336,7 +336,7 @@ static pd_err connect_now(struct conn *c)
     return e;
 }
 
-/* With pauses between the tries, the first at once. PD_CONNECT: not by `until_ms`. */
+/* With pauses between the tries, the first at once. PD_CONNECT: not by `until_ms`, or not before the end. */
 static pd_err connect_by(struct conn *c, uint64_t until_ms)
 {
     struct db *d = c->pg->db;
@@ -353,8 +353,6 @@ static pd_err connect_by(struct conn *c, uint64_t until_ms)
         if (c->pause_ms > PAUSE_MOST_MS)
             c->pause_ms = PAUSE_MOST_MS;
         c->next_try_ms = clock_mono_ms() + c->pause_ms / 2 + rnd_below(&c->rnd, c->pause_ms / 2 + 1);
-        if (db_closing(d))
-            return PD_CONNECT;
     }
 }
 

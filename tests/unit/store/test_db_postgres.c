@@ -364,8 +364,10 @@ static void several_may_start_at_once(void **state)
 static void what_is_told_done_is_on_the_disk_whatever_the_servers_default(void **state)
 {
     (void)state;
-    postgres_sql(server, "ALTER SYSTEM SET synchronous_commit = off", NULL, 0);
-    postgres_sql(server, "SELECT pg_reload_conf(), pg_sleep(0.3)", NULL, 0);
+    char is[20];
+    postgres_sql(server, "ALTER ROLE perdure SET synchronous_commit = off", NULL, 0);
+    postgres_sql(server, "SHOW synchronous_commit", is, sizeof(is));
+    assert_string_equal(is, "off");
     struct db *d = open_with(NULL);
     struct asked a = {.sql = "SELECT current_setting('synchronous_commit')"};
     assert_int_equal(db_do(d, ask_it, &a), PD_OK);
@@ -374,8 +376,7 @@ static void what_is_told_done_is_on_the_disk_whatever_the_servers_default(void *
     assert_int_equal(db_do(d, ask_it, &a), PD_OK);
     assert_string_equal(a.is, "text perdure");
     db_close(d);
-    postgres_sql(server, "ALTER SYSTEM RESET ALL", NULL, 0);
-    postgres_sql(server, "SELECT pg_reload_conf()", NULL, 0);
+    postgres_sql(server, "ALTER ROLE perdure RESET ALL", NULL, 0);
 }
 
 /* ---- in each other's way ---- */
