@@ -345,6 +345,40 @@ static void a_value_may_be_there_or_not(void **state)
     db_close(d);
 }
 
+struct same {
+    struct db_value v;
+    char is[100];
+};
+
+static pd_err ask_same(struct tx *t, void *ctx)
+{
+    struct same *s = ctx;
+    return tx_run(t, "SELECT $1", &s->v, 1, describe, s->is);
+}
+
+static void a_value_may_have_another_type_the_next_time(void **state)
+{
+    (void)state;
+    static const struct row {
+        struct db_value v;
+        const char *is;
+    } rows[] = {
+        {{.type = DB_TEXT, .s = {"x", 1}}, "text x"},
+        {{.type = DB_INT, .n = 7}, "int 7"},
+        {{.type = DB_REAL, .d = 0.5}, "real 0.5"},
+        {{.type = DB_BYTES, .s = {"y", 1}}, "bytes y"},
+        {{.type = DB_NULL}, "null"},
+        {{.type = DB_TEXT, .s = {"z", 1}}, "text z"},
+    };
+    struct db *d = open_with(NULL);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct same s = {.v = rows[i].v};
+        assert_int_equal(db_do(d, ask_same, &s), PD_OK);
+        assert_string_equal(s.is, rows[i].is);
+    }
+    db_close(d);
+}
+
 /* ---- time ---- */
 
 static pd_err never_ends(struct tx *t, void *ctx)
@@ -677,6 +711,7 @@ static void tables_of_a_newer_program_are_left_alone(void **state)
     TEST(a_row_may_end_its_statement_and_not_the_job)           \
     TEST(a_row_does_not_run_statements)                         \
     TEST(another_text_at_the_same_address_is_another_statement) \
+    TEST(a_value_may_have_another_type_the_next_time)           \
     TEST(a_value_may_be_there_or_not)                           \
     TEST(a_statement_has_a_deadline)                            \
     TEST(one_that_fails_takes_nothing_of_the_others_with_it)    \

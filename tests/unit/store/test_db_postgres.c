@@ -482,6 +482,30 @@ static void each_code_means_what_it_says(void **state)
     db_close(d);
 }
 
+static pd_err always_in_conflict(struct tx *t, void *ctx)
+{
+    ++*(unsigned *)ctx;
+    return TX_RUN(t, "SELECT say_code($1)", NULL, NULL, DB_S("40001"));
+}
+
+static void a_job_that_is_always_in_conflict_ends_when_patience_does(void **state)
+{
+    (void)state;
+    struct db_rules r;
+    unsigned runs = 0;
+    db_rules_default(&r);
+    r.patience_ms = 500;
+    struct db *d = open_with(&r);
+    postgres_sql(server,
+                 "CREATE FUNCTION say_code(s text) RETURNS int LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''x'' "
+                 "USING ERRCODE = "
+                 "s; END'",
+                 NULL, 0);
+    assert_int_equal(db_do(d, always_in_conflict, &runs), PD_IO);
+    assert_in_range(runs, 3, 400); /* with pauses */
+    db_close(d);
+}
+
 static pd_err always_not_supported(struct tx *t, void *ctx)
 {
     (void)ctx;
@@ -597,6 +621,12 @@ static bool carry(int from, int to, bool answers)
     return write(to, b, (size_t)n) == n;
 }
 
+/* Of a pair; one that is not listened to any more has its number turned round. */
+static int upstream_of(const struct pollfd *pair)
+{
+    return pair[1].fd >= 0 ? pair[1].fd : -1 - pair[1].fd;
+}
+
 static void *line_main(void *arg)
 {
     (void)arg;
@@ -605,11 +635,14 @@ static void *line_main(void *arg)
     int n = 2;
     while (poll(f, (nfds_t)n, -1) > 0 && !f[0].revents) {
         for (int i = 2; i < n; i += 2) {
-            bool over = (f[i].revents && !carry(f[i].fd, f[i + 1].fd, false)) ||
-                        (f[i + 1].revents && !carry(f[i + 1].fd, f[i].fd, true));
+            bool answered = f[i + 1].fd >= 0 && f[i + 1].revents;
+            bool over = (f[i].revents && !carry(f[i].fd, upstream_of(&f[i]), false)) ||
+                        (answered && !carry(f[i + 1].fd, f[i].fd, true));
+            if (answered && !over && atomic_load(&line.fault) == FAULT_SILENT)
+                f[i + 1].fd = -1 - f[i + 1].fd; /* nor does its end come through */
             if (over) {
                 close(f[i].fd);
-                close(f[i + 1].fd);
+                close(upstream_of(&f[i]));
                 f[i].fd = f[i + 1].fd = -1;
             }
         }
@@ -619,9 +652,11 @@ static void *line_main(void *arg)
             n += 2;
         }
     }
-    for (int i = 2; i < n; i++)
-        if (f[i].fd >= 0)
+    for (int i = 2; i < n; i += 2)
+        if (f[i].fd >= 0) {
             close(f[i].fd);
+            close(upstream_of(&f[i]));
+        }
     return NULL;
 }
 
@@ -707,6 +742,7 @@ static void a_line_that_has_gone_silent_is_given_up(void **state)
     TEST(several_may_start_at_once)                                       \
     TEST(what_is_told_done_is_on_the_disk_whatever_the_servers_default)   \
     TEST(a_deadlock_is_run_again)                                         \
+    TEST(a_job_that_is_always_in_conflict_ends_when_patience_does)        \
     TEST(each_code_means_what_it_says)                                    \
     TEST(what_a_new_connection_does_not_know_either_is_a_mistake_of_ours) \
     TEST(a_table_may_change_under_a_prepared_statement)                   \
