@@ -5,13 +5,13 @@ PREFIX ?= /usr/local
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := all
-.PHONY: all help setup check demo bench bench-checkpoints install fuzz asan tsan lint format docs soak dying clean sdk agent agents model wall
+.PHONY: all help setup check demo demo-run bench bench-checkpoints install fuzz asan tsan lint format docs soak dying clean sdk agent agents model wall
 
 all: $(BUILD)/build.ninja            ## build/perdure, optimised
 	@ninja -C $(BUILD) perdure
 
 help:                                ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
 setup:                               ## install what building and testing need (Debian, Ubuntu)
 	@tools/setup
@@ -34,6 +34,9 @@ demo:                                ## set up, build, start, and show it workin
 
 bench-checkpoints: all               ## what a checkpoint costs, with SQLite and with a PostgreSQL of its own
 	@tools/bench_checkpoints
+
+demo-run: all                        ## a plan that is done whatever is killed on the way
+	@tools/demo_run
 
 bench: all                           ## the table of docs/internals/speed.md, beside nginx in the same run
 	@tools/setup --bench

@@ -102,6 +102,7 @@ struct run {
     unsigned stops;
     uint64_t gateway_again_ms;
     bool many;
+    bool old; /* the run was there before: what happened then was shown then */
 };
 
 /* ---- options --------------------------------------------------------------------------------------------------------------- */
@@ -310,6 +311,7 @@ static bool hand_over(struct run *r)
     if (!ask_json(&r->o.where, &q, &a))
         return false;
     bool well = take_id(r, buf_span(&a.body));
+    r->old = a.status == 200;
     bool paused = json_is(json_get((struct json){JSON_OBJECT, buf_span(&a.body)}, "state"), "paused");
     buf_done(&a.body);
     if (!well)
@@ -540,7 +542,7 @@ static void show_event(struct run *r, struct span line)
     const struct progress_look look = look_now(r);
     if (r->o.json)
         printf("%.*s\n", SPAN_FMT(line));
-    else if (progress_event(line, &look, &out) == PD_OK && buf_size(&out))
+    else if (!r->old && progress_event(line, &look, &out) == PD_OK && buf_size(&out))
         printf("%.*s", SPAN_FMT(buf_span(&out)));
     buf_done(&out);
 }
@@ -561,6 +563,7 @@ static void show_events(struct run *r)
         if (r->seen == before)
             break;
     }
+    r->old = false;
     fflush(stdout);
 }
 
