@@ -828,8 +828,7 @@ pd_err plan_parse_tasks(struct span json, const struct plan *of, struct arena *a
 static void put_kinds(struct put *p, struct json kinds)
 {
     static const char *const lines[] = {
-        "- \\\"prompt\\\": what a model is asked. It sees nothing but this text, so say all that it has to "
-        "know.\\n",
+        "- \\\"prompt\\\": what a model is asked. It sees nothing but this text, so say all of it.\\n",
         "- \\\"command\\\": a program with its arguments, as a list of strings.\\n",
         "- \\\"agent\\\": a program, as a list of strings, that works on until it is done.\\n",
     };
