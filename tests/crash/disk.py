@@ -33,6 +33,7 @@ class Point:
     path: str
     other: str
     data: bytes
+    end: int   # where in the record it ends
 
 
 def read_record(path):
@@ -48,7 +49,7 @@ def read_record(path):
         if end > len(raw):
             break
         p = i + HEAD.size
-        points.append(Point(kind, bool(role), pid, file, at, size, raw[p:p + np].decode(), raw[p + np:p + np + no].decode(), raw[p + np + no:end]))
+        points.append(Point(kind, bool(role), pid, file, at, size, raw[p:p + np].decode(), raw[p + np:p + np + no].decode(), raw[p + np + no:end], end))
         i = end
     return points
 

@@ -40,3 +40,8 @@ def counted(count):
     """How many points a role has made."""
     raw = pathlib.Path(count).read_bytes() if os.path.exists(count) else b""
     return struct.unpack_from("<Q", raw)[0] if len(raw) >= 8 else 0
+
+
+def who_died(count):
+    """Its process id; 0: nobody did."""
+    return struct.unpack_from("<Q", pathlib.Path(count).read_bytes(), 8)[0]
