@@ -19,6 +19,7 @@ struct restoring {
     struct content_name hash;
     struct buf stored;
     bool in_row;
+    bool down; /* the database cannot be read: it is waited for once, not for each part */
     /* ---- its messages */
     struct span *contents;
     struct buf *texts;
@@ -108,10 +109,17 @@ static pd_err messages_job(struct tx *t, void *ctx)
     return e;
 }
 
+static pd_err read_from(struct restoring *r, db_job_fn *fn, void *ctx)
+{
+    struct db_job job = {.fn = fn, .ctx = ctx, .reads = true};
+    pd_err e = r->down ? PD_IO : db_do_job(r->c->db, &job);
+    r->down |= e && e != PD_NOMEM && e != PD_INVALID;
+    return e;
+}
+
 static pd_err read_job(struct restoring *r, db_job_fn *fn)
 {
-    struct db_job job = {.fn = fn, .ctx = r, .reads = true};
-    return db_do_job(r->c->db, &job);
+    return read_from(r, fn, r);
 }
 
 /* ---- the object store ------------------------------------------------------------------------------ */
@@ -337,8 +345,7 @@ static pd_err restore_newest(struct restoring *r, struct span agent, struct buf 
     struct ids k = {.agent = agent};
     pd_err e = PD_OK;
     if (r->c->db) {
-        struct db_job job = {.fn = ids_job, .ctx = &k, .reads = true};
-        e = db_do_job(r->c->db, &job);
+        e = read_from(r, ids_job, &k);
         if (e)
             note(r, "the database cannot be read (%s)", pd_err_text(e));
     }

@@ -3,6 +3,7 @@ import contextlib
 import glob
 import json
 import os
+import pathlib
 import shutil
 import subprocess
 import tempfile
@@ -243,6 +244,49 @@ def test_an_upgrade_loses_no_acknowledged_checkpoint_and_the_successor_has_the_d
             assert refused <= {(503, "database_not_open")}, refused
             for id, n in acknowledged:
                 assert get(chain.gateway, "/" + id)["checkpoint"]["state"] == {"n": n}
+
+
+LIB = pathlib.Path(__file__).resolve().parent.parent / "lib"
+
+
+@contextlib.contextmanager
+def server(name):
+    """A server of tests/lib: its process, and its first line. None where it cannot be had."""
+    process = subprocess.Popen([LIB / name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        line = process.stdout.readline().strip()
+        yield (process, line) if line else None
+    finally:
+        process.stdin.close()
+        process.wait()
+
+
+def tell(process, word, answer):
+    process.stdin.write(word + "\n")
+    process.stdin.flush()
+    assert process.stdout.readline().strip() == answer
+
+
+def test_two_replicas_share_a_database_and_a_bucket_and_outlive_both():
+    with server("postgres_server") as pg, server("s3_server") as s3, tempfile.TemporaryDirectory() as folder:
+        if not pg or not s3:
+            print("    no PostgreSQL or no S3 server here: not tried")
+            return
+        url, access, secret, bucket = s3[1].split()
+        env = {"DATABASE_URL": pg[1], "CHECKPOINT_BUCKET": bucket, "MINIO_ENDPOINT": url, "MINIO_ACCESS_KEY": access, "MINIO_SECRET_KEY": secret}
+        with alone(f"{folder}/1", env=env) as one, alone(f"{folder}/2", env=env) as two:
+            for n in range(5):
+                post(one if n % 2 else two, agent_id="a", state={"n": n})
+                assert get(two if n % 2 else one, "/latest?agent=a")["checkpoint"]["state"] == {"n": n}
+            done = lambda: sum(g.metric("perdure_checkpoint_uploads_total", result="done") for g in (one, two))
+            one.until("the bucket has them", lambda: done() == 5)
+            tell(pg[0], "kill", "killed")
+            tell(pg[0], "start", "started")
+            two.until("it is made again", lambda: request(two.port, "POST", "/api/checkpoints", {"agent_id": "a", "state": {"n": 5}}).status == 201)
+            assert get(one, "/latest?agent=a")["checkpoint"]["state"] == {"n": 5}
+            one.until("the bucket has it, too", lambda: done() >= 6)
+        alone_restored = command("restore", "--agent", "a", "--snapshots", f"s3://{bucket}", env=env)
+        assert alone_restored[0] == 0 and json.loads(alone_restored[1]) == {"n": 5}, alone_restored
 
 
 if __name__ == "__main__":
