@@ -408,6 +408,8 @@ pd_err ask_probe(const struct conf_provider *p, struct span model, const struct 
     if (!ask_wire(p, model, can ? client : &codec_openai_chat, ret))
         return PD_UNSUPPORTED;
     ret->same = false; /* nothing of a client's goes along */
+    ret->stream =
+        ret->codec->streams && p->stream != 0; /* its first token says it all: nobody waits for the others */
     buf_init(&ret->body, ASK_BODY_MAX);
     struct write_want want = want_of(p, model, ret);
     pd_err e = ret->codec->kind == CODEC_EMBED ? probe_embeddings(&want, a, ret) : probe_chat(&want, a, ret);

@@ -47,8 +47,8 @@ bool ask_may_continue(const struct conf_provider *p);
 pd_err ask_body(struct relay *r, const struct conf_provider *p, struct span model, struct ask *a,
                 const struct continuation *k, const char **ret_why) PD_CHECKED;
 void ask_done(struct ask *a);
-/* The smallest request that shows whether the target works, in the format that `client` (NULL: chat) would be served in. PD_UNSUPPORTED: none;
- * PD_NOMEM. */
+/* The smallest request that shows whether the target works, in the format that `client` (NULL: chat) would be served in, streamed where that can be.
+ * PD_UNSUPPORTED: none; PD_NOMEM. */
 enum { PROBE_TOKENS = 16 }; /* the least that OpenAI's Responses takes */
 pd_err ask_probe(const struct conf_provider *p, struct span model, const struct codec *client, struct arena *a,
                  struct ask *ret) PD_CHECKED;

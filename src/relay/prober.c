@@ -22,6 +22,10 @@ struct probe {
     char *provider;        /* a model list */
     const struct preset *preset;
     struct small *small;
+    struct answer *reader; /* of a streamed answer */
+    bool shown;            /* and it has shown output */
+    bool refused;          /* or an error: */
+    struct verdict verdict;
 };
 
 struct prober {
@@ -33,6 +37,7 @@ struct prober {
 static void probe_free(struct probe *p)
 {
     list_remove(&p->node);
+    answer_free(p->reader);
     mem_free(p->provider);
     mem_free(p);
 }
@@ -71,6 +76,27 @@ static bool says_error(struct span body)
     return t != JSON_NONE && t != JSON_NULL;
 }
 
+/* The first output, or an error, decides: a provider that gives two tokens in a second would take long for all of them. */
+static pd_err on_probe_event(void *ctx, const struct answer_event *ev)
+{
+    struct probe *p = ctx;
+    if (ev->holds & ANSWER_ERROR) {
+        p->refused = true;
+        classify_answer(p->preset, NULL, 200, ev->error.raw, clock_wall_ms(), &p->verdict);
+    }
+    p->shown |= ev->holds & ANSWER_OUTPUT;
+    return p->shown || p->refused ? PD_CANCELLED : PD_OK;
+}
+
+/* Bytes that are no stream are left to the end: it may be one document. */
+static bool look_at_probe(void *ctx, struct span bytes)
+{
+    struct probe *p = ctx;
+    if (p->reader && answer_feed(p->reader, bytes))
+        p->reader = answer_free(p->reader);
+    return p->shown || p->refused;
+}
+
 /* A provider that understood the probe and objects to its content is alive: its own limits on a one-token request are no fault. */
 static void on_probe(void *ctx, const struct small_answer *a)
 {
@@ -79,7 +105,9 @@ static void on_probe(void *ctx, const struct small_answer *a)
     struct verdict v;
     if (a->err)
         classify_transport(a->err, a->why, a->status != 0, &v);
-    else if (a->status == 200 && !says_error(a->body))
+    else if (p->refused)
+        v = p->verdict;
+    else if (a->status == 200 && (p->shown || !says_error(a->body)))
         classify_as(FAILURE_NONE, "", &v);
     else
         classify_answer(p->preset, NULL, a->status, a->body, clock_wall_ms(), &v);
@@ -110,9 +138,12 @@ static void probe(struct prober *of, struct target *t)
     arena_init(&a, 512, 0);
     pd_err e = ask_probe(provider, span_str(t->model), w->gateway->spoken[t->id], &a, &ask);
     if (!e) {
-        struct small_request what = {.ask = &ask, .model = span_str(t->model)};
-        e = small_start(w, w->routing, provider, &what, PROBE_ANSWER_MAX, PROBE_TIMEOUT_MS, on_probe, one,
-                        &one->small);
+        struct small_request what = {.ask = &ask, .model = span_str(t->model), .look = look_at_probe};
+        if (ask.stream)
+            one->reader = answer_new(ask.codec, ask.wire->framing, on_probe_event, one);
+        e = ask.stream && !one->reader ? PD_NOMEM
+                                       : small_start(w, w->routing, provider, &what, PROBE_ANSWER_MAX,
+                                                     PROBE_TIMEOUT_MS, on_probe, one, &one->small);
         ask_done(&ask);
     }
     arena_done(&a);

@@ -20,6 +20,7 @@ struct small {
     int status;
     bool over;
     small_fn *fn;
+    small_look_fn *look;
     void *ctx;
 };
 
@@ -66,6 +67,8 @@ static void on_body(void *ctx, struct span bytes)
     pd_err e = buf_add(&s->body, bytes);
     if (e)
         finish(s, e, pd_err_text(e));
+    else if (s->look && s->status == 200 && s->look(s->ctx, bytes))
+        finish(s, PD_OK, NULL);
 }
 
 static void on_end(void *ctx, pd_err err, const char *why)
@@ -137,6 +140,7 @@ static void take_ask(struct small *s, const struct ask *ask)
     s->ask.wire = ask->wire;
     s->ask.codec = ask->codec;
     s->ask.embeds = ask->embeds;
+    s->ask.stream = ask->stream;
     s->sent = arena_span(&s->arena, buf_span(&ask->body));
     s->posts = true;
 }
@@ -155,6 +159,7 @@ pd_err small_start(struct worker *w, struct routing *routing, const struct conf_
     s->model = what->model;
     s->below = what->below;
     s->fn = fn;
+    s->look = what->look;
     s->ctx = ctx;
     list_init(&s->signs.node);
     arena_init(&s->arena, 512, 0);

@@ -1,4 +1,4 @@
-/* small.h - a small request that perdure makes by itself (a probe, a model list): one exchange, its whole answer, one deadline. */
+/* small.h - a small request that perdure makes by itself (a probe, a model list): one exchange, its answer, one deadline. */
 #ifndef PERDURE_RELAY_SMALL_H
 #define PERDURE_RELAY_SMALL_H
 
@@ -13,11 +13,14 @@ struct small_answer {
     struct span body;
 };
 typedef void small_fn(void *ctx, const struct small_answer *a);
+/* Looks at the bytes of a 200 as they come. True: enough was seen. The rest is not waited for, and the callback gets what was there. */
+typedef bool small_look_fn(void *ctx, struct span bytes);
 
 struct small_request {
     const struct ask *ask; /* POST of its body in its wire format; the body is copied. NULL: GET of `below` */
     struct span model;     /* text; outlives the small request */
     const char *below;     /* as for routing_path(); outlives it too */
+    small_look_fn *look;   /* NULL: nobody does */
 };
 
 /* Signed and sent when the credentials are there. Callbacks never come from inside this call. */

@@ -35,12 +35,18 @@ bool limiter_allows(struct limiter *l, unsigned running, uint64_t now)
     return free;
 }
 
+/* Half of all that a ramp has let in, while rounds double, came in the last one. */
+static double ramp_step(const struct limiter *l)
+{
+    return l->limit - l->began_with < 2.0 * LIMITER_RAMP_ROUND ? 2 : 1;
+}
+
 void limiter_success(struct limiter *l)
 {
     if (l->state == LIMITER_LIMITED)
         l->limit += 1 / l->limit;
     else if (l->state == LIMITER_RAMP)
-        l->limit += 2;
+        l->limit += ramp_step(l);
 }
 
 bool limiter_overload(struct limiter *l, unsigned running, uint64_t started_ms, uint64_t now)
@@ -64,6 +70,6 @@ void limiter_ramp(struct limiter *l, unsigned first, uint64_t now)
     if (l->state != LIMITER_FREE && l->limit <= first)
         return;
     l->state = LIMITER_RAMP;
-    l->limit = first;
+    l->limit = l->began_with = first;
     l->bound_ms = now;
 }

@@ -133,6 +133,41 @@ def test_a_probe_heals_a_provider_of_whatever_dialect():
             gateway.until(f"the trial of {wire}", lambda: breaker(gateway, "alpha") == "trial")
 
 
+def refused(sim, gateway, fault):
+    """Two probes of alpha fail that began after this fault had happened: of those that were under way before there was one at most."""
+    def failed():
+        return gateway.metric("perdure_probes_total", provider="alpha", result="failed") or 0
+    sim.wait("alpha", **{fault: 1})
+    before = failed()
+    gateway.until(f"two probes fail of {fault}", lambda: failed() >= before + 2)
+
+
+def test_a_probe_passes_by_its_first_output_and_is_not_read_to_its_end():
+    rules = {**QUICK, "attempts": 1, "breaker_hold": "100ms", "breaker_trials": 1, "probe": "50ms"}
+    for wire, preset in (("openai-chat", "openai"), ("openai-responses", "openai"), ("anthropic-messages", "anthropic"), ("gemini", "gemini")):
+        kind = {"alpha": {"preset": preset, **({"wires": [wire]} if preset == "openai" else {})}}
+        with running(*TWO, providers=kind, resilience=rules) as (sim, gateway):
+            sim.faults("alpha", {"fault": "status", "status": 500, **FOREVER})
+            gateway.until("it is open", lambda: gateway.chat() and breaker(gateway, "alpha") == "open")
+            sim.faults("alpha", {"fault": "error_in_stream", "after": 0, **FOREVER})
+            refused(sim, gateway, "error_in_stream")
+            sim.faults("alpha", {"fault": "hold", "after": 1, **FOREVER})   # the rest never comes
+            gateway.until(f"the trial of {wire}", lambda: breaker(gateway, "alpha") == "trial")
+            sim.wait("alpha", hold=1)
+            sim.wait("alpha", cancelled=1)
+
+
+def test_a_provider_that_does_not_stream_is_probed_all_the_same():
+    rules = {**QUICK, "attempts": 1, "breaker_hold": "100ms", "breaker_trials": 1, "probe": "50ms"}
+    with running(*TWO, providers={"alpha": {"stream": False}}, resilience=rules) as (sim, gateway):
+        sim.faults("alpha", {"fault": "status", "status": 500, **FOREVER})
+        gateway.until("it is open", lambda: gateway.chat() and breaker(gateway, "alpha") == "open")
+        sim.faults("alpha", {"fault": "error_in_200", **FOREVER})
+        refused(sim, gateway, "error_in_200")
+        sim.faults("alpha")
+        gateway.until("the trial", lambda: breaker(gateway, "alpha") == "trial")
+
+
 def test_a_session_stays_where_it_was_served():
     rules = {**QUICK, "affinity": "1h"}
     routes = {"main": {"strategy": "weighted", "targets": [{"model": "alpha/m", "weight": 50}, {"model": "beta/m", "weight": 50}]}}

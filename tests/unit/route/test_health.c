@@ -20,6 +20,7 @@ struct fixture {
 static void begin_early(struct fixture *f)
 {
     settings_default(&f->settings);
+    f->settings.probe_waiting = 5 * S;
     f->fleet = fleet_new(5);
     assert_non_null(f->fleet);
     assert_int_equal(fleet_target(f->fleet, "p", "m", &f->settings, &f->t), PD_OK);
