@@ -1,5 +1,8 @@
 #include "base/mem.h"
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -180,6 +183,13 @@ void mem_big_trim(void)
             free(big.kept[c][--big.count[c]]);
     big.bytes = 0;
     pthread_mutex_unlock(&big.lock);
+}
+
+void mem_trim(void)
+{
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
 }
 
 /* ---- figures and tests -------------------------------------------------- */

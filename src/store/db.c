@@ -410,6 +410,8 @@ pd_err db_open(const char *where, const struct db_rules *r, struct db **ret, cha
     pd_err e = d ? PD_OK : PD_NOMEM;
     e = e ? e : d->backend->open(d, where, why, why_bytes);
     e = e ? e : schema_migrate(d, why, why_bytes);
+    if (!e && d->backend->settled)
+        d->backend->settled(d);
     e = e ? e : start_threads(d);
     if (e) {
         if (!why[0])

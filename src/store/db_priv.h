@@ -27,6 +27,8 @@ struct db_backend {
     /* Makes d->side and its first connection. On failure d->side is given to close() when it is not NULL. */
     pd_err (*open)(struct db *d, const char *where, char *why, size_t why_bytes);
     unsigned (*threads)(const struct db *d);
+    /* The tables are up to date, threads come next; may be NULL. */
+    void (*settled)(struct db *d);
     /* One job by itself on the first connection, before there are threads. */
     pd_err (*one)(struct db *d, struct db_job *job);
     /* A thread's life: takes jobs until db_take() has none. */

@@ -18,7 +18,7 @@ enum {
     CHECKED_BYTES_MAX = 256 << 20, /* a larger file is not read whole at each open */
     APPLICATION_ID = 0x70647265,
     FILE_MODE = 0600,
-    MEM_HEAD = 16, /* before each block of SQLite's: it wants to know how large they are */
+    MEM_HEAD = 16,        /* before each block of SQLite's: it wants to know how large they are */
 };
 
 /* Prepared at open: ending a transaction needs no memory. */
@@ -707,6 +707,13 @@ static pd_err lite_open(struct db *d, const char *where, char *why, size_t why_b
     return e;
 }
 
+/* The pages that looking through the whole file has brought: up to 2 MB that nobody asks for. */
+static void lite_settled(struct db *d)
+{
+    struct lite *l = d->side;
+    sqlite3_db_release_memory(l->c);
+}
+
 static unsigned lite_threads(const struct db *d)
 {
     (void)d;
@@ -729,6 +736,7 @@ static void lite_close(struct db *d)
 
 const struct db_backend db_sqlite = {
     .open = lite_open,
+    .settled = lite_settled,
     .threads = lite_threads,
     .one = lite_one,
     .serve = lite_serve,
