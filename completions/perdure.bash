@@ -42,7 +42,7 @@ _perdure() {
     line=${line##* }
 
     if [ "$COMP_CWORD" -eq 1 ]; then
-        COMPREPLY=($(compgen -W 'serve check run runs review worker sessions checkpoints simulate docs version help --help --version' -- "$cur"))
+        COMPREPLY=($(compgen -W 'serve check run runs review worker supervise sessions checkpoints simulate docs version help --help --version' -- "$cur"))
         $restore
         return
     fi
@@ -61,13 +61,15 @@ _perdure() {
     "checkpoints --reason") COMPREPLY=($(compgen -W 'step interval milestone before_risky after_risky manual' -- "$cur")) ;;
     "checkpoints --limit" | "checkpoints --agent" | "checkpoints --task" | "checkpoints --step" | "checkpoints --milestone" | "checkpoints --state" | "checkpoints show" | "checkpoints diff") ;;
     "run --config") _perdure_files 'yaml|yml|json' "$cur" ;;
-    "run --url" | "runs --url" | "review --url" | "worker --url") COMPREPLY=($(compgen -W 'http://127.0.0.1:8080' -- "$line")) ;;
-    "run --key-env" | "runs --key-env" | "review --key-env" | "worker --key-env") COMPREPLY=($(compgen -e -- "$cur")) ;;
-    "run --dir" | "worker --dir") COMPREPLY=($(compgen -d -- "$cur")) ;;
+    "run --url" | "runs --url" | "review --url" | "worker --url" | "supervise --url") COMPREPLY=($(compgen -W 'http://127.0.0.1:8080' -- "$line")) ;;
+    "run --key-env" | "runs --key-env" | "review --key-env" | "worker --key-env" | "supervise --key-env") COMPREPLY=($(compgen -e -- "$cur")) ;;
+    "run --dir" | "worker --dir" | "supervise --dir") COMPREPLY=($(compgen -d -- "$cur")) ;;
     "run --log") COMPREPLY=($(compgen -f -- "$cur")) ;;
     "worker --kinds") COMPREPLY=($(compgen -W 'llm command' -- "$cur")) ;;
     "run --workers" | "run --name" | "run --resume" | "run --lease" | "runs --why" | "runs --limit" | "review --value" | "review --who") ;;
     "worker --database" | "worker --run" | "worker --name" | "worker --lease" | "worker --drain" | "worker --idle") ;;
+    "supervise --log-level") COMPREPLY=($(compgen -W 'error warn info debug' -- "$cur")) ;;
+    "supervise --stall" | "supervise --check" | "supervise --resume-args" | "supervise --restarts" | "supervise --window" | "supervise --alert-command" | "supervise --checkpoint" | "supervise --grace" | "supervise --pause" | "supervise --hang" | "supervise --agent" | "supervise --task" | "supervise --client") ;;
     "simulate --script") _perdure_files json "$cur" ;;
     "simulate --seed" | "simulate --control" | "simulate --host") ;;
     *)
@@ -88,6 +90,7 @@ _perdure() {
         runs) COMPREPLY=($(compgen -W 'list show events pause resume cancel --why --limit --url --key-env --json --help' -- "$cur")) ;;
         review) COMPREPLY=($(compgen -W 'list show retry accept edit drop --value --who --url --key-env --json --help' -- "$cur")) ;;
         worker) COMPREPLY=($(compgen -W '--url --key-env --database --run --kinds --name --dir --lease --drain --idle --help' -- "$cur")) ;;
+        supervise) COMPREPLY=($(compgen -W '--stall --check --resume-args --restarts --window --alert-command --checkpoint --grace --pause --hang --dir --agent --task --client --no-gateway --no-terminal --url --key-env --log-level --help' -- "$cur")) ;;
         sessions) COMPREPLY=($(compgen -W 'list show --url --key-env --limit --json --help' -- "$cur")) ;;
         checkpoints) COMPREPLY=($(compgen -W 'list show restore resume diff create prune --agent --limit --task --step --milestone --reason --state --state-file --dry --json --url --key-env --database --snapshots --help' -- "$cur")) ;;
         docs) COMPREPLY=($(compgen -W 'settings metrics failures translation --help' -- "$cur")) ;;

@@ -1,6 +1,6 @@
 # fish completion for perdure
 
-set -l commands serve check run runs review worker sessions checkpoints simulate docs version help
+set -l commands serve check run runs review worker supervise sessions checkpoints simulate docs version help
 
 complete -c perdure -f
 complete -c perdure -n "not __fish_seen_subcommand_from $commands" -a serve -d 'run the gateway'
@@ -9,6 +9,7 @@ complete -c perdure -n "not __fish_seen_subcommand_from $commands" -a run -d 'do
 complete -c perdure -n "not __fish_seen_subcommand_from $commands" -a runs -d 'show runs, pause, resume and cancel them'
 complete -c perdure -n "not __fish_seen_subcommand_from $commands" -a review -d 'decide what waits for a person'
 complete -c perdure -n "not __fish_seen_subcommand_from $commands" -a worker -d 'do tasks of runs'
+complete -c perdure -n "not __fish_seen_subcommand_from $commands" -a supervise -d 'keep an agent going'
 complete -c perdure -n "not __fish_seen_subcommand_from $commands" -a sessions -d 'show what calls of a running gateway went through'
 complete -c perdure -n "not __fish_seen_subcommand_from $commands" -a simulate -d 'serve simulated providers with faults'
 complete -c perdure -n "not __fish_seen_subcommand_from $commands" -a docs -d 'print a reference table'
@@ -81,6 +82,25 @@ complete -c perdure -n '__fish_seen_subcommand_from worker' -l dir -x -a '(__fis
 complete -c perdure -n '__fish_seen_subcommand_from worker' -l lease -x -d 'without a sign of life for so long its task is given to another'
 complete -c perdure -n '__fish_seen_subcommand_from worker' -l drain -x -d 'for the task at hand after SIGTERM'
 complete -c perdure -n '__fish_seen_subcommand_from worker' -l idle -x -d 'end without a task for so long'
+complete -c perdure -n '__fish_seen_subcommand_from supervise' -l stall -x -d 'no progress for so long: started again'
+complete -c perdure -n '__fish_seen_subcommand_from supervise' -l check -x -d 'an end with status 0 is believed when this ends with 0'
+complete -c perdure -n '__fish_seen_subcommand_from supervise' -l resume-args -x -d 'words added from the second start on'
+complete -c perdure -n '__fish_seen_subcommand_from supervise' -l restarts -x -d 'so many within the window, no more'
+complete -c perdure -n '__fish_seen_subcommand_from supervise' -l window -x -d 'in which restarts are counted'
+complete -c perdure -n '__fish_seen_subcommand_from supervise' -l alert-command -x -d 'run when it is paused'
+complete -c perdure -n '__fish_seen_subcommand_from supervise' -l checkpoint -x -d 'between checkpoints'
+complete -c perdure -n '__fish_seen_subcommand_from supervise' -l grace -x -d 'from SIGTERM to SIGKILL'
+complete -c perdure -n '__fish_seen_subcommand_from supervise' -l pause -x -d 'before the first restart'
+complete -c perdure -n '__fish_seen_subcommand_from supervise' -l hang -x -d 'a keeper silent for so long is ended'
+complete -c perdure -n '__fish_seen_subcommand_from supervise' -l dir -x -a '(__fish_complete_directories)' -d 'where it works'
+complete -c perdure -n '__fish_seen_subcommand_from supervise' -l agent -x -d 'its name'
+complete -c perdure -n '__fish_seen_subcommand_from supervise' -l task -x -d 'what its checkpoints say'
+complete -c perdure -n '__fish_seen_subcommand_from supervise' -l client -x -d 'only calls of this client key'
+complete -c perdure -n '__fish_seen_subcommand_from supervise' -l no-gateway -d 'files and output are all that is seen'
+complete -c perdure -n '__fish_seen_subcommand_from supervise' -l no-terminal -d 'it has no terminal'
+complete -c perdure -n '__fish_seen_subcommand_from supervise' -l url -x -a 'http://127.0.0.1:8080' -d 'where perdure runs'
+complete -c perdure -n '__fish_seen_subcommand_from supervise' -l key-env -x -a '(set -nx)' -d 'the variable that holds an admin key'
+complete -c perdure -n '__fish_seen_subcommand_from supervise' -l log-level -x -a 'error warn info debug' -d 'what is logged'
 
 complete -c perdure -n '__fish_seen_subcommand_from sessions' -a 'list show'
 complete -c perdure -n '__fish_seen_subcommand_from sessions' -l url -x -a 'http://127.0.0.1:8080' -d 'where perdure runs'

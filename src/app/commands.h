@@ -8,6 +8,7 @@ int command_run(int argc, char **argv);
 int command_runs(int argc, char **argv);
 int command_review(int argc, char **argv);
 int command_worker(int argc, char **argv);
+int command_supervise(int argc, char **argv);
 int command_sessions(int argc, char **argv);
 int command_checkpoints(int argc, char **argv);
 int command_docs(int argc, char **argv);

@@ -15,6 +15,7 @@ static const struct {
     {"runs", "show runs, pause, resume and cancel them", command_runs},
     {"review", "decide what waits for a person", command_review},
     {"worker", "do tasks of runs, here or on other machines", command_worker},
+    {"supervise", "keep an agent going: restarted when it dies or makes no progress", command_supervise},
     {"sessions", "show what calls of a running gateway went through, and cost", command_sessions},
     {"checkpoints", "make, list and restore checkpoints of agents", command_checkpoints},
     {"simulate", "serve simulated providers with scripted and random faults", simulate_main},

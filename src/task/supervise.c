@@ -45,7 +45,7 @@ static void enter(struct supervise *s, enum supervise_state to, uint64_t now)
     switch (to) {
     case SUPERVISE_RUNNING:
         s->starts++;
-        s->began_ms = s->progress_ms = now;
+        s->began_ms = s->progress_ms = s->sign_ms = now;
         break;
     case SUPERVISE_WAITING:
         s->due_ms = after(now, s->pause_ms);
@@ -96,7 +96,13 @@ enum supervise_action supervise_begin(struct supervise *s, uint64_t now)
 
 void supervise_progress(struct supervise *s, uint64_t now)
 {
-    s->progress_ms = now;
+    s->progress_ms = s->sign_ms = now;
+}
+
+void supervise_said(struct supervise *s, uint64_t now)
+{
+    if (now - s->sign_ms < SUPERVISE_SAID_STALLS * s->rules.stall_ms)
+        s->progress_ms = now;
 }
 
 static enum supervise_action again(struct supervise *s, enum supervise_why why, uint64_t now)
@@ -114,6 +120,11 @@ static enum supervise_action again(struct supervise *s, enum supervise_why why, 
         s->restarted++;
     enter(s, SUPERVISE_WAITING, now);
     return SUPERVISE_NOTHING;
+}
+
+enum supervise_action supervise_fell(struct supervise *s, uint64_t now)
+{
+    return again(s, SUPERVISE_FELL, now);
 }
 
 enum supervise_action supervise_ended(struct supervise *s, bool well, uint64_t now)

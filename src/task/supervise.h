@@ -10,6 +10,7 @@
  *   CHECKING  --failed-----------------------> WAITING   (an exit status of 0 is a claim)
  *   WAITING   --the pause is over------------> RUNNING
  *   WAITING   --too many restarts------------> PAUSED    (at once: a person must look)
+ *   IDLE      --we hung or were killed amid it-> WAITING  (counts as a restart)
  *   any       --asked to stop----------------> STOPPING, and STOPPED when the agent has ended
  *
  * A restart is counted when it is decided. One more than `restarts` of them within `window_ms` is not made: PAUSED. The pause before a restart doubles with
@@ -41,12 +42,13 @@ enum supervise_state {
 const char *supervise_state_name(enum supervise_state s);
 
 /* Why it is started again. */
-#define SUPERVISE_WHYS(X)                           \
-    X(SUPERVISE_FIRST, "first", "its first start")  \
-    X(SUPERVISE_RESUMED, "resumed", "gone on with") \
-    X(SUPERVISE_DIED, "died", "it ended badly")     \
-    X(SUPERVISE_STALLED, "stalled", "no progress")  \
-    X(SUPERVISE_UNPROVEN, "unproven", "its check failed")
+#define SUPERVISE_WHYS(X)                                 \
+    X(SUPERVISE_FIRST, "first", "its first start")        \
+    X(SUPERVISE_RESUMED, "resumed", "gone on with")       \
+    X(SUPERVISE_DIED, "died", "it ended badly")           \
+    X(SUPERVISE_STALLED, "stalled", "no progress")        \
+    X(SUPERVISE_UNPROVEN, "unproven", "its check failed") \
+    X(SUPERVISE_FELL, "fell", "its keeper hung or was killed")
 enum supervise_why {
 #define X(code, name, what) code,
     SUPERVISE_WHYS(X)
@@ -62,6 +64,8 @@ enum {
     SUPERVISE_STALL_MS = 10 * 60 * 1000,
     SUPERVISE_PAUSE_MS = 1000,
     SUPERVISE_PAUSE_MOST_MS = 60 * 1000,
+    SUPERVISE_SAID_STALLS =
+        3, /* output without anything else is believed for so many stalls: a spinner turns for ever */
 };
 struct supervise_rules {
     unsigned restarts; /* allowed within window_ms; at most SUPERVISE_RESTARTS_MAX */
@@ -75,7 +79,8 @@ struct supervise {
     enum supervise_state state;
     enum supervise_why why; /* of the newest start, or of the next while WAITING */
     unsigned starts;        /* also those of earlier processes: supervise_recall() */
-    uint64_t began_ms, progress_ms, due_ms, pause_ms;
+    uint64_t began_ms, due_ms, pause_ms;
+    uint64_t progress_ms, sign_ms;                 /* the newest sign of progress; the newest but output */
     uint64_t restarted_ms[SUPERVISE_RESTARTS_MAX]; /* the newest first */
     unsigned restarted;
     bool verified;
@@ -95,8 +100,12 @@ void supervise_init(struct supervise *s, const struct supervise_rules *r);
 /* An earlier process supervised the same: it had started the agent so often, and restarted it this long ago. Before supervise_begin(); the newest first. */
 void supervise_recall(struct supervise *s, unsigned starts, uint64_t now, const uint64_t *ages_ms, unsigned count);
 enum supervise_action supervise_begin(struct supervise *s, uint64_t now);
+/* Instead: an earlier keeper hung or was killed while the agent ran. */
+enum supervise_action supervise_fell(struct supervise *s, uint64_t now);
 /* It did something, or waits for what is explained. */
 void supervise_progress(struct supervise *s, uint64_t now);
+/* It printed something: the weaker sign. */
+void supervise_said(struct supervise *s, uint64_t now);
 /* `well`: with status 0. Also when it could not be started. */
 enum supervise_action supervise_ended(struct supervise *s, bool well, uint64_t now);
 enum supervise_action supervise_checked(struct supervise *s, bool passed, uint64_t now);

@@ -19,7 +19,7 @@ def test_help_names_every_command():
     for args in (("help",), ("--help",), ("-h",)):
         status, out, err = run(*args)
         assert status == 0 and not err, (args, status, err)
-        for command in ("serve", "check", "run", "runs", "review", "worker", "sessions", "simulate", "version", "help"):
+        for command in ("serve", "check", "run", "runs", "review", "worker", "supervise", "sessions", "simulate", "version", "help"):
             assert f"\n  {command} " in out, (command, out)
     assert run()[0] == 2
     status, out, err = run("sevre")
@@ -27,7 +27,7 @@ def test_help_names_every_command():
 
 
 def test_each_command_has_help_of_its_own():
-    for command in ("serve", "check", "run", "runs", "review", "worker", "sessions", "simulate", "docs"):
+    for command in ("serve", "check", "run", "runs", "review", "worker", "supervise", "sessions", "simulate", "docs"):
         status, out, err = run(command, "--help")
         assert status == 0 and "usage: perdure " + command in out and not err, (command, status, out, err)
 

@@ -76,13 +76,14 @@ def options_of_parser():
     main_c = (ROOT / "src/app/main.c").read_text()
     taken = {name: {"--help"} for name in re.findall(r'^\s*\{"(\w+)", "[^"]*", (?:command_|simulate_)\w+\}', main_c, re.M)}
     for command, file in (("serve", "src/app/serve.c"), ("check", "src/app/check.c"), ("sessions", "src/app/sessions.c"), ("simulate", "src/simulate/simulate.c"),
-                          ("run", "src/app/run.c"), ("worker", "src/app/worker.c")):
+                          ("run", "src/app/run.c"), ("worker", "src/app/worker.c"), ("supervise", "src/app/supervise.c")):
         code = re.sub(r"/\*.*?\*/", "", (ROOT / file).read_text(), flags=re.S)
         code = re.sub(r"static const char \w*help\[\] =.*?;\n", "", code, flags=re.S)
         taken[command] |= set(re.findall(r'"(--[a-z][a-z-]*)"', code))
     taken["run"].discard("--without-providers")      # what it tells a perdure of its own
     taken["run"].discard("--listen")
     taken["run"].discard("--run")
+    taken["supervise"].discard("--keeper")           # how it calls itself
     assert len(taken) >= 11 and len(taken["serve"]) >= 5 and len(taken["simulate"]) >= 6, taken
     return taken
 

@@ -211,6 +211,48 @@ static void restarts_of_an_earlier_process_count(void **state)
     assert_int_equal(s.restarted, 1);
 }
 
+static void output_alone_is_believed_for_three_stalls(void **state)
+{
+    (void)state;
+    struct supervise_rules r;
+    uint64_t now = 0;
+    struct supervise s = begun(&r, false, now);
+    for (now = S; now < 30 * MIN; now += S) { /* a spinner */
+        supervise_said(&s, now);
+        assert_int_equal(supervise_wake(&s, now), SUPERVISE_NOTHING);
+    }
+    for (; supervise_next(&s) > now; now += S)
+        supervise_said(&s, now);
+    assert_true(now >= 39 * MIN && now <= 40 * MIN);
+    assert_int_equal(supervise_wake(&s, now), SUPERVISE_END);
+    s = begun(&r, false, 0); /* with a file changed now and then it goes on */
+    for (now = S; now < 300 * MIN; now += S) {
+        supervise_said(&s, now);
+        if (now % (25 * MIN) == 0)
+            supervise_progress(&s, now);
+        assert_int_equal(supervise_wake(&s, now), SUPERVISE_NOTHING);
+    }
+}
+
+static void a_keeper_that_fell_counts_as_a_restart(void **state)
+{
+    (void)state;
+    struct supervise_rules r;
+    struct supervise s;
+    uint64_t now = 100 * MIN, ages[3] = {0};
+    supervise_rules_default(&r);
+    for (unsigned before = 0; before <= 3; before++) {
+        supervise_init(&s, &r);
+        supervise_recall(&s, before + 1, now, ages, before);
+        assert_int_equal(supervise_fell(&s, now), before < 3 ? SUPERVISE_NOTHING : SUPERVISE_ALERT);
+        assert_int_equal(s.state, before < 3 ? SUPERVISE_WAITING : SUPERVISE_PAUSED);
+    }
+    supervise_init(&s, &r);
+    assert_int_equal(supervise_fell(&s, now), SUPERVISE_NOTHING);
+    assert_int_equal(sleep_on(&s, &now), SUPERVISE_START);
+    assert_int_equal(s.why, SUPERVISE_FELL);
+}
+
 /* Whatever happens in whatever order: an agent is started only when none runs, never more often than allowed, and an end is the end. */
 static void nothing_that_happens_breaks_a_rule(void **state)
 {
@@ -283,6 +325,8 @@ int main(void)
         cmocka_unit_test(the_pause_doubles_has_a_most_and_is_short_again_after_a_long_run),
         cmocka_unit_test(being_stopped_ends_the_agent_and_starts_nothing),
         cmocka_unit_test(restarts_of_an_earlier_process_count),
+        cmocka_unit_test(output_alone_is_believed_for_three_stalls),
+        cmocka_unit_test(a_keeper_that_fell_counts_as_a_restart),
         cmocka_unit_test(nothing_that_happens_breaks_a_rule),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,381 @@
+"""perdure supervise: agents that die, hang, lie, wait, fork away and will not end; and what is around them killed and stopped. Nothing of an agent is left behind."""
+import contextlib
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import tempfile
+import time
+import uuid
+
+from perdure_test import DEADLINE, PERDURE, Gateway, Providers, config, main
+
+PRELUDE = """
+import os, signal, sys, time, json, urllib.request, subprocess
+start = int(os.environ["PERDURE_START"])
+def note(name, text=""):
+    with open(os.path.join(os.environ["NOTES"], name), "a") as f:
+        f.write(str(text) + "\\n")
+note("starts", start)
+"""
+
+
+def processes(mark):
+    """Who carries this mark in its environment and lives: {pid: command}."""
+    found = {}
+    for p in pathlib.Path("/proc").iterdir():
+        if p.name.isdigit():
+            with contextlib.suppress(OSError):
+                if mark.encode() in (p / "environ").read_bytes() and (p / "stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX":
+                    found[int(p.name)] = (p / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    return found
+
+
+def until(what, test, limit=DEADLINE):
+    end = time.monotonic() + limit
+    while time.monotonic() < end:
+        value = test()
+        if value:
+            return value
+        time.sleep(0.02)
+    raise AssertionError(f"{what} did not come")
+
+
+class Supervised:
+    """`perdure supervise` around a fake agent, which is a Python text; its notes are outside the watched folder."""
+
+    def __init__(self, agent, *options, gateway=None, folder=None, args=(), **env):
+        self.mark = f"mark-{uuid.uuid4().hex}"
+        self.own = None if folder else tempfile.TemporaryDirectory()
+        self.folder = pathlib.Path(folder or self.own.name)
+        self.work, self.notes = self.folder / "work", self.folder / "notes"
+        self.work.mkdir(exist_ok=True)
+        self.notes.mkdir(exist_ok=True)
+        (self.folder / "agent.py").write_text(PRELUDE + agent)
+        where = ["--url", f"http://127.0.0.1:{gateway.port}"] if gateway else ["--no-gateway"]
+        clean = {k: v for k, v in os.environ.items() if not re.search(r"_API_KEY$|_BASE_URL$|_API_BASE$|_proxy$|^PERDURE_|^AGENT_ID$", k, re.I)}
+        self.command = [PERDURE, "supervise", *where, "--pause", "50ms", "--no-terminal", *options, "--", "python3", str(self.folder / "agent.py"), *args]
+        self.env = {**clean, "MARK": self.mark, "NOTES": str(self.notes), **env}
+        self.start()
+
+    def start(self):
+        self.log = tempfile.TemporaryFile("w+")
+        self.process = subprocess.Popen(self.command, cwd=self.work, env=self.env, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+
+    def said(self):
+        fd = self.log.fileno()
+        return os.pread(fd, os.fstat(fd).st_size, 0).decode(errors="replace")
+
+    def told(self, name):
+        path = self.notes / name
+        return path.read_text().split("\n")[:-1] if path.exists() else []
+
+    def until(self, name, count=1):
+        return until(f"{count} notes {name}; supervise said:\n{self.said()}", lambda: len(self.told(name)) >= count and self.told(name))
+
+    def until_said(self, pattern):
+        return until(f"{pattern} in:\n{self.said()}", lambda: re.search(pattern, self.said()))
+
+    def wait(self):
+        try:
+            return self.process.wait(DEADLINE)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"it did not end:\n{self.said()}")
+
+    def ends(self, status, starts=None):
+        got = self.wait()
+        assert got == status, (got, self.said())
+        if starts is not None:
+            assert len(self.told("starts")) == starts, (self.told("starts"), self.said())
+        assert not processes(self.mark), (processes(self.mark), self.said())
+
+    def keeper(self):
+        return until("a keeper", lambda: [p for p, c in processes(self.mark).items() if "--keeper=" in c])[0]
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        until("an end of all", lambda: not processes(self.mark))
+        if self.own:
+            self.own.cleanup()
+
+
+@contextlib.contextmanager
+def supervised(agent, *options, **more):
+    one = Supervised(agent, *options, **more)
+    try:
+        yield one
+    finally:
+        one.close()
+
+
+def test_an_agent_that_is_killed_is_started_again_with_a_text_to_go_on_from():
+    agent = """
+if start == 1:
+    open("a.txt", "w").write("half\\n")
+    note("pid", os.getpid())
+    time.sleep(600)
+note("resume", open(os.environ["PERDURE_RESUME_FILE"]).read())
+note("words", sys.argv[1:])
+"""
+    with supervised(agent, "--resume-args", "--continue", args=["go on: {resume}"]) as s:
+        os.kill(int(s.until("pid")[0]), signal.SIGKILL)
+        s.ends(0, starts=2)
+        text = "\n".join(s.told("resume"))
+        assert "a.txt" in text and "sha256" in text and "ended by signal 9" in text, text
+        words = "\n".join(s.told("words"))
+        assert "to be gone on with" in words and words.rstrip("]").endswith("'--continue'"), words
+        assert "not verified" in s.said()
+
+
+def test_its_checkpoints_are_the_gateways_too():
+    agent = """
+if start == 1:
+    open("a.txt", "w").write("half\\n")
+    sys.exit(1)
+note("resume", open(os.environ["PERDURE_RESUME_FILE"]).read())
+note("env", json.dumps({k: os.environ.get(k) for k in ("OPENAI_BASE_URL", "ANTHROPIC_BASE_URL", "OPENAI_API_BASE", "AGENT_ID", "PERDURE_URL")}))
+"""
+    gateway = Gateway(config({"p": {"preset": "openai-compatible", "base_url": "http://127.0.0.1:9/v1", "models": ["m"]}}))
+    try:
+        gateway.until("an open database", lambda: gateway.get("/api/checkpoints").status == 200)
+        with supervised(agent, "--agent", "night", gateway=gateway) as s:
+            s.ends(0, starts=2)
+            assert "Checkpoint: night_" in "\n".join(s.told("resume")), s.told("resume")   # only the gateway gives one an id
+            env = json.loads(s.told("env")[0])
+            url = f"http://127.0.0.1:{gateway.port}"
+            assert env == {"OPENAI_BASE_URL": url + "/v1", "ANTHROPIC_BASE_URL": url, "OPENAI_API_BASE": url + "/v1", "AGENT_ID": "night", "PERDURE_URL": url}, env
+        made = gateway.get("/api/checkpoints?agent=night").json["checkpoints"]
+        assert [c["milestone"] for c in made][0] == "done, not verified" and len(made) == 2, made
+    finally:
+        gateway.stop()
+
+
+def test_a_stopped_agent_is_seen_and_started_again():
+    agent = """
+if start == 1:
+    os.kill(os.getpid(), signal.SIGSTOP)
+"""
+    with supervised(agent, "--stall", "1s") as s:
+        s.ends(0, starts=2)
+        assert "supervise.end agent" in s.said() and "why=stalled" in s.said(), s.said()
+
+
+def test_a_crash_loop_pauses_tells_a_person_and_goes_on_when_the_command_is_given_again():
+    agent = """
+sys.exit(0 if os.path.exists(os.environ["NOTES"] + "/mended") else 7)
+"""
+    with supervised(agent, "--alert-command", 'echo "$PERDURE_ALERT" > "$NOTES/alert"') as s:
+        s.ends(3, starts=4)
+        assert "restarted 3 times within 600 s" in s.told("alert")[0] and "status 7" in s.told("alert")[0], s.told("alert")
+        assert "give the same command again" in s.said()
+        (s.notes / "mended").touch()
+        s.start()
+        s.ends(0, starts=5)
+        assert "why=resumed" in s.said(), s.said()
+
+
+def test_who_waits_for_a_provider_is_not_stuck():
+    agent = """
+body = json.dumps({"model": "main", "stream": True, "messages": [{"role": "user", "content": "hello"}]}).encode()
+ask = urllib.request.Request(os.environ["OPENAI_BASE_URL"] + "/chat/completions", body, {"Content-Type": "application/json", "x-perdure-session": "night"})
+note("answer", urllib.request.urlopen(ask, timeout=300).read().decode()[-20:])
+"""
+    sim = Providers("a:0,tokens=20")
+    gateway = Gateway(config({"a": {"preset": "openai-compatible", "base_url": sim.url("a"), "models": ["m"]}}, {"main": {"targets": [{"model": "a/m"}]}},
+                             {"backoff": "10ms", "hold": "10m", "hold_single": "10m", "probe": "200ms", "breaker_hold": "200ms"}))
+    try:
+        sim.down("a")
+        with supervised(agent, "--stall", "1s", gateway=gateway) as s:
+            def held():
+                running = gateway.get("/api/calls").json["running"]
+                return running and running[0]["state"] == "holding" and running[0]["held_ms"] > 3500
+            until("a call on hold for three stalls", held)
+            assert s.told("starts") == ["1"], s.said()
+            sim.up("a")
+            s.ends(0, starts=1)
+            assert "DONE" in s.told("answer")[-1] or s.told("answer"), s.told("answer")
+    finally:
+        gateway.stop()
+        sim.stop()
+
+
+def test_slow_work_is_work():
+    agent = """
+for i in range(8):
+    open("out.txt", "a").write(".")
+    time.sleep(0.5)
+"""
+    with supervised(agent, "--stall", "1s") as s:
+        s.ends(0, starts=1)
+
+
+def test_a_spinner_is_no_work_for_ever():
+    agent = """
+while start == 1:
+    print(".", end="", flush=True)
+    time.sleep(0.05)
+"""
+    with supervised(agent, "--stall", "1s") as s:
+        began = time.monotonic()
+        s.ends(0, starts=2)
+        assert 3 <= time.monotonic() - began, "output was no sign at all"
+
+
+def test_what_forks_away_and_what_will_not_end_is_ended():
+    agent = """
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        note("away", os.getpid())
+        time.sleep(600)
+    os._exit(0)
+while start == 1:
+    time.sleep(600)
+while not os.path.exists(os.environ["NOTES"] + "/away"):
+    time.sleep(0.01)
+"""
+    with supervised(agent, "--stall", "1s", "--grace", "200ms") as s:
+        s.ends(0, starts=2)
+        assert len(s.told("away")) >= 1
+        assert re.search("how=signal status=9", s.said()), s.said()
+
+
+def test_kill_9_of_supervise_leaves_nothing_and_the_same_command_goes_on():
+    agent = """
+subprocess.Popen(["sleep", "600"], start_new_session=True)
+note("up")
+if start < 3:
+    time.sleep(600)
+note("resume", open(os.environ["PERDURE_RESUME_FILE"]).read())
+"""
+    with supervised(agent) as s:
+        for n in (1, 2):
+            s.until("up", n)
+            assert len(processes(s.mark)) >= 4, processes(s.mark)    # watchdog, keeper, guard, agent and what it started
+            s.process.kill()
+            s.process.wait()
+            until("an end of all", lambda: not processes(s.mark), 10)
+            s.start()
+        s.ends(0, starts=3)
+        assert s.told("starts") == ["1", "2", "3"]
+        assert "stopped, or died with the machine" in "\n".join(s.told("resume"))
+
+
+def test_a_killed_keeper_is_replaced_and_the_agent_with_it():
+    agent = """
+note("up")
+if start == 1:
+    time.sleep(600)
+"""
+    with supervised(agent) as s:
+        s.until("up")
+        os.kill(s.keeper(), signal.SIGKILL)
+        s.ends(0, starts=2)
+        assert "supervise.keeper_died" in s.said() and "why=fell" in s.said(), s.said()
+
+
+def test_a_stopped_keeper_is_seen_by_the_watchdog():
+    agent = """
+note("up")
+while start == 1:
+    note("works")
+    time.sleep(0.1)
+"""
+    with supervised(agent, "--hang", "2s") as s:
+        s.until("up")
+        os.kill(s.keeper(), signal.SIGSTOP)
+        s.ends(0, starts=2)
+        assert "supervise.keeper_hangs" in s.said(), s.said()
+
+
+def test_keepers_that_are_killed_again_and_again_pause_it():
+    agent = """
+note("up")
+time.sleep(600)
+"""
+    with supervised(agent) as s:
+        for n in range(1, 5):
+            s.until("up", n)
+            os.kill(s.keeper(), signal.SIGKILL)
+        s.ends(3, starts=4)
+
+
+def test_signals_end_it_in_good_order():
+    agent = """
+def bye(*_):
+    note("bye")
+    sys.exit(0)
+signal.signal(signal.SIGTERM, bye)
+note("up")
+while start == 1:
+    time.sleep(0.1)
+"""
+    for sig in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        with supervised(agent) as s:
+            s.until("up")
+            s.process.send_signal(sig)
+            s.ends(4, starts=1)
+            assert s.told("bye") == [""], s.said()
+            s.start()
+            s.ends(0, starts=2)
+
+
+def test_a_second_signal_ends_it_at_once():
+    agent = """
+signal.signal(signal.SIGTERM, lambda *_: note("asked"))
+note("up")
+while True:
+    time.sleep(1)
+"""
+    with supervised(agent, "--grace", "10m") as s:
+        s.until("up")
+        s.process.terminate()
+        s.until("asked")
+        s.process.terminate()
+        s.ends(4, starts=1)
+
+
+def test_done_is_what_was_verified():
+    agent = """
+if start == 2:
+    note("resume", open(os.environ["PERDURE_RESUME_FILE"]).read())
+    open("result", "w").write("made")
+"""
+    with supervised(agent, "--check", "test -f result || { echo there is no result; exit 1; }") as s:
+        s.ends(0, starts=2)
+        assert "verified=yes" in s.said() and "not verified" not in s.said(), s.said()
+        assert "there is no result" in "\n".join(s.told("resume")), s.told("resume")
+
+
+def test_one_agent_is_supervised_once():
+    agent = """
+note("up")
+time.sleep(600)
+"""
+    with supervised(agent) as s:
+        s.until("up")
+        again = subprocess.run(s.command, cwd=s.work, env=s.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=DEADLINE)
+        assert again.returncode == 1 and "supervised already" in again.stderr, again
+        s.process.terminate()
+        s.ends(4, starts=1)
+
+
+def test_what_cannot_be_run_is_said_at_once():
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run([PERDURE, "supervise", "--no-gateway", "--", "no-such-agent"], cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True, timeout=DEADLINE)
+        assert done.returncode == 1 and '"no-such-agent" cannot be run' in done.stderr, done
+        for wrong in ([], ["--stall", "x", "--", "true"], ["--what", "--", "true"], ["--agent", "a b", "--", "true"], ["--"], ["--restarts", "1000", "--", "true"],
+                      ["--keeper=0,1", "--", "true"], ["--dir", "/no/such", "--", "true"]):
+            done = subprocess.run([PERDURE, "supervise", *wrong], cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            assert done.returncode == 2 and done.stderr, (wrong, done)
+
+
+if __name__ == "__main__":
+    main(globals())
