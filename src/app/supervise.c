@@ -32,6 +32,7 @@ static const char supervise_help[] =
     "  --agent NAME         its name, also of its checkpoints (default $AGENT_ID, else made of COMMAND and "
     "folder)\n"
     "  --task TEXT          what its checkpoints say that it is at (default: COMMAND)\n"
+    "  --again TEXT         it was begun earlier, by another: its first start goes on too, and is told this\n"
     "  --client NAME        only calls of this client key of the gateway are its own (default: all)\n"
     "  --no-gateway         nothing is asked and no address given: files and output are all that is seen\n"
     "  --no-terminal        its output is passed on, and it has no terminal\n"
@@ -82,6 +83,7 @@ static const struct {
 } texts[] = {{"--check", offsetof(struct options, rules.check)},
              {"--alert-command", offsetof(struct options, rules.alert)},
              {"--client", offsetof(struct options, rules.client)},
+             {"--again", offsetof(struct options, rules.begun)},
              {"--task", offsetof(struct options, rules.task)},
              {"--agent", offsetof(struct options, agent)},
              {"--dir", offsetof(struct options, dir)},
@@ -103,7 +105,9 @@ static const struct {
 static int read_one(struct options *o, int argc, char **argv, int *i)
 {
     const char *value;
-    int asked = ask_where_option(&o->where, argc, argv, i);
+    int at = *i, asked = ask_where_option(&o->where, argc, argv, i);
+    if (asked == 1 && strncmp(argv[at], "--key-env", 9) == 0)
+        o->rules.key_variable = argv[at][9] ? argv[at] + 10 : argv[*i];
     if (asked)
         return asked;
     for (size_t k = 0; k < sizeof(texts) / sizeof(texts[0]); k++)

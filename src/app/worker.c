@@ -19,7 +19,7 @@ static const char worker_help[] =
     "  --key-env VAR    the variable that holds an admin key: from another machine one is needed\n"
     "  --database URL   postgres://...: takes its tasks from there; models are still asked at --url\n"
     "  --run ID         only tasks of this run\n"
-    "  --kinds LIST     only tasks of these kinds: llm,command\n"
+    "  --kinds LIST     only tasks of these kinds: llm,command,agent\n"
     "  --name NAME      what it is called (default: host and process id)\n"
     "  --dir FOLDER     where tasks work (default: here)\n"
     "  --lease TIME     without a sign of life for so long its task is given to another (default 30s)\n"
@@ -104,7 +104,7 @@ static int read_one(struct options *o, int argc, char **argv, int *i)
     if (ask_option(argc, argv, i, "--kinds", &value))
         return value && read_kinds(value, &o->kinds)
                    ? 1
-                   : wrongly("--kinds", value, ": write kinds of tasks, as in llm,command");
+                   : wrongly("--kinds", value, ": write kinds of tasks, as in llm,command,agent");
     if (ask_option(argc, argv, i, "--name", &value)) {
         if (!value || !*value || strlen(value) >= sizeof(o->name))
             return wrongly("--name", value, ": write a name of at most 99 bytes");

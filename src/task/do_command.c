@@ -64,10 +64,10 @@ static void put_an_end_to(struct doing *d, struct process *p)
         ;
 }
 
-static pd_err tail_of(const struct process *p, enum process_stream s, struct doing *d, const char **ret)
+pd_err do_command_tail(const struct process *p, int stream, struct doing *d, const char **ret)
 {
     struct buf b = {0};
-    pd_err e = process_output(p, s, &b);
+    pd_err e = process_output(p, (enum process_stream)stream, &b);
     struct span tail = span_trim(buf_span(&b));
     tail = span_from(tail, tail.n > TAIL_MAX ? tail.n - TAIL_MAX : 0);
     *ret = e ? NULL : arena_strndup(&d->arena, tail.p, tail.n);
@@ -79,9 +79,9 @@ static pd_err ended_badly(struct doing *d, const struct process *p, bool timed_o
 {
     struct process_result r = process_result(p);
     const char *err, *out;
-    pd_err e = tail_of(p, PROCESS_STDERR, d, &err);
+    pd_err e = do_command_tail(p, PROCESS_STDERR, d, &err);
     if (!e)
-        e = tail_of(p, PROCESS_STDOUT, d, &out);
+        e = do_command_tail(p, PROCESS_STDOUT, d, &out);
     if (e)
         return e;
     const char *said = err[0] ? err : out;
@@ -94,7 +94,7 @@ static pd_err ended_badly(struct doing *d, const struct process *p, bool timed_o
     return doing_fail(d, "exit", false, "it ended with status %d: %s", r.status, said);
 }
 
-static pd_err put_result(const struct process *p, struct buf *out)
+pd_err do_command_result(const struct process *p, struct buf *out)
 {
     struct buf text = {0};
     struct put w = put_into(out);
@@ -139,7 +139,7 @@ static pd_err run_it(struct doing *d, struct buf *result)
     else if (!by_itself || how.how != PROCESS_EXITED || how.status != 0)
         e = ended_badly(d, p, !by_itself);
     else
-        e = put_result(p, result);
+        e = do_command_result(p, result);
     process_free(p);
     return e;
 }
@@ -226,7 +226,7 @@ static pd_err text_output(struct doing *d, struct json text)
     return e ? e : json_put_str(&d->output, plain);
 }
 
-static pd_err take_output(struct doing *d, struct json result, bool *ret_proven)
+pd_err do_command_output(struct doing *d, struct json result, bool *ret_proven)
 {
     struct json schema = json_get(d->spec, "schema"), text = json_get(result, "stdout");
     struct span plain;
@@ -253,7 +253,7 @@ static pd_err settle(struct doing *d, struct span recorded)
     char why[DOING_WHY_BYTES];
     bool proven;
     struct json result = {JSON_OBJECT, recorded};
-    pd_err e = take_output(d, result, &proven);
+    pd_err e = do_command_output(d, result, &proven);
     if (!e && d->end.outcome != OUTCOME_FAILED)
         e = doing_write(d, 1);
     if (e || d->end.outcome == OUTCOME_FAILED)

@@ -1,4 +1,4 @@
-/* doing.h - one task, while a worker does it: what the kinds of tasks (do_llm.c, do_command.c, an agent) share.
+/* doing.h - one task, while a worker does it: what the kinds of tasks (do_llm.c, do_command.c, do_agent.c) share.
  *
  * A kind's function fills d->end through doing_fail(), doing_output(), doing_check() and returns PD_OK; or it returns what a function here
  * returned, and the worker makes of it what is right: RUNS_FENCED and PD_CANCELLED (doing_stopped()) are no failures of the task. */
@@ -80,5 +80,13 @@ void doing_checkpoint(struct doing *d, const char *reason, const char *milestone
 
 pd_err do_llm(struct doing *d) PD_CHECKED;
 pd_err do_command(struct doing *d) PD_CHECKED;
+pd_err do_agent(struct doing *d) PD_CHECKED;
+
+/* Of do_command.c, what an agent's program has too: the end of an output, in d's arena; both outputs as JSON, for a step's result; and of such a
+ * result what the task gives, by its schema. */
+struct process;
+pd_err do_command_tail(const struct process *p, int stream, struct doing *d, const char **ret) PD_CHECKED;
+pd_err do_command_result(const struct process *p, struct buf *out) PD_CHECKED;
+pd_err do_command_output(struct doing *d, struct json result, bool *ret_proven) PD_CHECKED;
 
 #endif

@@ -52,6 +52,8 @@ struct keep_rules {
     const char *url, *base, *key; /* the gateway; url NULL: none, then files and output are all that is measured */
     const char *client;           /* only calls of this client key are its own; NULL: all */
     const char *check, *alert;    /* for sh -c; NULL: none */
+    const char *begun; /* it was begun earlier by another: why it is gone on with; NULL: by the record alone */
+    const char *key_variable; /* not given to the agent; NULL: none */
     uint64_t checkpoint_ms, grace_ms, hang_ms;
     bool through; /* a terminal: its descriptors are ours (process.h) */
 };

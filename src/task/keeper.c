@@ -139,6 +139,18 @@ static bool put_env(char **env, unsigned *n, const char *name, const char *value
     return env[*n] && ++*n;
 }
 
+/* What is set anew, and the admin key, which is not the agent's. */
+static bool is_ours(const struct keep_rules *r, const char *pair)
+{
+    const char *const names[] = {"PERDURE_RESUME_FILE", "PERDURE_START", "AGENT_ID", r->key_variable};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        size_t n = names[i] ? strlen(names[i]) : 0;
+        if (n && strncmp(pair, names[i], n) == 0 && pair[n] == '=')
+            return true;
+    }
+    return false;
+}
+
 static char **make_env(const struct keeper *k, const char *resume_path)
 {
     const struct keep_rules *r = k->r;
@@ -151,8 +163,7 @@ static char **make_env(const struct keeper *k, const char *resume_path)
     if (!env)
         return NULL;
     for (unsigned i = 0; i < have && fine; i++)
-        if (strncmp(environ[i], "PERDURE_RESUME_FILE=", 20) != 0 && strncmp(environ[i], "AGENT_ID=", 9) != 0 &&
-            strncmp(environ[i], "PERDURE_START=", 14) != 0)
+        if (!is_ours(r, environ[i]))
             fine = (env[n] = mem_strdup(environ[i])) && ++n;
     for (size_t i = 0; i < sizeof(addresses) / sizeof(addresses[0]) && fine && r->url; i++) {
         snprintf(value, sizeof(value), "%s%s%s", r->url, r->base ? r->base : "",
@@ -475,6 +486,9 @@ static void recall(struct keeper *k, bool again)
     unsigned n = 0;
     if (keep_record_read(k->r, &k->record) != PD_OK) {
         k->record = (struct keep_record){.began_wall_ms = wall, .command_hash = keep_command_hash(k->r)};
+        if (k->r->begun)
+            supervise_recall(&k->s, 1, 0, NULL, 0);
+        snprintf(k->why, sizeof(k->why), "%.*s", WHY_BYTES - 1, k->r->begun ? k->r->begun : "");
         return;
     }
     if (again || strcmp(k->record.state, supervise_state_name(SUPERVISE_PAUSED)) != 0)

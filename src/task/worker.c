@@ -458,6 +458,7 @@ pd_err worker_new(const struct worker_rules *r, struct task_worker **ret)
         w->rules.drain_ms = WORKER_DRAIN_MS;
     w->kinds[TASK_LLM] = do_llm;
     w->kinds[TASK_COMMAND] = do_command;
+    w->kinds[TASK_AGENT] = do_agent;
     pthread_mutex_init(&w->lock, NULL);
     w->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     w->beat_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -10,7 +10,7 @@ import tempfile
 import time
 import uuid
 
-from perdure_test import DEADLINE, PERDURE, Gateway, Providers, config, main
+from perdure_test import DEADLINE, PERDURE, Gateway, Program, Providers, config, main, request
 
 PRELUDE = """
 import os, signal, sys, time, json, urllib.request, subprocess
@@ -375,6 +375,134 @@ def test_what_cannot_be_run_is_said_at_once():
                       ["--keeper=0,1", "--", "true"], ["--dir", "/no/such", "--", "true"]):
             done = subprocess.run([PERDURE, "supervise", *wrong], cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
             assert done.returncode == 2 and done.stderr, (wrong, done)
+
+
+# ---- tasks of kind agent ----------------------------------------------------------------------------------------------------------
+
+class Run:
+    """A plan with one agent, on a perdure of its own, and workers."""
+
+    def __init__(self, agent, **task):
+        self.mark = f"mark-{uuid.uuid4().hex}"
+        self.own = tempfile.TemporaryDirectory()
+        self.folder = pathlib.Path(self.own.name)
+        self.work, self.notes = self.folder / "work", self.folder / "notes"
+        self.work.mkdir()
+        self.notes.mkdir()
+        (self.folder / "agent.py").write_text(PRELUDE + agent)
+        self.gateway = Gateway(config({"p": {"preset": "openai-compatible", "base_url": "http://127.0.0.1:9/v1", "models": ["m"]}}))
+        plan = {"goal": "one", "tasks": [{"id": "a", "agent": ["python3", str(self.folder / "agent.py")], "retries": 0, **task}]}
+        answer = until("an open database", lambda: next((a for a in [request(self.gateway.port, "POST", "/api/runs?name=p", json.dumps(plan))] if a.status != 503), None))
+        assert answer.status in (200, 201), (answer.status, answer.body)
+        self.id = answer.json["id"]
+        self.workers = []
+
+    told, until = Supervised.told, Supervised.until
+
+    def said(self):
+        return "".join(w.stderr() for w in self.workers)
+
+    def worker(self, *options):
+        env = {"MARK": self.mark, "NOTES": str(self.notes)}
+        self.workers.append(Program(["worker", "--url", f"http://127.0.0.1:{self.gateway.port}", "--dir", str(self.work), "--lease", "1s", *options], env=env))
+        return self.workers[-1]
+
+    def state(self):
+        return self.gateway.get(f"/api/runs/{self.id}").json
+
+    def reaches(self, state):
+        until(f"{state}: {self.state()} {self.said()}", lambda: self.state()["state"] == state)
+        return self.state()["tasks"][0]
+
+    def close(self):
+        for w in self.workers:
+            if w.process.poll() is None:
+                w.process.kill()
+                w.process.wait()
+        until("an end of all", lambda: not processes(self.mark))
+        self.gateway.stop()
+        self.own.cleanup()
+
+
+@contextlib.contextmanager
+def run_of(agent, **task):
+    one = Run(agent, **task)
+    try:
+        yield one
+    finally:
+        one.close()
+
+
+def test_a_task_of_an_agent_is_done_when_its_checks_pass():
+    agent = """
+if len(open(os.environ["NOTES"] + "/starts").readlines()) == 1:
+    sys.exit(9)
+if "PERDURE_RESUME_FILE" in os.environ:
+    note("resume", open(os.environ["PERDURE_RESUME_FILE"]).read())
+if any("check failed" in line for line in open(os.environ["NOTES"] + "/resume")):
+    open("result", "w").write("made")
+print("it is done", os.environ["PERDURE_TASK"], os.environ["OPENAI_MODEL"])
+"""
+    with run_of(agent, model="coder", checks=[{"file": "result"}]) as r:
+        r.worker()
+        task = r.reaches("done")
+        assert len(r.told("starts")) == 3, (r.told("starts"), r.said())    # it died, it lied, it was done
+        one = r.gateway.get(f"/api/runs/{r.id}/tasks/a").json
+        assert one["attempt"] == 1 and one["output"] == "it is done a coder", (task, one)
+        made = r.gateway.get(f"/api/checkpoints?agent={r.id}:a").json["checkpoints"]
+        assert made and made[0]["task"] == f"{r.id}/a", made
+
+
+def test_an_agent_that_is_restarted_too_often_pauses_its_run():
+    agent = """
+sys.exit(0 if os.path.exists(os.environ["NOTES"] + "/mended") else 7)
+"""
+    with run_of(agent, checks="none") as r:
+        r.worker()
+        task = r.reaches("paused")
+        assert "restarted too often" in r.state()["why"], r.state()
+        until(f"the task given back: {r.state()}", lambda: r.state()["tasks"][0]["state"] == "ready")
+        assert len(r.told("starts")) == 4, r.told("starts")
+        (r.notes / "mended").touch()
+        assert request(r.gateway.port, "POST", f"/api/runs/{r.id}/resume").status == 200
+        r.reaches("done")
+        assert r.told("starts") == ["1", "2", "3", "4", "5"], (r.told("starts"), task)
+
+
+def test_a_killed_worker_leaves_nothing_of_its_agent_and_the_next_goes_on():
+    agent = """
+subprocess.Popen(["sleep", "600"], start_new_session=True)
+note("up")
+while start == 1:
+    time.sleep(0.1)
+"""
+    with run_of(agent, checks="none") as r:
+        first = r.worker()
+        r.until("up")
+        first.kill()
+        until("an end of all", lambda: not processes(r.mark), 10)
+        r.worker()
+        r.reaches("done")
+        assert r.told("starts") == ["1", "2"], (r.told("starts"), r.said())
+
+
+def test_a_cancelled_run_ends_its_agent_in_good_order():
+    agent = """
+def bye(*_):
+    note("bye")
+    sys.exit(0)
+signal.signal(signal.SIGTERM, bye)
+note("up")
+while True:
+    time.sleep(0.1)
+"""
+    with run_of(agent, checks="none") as r:
+        r.worker()
+        r.until("up")
+        assert request(r.gateway.port, "POST", f"/api/runs/{r.id}/cancel").status == 200
+        r.until("bye")
+        until("an end of the agent", lambda: not any("agent.py" in c for c in processes(r.mark).values()))
+        assert r.told("starts") == ["1"], r.told("starts")
 
 
 if __name__ == "__main__":
