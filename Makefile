@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := all
-.PHONY: all help setup check demo demo-run bench bench-checkpoints install fuzz asan tsan lint format docs soak dying clean sdk agent agents model wall
+.PHONY: all help setup check demo demo-run bench bench-checkpoints install fuzz asan tsan lint format docs soak dying clean sdk agent agents model wall crash
 
 all: $(BUILD)/build.ninja            ## build/perdure, optimised
 	@ninja -C $(BUILD) perdure
@@ -100,6 +100,10 @@ soak: all                            ## load with every kind of fault: MINUTES (
 dying: all                           ## 5,000 streams while one of two providers dies, and while both are gone for 20 s
 	@tools/dying
 	@tools/dying --way all
+
+crash: all                           ## kill -9 and loss of power at every write, sync and send: docs/internals/crash.md
+	@tools/setup
+	@tests/crash/run $(ARGS)
 
 clean:                               ## remove the build folders
 	@rm -rf $(BUILD) $(BUILD)-*

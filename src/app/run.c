@@ -268,7 +268,8 @@ static bool start_gateway_patiently(struct run *r)
         if (clock_mono_ms() > until)
             break;
         struct timespec t = {0, 500 * 1000 * 1000};
-        if (sigtimedwait(&r->signals, NULL, &t) > 0)
+        int signum = sigtimedwait(&r->signals, NULL, &t);
+        if (signum > 0 && signum != SIGCHLD) /* that one is its end, which is why it is started again */
             break;
     }
     fprintf(stderr, "perdure run: its own perdure could not be started; what it said stands %s\n",
@@ -303,12 +304,36 @@ static bool take_id(struct run *r, struct span answer)
     return true;
 }
 
+/* Our own perdure may be killed while it is asked: then it is started again, and asked again. */
+static bool is_reached(struct run *r, const struct ask_question *q, struct ask_answer *ret)
+{
+    enum { UNAVAILABLE = 503, AGAIN_MS = 100 };
+    int status;
+    uint64_t until = clock_mono_ms() + START_MS;
+    ask(&r->o.where, q, ret);
+    while (r->port[0] && (ret->status == 0 || ret->status == UNAVAILABLE) && clock_mono_ms() < until) {
+        buf_done(&ret->body);
+        struct timespec t = {0, AGAIN_MS * 1000 * 1000};
+        int signum = sigtimedwait(&r->signals, NULL, &t);
+        if (signum > 0 && signum != SIGCHLD)
+            return false;
+        if (child_ended(&r->gateway, &status) && !start_gateway_patiently(r))
+            return false;
+        ask(&r->o.where, q, ret);
+    }
+    if (ret->status / 100 == 2 && !ret->err && span_starts(buf_span(&ret->body), "{") &&
+        !json_check(buf_span(&ret->body)))
+        return true;
+    buf_done(&ret->body);
+    return ask_json(&r->o.where, q, ret); /* says what is wrong */
+}
+
 static bool hand_over(struct run *r)
 {
     struct ask_answer a;
     const struct ask_question q = {
         .method = "POST", .path = r->plan.path, .body = buf_span(&r->plan.body), .key = r->plan.key};
-    if (!ask_json(&r->o.where, &q, &a))
+    if (!is_reached(r, &q, &a))
         return false;
     bool well = take_id(r, buf_span(&a.body));
     r->old = a.status == 200;
@@ -330,7 +355,7 @@ static bool begin_run(struct run *r)
     snprintf(r->id, sizeof(r->id), "%s", r->o.resume);
     snprintf(path, sizeof(path), "/api/runs/%s/resume", r->id);
     const struct ask_question q = {.method = "POST", .path = path, .body = SPAN_LIT("{}")};
-    if (!ask_json(&r->o.where, &q, &a))
+    if (!is_reached(r, &q, &a))
         return false;
     buf_done(&a.body);
     return true;
@@ -726,7 +751,9 @@ static int whole_run(struct run *r)
         count_tasks(r);
         start_hands(r);
         status = follow(r);
-        (void)look(r, true);
+        int gone;
+        if (look(r, true) < 0 && r->port[0] && child_ended(&r->gateway, &gone) && start_gateway_patiently(r))
+            (void)look(r, true); /* killed between the end of the run and the last look at it */
         say_end(r, status);
     }
     end(r);

@@ -22,7 +22,7 @@ def recorder():
     return str(built)
 
 
-def surroundings(root, record=None, role=None, count=None, at=0, sockets=False):
+def surroundings(root, record=None, role=None, count=None, at=0, sockets=False, with_all=False):
     """The environment of a program that is recorded, or killed before point `at` of its role."""
     env = {"LD_PRELOAD": recorder(), "CRASH_ROOT": str(root)}
     if record:
@@ -31,6 +31,8 @@ def surroundings(root, record=None, role=None, count=None, at=0, sockets=False):
         env |= {"CRASH_ROLE": role, "CRASH_COUNT": str(count)}
     if at:
         env["CRASH_AT"] = str(at)
+    if with_all:
+        env["CRASH_ALL"] = "1"
     if sockets:
         env["CRASH_SOCKETS"] = "1"
     return env
@@ -40,6 +42,19 @@ def counted(count):
     """How many points a role has made."""
     raw = pathlib.Path(count).read_bytes() if os.path.exists(count) else b""
     return struct.unpack_from("<Q", raw)[0] if len(raw) >= 8 else 0
+
+
+def left_over(count):
+    """Processes of that run that are still there."""
+    mark, found = f"CRASH_COUNT={count}".encode(), []
+    for entry in pathlib.Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if mark in (entry / "environ").read_bytes().split(b"\0") and (entry / "stat").read_text().rsplit(")", 1)[1].split()[0] != "Z":
+                    found.append(f"{entry.name} {(entry / 'cmdline').read_bytes().replace(bytes(1), b' ').decode()}")
+            except OSError:
+                pass
+    return found
 
 
 def who_died(count):

@@ -8,6 +8,7 @@
  *   CRASH_ROLE    which process is to die: the program's first argument ("serve", "worker", "run"), or the program's name
  *   CRASH_COUNT   file with that role's count of points so far (a 64-bit number), so that it goes on over several processes of a role
  *   CRASH_AT      the point before which a process of that role is killed (SIGKILL), once
+ *   CRASH_ALL     all processes of the run are killed with it, as by a machine that stops
  *   CRASH_SOCKETS what a process of that role sends on sockets is a point too (for one that writes little itself)
  *
  * Without CRASH_RECORD nothing is written down, without CRASH_AT nobody dies. */
@@ -55,13 +56,21 @@ struct record_head {
 };
 enum { RECORD_MAGIC = 0x43524153, FDS = 4096 };
 
+/* CRASH_COUNT, mapped by all processes of a run. */
+enum { TALLY_PIDS = 4000 };
+struct tally {
+    uint64_t points, died; /* points of the role; who died */
+    uint32_t pids_count, pids[TALLY_PIDS];
+};
+
 static char root[PATH_MAX];
 static size_t root_bytes;
 static const char *record_path;
 static int record_fd = -1;
 static pid_t record_pid;
-static uint64_t *count, die_at;
-static bool is_role, counts_sockets;
+static struct tally *tally;
+static uint64_t die_at;
+static bool is_role, counts_sockets, dies_with_all;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static _Thread_local int inside;  /* our own calls are no points */
 static _Atomic char watched[FDS]; /* of a descriptor: 0 not asked, 1 under root, 2 elsewhere, 3 a socket */
@@ -89,6 +98,42 @@ static bool role_fits(const char *role)
     return first < line + n && strcmp(first, role) == 0 && strstr(line, "perdure");
 }
 
+static char mark[PATH_MAX + 16]; /* what the surroundings of each process of this run have */
+
+static void register_self(void)
+{
+    uint32_t n = tally && dies_with_all ? __atomic_fetch_add(&tally->pids_count, 1, __ATOMIC_SEQ_CST) : TALLY_PIDS;
+    if (n < TALLY_PIDS)
+        tally->pids[n] = (uint32_t)getpid();
+}
+
+/* A number may be another process's by now. */
+static bool is_of_this_run(uint32_t pid)
+{
+    char path[64], all[65536];
+    snprintf(path, sizeof(path), "/proc/%u/environ", pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd >= 0 ? read(fd, all, sizeof(all) - 1) : -1;
+    if (fd >= 0)
+        close(fd);
+    if (n <= 0)
+        return false;
+    all[n] = 0;
+    for (char *at = all; at < all + n; at += strlen(at) + 1)
+        if (strcmp(at, mark) == 0)
+            return true;
+    return false;
+}
+
+static void kill_all(void)
+{
+    inside++;
+    for (uint32_t i = 0; i < tally->pids_count && i < TALLY_PIDS; i++)
+        if (tally->pids[i] != (uint32_t)getpid() && is_of_this_run(tally->pids[i]))
+            kill((pid_t)tally->pids[i], SIGKILL);
+    inside--;
+}
+
 __attribute__((constructor)) static void begin(void)
 {
     inside++;
@@ -102,14 +147,18 @@ __attribute__((constructor)) static void begin(void)
     is_role = role && role_fits(role);
     counts_sockets = is_role && getenv("CRASH_SOCKETS");
     die_at = at ? strtoull(at, NULL, 10) : 0;
-    if (is_role && counted) {
+    dies_with_all = getenv("CRASH_ALL") != NULL;
+    if (counted && (is_role || dies_with_all)) {
+        snprintf(mark, sizeof(mark), "CRASH_COUNT=%s", counted);
         int fd = open(counted, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-        if (fd >= 0 && ftruncate(fd, 4096) == 0) {
-            void *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-            count = p == MAP_FAILED ? NULL : p;
+        if (fd >= 0 && ftruncate(fd, sizeof(*tally)) == 0) {
+            void *p = mmap(NULL, sizeof(*tally), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+            tally = p == MAP_FAILED ? NULL : p;
         }
         if (fd >= 0)
             close(fd);
+        register_self();
+        pthread_atfork(NULL, NULL, register_self);
     }
     inside--;
 }
@@ -147,11 +196,13 @@ static void leave(void)
 /* The point is about to be made. */
 static void count_point(void)
 {
-    if (!is_role || !count)
+    if (!is_role || !tally)
         return;
-    uint64_t n = __atomic_add_fetch(count, 1, __ATOMIC_SEQ_CST);
+    uint64_t n = __atomic_add_fetch(&tally->points, 1, __ATOMIC_SEQ_CST);
     if (die_at && n == die_at) {
-        count[1] = (uint64_t)getpid(); /* who died: a fault test in which nothing died is none */
+        if (dies_with_all)
+            kill_all();
+        tally->died = (uint64_t)getpid(); /* who died: a fault test in which nothing died is none */
         kill(getpid(), SIGKILL);
         pause();
     }
