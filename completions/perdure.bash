@@ -83,7 +83,7 @@ _perdure() {
             ;;
         run)
             case "$cur" in
-            -*) COMPREPLY=($(compgen -W '--workers --url --key-env --config --name --again --resume --dir --detach --json --lease --log --help' -- "$cur")) ;;
+            -*) COMPREPLY=($(compgen -W '--workers --url --key-env --config --name --again --check --resume --dir --detach --json --lease --log --help' -- "$cur")) ;;
             *) _perdure_files 'yaml|yml|json' "$cur" ;;
             esac
             ;;

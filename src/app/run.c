@@ -35,6 +35,7 @@ static const char run_help[] =
     "  --name NAME      of the run: another name of the same plan is another run\n"
     "  --again          begins it anew, though it was done before\n"
     "  --dir FOLDER     where its tasks work (default: here)\n"
+    "  --check          says whether the plan is well formed, and ends\n"
     "  --detach         hands it over and ends: for --url, with workers of their own\n"
     "  --json           events as JSON lines, and the run as the last\n"
     "  --lease TIME     as for `perdure worker` (default 10s)\n"
@@ -71,7 +72,7 @@ struct options {
     struct ask_where where;
     const char *plan, *config, *name, *dir, *resume, *log, *lease, *key_env, *url;
     unsigned workers;
-    bool again, detach, json;
+    bool again, check, detach, json;
 };
 
 /* A worker's end amid a task. */
@@ -125,6 +126,7 @@ static const struct {
     const char *name;
     size_t at;
 } flags[] = {{"--again", offsetof(struct options, again)},
+             {"--check", offsetof(struct options, check)},
              {"--detach", offsetof(struct options, detach)},
              {"--json", offsetof(struct options, json)}};
 
@@ -760,6 +762,17 @@ static int whole_run(struct run *r)
     return status;
 }
 
+static int say_checked(const struct run *r)
+{
+    if (!r->o.plan)
+        return wrongly("--check is for a plan", NULL, "");
+    if (r->plan.tasks)
+        printf("%s is fine: %u task%s\n", r->o.plan, r->plan.tasks, r->plan.tasks == 1 ? "" : "s");
+    else
+        printf("%s is fine: a model makes its tasks\n", r->o.plan);
+    return EXIT_DONE;
+}
+
 int command_run(int argc, char **argv)
 {
     struct run *r = mem_zalloc(sizeof(*r));
@@ -773,6 +786,8 @@ int command_run(int argc, char **argv)
         status = EXIT_FAILED;
     if (status < 0 && r->o.plan && !run_plan_read(r->o.plan, r->o.name, r->o.dir, r->o.again, &r->plan))
         status = EXIT_WRONGLY;
+    if (status < 0 && r->o.check)
+        status = say_checked(r);
     if (status < 0) {
         open_log(r);
         block_signals(r);

@@ -77,7 +77,7 @@ static void put_path(const char *name, char out[600])
     }
 }
 
-static pd_err read_plan(const char *path, const char *dir, struct span text, struct buf *out)
+static pd_err read_plan(const char *path, const char *dir, struct span text, struct run_plan *ret)
 {
     struct folders folders = {.work = dir};
     const struct plan_files files = {read_schema, hash_pinned, &folders};
@@ -88,8 +88,10 @@ static pd_err read_plan(const char *path, const char *dir, struct span text, str
     arena_init(&a, 65536, PLAN_MEMORY_MAX);
     pd_err e = plan_parse(text, file_name(path), &files, &a, &plan, why);
     if (!e)
-        e = plan_put_json(&plan, out);
-    if (e)
+        e = plan_put_json(&plan, &ret->body);
+    if (!e)
+        ret->tasks = plan.tasks_count;
+    else
         fprintf(stderr, "perdure run: %s\n", why[0] ? why : pd_err_text(e));
     arena_done(&a);
     return e;
@@ -99,7 +101,7 @@ bool run_plan_read(const char *path, const char *name, const char *dir, bool aga
 {
     struct buf text = {0};
     *ret = (struct run_plan){.key = ""};
-    bool well = read_text(path, &text) && read_plan(path, dir, buf_span(&text), &ret->body) == PD_OK;
+    bool well = read_text(path, &text) && read_plan(path, dir, buf_span(&text), ret) == PD_OK;
     buf_done(&text);
     if (well && make_key(buf_span(&ret->body), name ? name : file_name(path), again, ret->key) != PD_OK) {
         fprintf(stderr, "perdure run: %s\n", pd_err_text(PD_NOMEM));

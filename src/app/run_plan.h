@@ -7,6 +7,7 @@
 struct run_plan {
     struct buf body; /* JSON */
     char path[600];  /* of the question, with the plan's name */
+    unsigned tasks;  /* 0: a model makes them */
     char key[80];    /* the same for the same plan and name: it asks for the same run */
 };
 /* False: it was said why not. Either way ret is run_plan_done(). */
