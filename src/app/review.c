@@ -1,6 +1,7 @@
 /* perdure review, perdure runs: what waits for a person, and what runs there are. */
 #include "app/ask.h"
 #include "app/commands.h"
+#include "app/terminal.h"
 #include "base/clock.h"
 #include "net/net.h"
 #include "parse/put.h"
@@ -114,11 +115,7 @@ static int show(const struct wish *w, const char *path, view_fn *view)
     struct ask_answer a;
     struct buf out = {0};
     const struct ask_question q = {.path = path};
-    const char *term = getenv("TERM"), *off = getenv("NO_COLOR");
-    const struct progress_look look = {.colour = isatty(STDOUT_FILENO) && term && strcmp(term, "dumb") != 0 &&
-                                                 !(off && *off),
-                                       .lines = 1000,
-                                       .now_ms = clock_wall_ms()};
+    const struct progress_look look = {.colour = terminal_has_colour(), .lines = 1000, .now_ms = clock_wall_ms()};
     if (!ask_json(&w->where, &q, &a))
         return 1;
     struct span answer = buf_span(&a.body);

@@ -4,6 +4,7 @@
 #include "app/commands.h"
 #include "app/load.h"
 #include "app/run_plan.h"
+#include "app/terminal.h"
 #include "base/clock.h"
 #include "base/mem.h"
 #include "net/net.h"
@@ -505,33 +506,20 @@ static void look_after_all(struct run *r)
 
 /* ---- showing ------------------------------------------------------------------------------------------------------------------------------ */
 
-static bool is_utf8(void)
-{
-    static const char *const names[] = {"LC_ALL", "LC_CTYPE", "LANG"};
-    for (int i = 0; i < 3; i++) {
-        const char *v = getenv(names[i]);
-        if (v && *v)
-            return strcasestr(v, "utf-8") || strcasestr(v, "utf8");
-    }
-    return false;
-}
-
 static bool is_terminal(const struct run *r)
 {
-    const char *term = getenv("TERM");
-    return !r->o.json && isatty(STDOUT_FILENO) && term && *term && strcmp(term, "dumb") != 0;
+    return !r->o.json && terminal_is();
 }
 
 static struct progress_look look_now(const struct run *r)
 {
     struct winsize w = {0};
-    const char *off = getenv("NO_COLOR");
     bool terminal = is_terminal(r);
     if (terminal && ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) != 0)
         w.ws_col = 80;
     unsigned rows = w.ws_row > 4 ? w.ws_row - 3u : LINES_SHOWN;
-    return (struct progress_look){.utf8 = is_utf8(),
-                                  .colour = terminal && !(off && *off),
+    return (struct progress_look){.utf8 = terminal_is_utf8(),
+                                  .colour = terminal && terminal_has_colour(),
                                   .width = terminal ? w.ws_col : 0,
                                   .lines = rows < LINES_SHOWN ? rows : LINES_SHOWN,
                                   .now_ms = clock_wall_ms()};

@@ -1,6 +1,7 @@
 /* perdure sessions: the ledger of a running perdure, asked for over HTTP and shown in a terminal. */
 #include "app/ask.h"
 #include "app/commands.h"
+#include "app/terminal.h"
 #include "base/buf.h"
 #include "base/clock.h"
 #include "net/net.h"
@@ -8,10 +9,7 @@
 #include "relay/ledger_view.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <strings.h>
-#include <unistd.h>
 
 static const char sessions_help[] =
     "usage: perdure sessions [list] [OPTIONS]\n"
@@ -35,26 +33,9 @@ struct wish {
     struct ask_where where;
 };
 
-static bool is_utf8(void)
-{
-    static const char *const names[] = {"LC_ALL", "LC_CTYPE", "LANG"};
-    for (int i = 0; i < 3; i++) {
-        const char *v = getenv(names[i]);
-        if (v && *v)
-            return strcasestr(v, "utf-8") || strcasestr(v, "utf8");
-    }
-    return false;
-}
-
-static bool has_colour(void)
-{
-    const char *off = getenv("NO_COLOR"), *term = getenv("TERM");
-    return isatty(STDOUT_FILENO) && !(off && *off) && term && *term && strcmp(term, "dumb") != 0;
-}
-
 static int print(const struct wish *wish, struct span answer)
 {
-    const struct ledger_look look = {is_utf8(), has_colour(), clock_wall_ms()};
+    const struct ledger_look look = {terminal_is_utf8(), terminal_has_colour(), clock_wall_ms()};
     struct buf out = {0};
     pd_err e = wish->show ? ledger_view_session(answer, &look, &out) : ledger_view_list(answer, &look, &out);
     int status = 0;

@@ -178,11 +178,10 @@ static void read_keys(struct conf_reader *r)
     }
 }
 
-/* A number of seconds, as the variable has always been; a unit is fine too. */
-static void read_timeout(struct conf_reader *r)
+void conf_seconds(struct conf_reader *r, const char *variable, const char *setting, const char *what)
 {
-    struct span text = span_str(conf_env(r, "CLIENT_TIMEOUT"));
-    const struct setting_row *row = setting_find(SPAN_LIT("first_token_timeout"));
+    struct span text = span_str(conf_env(r, variable));
+    const struct setting_row *row = setting_find(span_str(setting));
     char with_unit[40], why[120];
     uint64_t digits;
     if (text.n == 0)
@@ -192,14 +191,13 @@ static void read_timeout(struct conf_reader *r)
         snprintf(with_unit, sizeof(with_unit), "%.*ss", SPAN_FMT(text));
         value = span_str(with_unit);
     }
-    if (setting_parse(row, value, &r->c->settings.first_token_timeout, why, sizeof(why)))
-        conf_error(r, 0, "CLIENT_TIMEOUT is \"%.*s\": write the seconds to wait for a first token, as in 60 (%s)",
-                   SPAN_FMT(span_upto(text, 40)), why);
+    if (setting_parse(row, value, setting_at(&r->c->settings, row), why, sizeof(why)))
+        conf_error(r, 0, "%s is \"%.*s\": write %s (%s)", variable, SPAN_FMT(span_upto(text, 40)), what, why);
 }
 
 void conf_env_all(struct conf_reader *r)
 {
-    read_timeout(r);
+    conf_seconds(r, "CLIENT_TIMEOUT", "first_token_timeout", "the seconds to wait for a first token, as in 60");
     read_listen(r);
     read_keys(r);
     conf_read_store(r, NULL, NULL);

@@ -100,6 +100,8 @@ void conf_read_providers(struct conf_reader *r, const struct node *n);
 void conf_read_routes(struct conf_reader *r, const struct node *n);
 void conf_read_keys(struct conf_reader *r, const struct node *n);
 void conf_env_providers(struct conf_reader *r);
+/* A variable of the guide's that holds a number of seconds, with a unit or without, for the general setting of this name. `what` to write: "the seconds ..., as in 60". */
+void conf_seconds(struct conf_reader *r, const char *variable, const char *setting, const char *what);
 void conf_env_all(struct conf_reader *r);
 
 /* A provider as far as it was read. */

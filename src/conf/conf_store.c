@@ -88,25 +88,6 @@ static void bucket_variable(struct conf_reader *r)
     r->c->snapshots = conf_copy(r, span_str(where));
 }
 
-/* A number of seconds, as the guide has it; a unit is fine too. */
-static void interval_variable(struct conf_reader *r)
-{
-    struct span text = span_str(conf_env(r, "CHECKPOINT_INTERVAL"));
-    const struct setting_row *row = setting_find(SPAN_LIT("checkpoint_interval"));
-    char with_unit[40], why[120];
-    uint64_t digits;
-    if (text.n == 0)
-        return;
-    struct span value = text;
-    if (text.n < 20 && span_u64(text, &digits)) {
-        snprintf(with_unit, sizeof(with_unit), "%.*ss", SPAN_FMT(text));
-        value = span_str(with_unit);
-    }
-    if (setting_parse(row, value, &r->c->settings.checkpoint_interval, why, sizeof(why)))
-        conf_error(r, 0, "CHECKPOINT_INTERVAL is \"%.*s\": write the seconds between checkpoints, as in 300 (%s)",
-                   SPAN_FMT(span_upto(text, 40)), why);
-}
-
 static bool agent_fine(struct span s)
 {
     if (s.n == 0 || s.n > CONF_AGENT_MAX || s.p[0] == '.')
@@ -145,7 +126,8 @@ void conf_read_store(struct conf_reader *r, const struct node *database, const s
         bucket_variable(r);
     agent_variable(r);
     if (!r->interval_said)
-        interval_variable(r);
+        conf_seconds(r, "CHECKPOINT_INTERVAL", "checkpoint_interval",
+                     "the seconds between checkpoints, as in 300");
     if (!c->database)
         c->database = beside_state(r, "perdure.db");
     if (!c->snapshots)
