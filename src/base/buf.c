@@ -6,7 +6,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-enum { BUF_LEAST = 256, BUF_BIG = 64 * 1024 };
+/* Small ones double. Larger ones grow by half: of thousands of answers that are kept while they come, much would be room that nobody uses. */
+enum { BUF_LEAST = 256, BUF_DOUBLES = 2048, BUF_BIG = 64 * 1024 };
 
 void buf_init(struct buf *b, size_t limit_bytes)
 {
@@ -33,6 +34,17 @@ static inline bool has_room(const struct buf *b, size_t n)
     return n <= b->capacity - b->tail && (!b->limit_bytes || n + buf_size(b) <= b->limit_bytes);
 }
 
+/* Often what stands behind the block is free, and nothing is copied. */
+static pd_err in_place(struct buf *b, size_t capacity)
+{
+    char *p = mem_realloc(b->p, capacity);
+    if (!p)
+        return PD_NOMEM;
+    b->p = p;
+    b->capacity = capacity;
+    return PD_OK;
+}
+
 pd_err buf_reserve(struct buf *b, size_t n)
 {
     size_t held = buf_size(b);
@@ -53,7 +65,9 @@ pd_err buf_reserve(struct buf *b, size_t n)
     }
     size_t capacity = b->capacity ? b->capacity : BUF_LEAST;
     while (capacity < need)
-        capacity += capacity < BUF_BIG ? capacity : capacity / 2;
+        capacity += capacity < BUF_DOUBLES ? capacity : capacity / 2;
+    if (b->head == 0 && capacity < BUF_BIG)
+        return in_place(b, capacity);
     char *p = capacity >= BUF_BIG ? mem_big_alloc(capacity, &capacity) : mem_alloc(capacity);
     if (!p)
         return PD_NOMEM;

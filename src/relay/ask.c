@@ -83,7 +83,8 @@ static void choose_way(const struct relay *r, const struct conf_provider *p, str
     a->given = k->given;
 }
 
-static pd_err edit_body(struct relay *r, const struct conf_provider *p, struct span model, struct ask *a)
+static pd_err edit_body(struct relay *r, const struct conf_provider *p, struct span model, struct ask *a,
+                        struct span parts[REQUEST_PARTS_MAX])
 {
     struct request_edit edit = {
         .model = a->wire->model_in_path ? SPAN_NONE : model,
@@ -96,7 +97,7 @@ static pd_err edit_body(struct relay *r, const struct conf_provider *p, struct s
     };
     if (a->wire->betas_in_body)
         edit.betas = request_header(r->asked, "anthropic-beta");
-    return a->codec->edit_request(&r->facts, &edit, &r->arena, a->parts, &a->parts_count);
+    return a->codec->edit_request(&r->facts, &edit, &r->arena, parts, &a->parts_count);
 }
 
 static pd_err restore(struct relay *r, const struct ask *a, struct msg_request *m)
@@ -150,6 +151,15 @@ static pd_err translate_embeddings(struct relay *r, const struct conf_provider *
 
 enum { ASK_BODY_MORE = 2048 }; /* a translated body is about as long as its source */
 
+static pd_err keep_parts(struct relay *r, struct ask *a, const struct span *parts)
+{
+    a->parts = arena_alloc(&r->arena, a->parts_count * sizeof(*parts));
+    if (!a->parts)
+        return PD_NOMEM;
+    memcpy(a->parts, parts, a->parts_count * sizeof(*parts));
+    return PD_OK;
+}
+
 pd_err ask_body(struct relay *r, const struct conf_provider *p, struct span model, struct ask *a,
                 const struct continuation *k, const char **ret_why)
 {
@@ -164,9 +174,12 @@ pd_err ask_body(struct relay *r, const struct conf_provider *p, struct span mode
     if (k)
         choose_way(r, p, model, a, &chosen);
     if (a->same) {
-        pd_err e = edit_body(r, p, model, a);
+        struct span parts[REQUEST_PARTS_MAX];
+        pd_err e = edit_body(r, p, model, a, parts);
         if (!e && k)
-            e = continuation_splice(a->codec, &r->facts, &chosen, &r->arena, a->parts, &a->parts_count);
+            e = continuation_splice(a->codec, &r->facts, &chosen, &r->arena, parts, &a->parts_count);
+        if (!e)
+            e = keep_parts(r, a, parts);
         if (e != PD_UNSUPPORTED || !k)
             return e;
         a->same = false; /* no list of turns to put any in: it is written anew */
@@ -176,9 +189,9 @@ pd_err ask_body(struct relay *r, const struct conf_provider *p, struct span mode
     if (!e)
         e = a->codec->kind == CODEC_EMBED ? translate_embeddings(r, p, model, a, ret_why)
                                           : translate_chat(r, p, model, a, k ? &chosen : NULL, ret_why);
-    a->parts[0] = buf_span(&a->body);
+    struct span whole = buf_span(&a->body);
     a->parts_count = 1;
-    return e;
+    return e ? e : keep_parts(r, a, &whole);
 }
 
 void ask_done(struct ask *a)

@@ -32,7 +32,7 @@ struct ask {
     enum continue_way way;        /* in this way, */
     size_t given;                 /* with so much of the text as its beginning: for join_new() */
     struct buf body;              /* translated */
-    struct span parts[REQUEST_PARTS_MAX];
+    struct span *parts;           /* what is sent, in the call's arena */
     unsigned parts_count;
 };
 

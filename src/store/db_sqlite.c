@@ -18,7 +18,7 @@ enum {
     CHECKED_BYTES_MAX = 256 << 20, /* a larger file is not read whole at each open */
     APPLICATION_ID = 0x70647265,
     FILE_MODE = 0600,
-    MEM_HEAD = 16,        /* before each block of SQLite's: it wants to know how large they are */
+    MEM_HEAD = 16, /* before each block of SQLite's: it wants to know how large they are */
 };
 
 /* Prepared at open: ending a transaction needs no memory. */

@@ -156,10 +156,33 @@ static void survives_every_failed_allocation(void **state)
     assert_true(torture(grow, text) >= 5);
 }
 
+static void what_grows_piece_by_piece_keeps_little_room_that_it_does_not_use(void **state)
+{
+    (void)state;
+    struct buf b;
+    char piece[100];
+    buf_init(&b, 0);
+    for (unsigned n = 1; n <= 400; n++) {
+        memset(piece, (int)('a' + n % 26), sizeof(piece));
+        assert_int_equal(buf_add(&b, span_of(piece, sizeof(piece))), PD_OK);
+        if (n > 40)
+            assert_true(b.capacity <= buf_size(&b) * 3 / 2 + sizeof(piece));
+        if (n == 300)
+            buf_take(&b, 50); /* what does not begin at the block's beginning is moved there */
+    }
+    struct span all = buf_span(&b);
+    assert_int_equal(all.n, 400 * sizeof(piece) - 50);
+    for (size_t i = 0; i < all.n; i++)
+        assert_int_equal(all.p[i],
+                         'a' + (i + 50) / sizeof(piece) % 26 + 1 - ((i + 50) / sizeof(piece) % 26 == 25) * 26);
+    buf_done(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_empty_buffer_takes_no_memory),
+        cmocka_unit_test(what_grows_piece_by_piece_keeps_little_room_that_it_does_not_use),
         cmocka_unit_test(bytes_leave_in_the_order_they_came),
         cmocka_unit_test(a_buffer_that_drains_does_not_grow),
         cmocka_unit_test(the_limit_holds_for_what_is_inside),

@@ -17,7 +17,7 @@ static unsigned rounds(struct limiter *l, unsigned running, unsigned *started, u
         for (unsigned i = 0; i < before; i++)
             limiter_success(l);
         before = 0;
-        while (limiter_allows(l, running, now)) {
+        while (before <= 4 * LIMITER_RAMP_ROUND && limiter_allows(l, running, now)) {
             running++;
             before++;
         }
