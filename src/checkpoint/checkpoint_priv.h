@@ -97,4 +97,7 @@ pd_err names_load(struct tx *t, const char *id, struct buf *ret, int64_t *ret_li
 /* upload.c */
 void *upload_thread(void *ctx);
 
+/* refill.c: looks whether the object store still has what it was given; if not, everything goes into the outbox again. */
+pd_err refill(struct checkpoints *c) PD_CHECKED;
+
 #endif

@@ -450,7 +450,9 @@ void *upload_thread(void *ctx)
     struct checkpoints *c = ctx;
     find_newest(c);
     uint64_t pause = 0, prune_at = clock_mono_ms() + c->rules.prune_every_ms;
+    bool looked = !c->objects || !c->rules.prune_every_ms; /* a command of an hour of need fills nothing */
     for (;;) {
+        looked = looked || !refill(c);
         pd_err e = c->objects ? catch_up(c) : PD_OK;
         pause = !e ? 0 : !pause ? PAUSE_FIRST_MS : pause * 2 < PAUSE_MOST_MS ? pause * 2 : PAUSE_MOST_MS;
         if (rest(c, pause ? pause : LOOK_MS, !pause)) {
@@ -460,6 +462,7 @@ void *upload_thread(void *ctx)
         }
         if (c->rules.prune_every_ms && clock_mono_ms() >= prune_at) {
             prune(c);
+            looked = !c->objects;
             prune_at = clock_mono_ms() + c->rules.prune_every_ms;
         }
     }

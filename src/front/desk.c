@@ -216,7 +216,8 @@ void visit_error(struct visit *a, pd_err e, const char *exists)
         visit_refuse(a, 503, "no_database", no_database);
     else
         visit_refuse(a, 503, "database_down",
-                     "the database does not answer; what was asked for may be sent again");
+                     "the database does not answer, or its disk fails (the log says why); what was asked for may "
+                     "be sent again");
 }
 
 /* ---- members ------------------------------------------------------------------------------------ */

@@ -1,5 +1,6 @@
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "parse/utf8.h"
 #include "store/db_priv.h"
@@ -15,7 +16,8 @@ enum {
     WAITING = 10000,
     TIMEOUT_MS = 30 * 1000,
     PATIENCE_MS = 60 * 1000,
-    WAL_PAGES = 1000
+    WAL_PAGES = 1000,
+    SAID_EVERY_MS = 10 * 1000, /* a disk that fails now and then is not logged each time */
 };
 
 /* A loop's door: what is done waits here for its turn. It has a lock of its own, so that it may outlive the database. */
@@ -74,6 +76,30 @@ bool db_take(struct db *d, unsigned most, struct list *into)
     return !list_empty(into);
 }
 
+/* A disk or a server that fails is logged when it begins, and when it is well again. */
+void db_log(struct db *d, pd_err e, bool wrote)
+{
+    char why[DB_WHY_BYTES], quoted[DB_WHY_BYTES + 40];
+    bool bad = e == PD_IO || e == PD_NOSPACE || e == PD_TIMEOUT, news = false;
+    uint64_t now = clock_mono_ms();
+    pthread_mutex_lock(&d->lock);
+    if (bad && !d->unwell && (!d->said_ms || now - d->said_ms >= SAID_EVERY_MS)) {
+        news = d->unwell = true;
+        d->said_ms = now;
+    } else if (!e && wrote && d->unwell) {
+        news = true;
+        d->unwell = false;
+    }
+    snprintf(why, sizeof(why), "%s", d->trouble[0] ? d->trouble : pd_err_text(e));
+    pthread_mutex_unlock(&d->lock);
+    if (news && bad)
+        LOG(NULL, LOG_WARN, "database.trouble",
+            "why=%s remedy=\"what failed is refused, and may be sent again; what was acknowledged stays\"",
+            log_quote(span_str(why), quoted, sizeof(quoted)));
+    else if (news)
+        LOG(NULL, LOG_INFO, "database.well", "writes=again");
+}
+
 static void tell_done(struct db_queue *q, struct db_job *job)
 {
     pthread_mutex_lock(&q->lock);
@@ -85,6 +111,7 @@ static void tell_done(struct db_queue *q, struct db_job *job)
 void db_finish(struct db *d, struct db_job *job, pd_err e)
 {
     struct db_queue *q = job->from;
+    db_log(d, e, !job->reads);
     pthread_mutex_lock(&d->lock);
     d->stats.jobs++;
     d->stats.failed += e != PD_OK;

@@ -53,6 +53,8 @@ struct db {
     unsigned visitors; /* threads that wait in db_do() */
     struct db_stats stats;
     char trouble[DB_WHY_BYTES];
+    bool unwell;      /* and it is in the log */
+    uint64_t said_ms; /* when that was */
 
     pthread_t *threads;
     unsigned threads_count;
@@ -67,7 +69,8 @@ bool db_pause(struct db *d, uint64_t until_ms);
 bool db_closing(struct db *d);
 void db_count(struct db *d, uint64_t commits, uint64_t again, uint64_t connects);
 void db_say(struct db *d, const char *fmt, ...) PD_PRINTF(2, 3); /* the trouble */
-void db_well(struct db *d);                                      /* there is none any more */
+void db_well(struct db *d);
+void db_log(struct db *d, pd_err e, bool wrote); /* how a job ended */ /* there is none any more */
 
 /* The job's function with a transaction around it that someone else has begun: what it returned, or what its transaction was lost by. */
 pd_err db_run_job(struct tx *t);

@@ -370,6 +370,8 @@ static void roll_back(struct lite *l)
         db_say(l->db, "%s", trouble);
 }
 
+/* After a sync of the WAL that failed, this connection is the one that knows which of its frames are not durable: the next commit writes them
+ * again, and syncs. To open the file anew would be to believe what the system's cache has of them. */
 static pd_err commit(struct lite *l)
 {
     pd_err e = control(l, COMMIT);
@@ -447,6 +449,8 @@ static void run_writes(struct lite *l, struct list *jobs)
         finish_all(l, jobs, false);
         return;
     }
+    if (!one)
+        db_log(l->db, PD_IO, true);         /* also when each then succeeds by itself */
     unsigned n = finish_all(l, jobs, true); /* each by itself: what one cannot do, others may */
     if (!one)
         db_count(l->db, 0, n, 0);

@@ -170,6 +170,7 @@ def live_with(kind, points, count=1):
                                      copy_of(f"{folder}/state", f"{folder}/copy")], capture_output=True, text=True)
             assert result.stdout.strip() == "ok", result
         print(f"    {kind}: {failed} failed in {len(stories)} stories; refused with {sorted(refused)}")
+        assert not refused or ("database.trouble" in log and "database.well" in log), log
         return refused, log
 
 
