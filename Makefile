@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := all
-.PHONY: all help setup check demo demo-run bench bench-checkpoints install fuzz asan tsan lint format docs soak dying clean sdk agent agents model wall crash
+.PHONY: all help setup check demo demo-run bench bench-checkpoints install fuzz asan tsan lint format docs soak dying crowd clean sdk agent agents model wall crash
 
 all: $(BUILD)/build.ninja            ## build/perdure, optimised
 	@ninja -C $(BUILD) perdure
@@ -96,6 +96,10 @@ model: all                           ## a real model behind two servers, one of 
 
 soak: all                            ## load with every kind of fault: MINUTES (120)
 	@tools/soak $${MINUTES:-120}
+
+crowd: all                           ## 10,000 tasks by workers that are killed every second, with SQLite and PostgreSQL
+	@ninja -C $(BUILD) tests/bench/bench_runs >/dev/null
+	@tools/crowd
 
 dying: all                           ## 5,000 streams while one of two providers dies, and while both are gone for 20 s
 	@tools/dying

@@ -349,19 +349,31 @@ static bool hand_over(struct run *r)
     return well;
 }
 
-static bool begin_run(struct run *r)
+/* One that is over has nothing to be resumed: how it ended is shown, as when another has gone on with it meanwhile. */
+static bool resume_run(struct run *r)
 {
     char path[200];
     struct ask_answer a;
-    if (!r->o.resume)
-        return hand_over(r);
-    snprintf(r->id, sizeof(r->id), "%s", r->o.resume);
-    snprintf(path, sizeof(path), "/api/runs/%s/resume", r->id);
+    const struct ask_question look = {.method = "GET", .path = path};
     const struct ask_question q = {.method = "POST", .path = path, .body = SPAN_LIT("{}")};
+    snprintf(r->id, sizeof(r->id), "%s", r->o.resume);
+    snprintf(path, sizeof(path), "/api/runs/%s?tasks=0", r->id);
+    if (!is_reached(r, &look, &a))
+        return false;
+    bool paused = json_is(json_get((struct json){JSON_OBJECT, buf_span(&a.body)}, "state"), "paused");
+    buf_done(&a.body);
+    if (!paused)
+        return true;
+    snprintf(path, sizeof(path), "/api/runs/%s/resume", r->id);
     if (!is_reached(r, &q, &a))
         return false;
     buf_done(&a.body);
     return true;
+}
+
+static bool begin_run(struct run *r)
+{
+    return r->o.resume ? resume_run(r) : hand_over(r);
 }
 
 /* ---- workers ---------------------------------------------------------------------------------------------------------------------------- */

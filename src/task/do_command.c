@@ -4,7 +4,7 @@
  * `files`. When a worker died amid it:
  *
  *   files   the checks are made first: when they pass, what it was to make is there; else it is run again
- *   effect  `resolve` is asked: 0 it was done, 1 it was not (it is run), anything else: a person. Without `resolve` it is run again with the
+ *   effect  `resolve` is asked: 0 it was done, and what it prints is the output, 1 it was not (it is run), anything else: a person. Without `resolve` it is run again with the
  *           same key, by which the other side knows it
  *
  * Only an end with status 0 is recorded as the step's result, and it proves nothing: the checks do. */
@@ -146,7 +146,8 @@ static pd_err run_it(struct doing *d, struct buf *result)
 
 /* ---- what another worker may have done --------------------------------------------------------------------------------- */
 
-static pd_err ask_resolver(struct doing *d, enum resolved *ret)
+/* What it prints is the output of a task that was done: what the program itself said is gone. */
+static pd_err ask_resolver(struct doing *d, enum resolved *ret, struct buf *result)
 {
     char why[PROCESS_WHY_BYTES];
     struct process *p = NULL;
@@ -163,11 +164,13 @@ static pd_err ask_resolver(struct doing *d, enum resolved *ret)
         struct process_result how = process_result(p);
         if (how.how == PROCESS_EXITED && how.status <= 1)
             *ret = how.status == 0 ? RESOLVED_DONE : RESOLVED_RUN;
+        if (*ret == RESOLVED_DONE)
+            e = do_command_result(p, result);
     } else if (doing_stopped(d) != PD_OK) {
         *ret = RESOLVED_STOPPED;
     }
     process_free(p);
-    return PD_OK;
+    return e;
 }
 
 static bool checks_look_at_output(struct json checks)
@@ -197,12 +200,12 @@ static pd_err compare_files(struct doing *d, enum resolved *ret)
     return e;
 }
 
-static pd_err resolve(struct doing *d, enum step_kind kind, enum resolved *ret)
+static pd_err resolve(struct doing *d, enum step_kind kind, enum resolved *ret, struct buf *result)
 {
     if (kind == STEP_FILES)
         return compare_files(d, ret);
     *ret = RESOLVED_RUN;
-    return json_get(d->spec, "resolve").type != JSON_NONE ? ask_resolver(d, ret) : PD_OK;
+    return json_get(d->spec, "resolve").type != JSON_NONE ? ask_resolver(d, ret, result) : PD_OK;
 }
 
 static pd_err nobody_knows(struct doing *d)
@@ -273,13 +276,15 @@ static pd_err do_step(struct doing *d, struct buf *result)
         return e;
     buf_clear(result);
     if (found == STEP_AMBIGUOUS)
-        e = resolve(d, kind, &way);
+        e = resolve(d, kind, &way, result);
     if (!e && way == RESOLVED_STOPPED)
         return doing_stopped(d);
     if (!e && way == RESOLVED_UNKNOWN)
         return nobody_knows(d);
-    if (!e)
-        e = way == RESOLVED_DONE ? buf_puts(result, "{\"found_done\":true}") : run_it(d, result);
+    if (!e && way == RESOLVED_RUN)
+        e = run_it(d, result);
+    else if (!e && !buf_size(result))
+        e = buf_puts(result, "{\"found_done\":true}"); /* by its files: what it printed is gone */
     return e || !buf_size(result) ? e : doing_end(d, "run", buf_span(result));
 }
 

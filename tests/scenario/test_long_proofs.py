@@ -1,4 +1,4 @@
-"""tools/soak and tools/dying pass for some seconds, and fail when something between clients and perdure loses or doubles what it should not."""
+"""tools/soak, tools/dying and tools/crowd pass for some seconds, and fail when something is lost or doubled that should not be."""
 import importlib.machinery
 import importlib.util
 import socket
@@ -14,7 +14,7 @@ def tool(name):
     return module
 
 
-SOAK, DYING = tool("soak"), tool("dying")
+SOAK, DYING, CROWD = tool("soak"), tool("dying"), tool("crowd")
 
 
 class Between:
@@ -129,6 +129,66 @@ def test_a_provider_that_did_not_die_is_seen():
         def order(self, what):
             pass
     assert any("nothing died" in p for p in dying(run=Alive))
+
+
+def crowd(spoils=(), every="0.7", tasks="900", gateway_every=4):
+    """What it has to say, and what it says when it is judged again after each spoil(crowd, events)."""
+    said = []
+
+    class Spoiled(CROWD.Crowd):
+        def judge(self, run, needs, events):
+            for spoil in spoils:
+                kept, effects = list(events), (self.path / "effects").read_text()
+                spoil(self, kept)
+                said.append(super().judge(run, needs, kept)[1])
+                (self.path / "effects").write_text(effects)
+            return super().judge(run, needs, events)
+    o = CROWD.options(["--tasks", tasks, "--every", every, "--lease", "1s"])
+    c = Spoiled(o, "sqlite", None)
+    try:
+        return c.night(o.tasks, o.every, gateway_every)[2], said
+    finally:
+        c.close()
+
+
+def made_twice(c, events):
+    with open(c.path / "effects", "a") as f:
+        f.write("b0-head\n")
+
+
+def never_made(c, events):
+    (c.path / "effects").write_text((c.path / "effects").read_text().replace("b0-head\n", "", 1))
+
+
+def lost(c, events):
+    events.remove(next(e for e in events if e["what"] == "done"))
+
+
+def recorded_twice(c, events):
+    events.append(next(e for e in events if e["what"] == "step"))
+
+
+def run_again(c, events):
+    i = next(i for i, e in enumerate(events) if e["what"] == "step")
+    events[i] = {**events[i], "ms": events[i]["ms"] - 600000}
+
+
+def hurried(c, events):
+    i = next(i for i, e in enumerate(events) if e["what"] == "claimed" and e["task"] == "b0-all")
+    events[i] = {**events[i], "seq": 0}
+
+
+def test_a_crowd_of_seconds_passes_and_sees_each_thing_that_can_be_wrong():
+    problems, said = crowd((made_twice, never_made, lost, recorded_twice, run_again, hurried))
+    assert problems == [], problems
+    words = ("in the outside once", "in the outside once", "not done once", "not one record", "again after their step", "before what they need")
+    for word, found in zip(words, said, strict=True):
+        assert any(word in p for p in found), (word, found)
+
+
+def test_a_crowd_in_which_nobody_is_killed_fails():
+    problems, _ = crowd(every="1000", tasks="100", gateway_every=0)
+    assert any("nothing was shown" in p for p in problems), problems
 
 
 if __name__ == "__main__":
