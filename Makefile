@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := all
-.PHONY: all help setup check demo demo-run bench bench-checkpoints install fuzz asan tsan lint format docs soak dying crowd clean sdk agent agents model wall crash
+.PHONY: all help setup check demo demo-run bench bench-checkpoints install fuzz asan tsan lint format docs soak dying crowd clean sdk agent agents model supervise wall crash
 
 all: $(BUILD)/build.ninja            ## build/perdure, optimised
 	@ninja -C $(BUILD) perdure
@@ -82,6 +82,9 @@ sdk: all                             ## the official SDKs, Node and Python: Open
 
 agent: all                           ## OpenCode finishes a task while its provider goes down
 	@tests/scenario/agent
+
+supervise: all                       ## OpenCode killed, hung, crash-looping under perdure supervise: docs/supervise.md
+	@tests/scenario/supervise_agent $(ARGS)
 
 agents: all                          ## six agent CLIs, each on a provider of its own dialect and on a foreign one (--all: on every one)
 	@tools/setup --sdk

@@ -162,6 +162,15 @@ static void keep(struct run *run, struct span bytes, size_t limit)
         run_failed_as(run, e == PD_TOOBIG ? FAILURE_MALFORMED : FAILURE_OURS, pd_err_text(e));
 }
 
+/* Who looks at the running calls sees that it gets on. */
+static void count_output(struct run *run)
+{
+    uint64_t so_far = answer_facts(run->answer)->output_bytes;
+    if (so_far > run->output_told)
+        atomic_fetch_add_explicit(&run->relay->output_so_far, so_far - run->output_told, memory_order_relaxed);
+    run->output_told = so_far;
+}
+
 static void on_body(void *ctx, struct span bytes)
 {
     struct run *run = ctx;
@@ -182,6 +191,8 @@ static void on_body(void *ctx, struct span bytes)
             pd_err e = answer_feed(run->answer, bytes);
             if (e && !run->over)
                 fail_reading(run, e);
+            else if (!run->over)
+                count_output(run);
         }
         break;
     case RUN_WHOLE:

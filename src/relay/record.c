@@ -356,6 +356,7 @@ void relay_each_running(struct gateway *g, uint64_t now_ms,
         *rec = (struct call_record){.tokens_in = -1, .tokens_out = -1};
         describe(r, now_ms - r->call.began_ms, rec);
         describe_pause(&r->call, now_ms, rec);
+        rec->output_bytes = atomic_load_explicit(&r->output_so_far, memory_order_relaxed);
         each(ctx, rec, call_state_name(r->call.state));
     }
 }

@@ -71,6 +71,7 @@ struct run {
     const struct http1_head *
         head; /* RUN_REFUSED: the head, which belongs to its body; from the call's arena, NULL when out of memory */
     uint64_t started_us, head_us, output_us;
+    uint64_t output_told;                 /* bytes of output that are in the relay's output_so_far */
     uint64_t generation;                  /* of the credentials it was signed with */
     struct span secrets[RUN_SECRETS_MAX]; /* what it was signed with: no provider's words hand them on */
     unsigned secrets_count;
@@ -130,6 +131,7 @@ struct relay {
     uint64_t began_wall_ms, read_us, began_us;
     uint64_t overhead_us; /* our own time so far */
     uint64_t output_bytes;
+    _Atomic uint64_t output_so_far; /* of all attempts; other workers look */
     struct msg_usage usage;
     uint64_t done_at_ms;   /* the winner's terminator was read at; 0: not yet */
     uint64_t finish_at_ms; /* the winner's finish reason was */

@@ -123,9 +123,10 @@ static bool keeper_ended(struct watchdog *w, enum keep_end *ret)
     return start_keeper(w) != PD_OK;
 }
 
-static void look_at_keeper(struct watchdog *w, uint64_t now)
+static void look_at_keeper(struct watchdog *w)
 {
     hear(w);
+    uint64_t now = clock_mono_ms(); /* not before what was just heard */
     /* Whoever slept (a stopped terminal, a suspended machine) cannot blame the other for having slept too. */
     if (now - w->turned_ms > SLEPT_MS + KEEP_ASK_MS)
         w->heard_ms = now;
@@ -228,7 +229,7 @@ static enum keep_end watch(struct watchdog *w)
         hear_signals(w);
         if (keeper_ended(w, &end))
             return end;
-        look_at_keeper(w, clock_mono_ms());
+        look_at_keeper(w);
         if (clock_mono_ms() >= due) {
             measure(w);
             w->measured_ms = clock_mono_ms();

@@ -86,6 +86,7 @@ class Supervised:
 
     def ends(self, status, starts=None):
         got = self.wait()
+        assert "--hang" in self.command or "keeper_hangs" not in self.said(), f"a keeper that works was ended:\n{self.said()}"
         assert got == status, (got, self.said())
         if starts is not None:
             assert len(self.told("starts")) == starts, (self.told("starts"), self.said())
@@ -197,7 +198,53 @@ note("answer", urllib.request.urlopen(ask, timeout=300).read().decode()[-20:])
             assert s.told("starts") == ["1"], s.said()
             sim.up("a")
             s.ends(0, starts=1)
-            assert "DONE" in s.told("answer")[-1] or s.told("answer"), s.told("answer")
+            assert "data: [DONE]" in s.told("answer"), s.told("answer")
+    finally:
+        gateway.stop()
+        sim.stop()
+
+
+def test_an_answer_that_comes_slowly_is_progress():
+    agent = """
+body = json.dumps({"model": "main", "stream": True, "messages": [{"role": "user", "content": "hello"}]}).encode()
+ask = urllib.request.Request(os.environ["OPENAI_BASE_URL"] + "/chat/completions", body, {"Content-Type": "application/json"})
+if start == 1:
+    note("answer", urllib.request.urlopen(ask, timeout=300).read().decode()[-20:])
+"""
+    sim = Providers("a:0,tokens=80,token_delay=50ms")
+    gateway = Gateway(config({"a": {"preset": "openai-compatible", "base_url": sim.url("a"), "models": ["m"]}}, {"main": {"targets": [{"model": "a/m"}]}}))
+    try:
+        with supervised(agent, "--stall", "1s", gateway=gateway) as s:
+            seen = set()
+
+            def grows():
+                seen.update(c["output_bytes"] for c in gateway.get("/api/calls").json["running"] if c["state"] == "relaying")
+                return len(seen) > 10
+            until("an answer whose bytes grow", grows)
+            s.ends(0, starts=1)
+            assert "data: [DONE]" in s.told("answer"), s.told("answer")
+    finally:
+        gateway.stop()
+        sim.stop()
+
+
+def test_an_answer_that_nobody_reads_is_no_progress():
+    agent = """
+body = json.dumps({"model": "main", "stream": True, "messages": [{"role": "user", "content": "hello"}]}).encode()
+ask = urllib.request.Request(os.environ["OPENAI_BASE_URL"] + "/chat/completions", body, {"Content-Type": "application/json"})
+if start == 1:
+    answer = urllib.request.urlopen(ask, timeout=300)
+    answer.read(100)
+    note("reads")
+    os.kill(os.getpid(), signal.SIGSTOP)
+"""
+    sim = Providers("a:0,tokens=40,token_delay=50ms")
+    gateway = Gateway(config({"a": {"preset": "openai-compatible", "base_url": sim.url("a"), "models": ["m"]}}, {"main": {"targets": [{"model": "a/m"}]}}))
+    try:
+        with supervised(agent, "--stall", "1s", gateway=gateway) as s:
+            s.until("reads")
+            s.ends(0, starts=2)
+            assert "why=stalled" in s.said(), s.said()
     finally:
         gateway.stop()
         sim.stop()
