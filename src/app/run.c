@@ -621,7 +621,8 @@ static int look(struct run *r, bool last)
     char path[200];
     struct ask_answer a;
     snprintf(path, sizeof(path), "/api/runs/%s%s", r->id, r->many || (!is_terminal(r) && !last) ? "?tasks=0" : "");
-    if (!ask_quietly(r, "GET", path, SPAN_NONE, &a))
+    const struct ask_question q = {.method = "GET", .path = path};
+    if (!(last ? is_reached(r, &q, &a) : ask_quietly(r, "GET", path, SPAN_NONE, &a)))
         return -1; /* it will be back: ours is started again, another's is its people's */
     struct json run = {JSON_OBJECT, span_trim(buf_span(&a.body))};
     int status = json_check(run.raw) == PD_OK ? judge(run) : -1;
@@ -753,9 +754,7 @@ static int whole_run(struct run *r)
         count_tasks(r);
         start_hands(r);
         status = follow(r);
-        int gone;
-        if (look(r, true) < 0 && r->port[0] && child_ended(&r->gateway, &gone) && start_gateway_patiently(r))
-            (void)look(r, true); /* killed between the end of the run and the last look at it */
+        (void)look(r, true);
         say_end(r, status);
     }
     end(r);

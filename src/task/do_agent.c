@@ -232,7 +232,8 @@ static pd_err do_step(struct doing *d, unsigned nth, const char *again, struct b
         return e;
     buf_clear(result);
     if (found == STEP_AMBIGUOUS && !again)
-        again = "its worker died."; /* what is told only where the agent left no record: it was done, or never begun */
+        again =
+            "its worker died."; /* what is told only where the agent left no record: it was done, or never begun */
     e = run_it(d, again, result);
     return e || !buf_size(result) ? e : doing_end(d, step, buf_span(result));
 }

@@ -200,9 +200,9 @@ static void count_point(void)
         return;
     uint64_t n = __atomic_add_fetch(&tally->points, 1, __ATOMIC_SEQ_CST);
     if (die_at && n == die_at) {
-        if (dies_with_all)
-            kill_all();
         tally->died = (uint64_t)getpid(); /* who died: a fault test in which nothing died is none */
+        if (dies_with_all)                /* the others may take this one with them at once */
+            kill_all();
         kill(getpid(), SIGKILL);
         pause();
     }
