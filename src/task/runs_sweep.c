@@ -254,10 +254,12 @@ pd_err runs_sweep(struct tx *t, struct sweeper *s, uint64_t mono_ms, uint64_t no
         if (mono_ms - r.list[i].since_ms >= (uint64_t)r.list[i].lease_ms)
             e = lose(t, &r.list[i], now_ms, ret_ended);
     mem_free(r.list);
-    /* A clock that was an hour ahead when a task failed: it would wait for that hour. */
+    /* It failed at a time that is not yet: the clock was ahead then, and its pause begins now. */
     if (!e)
-        e = TX_RUN(t, "UPDATE tasks SET due_ms = 0 WHERE state = 'ready' AND due_ms > $1", NULL, NULL,
-                   DB_I(now_ms + RUNS_BACKOFF_MAX_MS));
+        e = TX_RUN(t,
+                   "UPDATE tasks SET due_ms = $1 + due_ms - since_ms, since_ms = $1 WHERE state = 'ready' AND "
+                   "due_ms > $1 AND since_ms > $1",
+                   NULL, NULL, DB_I(now_ms));
     if (!e)
         e = end_runs(t, now_ms);
     if (!e && s->rounds++ % SWEEP_EVENTS_EVERY == 0)
