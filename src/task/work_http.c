@@ -91,6 +91,7 @@ static pd_err ask_once(struct work_http *h, int seat, const char *path, struct s
 {
     char whole[PATH_MAX_BYTES];
     struct http1_field fields[2] = {{SPAN_LIT("Content-Type"), SPAN_LIT("application/json")}};
+    *ret = (struct asker_answer){.why = ""}; /* what fails before it is asked has no sentence */
     pd_err e = seat_asker(h, seat);
     if (e)
         return e;
