@@ -268,7 +268,8 @@ def sessions(*args, gateway=None, env=None):
 
 
 def test_a_terminal_shows_the_sessions_and_the_calls_of_one():
-    with running(f"alpha:0,{EXACT}", f"beta:0,{EXACT}", providers=priced("alpha", "beta"), resilience=RULES) as (sim, gateway):
+    # slow enough for both attempts to have a width
+    with running(f"alpha:0,{EXACT},token_delay=2ms", f"beta:0,{EXACT},token_delay=2ms", providers=priced("alpha", "beta"), resilience=RULES) as (sim, gateway):
         status, out, err = sessions(gateway=gateway)
         assert status == 0 and "no session yet" in out and not err, (out, err)
         sim.faults("alpha", {"fault": "cut", "after": 20})

@@ -419,7 +419,7 @@ static void a_deadlock_is_run_again(void **state)
     int64_t n = 0;
     assert_int_equal(x.e, PD_OK);
     assert_int_equal(y.e, PD_OK);
-    assert_int_equal(a.runs + b.runs, 3);
+    assert_true(a.runs + b.runs >= 3); /* the one that is run again may meet the other once more */
     assert_int_equal(db_do(d, sum_n, &n), PD_OK);
     assert_int_equal(n, 4);
     pthread_barrier_destroy(&both);
