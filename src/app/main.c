@@ -28,11 +28,11 @@ enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };
 int command_help(int argc, char **argv)
 {
     (void)argc, (void)argv;
-    printf("perdure " PERDURE_VERSION
-           " keeps long LLM work going: a gateway between LLM clients and providers.\n\n"
+    printf("perdure " PERDURE_VERSION " keeps long LLM work going: a gateway between LLM clients and providers, "
+                                      "and a runtime for work of hours.\n\n"
            "usage: perdure COMMAND [OPTIONS]\n\n");
     for (int i = 0; i < COMMANDS; i++)
-        printf("  %-10s %s\n", commands[i].name, commands[i].what);
+        printf("  %-12s %s\n", commands[i].name, commands[i].what);
     printf("\n`perdure COMMAND --help` tells more. The shortest way to a running gateway:\n\n"
            "  OPENAI_API_KEY=... perdure serve\n"
            "  curl http://127.0.0.1:8080/v1/chat/completions -H 'Content-Type: application/json' \\\n"
