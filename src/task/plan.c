@@ -657,6 +657,15 @@ static bool keep_documents(struct reading *x, const struct node *root)
     return e ? plan_nomem(&x->r) : true;
 }
 
+/* It is put into each task that says no other, where references would be filled in: but the tasks they name are not known here. */
+static bool model_fine(struct reading *x, const struct node *root)
+{
+    if (!span_has(x->plan->model, "${"))
+        return true;
+    return plan_say(&x->r, plan_get(root, "model")->line,
+                    "model of a plan is a name, without \"${\": write a route or a model");
+}
+
 static bool read_head(struct reading *x, const struct node *root)
 {
     static const char *const words[] = {"goal", "tasks", "name", "model", "budget", "defaults", "planner"};
@@ -666,8 +675,8 @@ static bool read_head(struct reading *x, const struct node *root)
                         node_kind_name(root->kind));
     return plan_names_fine(&x->r, root, "a plan", words, sizeof(words) / sizeof(words[0])) &&
            text_member(x, root, "name", &x->plan->name) && text_member(x, root, "goal", &x->plan->goal) &&
-           text_member(x, root, "model", &x->plan->model) && read_budget(x, plan_get(root, "budget")) &&
-           read_defaults(x, plan_get(root, "defaults"));
+           text_member(x, root, "model", &x->plan->model) && model_fine(x, root) &&
+           read_budget(x, plan_get(root, "budget")) && read_defaults(x, plan_get(root, "defaults"));
 }
 
 static bool read_plan(struct reading *x, const struct node *root)

@@ -153,6 +153,8 @@ static const struct row {
      "plan.yaml line 1: a plan is a mapping, and this is a list: begin with `goal:` and `tasks:`"},
     {"no YAML", "goal: [\n", "plan.yaml line"},
     {"a tab", "goal: x\ntasks:\n\t- id: a\n", "indent with spaces, YAML takes no tabs"},
+    {"a model that is no name", "model: a ${b}\n" T "- {id: a, prompt: x}\n",
+     "plan.yaml line 1: model of a plan is a name"},
     {"an unknown member", "gaol: x\n", "plan.yaml line 1: a plan has no member \"gaol\": did you mean \"goal\"?"},
     {"a member twice", "goal: x\ngoal: y\n", "line 2: a plan has \"goal\" twice, first in line 1: remove one"},
     {"no tasks", "goal: x\n", "the plan has no tasks: write `tasks:`, or a `planner:` that makes them"},
