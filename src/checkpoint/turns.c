@@ -233,15 +233,38 @@ static void write_batch(struct batch *b)
             checkpoints_count(b->t->c, b->list[i].made, e && !alone ? e : PD_OK);
 }
 
+static bool overtakes(const struct turn *later, const struct turn *t)
+{
+    return later->begins && later->begins == t->begins && later->codec == t->codec && later->body.n >= t->body.n &&
+           strcmp(later->agent, t->agent) == 0;
+}
+
+/* Puts it into the batch, in the place of the one it overtakes. */
+static void add_turn(struct turns *t, struct batch *b, struct turn *turn)
+{
+    for (unsigned i = 0; i < b->count; i++) {
+        struct turn *earlier = b->list[i].turn;
+        if (!overtakes(turn, earlier))
+            continue;
+        t->bytes -= earlier->bytes;
+        t->stats.overtaken++;
+        earlier->release(earlier);
+        b->list[i].turn = turn;
+        return;
+    }
+    b->list[b->count++] = (struct making){.turn = turn};
+}
+
 static void take(struct turns *t, struct batch *b)
 {
     struct list *node;
+    b->count = 0;
     pthread_mutex_lock(&t->lock);
     while (list_empty(&t->waiting) && !t->ending)
         pthread_cond_wait(&t->work, &t->lock);
-    for (b->count = 0; b->count < BATCH && (node = list_first(&t->waiting)) != NULL; b->count++) {
+    while (b->count < BATCH && (node = list_first(&t->waiting)) != NULL) {
         list_remove(node);
-        b->list[b->count] = (struct making){.turn = LIST_OF(node, struct turn, node)};
+        add_turn(t, b, LIST_OF(node, struct turn, node));
     }
     pthread_mutex_unlock(&t->lock);
 }

@@ -2,7 +2,8 @@
  *
  * The loop gives a turn away and goes on: what it points to lives until `release`. A thread of its own takes the request apart (each message is a
  * content, stored once), puts the answer together and writes several turns in one transaction. What waits is bounded: over it a turn is
- * left out, and counted; the next one of the session has the whole conversation again. */
+ * left out, and counted; the next one of the session has the whole conversation again. For the same reason one that is overtaken while it waits, by
+ * a later one of the same conversation that is not shorter, is left out too. */
 #ifndef PERDURE_CHECKPOINT_TURNS_H
 #define PERDURE_CHECKPOINT_TURNS_H
 
@@ -24,8 +25,10 @@ struct turn {
     enum msg_finish finish;
     char agent[40];                                    /* "session:s-..." */
     char name[68], provider[64], model[128], call[24]; /* cut to fit; name: the client's own for its session */
-    size_t bytes;                                      /* what it weighs while it waits */
-    void (*release)(struct turn *t);                   /* on any thread */
+    uint64_t
+        begins; /* hash of the conversation's beginning, which tells a session's conversations apart; 0: not known */
+    size_t bytes;                    /* what it weighs while it waits */
+    void (*release)(struct turn *t); /* on any thread */
 };
 
 struct turns;
@@ -36,7 +39,7 @@ struct turns *turns_free(struct turns *t);
 /* False: too much waits; it is the caller's still. Any thread. */
 bool turns_give(struct turns *t, struct turn *turn) PD_CHECKED;
 struct turns_stats {
-    uint64_t made, failed, left_out;
+    uint64_t made, failed, left_out, overtaken;
 };
 void turns_stats(struct turns *t, struct turns_stats *ret);
 

@@ -122,6 +122,7 @@ static void measure_durable(struct worker *w, struct meter *m)
     meter_set(m, METER_TURNS, (double)turns.made, LABELS("made"));
     meter_set(m, METER_TURNS, (double)turns.failed, LABELS("failed"));
     meter_set(m, METER_TURNS, (double)turns.left_out, LABELS("left_out"));
+    meter_set(m, METER_TURNS, (double)turns.overtaken, LABELS("overtaken"));
     checkpoints_stats(c, &s);
     if (s.last_ms)
         meter_set(m, METER_CHECKPOINT_LAST, (double)s.last_ms / 1e3, NO_LABELS);

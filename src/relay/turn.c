@@ -75,6 +75,7 @@ void turn_give(struct relay *r)
     struct turn *t = &g->turn;
     *t = (struct turn){.codec = r->what.codec,
                        .body = request_body(r->asked),
+                       .begins = r->facts.prefix_hash,
                        .usage = r->usage,
                        .finish = r->kept ? r->kept->finish : MSG_FINISH_STOP,
                        .release = release};

@@ -203,6 +203,73 @@ static void what_waits_is_bounded_and_is_all_made(void **state)
     assert_int_equal(made.failed, 0);
 }
 
+static sem_t inside;
+
+static void hold(struct turn *t, bool lock)
+{
+    (void)t;
+    if (!lock)
+        return;
+    sem_post(&inside);
+    sem_wait(&gate);
+}
+
+static void one_that_is_overtaken_while_it_waits_is_left_out(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t begins;
+        const struct codec *codec;
+        const char *agent, *body;
+    } rows[] = {
+        {1, &codec_openai_chat, "session:s-1", "{\"messages\":[{\"a\":1}]}"},           /* overtaken */
+        {2, &codec_openai_chat, "session:s-1", "{\"messages\":[{\"a\":2}]}"},           /* another conversation */
+        {1, &codec_openai_chat, "session:s-2", "{\"messages\":[{\"a\":1}]}"},           /* another session */
+        {1, &codec_anthropic, "session:s-1", "{\"messages\":[{\"a\":1}]}"},             /* another format */
+        {0, &codec_openai_chat, "session:s-1", "{\"messages\":[{\"a\":1}]}"},           /* not known which */
+        {1, &codec_openai_chat, "session:s-1", "{\"messages\":[{\"a\":1},{\"b\":2}]}"}, /* overtaken */
+        {1, &codec_openai_chat, "session:s-1", "{\"messages\":[{\"a\":1},{\"b\":2},{}]}"}, /* the newest */
+        {1, &codec_openai_chat, "session:s-1", "{\"messages\":[{\"a\":1}]}"}, /* shorter: it went back */
+        {0, &codec_openai_chat, "session:s-1", "{\"messages\":[{\"a\":1}]}"},
+    };
+    enum { ROWS = sizeof(rows) / sizeof(rows[0]), OVERTAKEN = 2 };
+    const struct msg_delta hello = {.kind = MSG_TEXT, .text = SPAN_LIT("hello")};
+    struct turns_stats s;
+    struct shown shown;
+    shown_init(&shown);
+    told(&shown, &hello);
+    sem_init(&gate, 0, 0);
+    sem_init(&inside, 0, 0);
+    struct turns *t = turns_new(c, 1 << 20);
+    struct turn *first = turn_of(&codec_anthropic, "{\"messages\":[]}", "");
+    first->shown = &shown;
+    first->lock = hold; /* the thread has it, and no other */
+    assert_true(turns_give(t, first));
+    sem_wait(&inside);
+    for (unsigned i = 0; i < ROWS; i++) {
+        struct turn *turn = turn_of(rows[i].codec, rows[i].body, "");
+        turn->begins = rows[i].begins;
+        snprintf(turn->agent, sizeof(turn->agent), "%s", rows[i].agent);
+        assert_true(turns_give(t, turn));
+    }
+    sem_post(&gate);
+    uint64_t until = clock_mono_ms() + 10000;
+    do
+        turns_stats(t, &s);
+    while (s.made < 1 + ROWS - OVERTAKEN && clock_mono_ms() < until);
+    assert_int_equal(s.overtaken, OVERTAKEN);
+    assert_int_equal(s.made, 1 + ROWS - OVERTAKEN);
+    struct turn *large = turn_of(&codec_openai_chat, rows[0].body, "");
+    large->bytes = 1 << 20; /* all there is room for: nothing of the others is still counted */
+    bool fits = false;
+    while (!fits && clock_mono_ms() < until)
+        fits = turns_give(t, large);
+    assert_true(fits);
+    turns_free(t);
+    assert_int_equal(released, 2 + ROWS);
+    shown_done(&shown);
+}
+
 static void one_that_cannot_be_a_checkpoint_takes_none_with_it(void **state)
 {
     (void)state;
@@ -228,6 +295,7 @@ int main(void)
         TEST(a_request_of_each_format_is_taken_apart),
         TEST(a_streamed_answer_is_put_together),
         TEST(what_waits_is_bounded_and_is_all_made),
+        TEST(one_that_is_overtaken_while_it_waits_is_left_out),
         TEST(one_that_cannot_be_a_checkpoint_takes_none_with_it),
     };
     return cmocka_run_group_tests_name("turns", tests, NULL, NULL);
