@@ -1,5 +1,6 @@
 #include "app/ask.h"
 
+#include "conf/conf.h"
 #include "net/client.h"
 #include "net/net.h"
 #include "parse/json.h"
@@ -232,6 +233,14 @@ bool ask_option(int argc, char **argv, int *i, const char *name, const char **re
     else
         *ret = *i + 1 < argc ? argv[++*i] : NULL;
     return true;
+}
+
+bool ask_time(const char *text, const char *least, const char *most, uint64_t *ret)
+{
+    char why[200];
+    const struct setting_row row = {
+        .name = "time", .dflt = least, .least = least, .most = most, .type = SETTING_DURATION};
+    return text && setting_parse(&row, span_str(text), ret, why, sizeof(why)) == PD_OK;
 }
 
 int ask_where_option(struct ask_where *a, int argc, char **argv, int *i)

@@ -57,6 +57,8 @@ void ask_no_perdure(const struct ask_where *a);
 /* ---- options, as all these commands have them ---- */
 /* "--url URL", "--url=URL". True: argv[*i] is this option, *ret its value (NULL: it is missing), *i at its last word. */
 bool ask_option(int argc, char **argv, int *i, const char *name, const char **ret);
+/* "10m", within bounds that are written likewise; in milliseconds. False: not a time (NULL neither), or out of bounds. */
+bool ask_time(const char *text, const char *least, const char *most, uint64_t *ret);
 /* --url and --key-env. 0: not one of them; 1: taken; 2: wrong, and said. */
 int ask_where_option(struct ask_where *a, int argc, char **argv, int *i);
 

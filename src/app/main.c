@@ -29,7 +29,7 @@ int command_help(int argc, char **argv)
 {
     (void)argc, (void)argv;
     printf("perdure " PERDURE_VERSION " keeps long LLM work going: a gateway between LLM clients and providers, "
-                                      "and a runtime for work of hours.\n\n"
+           "and a runtime for work of hours.\n\n"
            "usage: perdure COMMAND [OPTIONS]\n\n");
     for (int i = 0; i < COMMANDS; i++)
         printf("  %-12s %s\n", commands[i].name, commands[i].what);

@@ -47,14 +47,6 @@ static int wrongly(const char *what, const char *value, const char *remedy)
     return 2;
 }
 
-static bool read_duration(const char *text, const char *least, uint64_t *ret)
-{
-    char why[200];
-    const struct setting_row row = {
-        .name = "time", .dflt = least, .least = least, .most = "1h", .type = SETTING_DURATION};
-    return text && setting_parse(&row, span_str(text), ret, why, sizeof(why)) == PD_OK;
-}
-
 static bool read_kinds(const char *text, unsigned *ret)
 {
     struct span rest = span_str(text);
@@ -98,7 +90,7 @@ static int read_one(struct options *o, int argc, char **argv, int *i)
         }
     for (size_t k = 0; k < sizeof(times) / sizeof(times[0]); k++)
         if (ask_option(argc, argv, i, times[k].name, &value))
-            return read_duration(value, times[k].least, (uint64_t *)(void *)((char *)o + times[k].at))
+            return ask_time(value, times[k].least, "1h", (uint64_t *)(void *)((char *)o + times[k].at))
                        ? 1
                        : wrongly(times[k].name, value, ": write a time up to 1h, as in 30s");
     if (ask_option(argc, argv, i, "--kinds", &value))
