@@ -49,7 +49,7 @@ static const char *earlier_failure(struct talk *t)
     struct json e = {JSON_OBJECT, buf_span(&t->d->claim->last_error)};
     struct span text;
     struct json class = json_get(e, "class");
-    if (!json_is(class, "check") && !json_is(class, "schema"))
+    if (!json_is(class, "check") && !json_is(class, "schema") && !json_is(class, "plan_invalid"))
         return NULL;
     return json_text(json_get(e, "message"), &t->d->arena, &text) == PD_OK
                ? arena_printf(&t->d->arena, "%.*s", SPAN_FMT(text))

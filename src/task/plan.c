@@ -812,6 +812,7 @@ static bool read_answer(struct reading *x, struct span json, const struct plan *
     x->plan->model = of->model;
     if (!read_planner(x, planner, &most) || !read_defaults(x, defaults))
         return false;
+    x->r.no_programs = !(x->kinds & (1u << TASK_COMMAND | 1u << TASK_AGENT));
     const struct node *root = read_tree(&x->r, json, true);
     if (!root)
         return false;
@@ -853,11 +854,11 @@ static void put_kinds(struct put *p, struct json kinds)
     }
 }
 
-static void put_prompt(struct put *p, const struct plan *of, struct json planner, long long most)
+/* The goal is referred to, as in any prompt: a "${" of its own is then not taken for a reference. */
+static void put_prompt(struct put *p, struct json planner, long long most)
 {
-    put_text(p, ",\"prompt\":\"Break a goal into tasks that a program carries out one by one.\\n\\nThe goal: ");
-    put_json_inner(p, of->goal);
-    put_text(p, "\\n\\n");
+    put_text(p, ",\"prompt\":\"Break a goal into tasks that a program carries out one by one.\\n\\n"
+                "The goal: ${goal}\\n\\n");
     if (json_inner(json_get(planner, "prompt")).n) {
         put_span(p, json_inner(json_get(planner, "prompt")));
         put_text(p, "\\n\\n");
@@ -868,6 +869,11 @@ static void put_prompt(struct put *p, const struct plan *of, struct json planner
                 "tasks whose output it "
                 "uses), and one of\\n");
     put_kinds(p, json_get(planner, "kinds"));
+    put_text(
+        p,
+        "What nobody checks waits for a person: give each task \\\"checks\\\", a list of "
+        "{\\\"output\\\": {\\\"contains\\\": TEXT}} or {\\\"file\\\": NAME, \\\"contains\\\": TEXT}, or, to one "
+        "with a prompt, a \\\"schema\\\" (JSON Schema) of its answer.\\n");
     put_text(p, "A text may have $${ID.output} in it: the output of a task that it needs. \\\"write\\\": "
                 "{\\\"path\\\": FILE} puts an "
                 "answer into a file.\"");
@@ -888,7 +894,7 @@ pd_err plan_planner_spec(const struct plan *of, struct arena *a, struct span *re
         put_span(&p, model.raw);
     else
         put_json(&p, model.type == JSON_NONE ? of->model : model.raw);
-    put_prompt(&p, of, planner, (long long)most);
+    put_prompt(&p, planner, (long long)most);
     put_text(&p, ",\"schema\":");
     put_text(&p, plan_tasks_schema);
     put_printf(&p, ",\"retries\":%d,\"timeout_ms\":%d,\"backoff_ms\":%d}", PLAN_RETRIES, PLAN_TIMEOUT_MS,

@@ -338,7 +338,7 @@ static bool path_fine(struct plan_reader *r, const struct node *n, const char *w
     if (!r->of)
         return true;
     struct span rest = n->text;
-    bool fine = !span_starts(rest, "/");
+    bool fine = !span_starts(rest, "/") && !span_has(rest, "${"); /* nor is it an answer that says where */
     while (fine && rest.p)
         fine = !span_is(span_cut(&rest, '/'), "..");
     return fine ? true
@@ -522,6 +522,8 @@ bool plan_put_member(struct plan_reader *r, const struct member *m, const struct
     case WANT_TEXT_ANY:
         return put_text_value(r, n, what, true, out);
     case WANT_PROGRAM:
+        if (r->no_programs)
+            return plan_say(r, n->line, "%s is a program, which the planner may not make", what);
         return put_texts(r, n, what, false, out);
     case WANT_TEXTS:
     case WANT_NEEDS:

@@ -13,6 +13,7 @@ struct plan_reader {
     const struct plan_files *files; /* NULL: none */
     const struct node *defaults;    /* NULL: none */
     const struct plan *of;          /* a model made these tasks for it; NULL: they are a person's */
+    bool no_programs;               /* nor may it make any: not as a check either */
     char *why;
     pd_err err; /* the first; PD_OK so far */
 };

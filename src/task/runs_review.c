@@ -49,6 +49,31 @@ static pd_err merge(struct json spec, struct json over, struct buf *out)
     return p.err;
 }
 
+/* What the run itself goes by stands beside the spec. */
+static pd_err new_rules(struct deciding *d, struct json over)
+{
+    static const struct {
+        const char *name, *sql, *why;
+        int64_t most;
+    } rules[] = {
+        {"retries", "UPDATE tasks SET retries = $3 WHERE run = $1 AND id = $2", "retries is a number up to 100",
+         PLAN_RETRIES_MAX},
+        {"backoff_ms", "UPDATE tasks SET backoff_ms = $3 WHERE run = $1 AND id = $2",
+         "backoff_ms is a number of milliseconds up to an hour", RUNS_BACKOFF_MAX_MS},
+    };
+    pd_err e = PD_OK;
+    for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]) && !e; i++) {
+        struct json v = json_get(over, rules[i].name);
+        int64_t n;
+        if (v.type == JSON_NONE)
+            continue;
+        if (!json_i64(v, &n) || n < 0 || n > rules[i].most)
+            return say(d, rules[i].why);
+        e = TX_RUN(d->t, rules[i].sql, NULL, NULL, DB_S(d->row.run), DB_S(d->row.id), DB_I(n));
+    }
+    return e;
+}
+
 static pd_err new_spec(struct deciding *d)
 {
     struct json over, spec;
@@ -60,8 +85,10 @@ static pd_err new_spec(struct deciding *d)
     if (json_get(over, "id").type != JSON_NONE || json_get(over, "kind").type != JSON_NONE ||
         json_get(over, "needs").type != JSON_NONE)
         return say(d, "id, kind and needs of a task stay as they are");
-    pd_err e = TX_RUN(d->t, "SELECT spec FROM task_specs WHERE run = $1 AND task = $2", runs_on_text, &old,
-                      DB_S(d->row.run), DB_S(d->row.id));
+    pd_err e = new_rules(d, over);
+    if (!e)
+        e = TX_RUN(d->t, "SELECT spec FROM task_specs WHERE run = $1 AND task = $2", runs_on_text, &old,
+                   DB_S(d->row.run), DB_S(d->row.id));
     if (!e)
         e = json_first(buf_span(&old), &spec, NULL);
     if (!e)

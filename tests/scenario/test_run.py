@@ -242,5 +242,25 @@ def test_models_are_asked_through_the_gateway_and_a_lost_one_is_asked_again():
         sim.program.kill()
 
 
+def test_a_model_makes_the_tasks_and_is_told_what_was_wrong_with_them():
+    bad = {"tasks": [{"id": "one", "prompt": "Say one", "needs": ["none"]}]}
+    good = {"tasks": [{"id": "one", "prompt": "Say one", "write": {"path": "one.txt"}, "checks": [{"output": {"contains": "uno"}}]},
+                      {"id": "two", "prompt": "Say two after ${one.output}", "needs": ["one"], "write": {"path": "two.txt"}, "checks": [{"file": "two.txt"}]}]}
+    turns = [{"match": "is no task", "text": json.dumps(good)}, {"match": "Break a goal", "text": json.dumps(bad)},
+             {"match": "Say two after uno", "text": "dos"}, {"match": "Say one", "text": "uno"}]
+    sim = Providers(script={"providers": {"sim": {"port": 0, "turns": turns}}})
+    try:
+        conf = config({"sim": {"preset": "openai-compatible", "base_url": sim.url("sim"), "models": ["m"]}}, extra={"listen": "127.0.0.1:0"})
+        plan = {"goal": "count in a ${shell} of words", "model": "sim/m", "planner": {"model": "sim/m", "most": 5}, "defaults": {"backoff": "10ms"}}
+        with folder(plan, conf) as where:
+            out = Run(where).end(0)
+            assert "planned" in out, out
+            assert (where / "one.txt").read_text() == "uno" and (where / "two.txt").read_text() == "dos"
+            asked = json.dumps(sim.order("sim", "GET", "/sim/requests?last=16"))
+            assert "The goal: count in a ${shell} of words" in asked, asked
+    finally:
+        sim.program.kill()
+
+
 if __name__ == "__main__":
     main(globals())

@@ -504,6 +504,30 @@ static void a_retry_may_change_the_task_and_has_all_its_retries(void **state)
     claimed_done(&c);
 }
 
+static void a_retry_may_change_how_often_and_how_soon(void **state)
+{
+    (void)state;
+    const char *run = create("tasks:\n- {id: a, command: x, retries: 0}\n");
+    struct claimed c = must_claim("w", "a");
+    assert_int_equal(failed(&c, ""), PD_OK);
+    claimed_done(&c);
+    assert_int_equal(decide(run, "a", REVIEW_RETRY, "{\"retries\": 101}"), PD_INVALID);
+    assert_int_equal(decide(run, "a", REVIEW_RETRY, "{\"retries\": \"1\"}"), PD_INVALID);
+    assert_int_equal(decide(run, "a", REVIEW_RETRY, "{\"backoff_ms\": -1}"), PD_INVALID);
+    assert_int_equal(decide(run, "a", REVIEW_RETRY, "{\"retries\": 1, \"backoff_ms\": 120000}"), PD_OK);
+    c = must_claim("w", "a");
+    assert_int_equal(failed(&c, ""), PD_OK);
+    claimed_done(&c);
+    assert_state(run, "a", "ready"); /* with 0 a person would be asked */
+    now_ms += 59 * 1000;
+    assert_int_equal(claim("w", &c), PD_NOTFOUND);
+    now_ms += 300 * 1000;
+    c = must_claim("w", "a");
+    assert_int_equal(failed(&c, ""), PD_OK);
+    claimed_done(&c);
+    assert_state(run, "a", "review");
+}
+
 static void what_has_no_output_cannot_be_accepted(void **state)
 {
     (void)state;
@@ -812,6 +836,7 @@ static void eight_that_claim_at_once_do_every_task_once(void **state)
     T(a_failed_attempt_begins_anew_but_for_its_effects)                                 \
     T(a_decision_is_taken_once)                                                         \
     T(a_retry_may_change_the_task_and_has_all_its_retries)                              \
+    T(a_retry_may_change_how_often_and_how_soon)                                        \
     T(what_has_no_output_cannot_be_accepted)                                            \
     T(what_needs_a_dropped_task_is_dropped_too_and_the_run_has_failed)                  \
     T(a_paused_run_begins_nothing_and_goes_on_when_resumed)                             \

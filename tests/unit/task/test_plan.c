@@ -407,7 +407,8 @@ static void a_planner_is_asked_for_tasks_and_its_answer_is_checked_as_a_plan(voi
     assert_int_equal(json_check(spec), PD_OK);
     assert_int_equal(json_first(spec, &v, NULL), PD_OK);
     assert_true(json_is(json_get(v, "model"), "coder"));
-    assert_true(span_has(json_get(v, "prompt").raw, "sort \\\"things\\\""));
+    assert_true(span_has(json_get(v, "prompt").raw,
+                         "The goal: ${goal}\\n")); /* filled in, not written: it may have a "${" */
     assert_true(span_has(json_get(v, "prompt").raw, "at most 3 tasks"));
     assert_true(span_has(json_get(v, "prompt").raw, "a program with its arguments"));
     assert_false(span_has(json_get(v, "prompt").raw, "works on until"));
@@ -421,6 +422,41 @@ static void a_planner_is_asked_for_tasks_and_its_answer_is_checked_as_a_plan(voi
             assert_int_equal(made.tasks[0].retries, 1);
             assert_raw(&made.tasks[0], "model", "\"coder\"");
         }
+    }
+    arena_done(&a);
+}
+
+static void a_planner_of_questions_makes_no_program_run(void **state)
+{
+    (void)state;
+    static const struct row answers[] = {
+        {"a check of an output",
+         "{\"id\": \"a\", \"prompt\": \"x\", \"checks\": [{\"output\": {\"contains\": \"y\"}}]}", ""},
+        {"a task", "{\"id\": \"a\", \"command\": \"x\"}", "of kind command, which the planner may not make"},
+        {"a check", "{\"id\": \"a\", \"prompt\": \"x\", \"checks\": [{\"command\": \"x\"}]}",
+         "is a program, which the planner may not make"},
+        {"one check", "{\"id\": \"a\", \"prompt\": \"x\", \"checks\": {\"command\": [\"x\"]}}",
+         "is a program, which the planner may not make"},
+        {"a question about an effect",
+         "{\"id\": \"a\", \"prompt\": \"x\", \"idempotency_key\": \"k\", \"resolve\": \"x\"}",
+         "is a program, which the planner may not make"},
+        {"a path that an answer gives",
+         "{\"id\": \"b\", \"prompt\": \"x\"}, {\"id\": \"a\", \"prompt\": \"x\", \"needs\": [\"b\"], \"write\": "
+         "\"${b.output}\"}",
+         "write a path below the working folder"},
+    };
+    struct arena a;
+    struct plan p, of, made;
+    char why[PLAN_WHY_BYTES];
+    arena_init(&a, 0, 0);
+    assert_int_equal(parse("goal: x\nplanner: {model: m}\n", &a, &p, why), PD_OK);
+    assert_int_equal(plan_of_document(p.document, &a, &of), PD_OK);
+    for (unsigned i = 0; i < sizeof(answers) / sizeof(answers[0]); i++) {
+        char text[400];
+        snprintf(text, sizeof(text), "{\"tasks\": [%s]}", answers[i].text);
+        pd_err e = plan_parse_tasks(span_str(text), &of, &a, &made, why);
+        if (answers[i].says[0] ? e != PD_INVALID || !strstr(why, answers[i].says) : e != PD_OK)
+            fail_msg("%s: %s", answers[i].name, why);
     }
     arena_done(&a);
 }
@@ -518,6 +554,7 @@ int main(void)
         cmocka_unit_test(json_is_a_plan_too),
         cmocka_unit_test(a_plan_written_as_json_is_the_same_plan),
         cmocka_unit_test(a_chain_of_very_many_tasks_is_put_in_order),
+        cmocka_unit_test(a_planner_of_questions_makes_no_program_run),
         cmocka_unit_test(a_planner_is_asked_for_tasks_and_its_answer_is_checked_as_a_plan),
         cmocka_unit_test(names_in_a_text_are_filled_in),
         cmocka_unit_test(survives_every_failed_allocation),
