@@ -1,4 +1,5 @@
 #include "app/child.h"
+#include "base/span.h"
 
 #include "base/clock.h"
 
@@ -98,19 +99,23 @@ void child_adopt(void)
 
 bool child_strangers(const struct child *const *known, unsigned count)
 {
-    char path[64];
-    int pid;
+    char path[64], text[4096]; /* more children than it holds are looked at when some have ended */
     snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
-    FILE *f = fopen(path, "re");
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd >= 0 ? read(fd, text, sizeof(text)) : -1;
+    if (fd >= 0)
+        close(fd);
+    struct span rest = n > 0 ? span_of(text, (size_t)n) : SPAN_NONE;
     bool found = false;
-    while (f && !found && fscanf(f, "%d", &pid) == 1) {
+    while (rest.n && !found) {
+        uint64_t pid;
+        if (!span_u64(span_cut(&rest, ' '), &pid))
+            continue;
         found = true;
         for (unsigned i = 0; i < count && found; i++)
-            found = known[i]->pid != pid;
-        if (found && waitpid(pid, NULL, WNOHANG) == pid)
+            found = known[i]->pid != (pid_t)pid;
+        if (found && waitpid((pid_t)pid, NULL, WNOHANG) == (pid_t)pid)
             found = false; /* it had ended */
     }
-    if (f)
-        fclose(f);
     return found;
 }

@@ -230,10 +230,12 @@ static int read_options(int argc, char **argv, struct options *o)
 
 static int keep(const struct options *o)
 {
-    int readings, beats, n = 0;
-    if (sscanf(o->keeper, "%d,%d%n", &readings, &beats, &n) != 2 || readings < 3 || beats < 3)
+    uint64_t readings, beats;
+    struct span rest = span_str(o->keeper); /* "READINGS,BEATS" or "READINGS,BEATS,again" */
+    if (!span_u64(span_cut(&rest, ','), &readings) || !span_u64(span_cut(&rest, ','), &beats) || readings < 3 ||
+        beats < 3 || readings > INT_MAX || beats > INT_MAX)
         return wrongly("not understood:", "--keeper", "");
-    return (int)keeper_run(&o->rules, readings, beats, strcmp(o->keeper + n, ",again") == 0);
+    return (int)keeper_run(&o->rules, (int)readings, (int)beats, span_is(rest, "again"));
 }
 
 static int watch(const struct options *o, char **argv)

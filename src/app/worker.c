@@ -216,7 +216,7 @@ static int work(const struct options *o, struct work_queue *q, struct listener *
     e = worker_run(l->worker, &done);
     int status = say_end(o, q, e, &done);
     atomic_store(&l->over, 1);
-    pthread_kill(l->thread, SIGTERM);
+    pthread_kill(l->thread, SIGINT); /* which it waits for */
     pthread_join(l->thread, NULL);
     worker_free(l->worker);
     return status;

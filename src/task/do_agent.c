@@ -11,6 +11,7 @@
 #include "task/keep.h"
 #include "task/process.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -105,16 +106,19 @@ static void on_output(void *ctx, enum process_stream from, struct span piece)
     struct doing *d = ctx;
     char line[400];
     const char *at;
-    unsigned start;
+    uint64_t start;
     doing_count(d, 0, 0, piece.n);
     while (from == PROCESS_STDERR && piece.p && piece.n) {
         snprintf(line, sizeof(line), "%.*s", SPAN_FMT(span_cut(&piece, '\n')));
-        if (!strstr(line, " supervise.start ") || !(at = strstr(line, " start=")) ||
-            sscanf(at, " start=%u", &start) != 1)
+        if (!strstr(line, " supervise.start ") || !(at = strstr(line, " start=")))
             continue;
-        doing_at(d, start > 1 ? "agent works, start %u" : "agent works", start);
+        struct span number = span_str(at + strlen(" start="));
+        if (!span_u64(span_cut(&number, ' '), &start) || start > UINT_MAX)
+            continue;
+        doing_at(d, start > 1 ? "agent works, start %u" : "agent works", (unsigned)start);
         if (start > 1)
-            LOG(NULL, LOG_WARN, "worker.agent", "run=%s task=%s start=%u", d->held.run, d->held.task, start);
+            LOG(NULL, LOG_WARN, "worker.agent", "run=%s task=%s start=%u", d->held.run, d->held.task,
+                (unsigned)start);
     }
 }
 

@@ -175,8 +175,8 @@ void keep_checkpoint(const struct keep_rules *r, struct asker *a, const struct k
     pd_err e = put_document(r, k, reason, milestone, &doc);
     bool kept = !e && (size_t)snprintf(folder, sizeof(folder), "%s/.perdure", r->folder) < sizeof(folder) &&
                 snapshot_write(folder, name, buf_span(&doc)) == PD_OK;
-    if (!e && a)
-        e = ask_gateway(r, a, "POST", "/api/checkpoints", buf_span(&doc), &answer);
+    if (!e && a && ask_gateway(r, a, "POST", "/api/checkpoints", buf_span(&doc), &answer))
+        answer.status = 0; /* it was not told */
     LOG(NULL, kept ? LOG_INFO : LOG_WARN, "supervise.checkpoint", "agent=%s reason=%s kept=%d status=%d", r->name,
         reason, kept, answer.status);
     buf_done(&answer.body);

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <unistd.h>
@@ -80,10 +81,10 @@ static bool read_record(struct span text, struct keep_record *ret)
     ret->began_wall_ms = (uint64_t)began;
     snprintf(ret->state, sizeof(ret->state), "%.*s", SPAN_FMT(json_inner(json_get(whole, "state"))));
     snprintf(hex, sizeof(hex), "%.*s", SPAN_FMT(json_inner(json_get(whole, "command"))));
-    unsigned long long h = 0;
-    if (sscanf(hex, "%16llx", &h) != 1)
+    char *end;
+    ret->command_hash = strtoull(hex, &end, 16);
+    if (end == hex || *end)
         return false;
-    ret->command_hash = h;
     json_walk_init(&w, json_get(whole, "restarts_ms"));
     while (ret->restarted < SUPERVISE_RESTARTS_MAX && json_walk_next(&w, NULL, &v))
         if (json_i64(v, &at) && at >= 0)

@@ -402,9 +402,8 @@ static void act(struct keeper *k, enum supervise_action a)
 static void hear_readings(struct keeper *k)
 {
     struct keep_reading in;
-    ssize_t n;
     uint64_t now = clock_mono_ms();
-    while ((n = read(k->readings_fd, &in, sizeof(in))) == (ssize_t)sizeof(in)) {
+    while (read(k->readings_fd, &in, sizeof(in)) == (ssize_t)sizeof(in)) {
         k->read_ms = now;
         if (in.progress || in.explained)
             supervise_progress(&k->s, now);

@@ -217,7 +217,7 @@ bool plan_dollars(struct span text, uint64_t *ret)
         return false;
     if (decimals.p && (decimals.n == 0 || !span_u64(span_upto(decimals, DECIMALS), &part)))
         return false;
-    for (size_t i = 0; i < decimals.n; i++) /* what is under a picodollar is left out */
+    for (size_t i = 0; decimals.p && i < decimals.n; i++) /* what is under a picodollar is left out */
         if (decimals.p[i] < '0' || decimals.p[i] > '9')
             return false;
     for (size_t i = decimals.n; i < DECIMALS && decimals.p; i++)

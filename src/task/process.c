@@ -87,18 +87,21 @@ static int kill_children_slowly(void)
     int killed = 0;
     while (all && (d = readdir(all))) {
         char path[64], text[512];
-        int pid = atoi(d->d_name), parent = 0;
-        snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-        int fd = pid > 0 ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+        uint64_t pid, parent;
+        if (!span_u64(span_str(d->d_name), &pid))
+            continue; /* no process */
+        snprintf(path, sizeof(path), "/proc/%llu/stat", (unsigned long long)pid);
+        int fd = open(path, O_RDONLY | O_CLOEXEC);
         ssize_t n = fd >= 0 ? read(fd, text, sizeof(text) - 1) : -1;
         if (fd >= 0)
             close(fd);
         if (n <= 0)
             continue;
         text[n] = '\0';
-        const char *after = strrchr(text, ')');
-        if (after && sscanf(after, ") %*c %d", &parent) == 1 && parent == getpid())
-            killed += kill(pid, SIGKILL) == 0;
+        const char *after = strrchr(text, ')'); /* its name may have any byte; then ") S PARENT ..." */
+        struct span rest = span_from(span_str(after), 4);
+        if (span_u64(span_cut(&rest, ' '), &parent) && parent == (uint64_t)getpid())
+            killed += kill((pid_t)pid, SIGKILL) == 0;
     }
     if (all)
         closedir(all);

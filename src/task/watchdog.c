@@ -100,8 +100,7 @@ static pd_err start_keeper(struct watchdog *w)
 
 static void hear(struct watchdog *w)
 {
-    ssize_t n;
-    while ((n = read(w->beats_fd, &w->beat, sizeof(w->beat))) == (ssize_t)sizeof(w->beat))
+    while (read(w->beats_fd, &w->beat, sizeof(w->beat)) == (ssize_t)sizeof(w->beat))
         w->heard_ms = clock_mono_ms();
 }
 
