@@ -84,12 +84,15 @@ class Supervised:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"it did not end:\n{self.said()}")
 
-    def ends(self, status, starts=None):
+    def ends(self, status, starts=None, at_once=False):
+        """Nothing is left then; at once: it does not wait for that, and its guard sees to it."""
         got = self.wait()
         assert "--hang" in self.command or "keeper_hangs" not in self.said(), f"a keeper that works was ended:\n{self.said()}"
         assert got == status, (got, self.said())
         if starts is not None:
             assert len(self.told("starts")) == starts, (self.told("starts"), self.said())
+        if at_once:
+            until(f"nothing is left; supervise said:\n{self.said()}", lambda: not processes(self.mark))
         assert not processes(self.mark), (processes(self.mark), self.said())
 
     def keeper(self):
@@ -385,7 +388,7 @@ while True:
         s.process.terminate()
         s.until("asked")
         s.process.terminate()
-        s.ends(4, starts=1)
+        s.ends(4, starts=1, at_once=True)
 
 
 def test_done_is_what_was_verified():
