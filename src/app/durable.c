@@ -33,6 +33,8 @@ struct durable {
     struct checkpoints *checkpoints;
     struct turns *turns;
     _Atomic bool leaving;
+    _Atomic unsigned handovers;
+    bool back;               /* it was left to a successor that has died */
     _Atomic unsigned seated; /* workers that have a queue, or are about to */
     struct waker *left;      /* the last of them has given its queue up */
 };
@@ -131,6 +133,14 @@ static void on_again(void *ctx)
 
 /* ---- letting go ---------------------------------------------------------------------------------- */
 
+static void open_again(struct durable *k)
+{
+    k->back = false;
+    atomic_store(&k->leaving, false);
+    if (!k->busy)
+        on_again(k);
+}
+
 static void on_left(void *ctx)
 {
     struct durable *k = ctx;
@@ -138,6 +148,25 @@ static void on_left(void *ctx)
         return;
     close_checkpoints(k);
     LOG(NULL, LOG_INFO, "database.handed_over", "to=%s", "successor");
+    if (k->back)
+        open_again(k);
+}
+
+void durable_take_back(struct durable *k)
+{
+    if (!k)
+        return;
+    k->back = true;
+    if (!k->db)
+        open_again(k);
+}
+
+/* On the worker's own loop: its queue to a database that is closed by now. */
+static void forget_old_queue(struct worker *w)
+{
+    db_queue_settle(w->jobs_old);
+    w->jobs_old = db_queue_free(w->jobs_old);
+    w->jobs_left = 0;
 }
 
 void durable_seat(struct durable *k, struct worker *w)
@@ -145,14 +174,19 @@ void durable_seat(struct durable *k, struct worker *w)
     if (!k)
         return;
     struct db *db = atomic_load(&k->gateway->db);
-    if (!w->jobs && db && !atomic_load(&k->leaving)) {
+    bool leaving = atomic_load(&k->leaving);
+    unsigned handovers = atomic_load(&k->handovers);
+    if (w->jobs_left &&
+        (!leaving || w->jobs_left != handovers)) /* all have let go of that one, and it was closed */
+        forget_old_queue(w);
+    if (!w->jobs && db && !leaving) {
         w->jobs = db_queue_new(db, w->loop);
         if (!w->jobs)
             LOG(NULL, LOG_WARN, "database.not_open", "worker=%u why=out_of_memory", w->index);
     }
-    if (!atomic_load(&k->leaving) || w->jobs_left)
+    if (!leaving || w->jobs_left)
         return;
-    w->jobs_left = true; /* what it has under way comes back through the queue still */
+    w->jobs_left = handovers; /* what it has under way comes back through the queue still */
     w->jobs_old = w->jobs;
     w->jobs = NULL;
     if (k->db && atomic_fetch_sub(&k->seated, 1) == 1)
@@ -163,6 +197,7 @@ void durable_hand_over(struct durable *k)
 {
     if (!k)
         return;
+    atomic_fetch_add(&k->handovers, 1);
     atomic_store(&k->leaving, true);
     atomic_store(&k->gateway->turns, NULL);
     atomic_store(&k->gateway->checkpoints, NULL);

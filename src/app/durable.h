@@ -26,6 +26,8 @@ pd_err durable_open(struct gateway *g, struct loop *l, const struct durable_opti
 void durable_seat(struct durable *k, struct worker *w);
 /* A successor waits for it. The last worker's durable_seat() lets go of it. */
 void durable_hand_over(struct durable *k);
+/* It has died: the database is opened again, once all have let go of it. */
+void durable_take_back(struct durable *k);
 /* What is under way ends, and is told. The workers' threads have ended; their loops are still there. NULL is fine; returns NULL. */
 struct durable *durable_close(struct durable *k);
 

@@ -43,6 +43,7 @@ struct persist {
     struct timer follow;
     struct watch line; /* to the process before this one, as long as it runs */
     bool line_open, old_runs, last_time;
+    bool returned, once_more; /* a successor has died; what it wrote is yet to be read */
     struct saver *fleet;
     bool busy, ending, handed_over;
 };
@@ -56,10 +57,10 @@ static void on_ledger_record(struct persist *k, const struct journal_record *r)
     pd_err e = PD_OK;
     if (!l || (r->kind != JOURNAL_RUN && r->kind != JOURNAL_SESSION))
         return;
-    if (r->kind == JOURNAL_SESSION)
-        e = ledger_load(l, r->payload);
-    else
+    if (r->kind == JOURNAL_RUN)
         e = ledger_add(l, r->payload);
+    else if (!k->returned || !ledger_has(l, r->payload)) /* a successor that died knew no more of it than we did */
+        e = ledger_load(l, r->payload);
     if (!e && r->kind == JOURNAL_RUN)
         (void)journal_put(k->calls.journal, JOURNAL_RUN, r->id, r->payload);
     if (e && e != PD_EXISTS)
@@ -233,15 +234,16 @@ static void follow_done(void *ctx)
     k->busy = false;
     if (k->ending)
         loop_stop(k->loop); /* persist_close() waits */
-    else if (!k->last_time)
+    else if (!k->last_time || k->once_more)
         timer_arm(k->loop, &k->follow, loop_now_ms(k->loop) + FOLLOW_EVERY_MS);
-    else
+    else if (!k->returned)
         LOG(NULL, LOG_INFO, "upgrade.alone", "%s", "what=\"the old process has ended\"");
 }
 
 static void on_follow(void *ctx)
 {
     struct persist *k = ctx;
+    k->once_more = false;
     k->last_time = !k->old_runs; /* asked before the reading, so that nothing is written after it */
     k->busy = loop_offload(k->loop, follow_work, follow_done, k) == PD_OK;
     if (!k->busy)
@@ -371,6 +373,16 @@ void persist_hand_over(struct persist *k)
 {
     if (k)
         k->handed_over = true;
+}
+
+void persist_take_back(struct persist *k)
+{
+    if (!k)
+        return;
+    k->handed_over = false;
+    k->returned = k->once_more = true;
+    if (!k->busy)
+        timer_arm(k->loop, &k->follow, loop_now_ms(k->loop));
 }
 
 int persist_lock(const struct persist *k)

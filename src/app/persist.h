@@ -22,6 +22,8 @@ pd_err persist_open(struct gateway *g, struct loop *l, const char *folder, struc
 void persist_write(struct persist *k);
 /* A successor writes the snapshots from now on. */
 void persist_hand_over(struct persist *k);
+/* It has died: what it wrote is read, and snapshots are written again. */
+void persist_take_back(struct persist *k);
 int persist_lock(const struct persist *k); /* the descriptor that holds the folder; -1: none */
 /* Before the loop ends. NULL is fine; returns NULL. */
 struct persist *persist_close(struct persist *k);

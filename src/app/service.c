@@ -41,8 +41,9 @@ struct seat {
     _Atomic int wish;                     /* enum wish */
     struct timer measure;                 /* with several workers: this one's figures, for a scrape by another */
     bool started, server_closed, client_closed, stopped;
+    bool drained; /* for a successor: nothing is under way any more */
 };
-enum wish { WISH_NONE, WISH_DRAIN, WISH_HAND_OVER, WISH_CLOSE };
+enum wish { WISH_NONE, WISH_DRAIN, WISH_HAND_OVER, WISH_TAKE_BACK, WISH_LET_GO, WISH_CLOSE };
 
 /* How long an idle connection may ask once more when no new ones are taken: its client may be sending right now. */
 enum { DRAIN_GRACE_MS = 100, HAND_OVER_GRACE_MS = 5000 };
@@ -61,7 +62,8 @@ struct service {
     struct persist *persist;
     struct durable *durable;
     char program[4096]; /* where it was started from */
-    bool handed_over;
+    bool handed_over, ending;
+    _Atomic unsigned drained; /* seats that are */
 };
 
 /* ---- settings that the process takes over from a config --------------------------------------- */
@@ -206,11 +208,40 @@ static void tell_all(struct service *sv, enum wish wish)
     }
 }
 
+static void close_all(struct service *sv)
+{
+    sv->ending = true;
+    tell_all(sv, WISH_CLOSE);
+}
+
+/* All of them stay until the last is done, since the successor may die until then. */
+static void on_handed_over_drained(void *ctx)
+{
+    struct seat *s = ctx;
+    s->drained = true;
+    atomic_fetch_add(&s->service->drained, 1);
+    waker_wake(s->service->seats[0].waker);
+}
+
+static void not_drained(struct seat *s)
+{
+    if (s->drained)
+        atomic_fetch_sub(&s->service->drained, 1);
+    s->drained = false;
+}
+
+/* On the first worker's loop, as is all that a successor tells. */
+static void check_drained(struct service *sv)
+{
+    if (sv->handed_over && !sv->ending && atomic_load(&sv->drained) == sv->count)
+        close_all(sv);
+}
+
 static void on_drain_limit(void *ctx)
 {
     struct service *sv = ctx;
     LOG(NULL, LOG_WARN, "serve.drain_limit", "%s", "calls=cut");
-    tell_all(sv, WISH_CLOSE);
+    close_all(sv);
 }
 
 static void start_drain(struct service *sv, enum wish how)
@@ -235,9 +266,10 @@ static void on_stop_signal(void *ctx, int signum)
 {
     struct service *sv = ctx;
     if (sv->stops++ > 0) {
-        tell_all(sv, WISH_CLOSE);
+        close_all(sv);
         return;
     }
+    inherited_leaving(&sv->inherited);
     LOG(NULL, LOG_INFO, "serve.draining", "signal=%d calls=%u", signum, calls_running(sv));
     if (sv->handed_over)
         return; /* it drains already, and for a second signal there is still the sharp meaning */
@@ -249,23 +281,68 @@ static void on_stop_signal(void *ctx, int signum)
 
 /* ---- upgrade ------------------------------------------------------------------------------------------- */
 
-static void on_upgrade_ended(void *ctx, pid_t pid, const char *why)
+static void write_pid_file(const char *path)
 {
-    struct service *sv = ctx;
-    char text[32], quoted[240];
-    if (why) {
-        LOG(NULL, LOG_ERROR, "upgrade.failed",
-            "pid=%d why=%s remedy=\"this process goes on as before; what the new one said stands above\"",
-            (int)pid, log_quote(span_str(why), quoted, sizeof(quoted)));
-        return;
-    }
+    FILE *f = path ? fopen(path, "we") : NULL;
+    if (path && (!f || fprintf(f, "%d\n", (int)getpid()) < 0 || fclose(f) != 0))
+        LOG(NULL, LOG_WARN, "serve.pid_file", "file=\"%s\" why=\"%s\"", path, strerror(errno));
+}
+
+static void hand_over(struct service *sv, pid_t pid)
+{
+    char text[32];
     LOG(NULL, LOG_INFO, "upgrade.handed_over", "pid=%d calls=%u", (int)pid, calls_running(sv));
     snprintf(text, sizeof(text), "MAINPID=%d", (int)pid);
     notify_supervisor(text);
+    inherited_leaving(&sv->inherited); /* should this one die now, its own elder is not the one to serve */
     sv->handed_over = true;
     persist_hand_over(sv->persist);
     durable_hand_over(sv->durable);
     start_drain(sv, WISH_HAND_OVER);
+}
+
+/* Everything is still there but for the connections that have ended meanwhile. */
+static void take_back(struct service *sv, pid_t pid, const char *why)
+{
+    char text[32], quoted[240];
+    LOG(NULL, LOG_ERROR, "upgrade.taken_back",
+        "pid=%d why=%s calls=%u remedy=\"this process accepts again; what the new one said stands above\"",
+        (int)pid, log_quote(span_str(why), quoted, sizeof(quoted)), calls_running(sv));
+    sv->handed_over = false;
+    timer_stop(sv->seats[0].worker.loop, &sv->drain_limit);
+    tell_all(sv, WISH_TAKE_BACK);
+    persist_take_back(sv->persist);
+    durable_take_back(sv->durable);
+    write_pid_file(sv->options->pid_file);
+    snprintf(text, sizeof(text), "MAINPID=%d", (int)getpid());
+    notify_supervisor(text);
+}
+
+static void on_upgrade(void *ctx, enum upgrade_news news, pid_t pid, const char *why)
+{
+    struct service *sv = ctx;
+    char quoted[240];
+    if (sv->ending)
+        return;
+    switch (news) {
+    case UPGRADE_READY:
+        hand_over(sv, pid);
+        break;
+    case UPGRADE_FAILED:
+        LOG(NULL, LOG_ERROR, "upgrade.failed",
+            "pid=%d why=%s remedy=\"this process goes on as before; what the new one said stands above\"",
+            (int)pid, log_quote(span_str(why), quoted, sizeof(quoted)));
+        break;
+    case UPGRADE_LEAVES:
+        tell_all(sv, WISH_LET_GO);
+        break;
+    case UPGRADE_DIED:
+        if (sv->stops) /* told to end: who connects now is to be turned away, and not to wait */
+            tell_all(sv, WISH_LET_GO);
+        else
+            take_back(sv, pid, why);
+        break;
+    }
 }
 
 static void on_upgrade_signal(void *ctx, int signum)
@@ -326,14 +403,24 @@ static void on_wake(void *ctx)
         server_leave(s->worker.server, DRAIN_GRACE_MS, false, on_drained, s);
         break;
     case WISH_HAND_OVER:
-        server_leave(s->worker.server, HAND_OVER_GRACE_MS, true, on_drained, s);
+        not_drained(s);
+        server_leave(s->worker.server, HAND_OVER_GRACE_MS, true, on_handed_over_drained, s);
+        break;
+    case WISH_TAKE_BACK:
+        not_drained(s);
+        server_return(s->worker.server);
+        break;
+    case WISH_LET_GO:
+        server_let_go(s->worker.server);
         break;
     case WISH_CLOSE:
         on_drained(s);
         break;
     }
-    if (s->worker.index == 0)
-        check_last(s->service);
+    if (s->worker.index != 0)
+        return;
+    check_drained(s->service);
+    check_last(s->service);
 }
 
 static bool same_listen(const struct conf *a, const struct conf *b)
@@ -657,7 +744,7 @@ static pd_err begin(struct service *sv, const struct conf *c)
         e = loop_on_signal(first->worker.loop, SIGINT, on_stop_signal, sv);
     if (!e)
         e = loop_on_signal(first->worker.loop, SIGHUP, on_reload_signal, sv);
-    upgrade_init(&sv->upgrade, first->worker.loop, on_upgrade_ended, sv);
+    upgrade_init(&sv->upgrade, first->worker.loop, on_upgrade, sv);
     if (!e)
         e = loop_on_signal(first->worker.loop, SIGUSR2, on_upgrade_signal, sv);
     return e ? e : start_threads(sv);
@@ -665,7 +752,7 @@ static pd_err begin(struct service *sv, const struct conf *c)
 
 static void end(struct service *sv)
 {
-    tell_all(sv, WISH_CLOSE);
+    close_all(sv);
     for (unsigned i = 1; i < sv->count; i++)
         if (sv->seats[i].started)
             pthread_join(sv->seats[i].thread, NULL);
@@ -677,13 +764,6 @@ static void remember_program(struct service *sv)
 {
     ssize_t n = readlink("/proc/self/exe", sv->program, sizeof(sv->program) - 1);
     sv->program[n > 0 ? n : 0] = '\0';
-}
-
-static void write_pid_file(const char *path)
-{
-    FILE *f = path ? fopen(path, "we") : NULL;
-    if (path && (!f || fprintf(f, "%d\n", (int)getpid()) < 0 || fclose(f) != 0))
-        LOG(NULL, LOG_WARN, "serve.pid_file", "file=\"%s\" why=\"%s\"", path, strerror(errno));
 }
 
 int service_run(const struct service_options *o)
@@ -729,6 +809,7 @@ int service_run(const struct service_options *o)
         end(&sv);
     sv.durable = durable_close(sv.durable); /* a seat that is woken at the very end finds none */
     persist_close(sv.persist);
+    upgrade_done(&sv.upgrade);
     if (!e && o->pid_file && !sv.handed_over)
         (void)unlink(o->pid_file);
     close_gateway(&sv);

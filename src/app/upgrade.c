@@ -23,6 +23,7 @@ extern char **environ;
 #define STATE_VARIABLE "PERDURE_STATE_FD"
 
 enum { SYSTEMD_FIRST_FD = 3, VARIABLE_BYTES = 512 };
+enum { SAYS_READY = 'r', SAYS_LEAVES = 'e' }; /* on the line, by the new process */
 
 /* ---- the new process ---------------------------------------------------------------------- */
 
@@ -92,13 +93,15 @@ void inherited_take(struct inherited *ret)
 {
     static const char *const ours[] = {LISTEN_VARIABLE, ACTIVATED_VARIABLE, LINE_VARIABLE,   STATE_VARIABLE,
                                        "LISTEN_PID",    "LISTEN_FDS",       "LISTEN_FDNAMES"};
-    *ret = (struct inherited){.line_fd = -1, .state_fd = -1};
+    *ret = (struct inherited){.line_fd = -1, .tell_fd = -1, .state_fd = -1};
     const char *list = getenv(LISTEN_VARIABLE);
     if (list) {
         take_listed(ret, list);
         ret->activated = getenv(ACTIVATED_VARIABLE) != NULL;
         ret->upgrade = true;
         ret->line_fd = take_fd(LINE_VARIABLE);
+        if (ret->line_fd >= 0)
+            ret->tell_fd = fcntl(ret->line_fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
         ret->state_fd = take_fd(STATE_VARIABLE);
     } else {
         take_activated(ret);
@@ -127,13 +130,21 @@ void inherited_close_rest(struct inherited *in)
     in->count = 0;
 }
 
+static void tell(const struct inherited *in, char what)
+{
+    if (in->tell_fd >= 0)
+        (void)!send(in->tell_fd, &what, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+void inherited_leaving(const struct inherited *in)
+{
+    tell(in, SAYS_LEAVES);
+}
+
 void inherited_ready(const struct inherited *in)
 {
     char text[64];
-    if (in->line_fd >= 0)
-        (void)!send(
-            in->line_fd, "r", 1,
-            MSG_NOSIGNAL); /* when nobody hears it, the old one has ended: so much the more reason to serve */
+    tell(in, SAYS_READY); /* when nobody hears it, the old one has ended: so much the more reason to serve */
     snprintf(text, sizeof(text), "READY=1\nMAINPID=%u", (unsigned)getpid());
     notify_supervisor(text);
 }
@@ -159,13 +170,12 @@ void notify_supervisor(const char *text)
 
 /* ---- the old process ------------------------------------------------------------------------ */
 
-void upgrade_init(struct upgrade *u, struct loop *l, void (*ended)(void *ctx, pid_t pid, const char *why),
-                  void *ctx)
+void upgrade_init(struct upgrade *u, struct loop *l, upgrade_fn *told, void *ctx)
 {
-    *u = (struct upgrade){.loop = l, .ended = ended, .ctx = ctx, .kept_fd = -1};
+    *u = (struct upgrade){.loop = l, .told = told, .ctx = ctx, .kept_fd = -1};
 }
 
-/* Ends it if it has not ended yet. It has not accepted anything: that begins when it is ready. */
+/* Ends it if it has not ended yet: one that is not ready has accepted nothing, and one whose line is closed is as good as gone. */
 static int reap(pid_t pid)
 {
     int status = 0;
@@ -183,33 +193,56 @@ static void line_closed(void *ctx)
 {
     struct upgrade *u = ctx;
     u->closing = false;
+    if (u->ending)
+        loop_stop(u->loop);
 }
 
 static pid_t stop_watching(struct upgrade *u)
 {
     pid_t pid = u->pid;
     u->pid = 0;
+    u->ready = u->leaving = false;
     u->closing = true;
     timer_stop(u->loop, &u->limit);
     watch_close(&u->line, line_closed);
     return pid;
 }
 
-static void failed(struct upgrade *u, const char *why)
+static void gone(struct upgrade *u, const char *why)
 {
     char text[128];
+    enum upgrade_news news = u->ready ? UPGRADE_DIED : UPGRADE_FAILED;
+    const char *when = u->ready ? "while it served" : "before it was ready";
+    bool meant = u->leaving;
     pid_t pid = stop_watching(u);
     int status = reap(pid);
+    if (meant)
+        return;
     if (why)
         snprintf(text, sizeof(text), "%s", why);
     else if (WIFEXITED(status))
-        snprintf(text, sizeof(text), "it ended with status %d before it was ready", WEXITSTATUS(status));
+        snprintf(text, sizeof(text), "it ended with status %d %s", WEXITSTATUS(status), when);
     else
-        snprintf(text, sizeof(text), "signal %d ended it before it was ready",
-                 WIFSIGNALED(status) ? WTERMSIG(status) : 0);
-    u->ended(u->ctx, pid, text);
+        snprintf(text, sizeof(text), "signal %d ended it %s", WIFSIGNALED(status) ? WTERMSIG(status) : 0, when);
+    u->told(u->ctx, news, pid, text);
 }
 
+static void heard(struct upgrade *u, char byte)
+{
+    if (byte == SAYS_READY && !u->ready) {
+        u->ready = true;
+        timer_stop(u->loop, &u->limit);
+        if (u->kept_fd >= 0)
+            close(u->kept_fd); /* of one that died */
+        u->kept_fd = fcntl(u->line.fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+        u->told(u->ctx, UPGRADE_READY, u->pid, NULL);
+    } else if (byte == SAYS_LEAVES && u->ready && !u->leaving) {
+        u->leaving = true;
+        u->told(u->ctx, UPGRADE_LEAVES, u->pid, NULL);
+    }
+}
+
+/* A byte at a time: the line is looked at again while there is more. */
 static void on_line(void *ctx, int events, pd_err err)
 {
     (void)events;
@@ -218,17 +251,15 @@ static void on_line(void *ctx, int events, pd_err err)
     ssize_t n = recv(u->line.fd, &byte, 1, MSG_DONTWAIT);
     if (n < 0 && !err && (errno == EAGAIN || errno == EINTR))
         return;
-    if (n != 1) {
-        failed(u, NULL);
-        return;
-    }
-    u->kept_fd = fcntl(u->line.fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-    u->ended(u->ctx, stop_watching(u), NULL);
+    if (n == 1)
+        heard(u, byte);
+    else
+        gone(u, NULL);
 }
 
 static void on_limit(void *ctx)
 {
-    failed(ctx, "it was not ready within 30 s");
+    gone(ctx, "it was not ready within 30 s");
 }
 
 static void fd_list(const struct upgrade_ask *ask, char *out, size_t room)
@@ -336,4 +367,15 @@ void upgrade_cancel(struct upgrade *u)
 {
     if (u->pid)
         reap(stop_watching(u));
+}
+
+void upgrade_done(struct upgrade *u)
+{
+    if (!u->loop)
+        return;
+    if (u->pid)
+        stop_watching(u);
+    u->ending = true;
+    while (u->closing)
+        loop_run(u->loop);
 }

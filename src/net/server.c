@@ -325,9 +325,19 @@ static void listener_closed(void *ctx)
     server_look_quiet(s);
 }
 
+/* The sockets stay: while one process has them open, those who wait in their queues are not turned away. */
+static void rest_listening(struct server *s)
+{
+    timer_stop(s->loop, &s->pause);
+    s->paused = false;
+    s->resting = true;
+    listen_want(s, 0);
+}
+
 static void stop_listening(struct server *s)
 {
     timer_stop(s->loop, &s->pause);
+    s->resting = false;
     LIST_EACH(node, &s->listeners)
     watch_close(&LIST_OF(node, struct listener, node)->watch, listener_closed);
 }
@@ -336,7 +346,7 @@ static void stop_listening(struct server *s)
 
 static bool nothing_left(struct server *s)
 {
-    return list_empty(&s->conns) && list_empty(&s->listeners);
+    return list_empty(&s->conns) && (s->resting || list_empty(&s->listeners));
 }
 
 static void on_quiet(void *ctx)
@@ -386,12 +396,15 @@ static void accept_waiting(struct server *s)
     }
 }
 
-static void drain(struct server *s, void (*drained)(void *ctx), void *ctx)
+static void drain(struct server *s, bool shared, void (*drained)(void *ctx), void *ctx)
 {
     s->draining = true;
     s->drained = drained;
     s->drained_ctx = ctx;
-    stop_listening(s);
+    if (shared)
+        rest_listening(s);
+    else
+        stop_listening(s);
     LIST_EACH(node, &s->conns)
     {
         struct conn *c = LIST_OF(node, struct conn, node);
@@ -405,7 +418,7 @@ static void drain(struct server *s, void (*drained)(void *ctx), void *ctx)
 
 void server_drain(struct server *s, void (*drained)(void *ctx), void *ctx)
 {
-    drain(s, drained, ctx);
+    drain(s, false, drained, ctx);
 }
 
 void server_leave(struct server *s, uint64_t grace_ms, bool shared, void (*drained)(void *ctx), void *ctx)
@@ -413,7 +426,23 @@ void server_leave(struct server *s, uint64_t grace_ms, bool shared, void (*drain
     if (!shared)
         accept_waiting(s);
     s->grace_ms = grace_ms;
-    drain(s, drained, ctx);
+    drain(s, shared, drained, ctx);
+}
+
+void server_return(struct server *s)
+{
+    if (!s->resting)
+        return;
+    s->draining = s->resting = false;
+    s->grace_ms = 0;
+    s->drained = NULL;
+    listen_want(s, WATCH_READ);
+}
+
+void server_let_go(struct server *s)
+{
+    if (s->resting)
+        stop_listening(s);
 }
 
 void server_close(struct server *s, void (*closed)(void *ctx), void *ctx)
@@ -456,7 +485,7 @@ struct server *server_free(struct server *s)
 {
     if (!s)
         return NULL;
-    assert(nothing_left(s));
+    assert(list_empty(&s->conns) && list_empty(&s->listeners));
     timer_stop(s->loop, &s->pause);
     later_cancel(&s->quiet);
     while (s->spares_count)

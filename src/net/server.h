@@ -95,8 +95,12 @@ void server_set_rules(struct server *s, const struct server_rules *rules);
 void server_drain(struct server *s, void (*drained)(void *ctx), void *ctx);
 /* The same, without losing a request that is on its way: an idle connection stays open for grace_ms, and one more request on it is answered
  * (with "Connection: close"). What waits in the listening sockets' queues is accepted first; not when they are `shared` with another
- * process, which goes on accepting. */
+ * process, which goes on accepting: then they stay open, in case that one dies, and nothing is accepted from them. */
 void server_leave(struct server *s, uint64_t grace_ms, bool shared, void (*drained)(void *ctx), void *ctx);
+/* The other process has died: accepts again, as if server_leave() had never been called; `drained` is not called any more. */
+void server_return(struct server *s);
+/* The other process is to end: the sockets are closed, and what drains goes on draining. */
+void server_let_go(struct server *s);
 /* Whether a listening socket is at this address, of which port 0 stands for any. */
 bool server_listens_at(int fd, const char *address);
 /* The address of a socket: "127.0.0.1:8080". PD_UNSUPPORTED: not one of the Internet's. */

@@ -132,6 +132,8 @@ struct server {
     void (*closed)(void *ctx);
     void *closed_ctx;
     bool draining, closing, paused;
+    bool
+        resting; /* draining: the listening sockets are another process's to accept from, and kept for its death */
     uint64_t linger_ms; /* SERVER_LINGER_MS, unless a test is in a hurry */
     int reserve_fd;     /* given up to accept, and so refuse, one more when descriptors are out */
     uint64_t date_s;

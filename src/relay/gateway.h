@@ -89,8 +89,8 @@ struct worker {
     struct desk *desk;       /* requests that wait for the database or for work (front/desk.h) */
     struct db_queue *jobs;   /* this loop's door to the database; NULL: there is none, or not now */
     struct db_queue
-        *jobs_old; /* as a successor took the database over: what was under way comes back through it */
-    bool jobs_left;
+        *jobs_old;      /* as a successor took the database over: what was under way comes back through it */
+    unsigned jobs_left; /* 0: not yet, else at which taking over */
     unsigned index;
 };
 

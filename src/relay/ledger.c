@@ -530,3 +530,14 @@ pd_err ledger_load(struct ledger *l, struct span session)
     pthread_mutex_unlock(&l->lock);
     return PD_OK;
 }
+
+bool ledger_has(struct ledger *l, struct span session)
+{
+    if (!span_starts(session, "{") || json_check(session))
+        return false;
+    struct span id = json_inner(json_get((struct json){JSON_OBJECT, session}, "session"));
+    pthread_mutex_lock(&l->lock);
+    bool has = find(l, id) != NULL;
+    pthread_mutex_unlock(&l->lock);
+    return has;
+}

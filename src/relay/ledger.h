@@ -59,6 +59,8 @@ typedef pd_err ledger_fn(void *ctx, struct span session);
 pd_err ledger_save(struct ledger *l, ledger_fn *fn, void *ctx) PD_CHECKED;
 /* One of these: what was known of that session before is forgotten, since it is in it. All or nothing. PD_INVALID, PD_NOMEM. */
 pd_err ledger_load(struct ledger *l, struct span session) PD_CHECKED;
+/* Whether anything is known of the session that one of these is about. */
+bool ledger_has(struct ledger *l, struct span session);
 
 /* Picodollars as a number of dollars; less than 0: null. */
 void ledger_put_usd(struct put *p, int64_t pico);

@@ -1,4 +1,5 @@
 """SIGUSR2: a new process takes the listening sockets over, the old one ends its calls and goes; nobody at the other end notices."""
+import contextlib
 import http.client
 import json
 import os
@@ -224,7 +225,81 @@ def test_a_new_process_that_cannot_start_changes_nothing():
         assert chain.gateway.chat().status == 200
 
 
-def test_the_signal_to_end_ends_an_upgrade_that_is_not_ready():
+def kill_successor(chain):
+    """kill -9; returns when the old process accepts again."""
+    before = chain.logged("upgrade.taken_back")
+    os.kill(chain.pids.pop(), signal.SIGKILL)
+    chain.until("taken back", lambda: chain.logged("upgrade.taken_back") > before)
+    assert re.search(r' upgrade\.taken_back pid=\d+ why="signal 9 ended it while it served"', chain.gateway.log()), chain.gateway.log()[-2000:]
+
+
+def at_once(chain):
+    pass
+
+
+def after_calls(chain):
+    for _ in range(5):
+        assert chain.gateway.chat().status == 200
+
+
+def with_an_upgrade_of_its_own_that_failed(chain):
+    good = chain.gateway.path.read_text()
+    chain.gateway.path.write_text("listen: [broken")
+    chain.ask()
+    chain.until("it failed", lambda: chain.logged("upgrade.failed") == 1)
+    chain.gateway.path.write_text(good)
+
+
+def test_when_the_new_process_is_killed_the_old_one_accepts_again():
+    """Right after it was ready, and in the middle of the old one's draining: calls go on, the next upgrade works, and the database is back."""
+    for workers in (1, 3):
+        for moment in (at_once, after_calls, with_an_upgrade_of_its_own_that_failed):
+            with tempfile.TemporaryDirectory() as folder:
+                pid_file = pathlib.Path(folder) / "perdure.pid"
+                with Chain(extra={"workers": workers}, args=("--pid-file", str(pid_file))) as chain:
+                    held(chain.sim)
+                    s = begun(chain.gateway.stream())
+                    chain.sim.wait("alpha", held=1)
+                    chain.upgrade()
+                    chain.until("it has the database", lambda: chain.logged("database.open") == 2)
+                    moment(chain)
+                    kill_successor(chain)
+                    for _ in range(3 * workers):
+                        assert chain.gateway.chat().status == 200
+                    assert int(pid_file.read_text()) == chain.pids[0]
+                    chain.until("the database is open again", lambda: chain.logged("database.open") == 3)
+                    assert chain.gateway.get("/api/checkpoints").status == 200
+                    chain.upgrade()     # the next one works
+                    assert chain.gateway.chat().status == 200
+                    chain.sim.release("alpha")
+                    s.rest()
+                    assert s.done and not s.cut and not s.error and len(s.text.split()) == STREAM_TOKENS, s.raw[-300:]
+                    s.connection.close()
+                    chain.gone(chain.pids[0])
+                    assert chain.gateway.program.process.returncode == 0
+                    assert chain.gateway.chat().status == 200
+
+
+def test_killed_again_and_again_it_is_taken_back_each_time():
+    with Chain(extra={"workers": 2}) as chain:
+        held(chain.sim)
+        s = begun(chain.gateway.stream())
+        chain.sim.wait("alpha", held=1)
+        for _ in range(4):
+            chain.upgrade()
+            kill_successor(chain)   # the database may still be on its way to the new one
+        assert chain.gateway.chat().status == 200
+        chain.until("the database is back", lambda: chain.gateway.get("/api/checkpoints").status == 200)
+        chain.sim.release("alpha")
+        assert s.rest().done
+        os.kill(chain.pid, signal.SIGTERM)
+        chain.gone(chain.pid)
+
+
+@contextlib.contextmanager
+def successor_that_waits():
+    """A perdure whose program is replaced by one that never gets ready. Yields the process, its port,
+    what starts an upgrade and returns its process's number, the log, and what waits."""
     with tempfile.TemporaryDirectory() as folder:
         program = pathlib.Path(folder) / "perdure"
         shutil.copy(PERDURE, program)
@@ -232,25 +307,91 @@ def test_the_signal_to_end_ends_an_upgrade_that_is_not_ready():
         text = config({"alpha": {"preset": "openai-compatible", "base_url": sim.url("alpha"), "models": ["m"]}}, {"main": {"targets": ["alpha/m"]}}, RULES)
         conf = pathlib.Path(folder) / "perdure.yaml"
         conf.write_text(text)
-        log = open(pathlib.Path(folder) / "log", "w+b")
-        p = subprocess.Popen([str(program), "serve", "--config", str(conf)], stdout=subprocess.PIPE, stderr=log, cwd=folder)
+        path, started = pathlib.Path(folder) / "log", pathlib.Path(folder) / "started"
+        with open(path, "w+b") as log:
+            p = subprocess.Popen([str(program), "serve", "--config", str(conf)], stdout=subprocess.PIPE, stderr=log, cwd=folder)
         port = int(re.search(rb":(\d+)/v1", p.stdout.readline()).group(1))
         assert request(port, "GET", "/healthz").status == 200
         program.unlink()
-        pidfile = pathlib.Path(folder) / "started"
-        program.write_text(f"#!/bin/sh\necho $$ > {pidfile}.new && mv {pidfile}.new {pidfile}\nexec cat <&$PERDURE_UPGRADE_FD\n")
+        program.write_text(f"#!/bin/bash\necho $$ > {started}.new && mv {started}.new {started}\nexec cat <&$PERDURE_UPGRADE_FD\n")
         program.chmod(0o755)
-        p.send_signal(signal.SIGUSR2)
-        end = time.monotonic() + DEADLINE
-        while not pidfile.exists():
-            assert time.monotonic() < end, "it was never started"
-            threading.Event().wait(0.01)
-        assert request(port, "GET", "/healthz").status == 200
+
+        def until(what, test):
+            end = time.monotonic() + DEADLINE
+            while not test():
+                assert time.monotonic() < end and p.poll() is None, f"{what}: {path.read_text()}"
+                threading.Event().wait(0.01)
+
+        def upgrade():
+            p.send_signal(signal.SIGUSR2)
+            until("started", started.exists)
+            pid = int(started.read_text())
+            until("it waits", lambda: pathlib.Path(f"/proc/{pid}/comm").read_text() == "cat\n")
+            assert request(port, "GET", "/healthz").status == 200
+            return pid
+        yield p, port, upgrade, path, until
         p.send_signal(signal.SIGTERM)
         assert p.wait(DEADLINE) == 0
-        assert not pathlib.Path(f"/proc/{pidfile.read_text().strip()}").exists(), "what was being started is still there"
         sim.program.kill()
-        log.close()
+
+
+def test_a_new_process_that_is_killed_before_it_is_ready_changes_nothing():
+    with successor_that_waits() as (_, port, upgrade, log, until):
+        os.kill(upgrade(), signal.SIGKILL)
+        until("it failed", lambda: "signal 9 ended it before it was ready" in log.read_text())
+        assert request(port, "GET", "/healthz").status == 200
+
+
+def test_a_new_process_that_is_told_to_end_takes_the_sockets_with_it():
+    """The end was meant: the old one ends its stream, and nobody waits in a queue that is not looked at."""
+    with Chain() as chain:
+        held(chain.sim)
+        s = begun(chain.gateway.stream())
+        chain.sim.wait("alpha", held=1)
+        chain.upgrade()
+        os.kill(chain.pid, signal.SIGTERM)
+        chain.gone(chain.pid)
+
+        def refused():
+            try:
+                socket.create_connection(("127.0.0.1", chain.port), timeout=DEADLINE).close()
+                return False
+            except ConnectionRefusedError:
+                return True
+        chain.until("refused", refused)
+        assert chain.logged("upgrade.taken_back") == 0
+        chain.sim.release("alpha")
+        assert s.rest().done and not s.cut
+        chain.gone(chain.pids[0])
+        assert chain.gateway.program.process.returncode == 0
+
+
+def test_a_client_of_the_killed_process_gets_the_rest_of_its_answer_from_the_old_one():
+    with Chain() as chain:
+        held(chain.sim, 2)
+        mine = begun(chain.gateway.stream())
+        chain.sim.wait("alpha", held=1)
+        chain.upgrade()
+        ask = {"messages": [{"role": "user", "content": "of the new one"}]}
+        other = begun(chain.gateway.stream(**ask))
+        chain.sim.wait("alpha", held=2)
+        journal = pathlib.Path(chain.gateway.folder.name) / "perdure-state"
+        chain.until("it is in the journal", lambda: any(other.text.split()[-1].encode() in f.read_bytes() for f in journal.glob(f"journal-*-{chain.pid}-*.log")))
+        kill_successor(chain)
+        chain.until("its answers are here", lambda: chain.logged("state.answers") == 1)
+        chain.sim.release("alpha")
+        again = chain.gateway.stream(**ask).rest()
+        assert again.done and not again.error and len(again.text.split()) == STREAM_TOKENS, again.raw[-300:]
+        assert mine.rest().done
+        assert " call.resumed " in chain.gateway.log()
+
+
+def test_the_signal_to_end_ends_an_upgrade_that_is_not_ready():
+    with successor_that_waits() as (p, _, upgrade, _, _):
+        pid = upgrade()
+        p.send_signal(signal.SIGTERM)
+        assert p.wait(DEADLINE) == 0
+        assert not pathlib.Path(f"/proc/{pid}").exists(), "what was being started is still there"
 
 
 def test_the_program_that_is_there_now_is_started_and_the_pid_file_names_it():

@@ -520,8 +520,70 @@ static void a_shared_socket_stays_another_s(void **state)
     close(fd);
     close(other);
     call_end(&late);
-    t.server = server_free(t.server);
-    t.loop = loop_free(t.loop);
+    serve_end(&t);
+}
+
+static void a_shared_socket_is_accepted_from_again_when_the_other_dies(void **state)
+{
+    (void)state;
+    struct serve t;
+    struct caller busy, late;
+    serve_rules(&t);
+    serve_begin(&t);
+    struct request *rq = serve_hold(&t, &busy, GET("/hold"));
+    assert_int_equal(reply_begin(rq, 200, NULL, 0, -1), PD_OK);
+    for (int round = 0; round < 2; round++) {
+        uint64_t before = server_stats(t.server)->connections_total;
+        server_leave(t.server, 600000, true, serve_is_drained, &t);
+        call_begin(&late, &t); /* the queue takes it, and nobody else does */
+        assert_int_equal(write(late.fd, GET("/late"), sizeof(GET("/late")) - 1), sizeof(GET("/late")) - 1);
+        assert_int_equal(server_stats(t.server)->connections_total, before);
+        server_return(t.server);
+        call_hear(&t, &late, "\r\n\r\n");
+        assert_true(call_has(&late, "200 OK"));
+        assert_false(call_has(&late, "Connection: close"));
+        assert_int_equal(server_stats(t.server)->connections_total, before + 1);
+        call_end(&late);
+    }
+    reply_end(rq);
+    call_hear(&t, &busy, "0\r\n\r\n");
+    call_end(&busy);
+    SERVE_UNTIL(&t, server_stats(t.server)->connections_open == 0);
+    assert_false(t.drained); /* that wish is forgotten */
+    server_return(t.server); /* which nobody left: nothing changes */
+    server_let_go(t.server);
+    call_begin(&late, &t);
+    call_say(&t, &late, GET("/more"));
+    call_hear(&t, &late, "200 OK");
+    call_end(&late);
+    SERVE_UNTIL(&t, server_stats(t.server)->connections_open == 0);
+    server_leave(t.server, 20, true, serve_is_drained, &t);
+    SERVE_UNTIL(&t, t.drained);
+    int fds[1];
+    assert_int_equal(server_listening(t.server, fds, 1), 1);
+    server_let_go(t.server);
+    SERVE_UNTIL(&t, server_listening(t.server, fds, 1) == 0);
+    serve_end(&t);
+}
+
+static void descriptors_that_come_back_do_not_wake_a_resting_socket(void **state)
+{
+    (void)state;
+    struct serve t;
+    struct caller gone, late;
+    serve_rules(&t);
+    serve_begin(&t);
+    call_begin(&gone, &t);
+    call_say(&t, &gone, GET("/first"));
+    call_hear(&t, &gone, "\r\n\r\n");
+    t.server->paused = true; /* as pause_accepting() leaves it, with a try that is far away */
+    server_leave(t.server, 600000, true, serve_is_drained, &t);
+    call_dial(&late, t.port);
+    call_end(&gone); /* its end is when accepting is tried again */
+    SERVE_UNTIL(&t, t.drained);
+    assert_int_equal(server_stats(t.server)->connections_total, 1);
+    call_end(&late);
+    serve_end(&t);
 }
 
 static void closing_tells_each_open_request(void **state)
@@ -621,6 +683,8 @@ int main(void)
         cmocka_unit_test(leaving_loses_no_request_that_is_on_its_way),
         cmocka_unit_test(leaving_ends_what_asks_no_more),
         cmocka_unit_test(a_shared_socket_stays_another_s),
+        cmocka_unit_test(a_shared_socket_is_accepted_from_again_when_the_other_dies),
+        cmocka_unit_test(descriptors_that_come_back_do_not_wake_a_resting_socket),
         cmocka_unit_test(closing_tells_each_open_request),
         cmocka_unit_test(memory_that_fails_costs_one_connection_at_most),
     };
