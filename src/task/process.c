@@ -536,9 +536,10 @@ static void hear(struct process *p)
         lost(p);
 }
 
+enum { POLL_MOST_MS = 60 * 1000 };
 enum { SEEN_NEWS, SEEN_OUT, SEEN_ERR, SEEN_IN, SEEN_WAKE, SEEN_COUNT };
 
-/* One poll. False: time is up, a signal, or wake_fd. */
+/* One poll. False: a signal, or wake_fd. */
 static bool step(struct process *p, int ms, int wake_fd)
 {
     struct pollfd fds[SEEN_COUNT] = {{p->news, POLLIN, 0},
@@ -546,8 +547,9 @@ static bool step(struct process *p, int ms, int wake_fd)
                                      {p->out[PROCESS_STDERR].fd, POLLIN, 0},
                                      {p->in_fd, POLLOUT, 0},
                                      {wake_fd, POLLIN, 0}}; /* -1 is passed over */
-    if (poll(fds, SEEN_COUNT, ms) <= 0)
-        return false;
+    int n = poll(fds, SEEN_COUNT, ms);
+    if (n <= 0)
+        return n == 0;
     if (fds[SEEN_OUT].revents)
         read_output(p, PROCESS_STDOUT, false);
     if (fds[SEEN_ERR].revents)
@@ -568,9 +570,10 @@ bool process_wait(struct process *p, uint64_t ms, int wake_fd)
             break;
         }
         uint64_t left = until > now ? until - now : 0;
-        if (!step(p, left > 60 * 1000 ? 60 * 1000 : (int)left, wake_fd) && !p->ended)
-            return false;
+        bool goes_on = step(p, left > POLL_MOST_MS ? POLL_MOST_MS : (int)left, wake_fd);
         now = clock_mono_ms();
+        if (!p->ended && (!goes_on || now >= until)) /* one poll's time may be over long before the caller's */
+            return false;
     }
     return true;
 }

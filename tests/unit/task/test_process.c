@@ -319,6 +319,28 @@ static void a_wait_ends_when_it_is_woken(void **state)
     close(wake[1]);
 }
 
+/* Polls that are over long before the caller's time is, as those of a minute are in a wait of ten. */
+static int polls_most_ms = -1;
+int __real_poll(struct pollfd *fds, nfds_t n, int ms);
+int __wrap_poll(struct pollfd *fds, nfds_t n, int ms);
+
+int __wrap_poll(struct pollfd *fds, nfds_t n, int ms)
+{
+    return __real_poll(fds, n, polls_most_ms >= 0 && (ms < 0 || ms > polls_most_ms) ? polls_most_ms : ms);
+}
+
+static void a_silent_program_has_all_of_its_time(void **state)
+{
+    (void)state;
+    struct process *p = start("sleep 0.2; exit 5", (struct process_rules){0});
+    polls_most_ms = 1;
+    bool ended = process_wait(p, LONG_MS, -1);
+    polls_most_ms = -1;
+    assert_true(ended);
+    assert_int_equal(process_result(p).status, 5);
+    process_free(p);
+}
+
 static pd_err run_one(void *ctx)
 {
     (void)ctx;
@@ -362,6 +384,7 @@ int main(void)
         cmocka_unit_test(when_we_are_killed_nothing_is_left),
         cmocka_unit_test(a_guard_that_is_killed_is_known_to_be_lost),
         cmocka_unit_test(a_wait_ends_when_it_is_woken),
+        cmocka_unit_test(a_silent_program_has_all_of_its_time),
         cmocka_unit_test(survives_every_failed_allocation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
