@@ -32,6 +32,10 @@ const struct codec *endpoint_codec(const struct endpoint *e);
 
 /* guard.c: may this request be served? False: it was answered. `*ret_key` is the client's key, NULL without keys. */
 bool guard(struct worker *w, struct request *rq, const struct endpoint *at, const struct conf_key **ret_key);
+/* Of a Host header: a name of this machine. A page on the web whose name was made to point here (DNS rebinding) has another one. Pure. */
+bool guard_is_local_name(struct span host);
+/* Of an Origin header: "http://localhost:3000", a page served from this machine. Pure. */
+bool guard_is_local_origin(struct span origin);
 
 endpoint_fn serve_call, serve_wrapper, serve_models, serve_model, serve_tags, serve_version, serve_metrics,
     serve_health, serve_ready, serve_providers, serve_calls, serve_one_call, serve_sessions, serve_one_session,

@@ -6,23 +6,28 @@
 
 #include <stdio.h>
 
-/* Host is a name of this machine. A page on the web whose name was made to point here (DNS rebinding) has another one. */
-static bool local_name(struct span host)
+/* "127.0.0.1" and its like: digits and dots. "127.example.org" is a name that anyone may own. */
+static bool is_loopback_v4(struct span name)
+{
+    for (size_t i = 0; i < name.n; i++)
+        if (name.p[i] != '.' && (name.p[i] < '0' || name.p[i] > '9'))
+            return false;
+    return span_starts(name, "127.");
+}
+
+bool guard_is_local_name(struct span host)
 {
     if (host.n && host.p[0] == '[') {
-        const char *end = memchr(host.p, ']', host.n);
-        host = end ? span_of(host.p, (size_t)(end - host.p) + 1) : host;
-        return span_is(host, "[::1]");
+        return span_starts(host, "[::1]") && (host.n == 5 || host.p[5] == ':');
     }
     struct span name = span_cut(&host, ':');
     if (span_ends(name, "."))
         name.n--;
-    return span_iis(name, "localhost") || (span_starts(name, "127.") && name.n <= 15) ||
+    return span_iis(name, "localhost") || is_loopback_v4(name) ||
            (name.n > 10 && span_iis(span_from(name, name.n - 10), ".localhost"));
 }
 
-/* "http://localhost:3000": a page served from this machine. */
-static bool local_origin(struct span origin)
+bool guard_is_local_origin(struct span origin)
 {
     struct span rest = origin;
     if (span_starts(rest, "http://"))
@@ -31,7 +36,7 @@ static bool local_origin(struct span origin)
         rest = span_from(rest, 8);
     else
         return false;
-    return local_name(rest);
+    return guard_is_local_name(rest);
 }
 
 /* AWS's SDKs sign with a secret that we do not have: keys are kept as hashes. What they name their key by is the client's key here. */
@@ -78,11 +83,25 @@ static bool refuse(struct request *rq, const struct endpoint *at, int status, co
     return false;
 }
 
-/* A program on this machine, and not a page of another site in its browser. */
+/* A proxy on this machine says so, if it says anything: who asks it may be anywhere. */
+static bool was_forwarded(struct request *rq)
+{
+    static const char *const names[] = {"forwarded",         "via",      "x-forwarded-for", "x-forwarded-host",
+                                        "x-forwarded-proto", "x-real-ip"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (request_header(rq, names[i]).p)
+            return true;
+    return false;
+}
+
+/* A program on this machine, and not a page of another site in its browser, nor another machine behind a proxy. */
 static bool is_local(struct request *rq)
 {
+    if (was_forwarded(rq))
+        return false;
     struct span host = request_header(rq, "host"), origin = request_header(rq, "origin");
-    return request_peer_is_loopback(rq) && (!host.n || local_name(host)) && (!origin.n || local_origin(origin));
+    return request_peer_is_loopback(rq) && (!host.n || guard_is_local_name(host)) &&
+           (!origin.n || guard_is_local_origin(origin));
 }
 
 /* Without keys only this machine is served, and of it no page of another site. */
@@ -94,11 +113,11 @@ static bool guard_open(struct request *rq, const struct endpoint *at)
     if (at->access == ACCESS_ANYONE)
         return true;
     struct span host = request_header(rq, "host"), origin = request_header(rq, "origin");
-    if (host.n && !local_name(host))
+    if (host.n && !guard_is_local_name(host))
         return refuse(rq, at, 403, "host_not_allowed",
                       "without client keys perdure answers to localhost, 127.0.0.1 and [::1] only; configure a "
                       "key to use another name");
-    if (origin.n && !local_origin(origin))
+    if (origin.n && !guard_is_local_origin(origin))
         return refuse(rq, at, 403, "origin_not_allowed",
                       "without client keys pages of other sites are not served");
     return true;

@@ -107,7 +107,7 @@ def test_without_keys_no_address_but_loopback_is_listened_on():
 
 def test_without_keys_a_web_page_is_not_served():
     with running("alpha:0", resilience=RULES) as (sim, gateway):
-        for headers, status in (({"host": "evil.example"}, 403), ({"host": "evil.example:8080"}, 403), ({"host": "127.0.0.1.evil.example"}, 403),
+        for headers, status in (({"host": "evil.example"}, 403), ({"host": "evil.example:8080"}, 403), ({"host": "127.0.0.1.evil.example"}, 403), ({"host": "127.evil.io"}, 403),
                                 ({"host": "localhost.evil.example"}, 403), ({"origin": "https://evil.example"}, 403), ({"origin": "null"}, 403),
                                 ({"origin": "http://localhost.evil.example"}, 403), ({"host": "10.0.0.1"}, 403),
                                 ({"host": f"localhost:{gateway.port}"}, 200), ({"host": "LOCALHOST"}, 200), ({"host": "[::1]"}, 200),
@@ -125,7 +125,16 @@ def test_with_keys_another_name_may_be_used():
         assert gateway.chat(headers={**bearer(TEAM), "host": "llm.example"}).status == 200
         # and a page cannot read the state of the machine it runs on through a name of its own
         for path in ("/api/providers", "/api/calls"):
-            assert gateway.get(path, headers={"host": "evil.example"}).status in (401, 403), path
+            for host in ("evil.example", "127.evil.example", "127.x.io"):
+                assert gateway.get(path, headers={"host": host}).status in (401, 403), (path, host)
+
+
+def test_what_a_proxy_on_this_machine_forwards_is_not_of_this_machine():
+    with running("alpha:0", resilience=RULES, extra={"keys": KEYS}) as (_, gateway):
+        for name in ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"):
+            for path in ("/api/providers", "/api/runs", "/metrics"):
+                assert gateway.get(path, headers={name: "203.0.113.7"}).status == 401, (path, name)
+            assert gateway.get("/api/providers", headers={name: "203.0.113.7", **bearer(OPS)}).status == 200, name
 
 
 def test_no_prompt_no_answer_and_no_key_stands_in_a_log():
