@@ -193,8 +193,17 @@ void call_gone(struct call *c, uint64_t now, struct call_actions *ret);
 /* Time has come to call_next(): deadlines, TTFT limit, stall, backoff over; or fleet_watch.ready told of its ticket. Early calls do nothing. After it call_next() is later than
  * `now`, always. An attempt that it cancels and that a later FAIL or BREAK names has no verdict of the provider: the action's class tells. */
 void call_wake(struct call *c, uint64_t now, struct call_actions *ret);
-/* HOLDING: when it gives up at the latest. */
-uint64_t call_hold_ends(const struct call *c, uint64_t now);
+/* A call that waits, as it is told: HOLDING is one all of whose targets are down, whether it is on hold already or still in the time that it
+ * may wait without (`retry_after_max`). */
+struct call_pause {
+    enum call_state state;
+    uint64_t since_ms;
+    uint64_t until_ms; /* HOLDING: when it gives up at the latest; 0: no such moment */
+    uint64_t
+        next_ms; /* when it may be tried next, as things stand: a probe, or the end of a breaker's hold, decides */
+};
+/* False: it does not wait. */
+bool call_pause(const struct call *c, uint64_t now, struct call_pause *ret);
 uint64_t call_next(const struct call *c); /* CLOCK_NEVER: nothing to wait for */
 
 /* What a running attempt holds of its target, for what is told about it (target_rate_facts(), target_used()); NULL: it does not run. */

@@ -22,11 +22,6 @@ static uint64_t hold_left(const struct call *c, uint64_t now)
     return held_ms < most_ms ? most_ms - held_ms : 0;
 }
 
-uint64_t call_hold_ends(const struct call *c, uint64_t now)
-{
-    return now + hold_left(c, now);
-}
-
 /* A refused key, an unpaid account or an unknown model waits for a person. */
 static bool parked_for_good(const struct target *t)
 {
@@ -140,4 +135,50 @@ void call_hold_look(struct call *c, uint64_t now, struct call_actions *ret)
         call_give_up(c, call_why_none(c), now, ret);
     else
         look_again(c, recovery_ms, left_ms, now);
+}
+
+/* ---- what is told of it */
+
+/* Every target that may still help is out of use. */
+static bool all_down(const struct call *c, uint64_t now)
+{
+    bool any = false;
+    for (unsigned i = 0; i < c->want.route->count; i++) {
+        uint64_t at;
+        if ((c->unfit | c->unhealing) >> i & 1)
+            continue;
+        enum target_bar bar = target_look(c->want.route->targets[i].target, c->want.prompt_bytes, now, &at);
+        if (bar != TARGET_DOWN && bar != TARGET_PARKED && bar != TARGET_TRIAL)
+            return false;
+        any = true;
+    }
+    return any;
+}
+
+/* It waits for as long as it may without a hold, and then for what is left of one. */
+static uint64_t waits_until(const struct call *c, uint64_t now)
+{
+    uint64_t most_ms = c->want.route->settings.retry_after_max, at = c->wait_began_ms;
+    if (c->state == CALL_HOLDING)
+        return now + hold_left(c, now);
+    at += most_ms > c->waited_ms ? most_ms - c->waited_ms : 0;
+    if (at >= c->deadline_ms)
+        return c->deadline_ms;
+    return (at > now ? at : now) + hold_left(c, now);
+}
+
+bool call_pause(const struct call *c, uint64_t now, struct call_pause *ret)
+{
+    if (c->state != CALL_WAITING && c->state != CALL_HOLDING)
+        return false;
+    *ret = (struct call_pause){.state = c->state, .since_ms = c->wait_began_ms, .next_ms = c->try_at_ms};
+    if (all_down(c, now))
+        ret->state = CALL_HOLDING;
+    if (ret->state != CALL_HOLDING)
+        return true;
+    uint64_t recovery_ms = first_recovery(c, now);
+    if (recovery_ms > now && recovery_ms != CLOCK_NEVER) /* till then it only looks */
+        ret->next_ms = recovery_ms;
+    ret->until_ms = waits_until(c, now);
+    return true;
 }

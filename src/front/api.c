@@ -138,6 +138,8 @@ static void put_pause(struct put *p, const struct call_record *r)
         put_printf(p, ",\"since_ms\":%llu", (unsigned long long)r->since_ms);
     if (r->until_ms)
         put_printf(p, ",\"until_ms\":%llu", (unsigned long long)r->until_ms);
+    if (r->next_ms)
+        put_printf(p, ",\"next_ms\":%llu", (unsigned long long)r->next_ms);
 }
 
 static void put_record(struct put *p, const struct call_record *r, const char *state)

@@ -331,15 +331,20 @@ static void remember(struct relay *r, uint64_t took_ms)
     mem_free(old);
 }
 
-static void describe_pause(const struct call *c, uint64_t now_ms, struct call_record *rec)
+/* Returns the state that is told. */
+static enum call_state describe_pause(const struct call *c, uint64_t now_ms, struct call_record *rec)
 {
-    if (c->state != CALL_WAITING && c->state != CALL_HOLDING)
-        return;
-    rec->since_ms = c->wait_began_ms - c->began_ms;
-    if (c->state != CALL_HOLDING)
-        return;
-    rec->held_ms += now_ms - c->wait_began_ms;
-    rec->until_ms = call_hold_ends(c, now_ms) - c->began_ms;
+    struct call_pause p;
+    if (!call_pause(c, now_ms, &p))
+        return c->state;
+    rec->since_ms = p.since_ms - c->began_ms;
+    rec->until_ms = p.until_ms ? p.until_ms - c->began_ms : 0;
+    rec->next_ms = p.next_ms - c->began_ms;
+    if (c->state == CALL_HOLDING)
+        rec->held_ms += now_ms - c->wait_began_ms;
+    else if (c->wait_counts)
+        rec->waited_ms += now_ms - c->wait_began_ms;
+    return p.state;
 }
 
 /* Every change of a call is made under the fleet's lock, so another worker's call can be read here. */
@@ -355,9 +360,9 @@ void relay_each_running(struct gateway *g, uint64_t now_ms,
             continue;
         *rec = (struct call_record){.tokens_in = -1, .tokens_out = -1};
         describe(r, now_ms - r->call.began_ms, rec);
-        describe_pause(&r->call, now_ms, rec);
+        enum call_state state = describe_pause(&r->call, now_ms, rec);
         rec->output_bytes = atomic_load_explicit(&r->output_so_far, memory_order_relaxed);
-        each(ctx, rec, call_state_name(r->call.state));
+        each(ctx, rec, call_state_name(state));
     }
 }
 

@@ -18,10 +18,11 @@ struct call_record {
     uint64_t began_wall_ms;
     uint32_t took_ms, overhead_us;
     uint64_t waited_ms, held_ms; /* for a target; for recovery */
-    uint64_t since_ms, until_ms; /* WAITING, HOLDING: from the call's start; until: at most, of HOLDING */
-    unsigned breaks, continued;  /* streams of it that broke, and that were gone on with */
-    enum failure broke_by;       /* the last of them; FAILURE_NONE: none did */
-    bool continuing;             /* it broke, and is not whole yet */
+    uint64_t since_ms, until_ms,
+        next_ms;                /* while it waits (struct call_pause), from the call's start; 0: no such moment */
+    unsigned breaks, continued; /* streams of it that broke, and that were gone on with */
+    enum failure broke_by;      /* the last of them; FAILURE_NONE: none did */
+    bool continuing;            /* it broke, and is not whole yet */
     bool streamed;
     enum call_outcome outcome;
     uint64_t output_bytes;

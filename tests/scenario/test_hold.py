@@ -261,6 +261,24 @@ def test_a_lone_users_stream_waits_for_its_only_target_though_the_breaker_is_ope
         assert s.done and s.text == want and not s.error, (s.text, s.raw[-500:])
 
 
+def test_behind_an_open_breaker_a_call_is_shown_as_holding():
+    rules = {**RULES, "breaker_failures": 1, "breaker_hold": "5m", "breaker_hold_max": "5m", "retry_after_max": "10m", "probe": "5m", "probe_waiting": 0}
+    with running("alpha:0,tokens=20", resilience=rules) as (sim, gateway):
+        sim.down("alpha")
+        assert gateway.chat().status >= 500
+        gateway.until("the breaker is open", lambda: gateway.metric("perdure_breaker_state", provider="alpha", state="open"))
+        s = gateway.stream(headers=SESSION)     # the first comment
+        call = calls(gateway)[0]
+        assert call["state"] == "holding", call
+        assert call["since_ms"] < 1000, call
+        assert 200_000 < call["next_ms"] < call["until_ms"], call
+        assert 600_000 <= call["until_ms"] <= 660_000, call     # retry_after_max, and the hold
+        gateway.until("it is told how long", lambda: calls(gateway)[0]["waited_ms"] > 0)
+        s.answer.close()
+        s.connection.close()
+        gateway.until("it is gone", lambda: not calls(gateway))
+
+
 def test_sigterm_ends_a_call_on_hold_by_the_drain_limit():
     sim = Providers("alpha:0,tokens=5")
     gateway = Gateway(config({"alpha": {"preset": "openai-compatible", "base_url": sim.url("alpha"), "models": ["m"]}},

@@ -281,13 +281,16 @@ def test_when_the_new_process_is_killed_the_old_one_accepts_again():
 
 
 def test_killed_again_and_again_it_is_taken_back_each_time():
-    with Chain(extra={"workers": 2}) as chain:
+    with Chain(extra={"workers": 2, "drain_timeout": "1s"}) as chain:
         held(chain.sim)
         s = begun(chain.gateway.stream())
         chain.sim.wait("alpha", held=1)
         for _ in range(4):
             chain.upgrade()
             kill_successor(chain)   # the database may still be on its way to the new one
+        began = time.monotonic()
+        while time.monotonic() < began + 1.5:   # drain_timeout counts no more
+            assert chain.gateway.chat().status == 200
         assert chain.gateway.chat().status == 200
         chain.until("the database is back", lambda: chain.gateway.get("/api/checkpoints").status == 200)
         chain.sim.release("alpha")
@@ -359,6 +362,7 @@ def test_a_new_process_that_is_told_to_end_takes_the_sockets_with_it():
             except ConnectionRefusedError:
                 return True
         chain.until("refused", refused)
+        assert chain.logged("serve.ended") == 1, "the old one had to end for it"
         assert chain.logged("upgrade.taken_back") == 0
         chain.sim.release("alpha")
         assert s.rest().done and not s.cut

@@ -351,6 +351,118 @@ static void a_target_that_is_free_at_the_end_of_the_hold_is_taken(void **state)
     fleet_free(f.fleet);
 }
 
+/* ---- what is told of a call that waits */
+
+static void open_breaker(struct target *t)
+{
+    struct verdict bad = {.failure = FAILURE_SERVER};
+    while (t->breaker.state != BREAKER_OPEN)
+        target_end(t, &bad, false, (struct place[]){target_start(t, 0, NOW)}, NOW);
+}
+
+static void behind_open_breakers_a_call_is_told_as_holding(void **state)
+{
+    (void)state;
+    for (int probes = 0; probes < 2; probes++)
+        for (int in_session = 0; in_session < 2; in_session++) {
+            struct fixture f;
+            begin(&f);
+            f.route.count = 2;
+            f.settings.hold = 15 * MIN;
+            f.settings.probe_waiting = 0; /* no early probes: the breaker's hold is waited for */
+            if (!probes)
+                f.settings.probe = 0;
+            f.want.in_session = in_session;
+            f.want.hold_ms = UINT64_MAX;
+            settle(&f);
+            open_breaker(f.t[0]);
+            open_breaker(f.t[1]);
+            f.t[1]->breaker.open_until_ms += 5 * S; /* the later one does not matter */
+            struct call_actions acts;
+            call_begin(&f.call, f.fleet, &f.want, NOW, &acts);
+            assert_int_equal(f.call.state, CALL_WAITING);
+            struct call_pause p;
+            uint64_t hold_ms = in_session ? f.settings.hold : 0;
+            assert_true(call_pause(&f.call, NOW + 2 * S, &p));
+            assert_int_equal(p.state, CALL_HOLDING);
+            assert_int_equal(p.since_ms, NOW);
+            assert_int_equal(p.until_ms, NOW + f.settings.retry_after_max + hold_ms);
+            uint64_t back_ms = f.t[0]->breaker.open_until_ms;
+            if (probes)
+                assert_in_range(p.next_ms, back_ms, back_ms + 4 * S);
+            else
+                assert_int_equal(p.next_ms, back_ms);
+            f.call.waited_ms = 7 * S; /* before, for something else */
+            assert_true(call_pause(&f.call, NOW + 2 * S, &p));
+            assert_int_equal(p.until_ms, NOW + f.settings.retry_after_max - 7 * S + hold_ms);
+            f.call.deadline_ms = NOW + 10 * S; /* which comes first */
+            assert_true(call_pause(&f.call, NOW + 2 * S, &p));
+            assert_int_equal(p.until_ms, NOW + 10 * S);
+            call_gone(&f.call, NOW, &acts);
+            assert_false(call_pause(&f.call, NOW, &p));
+            fleet_free(f.fleet);
+        }
+}
+
+static void with_one_target_that_only_rests_a_call_is_told_as_waiting(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    f.route.count = 2;
+    settle(&f);
+    open_breaker(f.t[0]);
+    f.t[1]->rest_until_ms = NOW + 9 * S;
+    struct call_actions acts;
+    call_begin(&f.call, f.fleet, &f.want, NOW, &acts);
+    struct call_pause p;
+    assert_true(call_pause(&f.call, NOW, &p));
+    assert_int_equal(p.state, CALL_WAITING);
+    assert_int_equal(p.until_ms, 0);
+    assert_int_equal(p.next_ms, call_next(&f.call));
+    f.t[1]->rest_until_ms = 0;
+    f.t[1]->parked_for = FAILURE_QUOTA; /* until it is paid: it is down like the other */
+    f.t[1]->park_until_ms = NOW + 9 * S;
+    assert_true(call_pause(&f.call, NOW, &p));
+    assert_int_equal(p.state, CALL_HOLDING);
+    f.t[1]->parked_for = FAILURE_NONE;
+    f.t[1]->breaker.state = BREAKER_TRIAL; /* and all of its places are taken */
+    f.t[1]->breaker.trials_out = 1000;
+    assert_true(call_pause(&f.call, NOW, &p));
+    assert_int_equal(p.state, CALL_HOLDING);
+    f.t[1]->breaker.state = BREAKER_CLOSED;
+    f.t[1]->rest_until_ms = NOW + 9 * S;
+    f.call.unfit = 2; /* where it could not go anyway */
+    assert_true(call_pause(&f.call, NOW, &p));
+    assert_int_equal(p.state, CALL_HOLDING);
+    f.call.unfit = 3;
+    assert_true(call_pause(&f.call, NOW, &p));
+    assert_int_equal(p.state, CALL_WAITING);
+    call_gone(&f.call, NOW, &acts);
+    fleet_free(f.fleet);
+}
+
+static void a_call_on_hold_is_told_when_it_may_be_tried_and_when_it_gives_up(void **state)
+{
+    (void)state;
+    struct fixture f;
+    alone_on_hold(&f, 10 * S);
+    f.t[0]->rest_until_ms = NOW + 8 * S;
+    struct call_actions acts;
+    call_begin(&f.call, f.fleet, &f.want, NOW, &acts);
+    assert_int_equal(f.call.state, CALL_HOLDING);
+    struct call_pause p;
+    assert_true(call_pause(&f.call, NOW + S, &p));
+    assert_int_equal(p.state, CALL_HOLDING);
+    assert_int_equal(p.next_ms, NOW + 8 * S); /* not the looks until then */
+    assert_int_equal(p.until_ms, NOW + 10 * S);
+    f.t[0]->rest_until_ms = 0; /* free, and not its turn */
+    assert_true(call_pause(&f.call, NOW + S, &p));
+    assert_int_equal(p.next_ms, call_next(&f.call));
+    call_gone(&f.call, NOW + S, &acts);
+    fleet_free(f.fleet);
+}
+
 static void what_is_parked_for_a_person_is_not_waited_for(void **state)
 {
     (void)state;
@@ -675,6 +787,9 @@ int main(void)
         cmocka_unit_test(holds_add_up),
         cmocka_unit_test(an_answer_to_another_call_ends_the_wait),
         cmocka_unit_test(a_target_that_is_free_at_the_end_of_the_hold_is_taken),
+        cmocka_unit_test(behind_open_breakers_a_call_is_told_as_holding),
+        cmocka_unit_test(with_one_target_that_only_rests_a_call_is_told_as_waiting),
+        cmocka_unit_test(a_call_on_hold_is_told_when_it_may_be_tried_and_when_it_gives_up),
         cmocka_unit_test(what_is_parked_for_a_person_is_not_waited_for),
         cmocka_unit_test(a_hold_ends_when_it_is_known_to_be_in_vain),
         cmocka_unit_test(a_broken_stream_needs_no_token_whatever_was_refused_before),
