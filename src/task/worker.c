@@ -107,9 +107,11 @@ static bool beat_once(struct task_worker *w)
     buf_done(&progress);
     if (!any)
         return false;
-    uint64_t now = clock_mono_ms();
     pthread_mutex_lock(&w->lock);
-    if (w->doing && w->doing->held.epoch == held.epoch && strcmp(w->doing->held.task, task) == 0) {
+    uint64_t now = clock_mono_ms(); /* not before what was heard */
+    /* Runs of one plan have the same tasks, at the same epochs. */
+    if (w->doing && w->doing->held.epoch == held.epoch && strcmp(w->doing->held.task, task) == 0 &&
+        strcmp(w->doing->held.run, run) == 0) {
         if (!e)
             w->heard_ms = now;
         if (e == RUNS_FENCED)
@@ -143,13 +145,13 @@ static void *beat(void *ctx)
     if (every < BEAT_LEAST_MS)
         every = BEAT_LEAST_MS;
     for (uint64_t due = 0;;) {
+        look_at_end(w);
         pthread_mutex_lock(&w->lock);
         bool ends = w->ends;
         uint64_t drained = w->drained_ms;
         pthread_mutex_unlock(&w->lock);
         if (ends)
             return NULL;
-        look_at_end(w);
         uint64_t now = clock_mono_ms();
         if (now >= due && beat_once(w)) {
             now = clock_mono_ms();

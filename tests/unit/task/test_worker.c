@@ -1,0 +1,157 @@
+#include "test.h"
+
+#include "base/mem.h"
+#include "task/doing.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { LONG_MS = 10 * 1000, TASKS_MAX = 3 };
+
+/* A queue that gives what a test says, and in which a beat can be held. */
+struct queue {
+    struct work_queue q; /* first */
+    pthread_mutex_t lock;
+    pthread_cond_t moved;
+    const char *runs[TASKS_MAX]; /* one task "a" of epoch 1 of each */
+    unsigned claimed, beats, finished;
+    bool holds, fences;
+    char ended[TASKS_MAX][RUN_ID_BYTES];
+    enum task_outcome outcomes[TASKS_MAX];
+    struct task_worker *worker;
+};
+
+static struct queue *of(struct work_queue *q)
+{
+    return (struct queue *)q;
+}
+
+static pd_err claim(struct work_queue *q, const struct claim_wish *w, uint64_t wait_ms, struct claimed *ret)
+{
+    struct queue *k = of(q);
+    (void)w, (void)wait_ms;
+    if (k->claimed == TASKS_MAX || !k->runs[k->claimed]) {
+        worker_stop(k->worker);
+        return PD_CANCELLED;
+    }
+    *ret = (struct claimed){.epoch = 1, .attempt = 1, .kind = TASK_COMMAND};
+    snprintf(ret->run, sizeof(ret->run), "%s", k->runs[k->claimed++]);
+    snprintf(ret->task, sizeof(ret->task), "a");
+    return buf_puts(&ret->spec, "{}");
+}
+
+static pd_err beat(struct work_queue *q, const struct held_task *h, struct span progress, struct beat_answer *ret)
+{
+    struct queue *k = of(q);
+    (void)h, (void)progress, (void)ret;
+    pthread_mutex_lock(&k->lock);
+    bool fenced = k->fences && k->beats == 0;
+    k->beats++;
+    pthread_cond_broadcast(&k->moved);
+    while (k->holds)
+        pthread_cond_wait(&k->moved, &k->lock);
+    pthread_mutex_unlock(&k->lock);
+    return fenced ? RUNS_FENCED : PD_OK;
+}
+
+static pd_err finish(struct work_queue *q, const struct held_task *h, const struct task_end *end,
+                     enum task_state *ret_state)
+{
+    struct queue *k = of(q);
+    snprintf(k->ended[k->finished], RUN_ID_BYTES, "%s", h->run);
+    k->outcomes[k->finished++] = end->outcome;
+    *ret_state = TASK_DONE;
+    return PD_OK;
+}
+
+static void stop(struct work_queue *q)
+{
+    (void)q;
+}
+
+static const struct work_ops ops = {.claim = claim, .beat = beat, .finish = finish, .stop = stop};
+
+static void wait_for_beats(struct queue *k, unsigned n)
+{
+    pthread_mutex_lock(&k->lock);
+    while (k->beats < n)
+        pthread_cond_wait(&k->moved, &k->lock);
+    pthread_mutex_unlock(&k->lock);
+}
+
+static void run(struct queue *k, struct worker_rules r, worker_kind_fn *fn)
+{
+    struct worker_done done;
+    pthread_mutex_init(&k->lock, NULL);
+    pthread_cond_init(&k->moved, NULL);
+    k->q.ops = &ops;
+    r.queue = &k->q;
+    r.name = "w";
+    assert_int_equal(worker_new(&r, &k->worker), PD_OK);
+    worker_set_kind(k->worker, TASK_COMMAND, fn);
+    assert_int_equal(worker_run(k->worker, &done), PD_OK);
+    worker_free(k->worker);
+    pthread_cond_destroy(&k->moved);
+    pthread_mutex_destroy(&k->lock);
+}
+
+/* ---- what a beat hears is of the task that it told of --------------------------------------------- */
+
+/* The first ends while its beat is under way; its answer comes amid the second, and a third beat shows that it was heard. */
+static pd_err across_two_runs(struct doing *d)
+{
+    struct queue *k = of(d->rules->queue);
+    d->end.outcome = OUTCOME_DONE;
+    if (strcmp(d->held.run, "r-1") == 0) {
+        wait_for_beats(k, 1);
+        return PD_OK;
+    }
+    pthread_mutex_lock(&k->lock);
+    k->holds = false;
+    pthread_cond_broadcast(&k->moved);
+    pthread_mutex_unlock(&k->lock);
+    wait_for_beats(k, 2);
+    return doing_stopped(d);
+}
+
+static void an_answer_about_one_run_stops_no_task_of_another(void **state)
+{
+    (void)state;
+    struct queue k = {.runs = {"r-1", "r-2"}, .holds = true, .fences = true};
+    run(&k, (struct worker_rules){.lease_ms = 1000}, across_two_runs);
+    assert_int_equal(k.finished, 2);
+    assert_string_equal(k.ended[1], "r-2");
+    assert_int_equal(k.outcomes[1], OUTCOME_DONE);
+}
+
+/* ---- the end of the drain ---------------------------------------------------------------------------- */
+
+static pd_err goes_on_for_ever(struct doing *d)
+{
+    struct queue *k = of(d->rules->queue);
+    struct pollfd fd = {d->wake_fd, POLLIN, 0};
+    wait_for_beats(k, 1); /* the next one is due in twenty seconds */
+    worker_stop(k->worker);
+    assert_int_equal(poll(&fd, 1, LONG_MS), 1);
+    return doing_stopped(d);
+}
+
+static void a_task_is_given_back_when_the_drain_ends_and_not_with_the_next_beat(void **state)
+{
+    (void)state;
+    struct queue k = {.runs = {"r-1"}};
+    run(&k, (struct worker_rules){.lease_ms = 60 * 1000, .drain_ms = 50}, goes_on_for_ever);
+    assert_int_equal(k.finished, 1);
+    assert_int_equal(k.outcomes[0], OUTCOME_RELEASED);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_answer_about_one_run_stops_no_task_of_another),
+        cmocka_unit_test(a_task_is_given_back_when_the_drain_ends_and_not_with_the_next_beat),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
