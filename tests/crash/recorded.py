@@ -1,11 +1,15 @@
-"""Programs run under the recorder (recorder.c), which is built at the first use."""
+"""Programs run under the recorder (recorder.c), which is built at the first use, and the table of what was tried with them."""
+import concurrent.futures
 import os
 import pathlib
 import struct
 import subprocess
 import sys
 import tempfile
+import traceback
 
+AT_ONCE = os.cpu_count() or 2
+SHOWN_MAX = 20      # failures in words
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "scenario"))
 
@@ -60,3 +64,34 @@ def left_over(count):
 def who_died(count):
     """Its process id; 0: nobody did."""
     return struct.unpack_from("<Q", pathlib.Path(count).read_bytes(), 8)[0]
+
+
+class Table:
+    """Rows of points, tried some at once: a function for each, which says what is wrong, or nothing."""
+
+    def __init__(self, heading):
+        self.heading, self.rows, self.failures = heading, [], 0
+
+    def row(self, name, points, todo):
+        failed = 0
+        with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+            for at, f in [(at, pool.submit(what)) for at, what in todo]:
+                try:
+                    why = f.result()
+                except BaseException as e:
+                    why = "".join(traceback.format_exception_only(e)).strip()
+                if why:
+                    failed += 1
+                    if self.failures + failed <= SHOWN_MAX:
+                        print(f"FAIL {name}, point {at}: {why[:2500]}", flush=True)
+        self.rows.append((name, points, len(todo), failed))
+        self.failures += failed
+        print(f"{name}: {points} points, {len(todo)} tried, {failed} failed", flush=True)
+
+    def end(self):
+        """Prints it. The exit status."""
+        print(f"\n| {self.heading} | points of a run | tried | failed |\n|---|---|---|---|")
+        for name, points, tried, failed in self.rows:
+            print(f"| {name} | {points} | {tried} | {failed} |")
+        print(f"\n{sum(r[2] for r in self.rows) - self.failures} passed, {self.failures} failed")
+        return 1 if self.failures or not self.rows else 0

@@ -5,7 +5,8 @@
  *
  *   CRASH_ROOT    the folder that is watched
  *   CRASH_RECORD  file that gets the record; disk.py reads it and makes the disks that a loss of power could have left
- *   CRASH_ROLE    which process is to die: the program's first argument ("serve", "worker", "run"), or the program's name
+ *   CRASH_ROLE    which process is to die: the program's first argument ("serve", "worker", "run", "supervise"), the program's name, or "keeper": the one
+ *                 that supervise starts, and the guard that is a copy of it
  *   CRASH_COUNT   file with that role's count of points so far (a 64-bit number), so that it goes on over several processes of a role
  *   CRASH_AT      the point before which a process of that role is killed (SIGKILL), once
  *   CRASH_ALL     all processes of the run are killed with it, as by a machine that stops
@@ -92,10 +93,14 @@ static bool role_fits(const char *role)
     if (n <= 0)
         return false;
     line[n] = 0;
-    const char *base = strrchr(line, '/'), *first = line + strlen(line) + 1;
+    const char *base = strrchr(line, '/'), *end = line + n, *first = line + strlen(line) + 1,
+               *second = first < end ? first + strlen(first) + 1 : end;
     if (strcmp(base ? base + 1 : line, role) == 0)
         return true;
-    return first < line + n && strcmp(first, role) == 0 && strstr(line, "perdure");
+    if (first >= end || !strstr(line, "perdure"))
+        return false;
+    bool keeper = second < end && strncmp(second, "--keeper=", 9) == 0;
+    return keeper ? strcmp(role, "keeper") == 0 : strcmp(first, role) == 0;
 }
 
 static char mark[PATH_MAX + 16]; /* what the surroundings of each process of this run have */
