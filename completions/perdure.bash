@@ -74,7 +74,7 @@ _perdure() {
     "simulate --seed" | "simulate --control" | "simulate --host") ;;
     *)
         case "$command" in
-        serve) COMPREPLY=($(compgen -W '--config --listen --log-level --log-format --pid-file --without-providers --help' -- "$cur")) ;;
+        serve) COMPREPLY=($(compgen -W '--config --listen --log-level --log-format --pid-file --without-providers --for-run --help' -- "$cur")) ;;
         check)
             case "$cur" in
             -*) COMPREPLY=($(compgen -W '--config --help' -- "$cur")) ;;

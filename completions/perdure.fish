@@ -24,6 +24,7 @@ complete -c perdure -n '__fish_seen_subcommand_from serve' -l log-level -x -a 'e
 complete -c perdure -n '__fish_seen_subcommand_from serve' -l log-format -x -a 'text json' -d 'form of the log'
 complete -c perdure -n '__fish_seen_subcommand_from serve' -l pid-file -r -F -d 'file for the process id'
 complete -c perdure -n '__fish_seen_subcommand_from serve' -l without-providers -d 'no provider is no error'
+complete -c perdure -n '__fish_seen_subcommand_from serve' -l for-run -d 'as perdure run starts it: ends where another holds the state folder'
 
 complete -c perdure -n '__fish_seen_subcommand_from check' -F
 complete -c perdure -n '__fish_seen_subcommand_from check' -l config -r -F -d 'configuration'

@@ -1,10 +1,12 @@
 #include "app/ask.h"
 
-#include "conf/conf.h"
+#include "app/load.h"
+#include "base/mem.h"
 #include "net/client.h"
 #include "net/net.h"
 #include "parse/json.h"
 #include "parse/url.h"
+#include "state/serving.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -212,6 +214,15 @@ bool ask_url(struct ask_where *a, const char *text)
     return true;
 }
 
+void ask_find(struct ask_where *a, const char *config)
+{
+    struct serving s;
+    char *folder = a->said ? NULL : load_state_folder(config);
+    if (folder && serving_read(folder, &s) == PD_OK)
+        (void)ask_url(a, s.url);
+    mem_free(folder);
+}
+
 bool ask_key_env(struct ask_where *a, const char *variable)
 {
     a->key = getenv(variable);
@@ -247,6 +258,7 @@ int ask_where_option(struct ask_where *a, int argc, char **argv, int *i)
 {
     const char *value;
     if (ask_option(argc, argv, i, "--url", &value)) {
+        a->said = true;
         if (value && ask_url(a, value))
             return 1;
         fprintf(stderr,

@@ -21,10 +21,13 @@ struct ask_where {
     char url[ASK_URL_MAX];   /* scheme, host and port */
     char base[ASK_BASE_MAX]; /* the path before /api */
     const char *key;         /* NULL: none is sent */
+    bool said;               /* by --url */
 };
 void ask_init(struct ask_where *a, const char *command);
 /* "127.0.0.1:8080", "http://host/v1/": what a client was given will do. False: not understood. */
 bool ask_url(struct ask_where *a, const char *text);
+/* Where nobody has said it: where the process serves that holds the state folder of this configuration (as load_config()), if one does. */
+void ask_find(struct ask_where *a, const char *config);
 /* The variable that holds an admin key. False: it is not set. */
 bool ask_key_env(struct ask_where *a, const char *variable);
 

@@ -28,7 +28,8 @@ static const char checkpoints_help[] =
     "  --limit N         list: so many, the newest\n"
     "  --dry             prune: only says what would go\n"
     "  --json            list, prune: as the API answers\n"
-    "  --url URL         where perdure runs (default " ASK_URL_DEFAULT ")\n"
+    "  --url URL         where perdure runs (default: the one that holds the state folder of this configuration, "
+    "else " ASK_URL_DEFAULT ")\n"
     "  --key-env VAR     the variable that holds an admin key: from another machine one is needed\n"
     "  --database WHERE, --snapshots WHERE\n"
     "                    no perdure is asked: the SQLite file or postgres:// address, the folder or "
@@ -532,6 +533,8 @@ int command_checkpoints(int argc, char **argv)
         return failed("out of memory");
     if (is_direct(&wish))
         status = open_direct(&wish);
+    else
+        ask_find(&wish.where, NULL);
     if (!status)
         status = wish.action->run(&wish);
     close_direct(&wish);

@@ -7,12 +7,32 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-pd_err load_config(const char *path, bool without_providers, struct conf **ret)
+static const char *which(const char *path)
 {
     if (!path)
         path = getenv("PERDURE_CONFIG");
-    if (!path && access("perdure.yaml", R_OK) == 0)
-        path = "perdure.yaml";
+    return !path && access("perdure.yaml", R_OK) == 0 ? "perdure.yaml" : path;
+}
+
+char *load_state_folder(const char *path)
+{
+    struct conf *c = NULL;
+    struct preset_table table = presets;
+    table.none_is_fine = true;
+    struct conf_report *report = mem_zalloc(sizeof(*report));
+    if (!report)
+        return NULL;
+    char *folder = NULL;
+    if (conf_load(which(path), &table, conf_getenv, NULL, report, &c) == PD_OK && strcmp(c->state, "off") != 0)
+        folder = mem_strdup(c->state);
+    conf_free(c);
+    mem_free(report);
+    return folder;
+}
+
+pd_err load_config(const char *path, bool without_providers, struct conf **ret)
+{
+    path = which(path);
     struct conf_report *report = mem_zalloc(sizeof(*report));
     if (!report)
         return PD_NOMEM;

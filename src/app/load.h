@@ -4,8 +4,12 @@
 
 #include "conf/conf.h"
 
+#include <stdbool.h>
+
 /* path NULL: $PERDURE_CONFIG, else ./perdure.yaml if it is there, else the environment alone. On failure everything has been said.
  * `without_providers`: none is fine. */
 pd_err load_config(const char *path, bool without_providers, struct conf **ret) PD_CHECKED;
+/* The state folder that this configuration names, without a word about what is wrong with it. NULL: none is to be had. The caller's (mem_free()). */
+char *load_state_folder(const char *path);
 
 #endif

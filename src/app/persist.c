@@ -10,6 +10,7 @@
 #include "relay/routing.h"
 #include "state/folder.h"
 #include "state/journal.h"
+#include "state/serving.h"
 #include "state/snapshot.h"
 
 #include <errno.h>
@@ -35,7 +36,7 @@ struct persist {
     struct gateway *gateway;
     struct loop *loop;
     char folder[FOLDER_PATH_MAX], keep_folder[FOLDER_PATH_MAX];
-    int lock_fd;
+    int lock_fd, serving_fd;
     struct log calls, keep;
     struct recall_search *answers; /* of the process before this one, as they are read */
     size_t written;                /* of the ledger, since the disk was waited for */
@@ -288,27 +289,25 @@ static bool is_lock_of(int fd, const char *folder)
            a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
-static bool hold(struct persist *k, struct inherited *in)
+/* PD_NOTFOUND: there is none to be had, and that was said. PD_EXISTS: another holds it. */
+static pd_err hold(struct persist *k, struct inherited *in)
 {
     errno = 0;
     pd_err e = folder_make(k->folder);
     if (!e && is_lock_of(in->state_fd, k->folder)) {
         k->lock_fd = in->state_fd;
         in->state_fd = -1;
-        return true;
+        return PD_OK;
     }
     if (!e)
         e = folder_hold(k->folder, &k->lock_fd);
-    if (e == PD_EXISTS)
-        LOG(NULL, LOG_WARN, "state.held",
-            "folder=\"%s\" remedy=\"another perdure keeps its state there: name another folder with state:\"",
-            k->folder);
-    else if (e)
-        LOG(NULL, LOG_WARN, "state.no_folder",
-            "folder=\"%s\" why=\"%s\" remedy=\"what a restart would bring back is not kept: name a folder that "
-            "can be written with state:\"",
-            k->folder, e == PD_IO ? strerror(errno) : pd_err_text(e));
-    return e == PD_OK;
+    if (!e || e == PD_EXISTS)
+        return e;
+    LOG(NULL, LOG_WARN, "state.no_folder",
+        "folder=\"%s\" why=\"%s\" remedy=\"what a restart would bring back is not kept: name a folder that can be "
+        "written with state:\"",
+        k->folder, e == PD_IO ? strerror(errno) : pd_err_text(e));
+    return PD_NOTFOUND;
 }
 
 static pd_err begin(struct persist *k, struct inherited *in)
@@ -342,16 +341,17 @@ pd_err persist_open(struct gateway *g, struct loop *l, const char *folder, struc
         return PD_NOMEM;
     k->gateway = g;
     k->loop = l;
-    k->lock_fd = -1;
+    k->lock_fd = k->serving_fd = -1;
     buf_init(&k->record, 0); /* KEEP_BLOB_MAX and an id */
     timer_init(&k->follow, on_follow, k);
     bool fits = snprintf(k->folder, sizeof(k->folder), "%s", folder) < (int)sizeof(k->folder) &&
                 folder_path(folder, "keep", k->keep_folder) == PD_OK;
-    if (!fits || !hold(k, in)) {
+    pd_err e = fits ? hold(k, in) : PD_NOTFOUND;
+    if (e) {
         persist_close(k);
-        return PD_OK;
+        return e == PD_EXISTS ? e : PD_OK;
     }
-    pd_err e = begin(k, in);
+    e = begin(k, in);
     if (e) {
         persist_close(k);
         return e;
@@ -385,6 +385,27 @@ void persist_take_back(struct persist *k)
         timer_arm(k->loop, &k->follow, loop_now_ms(k->loop));
 }
 
+/* Others find it by its address all the same. */
+void persist_serving(struct persist *k, const char *url, bool brief)
+{
+    struct serving s = {.pid = (uint64_t)getpid(), .brief = brief};
+    int fd = -1;
+    if (!k)
+        return;
+    pd_err e = (size_t)snprintf(s.url, sizeof(s.url), "%s", url) < sizeof(s.url)
+                   ? serving_write(k->folder, &s, &fd)
+                   : PD_TOOBIG;
+    if (e) {
+        LOG(NULL, LOG_WARN, "state.serving",
+            "folder=\"%s\" why=\"%s\" remedy=\"commands need --url to find this process\"", k->folder,
+            e == PD_IO ? strerror(errno) : pd_err_text(e));
+        return;
+    }
+    if (k->serving_fd >= 0)
+        close(k->serving_fd);
+    k->serving_fd = fd;
+}
+
 int persist_lock(const struct persist *k)
 {
     return k ? k->lock_fd : -1;
@@ -409,6 +430,7 @@ struct persist *persist_close(struct persist *k)
     journal_reader_free(k->keep.reader);
     recall_search_free(k->answers);
     buf_done(&k->record);
+    serving_end(k->folder, k->serving_fd); /* before the lock: until then nobody else writes there */
     if (k->lock_fd >= 0)
         close(k->lock_fd);
     mem_free(k);

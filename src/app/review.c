@@ -19,7 +19,8 @@ static const char review_help[] =
     "       perdure review edit RUN TASK --value JSON [OPTIONS]\n\n"
     "  --value JSON   edit: the task's output; retry: members that replace those of the task\n"
     "  --who NAME     who decides (default: $USER)\n"
-    "  --url URL      where perdure runs (default " ASK_URL_DEFAULT ")\n"
+    "  --url URL      where perdure runs (default: the one that holds the state folder of this configuration, "
+    "else " ASK_URL_DEFAULT ")\n"
     "  --key-env VAR  the variable that holds an admin key: from another machine one is needed\n"
     "  --json         as the API answers\n"
     "  --help\n\n"
@@ -35,7 +36,8 @@ static const char runs_help[] =
     "       perdure runs show|events|pause|resume|cancel RUN [OPTIONS]\n\n"
     "  --why TEXT     pause, cancel: said with the run\n"
     "  --limit N      list: so many, the newest\n"
-    "  --url URL      where perdure runs (default " ASK_URL_DEFAULT ")\n"
+    "  --url URL      where perdure runs (default: the one that holds the state folder of this configuration, "
+    "else " ASK_URL_DEFAULT ")\n"
     "  --key-env VAR  the variable that holds an admin key: from another machine one is needed\n"
     "  --json         as the API answers\n"
     "  --help\n\n"
@@ -105,6 +107,8 @@ static int read_options(int argc, char **argv, const char *command, const char *
         return wrongly(w, "--limit: write a number from 1 on, not", w->limit);
     if (status < 0 && net_process_init() == PD_NOMEM)
         return 1;
+    if (status < 0)
+        ask_find(&w->where, NULL);
     return status;
 }
 

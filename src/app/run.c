@@ -2,7 +2,7 @@
 #include "app/ask.h"
 #include "app/child.h"
 #include "app/commands.h"
-#include "app/load.h"
+#include "app/run_gateway.h"
 #include "app/run_plan.h"
 #include "app/terminal.h"
 #include "base/clock.h"
@@ -54,7 +54,6 @@ enum {
     LOOK_MS = 300,         /* how often the run is looked at */
     LOOK_SLOW_MS = 1000,   /* one of many tasks */
     TASKS_SHOWN_MAX = 500, /* of a larger run its counts alone are asked for */
-    START_MS = 60 * 1000,  /* our own perdure, from its start until it listens */
     DEATHS_MAX = 3,        /* (g) of workers at one task within DEATHS_MS: more pause the run */
     DEATHS_MS = 10 * 60 * 1000,
     DEATHS_KEPT = 256,
@@ -86,12 +85,13 @@ struct hand {
     char name[80];
     uint64_t again_ms, pause_ms, began_ms;
     bool orphaned; /* it died; its task is given back when nothing of it runs any more */
+    bool moved;    /* it was ended, for its perdure is at another address now */
+    char url[ASK_URL_MAX + ASK_BASE_MAX];
 };
 
 struct run {
     struct options o;
-    struct child gateway;
-    char port[12]; /* of our own perdure; empty: none */
+    struct run_gateway gateway;
     struct hand hands[WORKERS_MAX];
     struct death deaths[DEATHS_KEPT];
     unsigned deaths_count;
@@ -102,9 +102,9 @@ struct run {
     struct run_plan plan;
     sigset_t signals;
     unsigned stops;
-    uint64_t gateway_again_ms;
     bool many;
-    bool old; /* the run was there before: what happened then was shown then */
+    bool begun; /* its id is known */
+    bool old;   /* the run was there before: what happened then was shown then */
 };
 
 /* ---- options --------------------------------------------------------------------------------------------------------------- */
@@ -175,6 +175,7 @@ static int read_options(int argc, char **argv, struct options *o)
     if (!o->plan == !o->resume)
         return wrongly(o->plan ? "a plan or --resume ID, not both" : "run what? Write the name of a plan", NULL,
                        "");
+    o->where.said = o->url != NULL;
     if (o->url && !ask_url(&o->where, o->url))
         return wrongly("--url is", o->url, ": write it as in " ASK_URL_DEFAULT);
     if (o->key_env && !ask_key_env(&o->where, o->key_env))
@@ -214,88 +215,6 @@ static bool wish(const struct run *r, const char *what, const char *why)
     return well;
 }
 
-/* ---- our own perdure ------------------------------------------------------------------------------------------------------------ */
-
-static bool answers(const struct run *r)
-{
-    struct ask_answer a;
-    if (!ask_quietly(r, "GET", "/api/runs?limit=1", SPAN_NONE, &a))
-        return false;
-    bool well = json_get((struct json){JSON_OBJECT, buf_span(&a.body)}, "runs").type == JSON_ARRAY;
-    buf_done(&a.body);
-    return well;
-}
-
-/* "perdure 0.1.0 listens on http://127.0.0.1:4711/v1" */
-static bool read_port(int fd, char port[12])
-{
-    char text[4096];
-    size_t n = 0;
-    uint64_t until = clock_mono_ms() + START_MS;
-    while (n + 1 < sizeof(text) && clock_mono_ms() < until) {
-        ssize_t got = read(fd, text + n, sizeof(text) - 1 - n);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            return false;
-        n += (size_t)got;
-        text[n] = '\0';
-        const char *at = strstr(text, " listens on http://127.0.0.1:"), *end = strstr(text, "/v1\n");
-        if (at && end && sscanf(at, " listens on http://127.0.0.1:%11[0-9]", port) == 1)
-            return true;
-    }
-    return false;
-}
-
-static bool start_gateway(struct run *r)
-{
-    char listen[40];
-    const char *words[8] = {
-        "serve", "--without-providers", "--listen", listen, r->o.config ? "--config" : NULL, r->o.config, NULL};
-    snprintf(listen, sizeof(listen), "127.0.0.1:%s", r->port[0] ? r->port : "0");
-    if (child_start(words, true, r->log_fd, &r->gateway) != PD_OK || !read_port(r->gateway.out, r->port)) {
-        child_wait(&r->gateway, 1000);
-        return false;
-    }
-    snprintf(listen, sizeof(listen), "http://127.0.0.1:%s", r->port);
-    return ask_url(&r->o.where, listen);
-}
-
-/* The one before us may still be ending, with the state folder in its hand. */
-static bool start_gateway_patiently(struct run *r)
-{
-    uint64_t until = clock_mono_ms() + START_MS;
-    for (;;) {
-        if (start_gateway(r))
-            return true;
-        if (clock_mono_ms() > until)
-            break;
-        struct timespec t = {0, 500 * 1000 * 1000};
-        int signum = sigtimedwait(&r->signals, NULL, &t);
-        if (signum > 0 && signum != SIGCHLD) /* that one is its end, which is why it is started again */
-            break;
-    }
-    fprintf(stderr, "perdure run: its own perdure could not be started; what it said stands %s\n",
-            r->o.log ? "in the file of --log" : "above");
-    return false;
-}
-
-/* The perdure that serves this configuration, where it runs already. */
-static bool find_gateway(struct run *r)
-{
-    struct conf *c = NULL;
-    bool found = false;
-    if (r->o.url)
-        return true;
-    if (load_config(r->o.config, true, &c) != PD_OK)
-        return false;
-    for (unsigned i = 0; i < c->listen_count && !found; i++)
-        if (conf_is_loopback(c->listen[i]) && !span_ends(span_str(c->listen[i]), ":0"))
-            found = ask_url(&r->o.where, c->listen[i]) && answers(r);
-    conf_free(c);
-    return found || start_gateway_patiently(r);
-}
-
 /* ---- the run ------------------------------------------------------------------------------------------------------------------------ */
 
 static bool take_id(struct run *r, struct span answer)
@@ -307,20 +226,17 @@ static bool take_id(struct run *r, struct span answer)
     return true;
 }
 
-/* Our own perdure may be killed while it is asked: then it is started again, and asked again. */
+/* The perdure that keeps the run may be killed while it is asked: the next one is asked again. */
 static bool is_reached(struct run *r, const struct ask_question *q, struct ask_answer *ret)
 {
-    enum { UNAVAILABLE = 503, AGAIN_MS = 100 };
-    int status;
-    uint64_t until = clock_mono_ms() + START_MS;
+    enum { UNAVAILABLE = 503, AGAIN_MS = 50 };
+    uint64_t until = clock_mono_ms() + RUN_GATEWAY_START_MS;
     ask(&r->o.where, q, ret);
-    while (r->port[0] && (ret->status == 0 || ret->status == UNAVAILABLE) && clock_mono_ms() < until) {
+    while (!r->o.where.said && (r->gateway.brief || !r->begun) &&
+           (ret->status == 0 || ret->status == UNAVAILABLE) && clock_mono_ms() < until) {
         buf_done(&ret->body);
-        struct timespec t = {0, AGAIN_MS * 1000 * 1000};
-        int signum = sigtimedwait(&r->signals, NULL, &t);
-        if (signum > 0 && signum != SIGCHLD)
-            return false;
-        if (child_ended(&r->gateway, &status) && !start_gateway_patiently(r))
+        run_gateway_look(&r->gateway);
+        if (!run_gateway_pause(&r->gateway, AGAIN_MS))
             return false;
         ask(&r->o.where, q, ret);
     }
@@ -380,11 +296,10 @@ static bool begin_run(struct run *r)
 
 static void start_hand(struct run *r, struct hand *h)
 {
-    char url[ASK_URL_MAX + ASK_BASE_MAX];
     const char *words[20];
     unsigned n = 0;
-    snprintf(url, sizeof(url), "%s%s", r->o.where.url, r->o.where.base);
-    const char *always[] = {"worker", "--url", url, "--run", r->id, "--name", h->name, "--lease", r->o.lease};
+    snprintf(h->url, sizeof(h->url), "%s%s", r->o.where.url, r->o.where.base);
+    const char *always[] = {"worker", "--url", h->url, "--run", r->id, "--name", h->name, "--lease", r->o.lease};
     for (size_t i = 0; i < sizeof(always) / sizeof(always[0]); i++)
         words[n++] = always[i];
     if (r->o.dir) {
@@ -467,7 +382,7 @@ static bool bury(struct run *r, const struct hand *h)
             !json_i64(json_get(t, "epoch"), &epoch))
             continue;
         snprintf(task, sizeof(task), "%.*s", SPAN_FMT(id));
-        if (dies_too_often(r, id))
+        if (!h->moved && dies_too_often(r, id))
             pause_run(r, id);
         give_back(r, task, epoch);
     }
@@ -479,7 +394,7 @@ static bool strangers(const struct run *r)
 {
     const struct child *known[WORKERS_MAX + 1];
     unsigned n = 0;
-    known[n++] = &r->gateway;
+    known[n++] = &r->gateway.child;
     for (unsigned i = 0; i < r->o.workers; i++)
         known[n++] = &r->hands[i].child;
     return child_strangers(known, n);
@@ -500,20 +415,30 @@ static void look_after_hand(struct run *r, struct hand *h)
         h->again_ms = now + h->pause_ms;
     }
     if (h->orphaned && !strangers(r) && bury(r, h))
-        h->orphaned = false;
+        h->orphaned = h->moved = false;
     if (!h->child.pid && !h->orphaned && !r->stops && now >= h->again_ms)
         start_hand(r, h);
 }
 
+/* Whom it asks is gone, and the one who took its place could not have its address: what it does now nobody would hear of. */
+static void move_hand(const struct run *r, struct hand *h)
+{
+    char url[sizeof(h->url)];
+    snprintf(url, sizeof(url), "%s%s", r->o.where.url, r->o.where.base);
+    if (!h->child.pid || h->moved || strcmp(url, h->url) == 0)
+        return;
+    h->moved = true;
+    child_signal(&h->child, SIGKILL);
+}
+
 static void look_after_all(struct run *r)
 {
-    int status;
-    if (r->port[0] && child_ended(&r->gateway, &status))
-        r->gateway_again_ms = clock_mono_ms();
-    if (r->port[0] && !r->gateway.pid && clock_mono_ms() >= r->gateway_again_ms && !start_gateway(r))
-        r->gateway_again_ms = clock_mono_ms() + RESTART_MOST_MS;
-    for (unsigned i = 0; i < r->o.workers; i++)
+    if (r->gateway.child.pid)
+        run_gateway_look(&r->gateway);
+    for (unsigned i = 0; i < r->o.workers; i++) {
+        move_hand(r, &r->hands[i]);
         look_after_hand(r, &r->hands[i]);
+    }
 }
 
 /* ---- showing ------------------------------------------------------------------------------------------------------------------------------ */
@@ -622,8 +547,10 @@ static int look(struct run *r, bool last)
     struct ask_answer a;
     snprintf(path, sizeof(path), "/api/runs/%s%s", r->id, r->many || (!is_terminal(r) && !last) ? "?tasks=0" : "");
     const struct ask_question q = {.method = "GET", .path = path};
-    if (!(last ? is_reached(r, &q, &a) : ask_quietly(r, "GET", path, SPAN_NONE, &a)))
-        return -1; /* it will be back: ours is started again, another's is its people's */
+    if (!(last ? is_reached(r, &q, &a) : ask_quietly(r, "GET", path, SPAN_NONE, &a))) {
+        run_gateway_look(&r->gateway); /* it will be back: a run's is started again, another is its people's */
+        return -1;
+    }
     struct json run = {JSON_OBJECT, span_trim(buf_span(&a.body))};
     int status = json_check(run.raw) == PD_OK ? judge(run) : -1;
     if (is_terminal(r))
@@ -707,7 +634,7 @@ static void say_end(const struct run *r, int status)
     else
         printf("run %s was stopped before its end; this goes on with it: perdure run %s%s\n", r->id,
                r->o.plan ? r->o.plan : "--resume ", r->o.plan ? "" : r->id);
-    if (r->port[0] && (status == EXIT_FAILED || status == EXIT_PERSON))
+    if (r->gateway.child.pid && (status == EXIT_FAILED || status == EXIT_PERSON))
         printf("(its perdure ended with it: start one with `perdure serve`)\n");
     fflush(stdout);
 }
@@ -718,8 +645,7 @@ static void end(struct run *r)
         child_signal(&r->hands[i].child, SIGTERM);
     for (unsigned i = 0; i < r->o.workers; i++)
         child_wait(&r->hands[i].child, STOP_MS);
-    child_signal(&r->gateway, SIGTERM);
-    child_wait(&r->gateway, STOP_MS);
+    run_gateway_end(&r->gateway, STOP_MS);
 }
 
 static void open_log(struct run *r)
@@ -744,7 +670,11 @@ static void block_signals(struct run *r)
 static int whole_run(struct run *r)
 {
     int status = EXIT_FAILED;
-    if (find_gateway(r) && begin_run(r)) {
+    run_gateway_init(&r->gateway, &r->o.where, r->o.config, &r->signals);
+    r->gateway.log_fd = r->log_fd;
+    r->gateway.said_log = r->o.log != NULL;
+    if (run_gateway_find(&r->gateway) && begin_run(r)) {
+        r->begun = true;
         if (r->o.detach) {
             printf("%s\n", r->id);
             return EXIT_DONE;
@@ -778,7 +708,6 @@ int command_run(int argc, char **argv)
     unsigned fds;
     if (!r)
         return EXIT_FAILED;
-    r->gateway.out = -1;
     int status = read_options(argc, argv, &r->o);
     loop_process_init(&fds);
     if (status < 0 && net_process_init() == PD_NOMEM) /* before anything is hashed */

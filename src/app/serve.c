@@ -18,6 +18,10 @@ static const char serve_help[] =
     "  --log-level LEVEL  error, warn, info or debug\n"
     "  --log-format FORM  text or json\n"
     "  --without-providers  none is fine: it serves runs of programs alone\n"
+    "  --for-run          as `perdure run` starts it: --without-providers, and where another perdure holds the "
+    "state "
+    "folder\n"
+    "                     already it ends at once, with status 5\n"
     "  --pid-file FILE    written when it listens, and by its successor; removed at the end\n"
     "  --help\n\n"
     "With no configuration every provider is served whose key is in the environment (OPENAI_API_KEY, "
@@ -74,6 +78,8 @@ static int read_options(int argc, char **argv, struct service_options *o)
             o->log_format = value;
         } else if (strcmp(argv[i], "--without-providers") == 0) {
             o->without_providers = true;
+        } else if (strcmp(argv[i], "--for-run") == 0) {
+            o->without_providers = o->for_run = true;
         } else if (option(argc, argv, &i, "--pid-file", &value)) {
             o->pid_file = value;
         } else {

@@ -20,6 +20,7 @@
 #include "relay/routing.h"
 #include "relay/wakes.h"
 #include "route/queue.h"
+#include "state/serving.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -279,6 +280,37 @@ static void on_stop_signal(void *ctx, int signum)
     start_drain(sv, WISH_DRAIN);
 }
 
+/* ---- where it is found ------------------------------------------------------------------------------------- */
+
+/* "0.0.0.0:8080" -> "127.0.0.1:8080": what a neighbour asks. */
+static void reachable(const char *address, uint16_t port, char *out, size_t out_bytes)
+{
+    bool any = strncmp(address, "0.0.0.0:", 8) == 0, any6 = strncmp(address, "[::]:", 5) == 0;
+    if (any || any6)
+        snprintf(out, out_bytes, "http://%s:%u", any ? "127.0.0.1" : "[::1]", port);
+    else
+        snprintf(out, out_bytes, "http://%s", address);
+}
+
+/* On an address of this machine's own alone, if there is one: there no key is needed. */
+static void tell_where(struct service *sv)
+{
+    char best[SERVING_URL_MAX] = "";
+    int fds[SERVICE_LISTEN_MAX];
+    unsigned n = server_listening(sv->seats[0].worker.server, fds, SERVICE_LISTEN_MAX);
+    for (unsigned i = 0; i < n; i++) {
+        char address[80], url[SERVING_URL_MAX];
+        uint16_t port;
+        if (server_address(fds[i], address, sizeof(address), &port) != PD_OK)
+            continue;
+        reachable(address, port, url, sizeof(url));
+        if (!best[0] || (conf_is_loopback(url + strlen("http://")) && !conf_is_loopback(best + strlen("http://"))))
+            memcpy(best, url, sizeof(best));
+    }
+    if (best[0])
+        persist_serving(sv->persist, best, sv->options->for_run);
+}
+
 /* ---- upgrade ------------------------------------------------------------------------------------------- */
 
 static void write_pid_file(const char *path)
@@ -314,6 +346,7 @@ static void take_back(struct service *sv, pid_t pid, const char *why)
     persist_take_back(sv->persist);
     durable_take_back(sv->durable);
     write_pid_file(sv->options->pid_file);
+    tell_where(sv);
     snprintf(text, sizeof(text), "MAINPID=%d", (int)getpid());
     notify_supervisor(text);
 }
@@ -332,6 +365,7 @@ static void on_upgrade(void *ctx, enum upgrade_news news, pid_t pid, const char 
         LOG(NULL, LOG_ERROR, "upgrade.failed",
             "pid=%d why=%s remedy=\"this process goes on as before; what the new one said stands above\"",
             (int)pid, log_quote(span_str(why), quoted, sizeof(quoted)));
+        tell_where(sv); /* the new one may have told already that it serves */
         break;
     case UPGRADE_LEAVES:
         tell_all(sv, WISH_LET_GO);
@@ -766,6 +800,19 @@ static void remember_program(struct service *sv)
     sv->program[n > 0 ? n : 0] = '\0';
 }
 
+/* Without the folder it serves all the same; for a run it would be of no use. */
+static pd_err open_state(struct service *sv, const char *folder)
+{
+    if (strcmp(folder, "off") == 0)
+        return PD_OK;
+    pd_err e = persist_open(&sv->gateway, sv->seats[0].worker.loop, folder, &sv->inherited, &sv->persist);
+    if (e != PD_EXISTS || sv->options->for_run)
+        return e;
+    LOG(NULL, LOG_WARN, "state.held",
+        "folder=\"%s\" remedy=\"another perdure keeps its state there: name another folder with state:\"", folder);
+    return PD_OK;
+}
+
 int service_run(const struct service_options *o)
 {
     struct service sv = {.options = o};
@@ -787,8 +834,9 @@ int service_run(const struct service_options *o)
     inherited_take(&sv.inherited);
     remember_program(&sv);
     pd_err e = open_gateway(&sv, ref);
-    if (!e && strcmp(c->state, "off") != 0)
-        e = persist_open(&sv.gateway, sv.seats[0].worker.loop, c->state, &sv.inherited, &sv.persist);
+    if (!e)
+        e = open_state(&sv, c->state);
+    bool held = e == PD_EXISTS;
     const struct durable_options durable = {c, sv.inherited.upgrade, wake_all, &sv};
     if (!e)
         e = durable_open(&sv.gateway, sv.seats[0].worker.loop, &durable, &sv.durable);
@@ -796,6 +844,7 @@ int service_run(const struct service_options *o)
         e = begin(&sv, c);
     if (!e) {
         write_pid_file(o->pid_file);
+        tell_where(&sv);
         announce(c);
         inherited_ready(&sv.inherited);
         LOG(NULL, LOG_INFO, "serve.ready", "workers=%u providers=%u routes=%u", sv.count, c->providers_count,
@@ -815,5 +864,5 @@ int service_run(const struct service_options *o)
     close_gateway(&sv);
     if (!e)
         LOG(NULL, LOG_INFO, "serve.ended", "%s", "");
-    return e ? 1 : 0;
+    return held ? SERVICE_HELD : e ? 1 : 0;
 }

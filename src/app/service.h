@@ -4,7 +4,7 @@
 
 #include "base/log.h"
 
-enum { SERVICE_LISTEN_MAX = 16 };
+enum { SERVICE_LISTEN_MAX = 16, SERVICE_HELD = 5 };
 
 struct service_options {
     const char *config_path; /* NULL: as load_config() */
@@ -15,10 +15,11 @@ struct service_options {
     const char *log_format; /* NULL: the configuration's */
     const char *pid_file;   /* NULL: none */
     bool without_providers; /* none is fine: runs of programs alone */
+    bool for_run;           /* started by `perdure run`: useless where another one holds the state folder */
     char **argv;            /* as the program was called: an upgrade calls it so again */
 };
 
-/* Runs until a signal ends it. Returns the exit status. */
+/* Runs until a signal ends it. Returns the exit status: SERVICE_HELD when, for a run, another one holds the state folder. */
 int service_run(const struct service_options *o);
 
 #endif

@@ -14,7 +14,8 @@
 static const char sessions_help[] =
     "usage: perdure sessions [list] [OPTIONS]\n"
     "       perdure sessions show ID [OPTIONS]\n\n"
-    "  --url URL      where perdure runs (default http://127.0.0.1:8080)\n"
+    "  --url URL      where perdure runs (default: the one that holds the state folder of this configuration, "
+    "else http://127.0.0.1:8080)\n"
     "  --key-env VAR  the variable that holds an admin key: from another machine one is needed\n"
     "  --limit N      list: so many, the ones used last\n"
     "  --json         as the API answers\n"
@@ -192,5 +193,6 @@ int command_sessions(int argc, char **argv)
         fprintf(stderr, "perdure sessions: out of memory\n");
         return 1;
     }
+    ask_find(&wish.where, NULL);
     return wish.show ? show(&wish) : list(&wish);
 }

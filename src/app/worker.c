@@ -15,7 +15,8 @@
 
 static const char worker_help[] =
     "usage: perdure worker [OPTIONS]\n\n"
-    "  --url URL        where perdure runs: tasks, models and checkpoints (default " ASK_URL_DEFAULT ")\n"
+    "  --url URL        where perdure runs: tasks, models and checkpoints (default: the one that holds the state "
+    "folder of this configuration, else " ASK_URL_DEFAULT ")\n"
     "  --key-env VAR    the variable that holds an admin key: from another machine one is needed\n"
     "  --database URL   postgres://...: takes its tasks from there; models are still asked at --url\n"
     "  --run ID         only tasks of this run\n"
@@ -233,7 +234,10 @@ int command_worker(int argc, char **argv)
         return status;
     block_signals(&l); /* before there is any thread: all have it so */
     loop_process_init(&fds);
-    if (net_process_init() != PD_OK || open_queue(&o, &q) != PD_OK)
+    if (net_process_init() != PD_OK)
+        return 1;
+    ask_find(&o.where, NULL);
+    if (open_queue(&o, &q) != PD_OK)
         return 1;
     status = work(&o, q, &l);
     work_queue_free(q);

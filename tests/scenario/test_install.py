@@ -80,7 +80,7 @@ def options_of_parser():
         code = re.sub(r"/\*.*?\*/", "", (ROOT / file).read_text(), flags=re.S)
         code = re.sub(r"static const char \w*help\[\] =.*?;\n", "", code, flags=re.S)
         taken[command] |= set(re.findall(r'"(--[a-z][a-z-]*)"', code))
-    taken["run"].discard("--without-providers")      # what it tells a perdure of its own
+    taken["run"].discard("--for-run")      # what it tells a perdure of its own
     taken["run"].discard("--listen")
     taken["run"].discard("--run")
     taken["supervise"].discard("--keeper")           # how it calls itself

@@ -282,11 +282,14 @@ def test_recovery_determinism():
             assert sim.state("alpha")["requests"] == 2, gates
 
 
-def crowd(width=4, rows=6):
+WAIT = "echo $PERDURE_TASK >> begun; while [ -e gate-$PERDURE_TASK ]; do echo > at-$PERDURE_TASK; sleep 0.02; done"
+
+
+def crowd(width=4, rows=6, gate=GATE, effect="echo $PERDURE_IDEMPOTENCY_KEY >> effects"):
     tasks = []
     for i in range(width * rows):
         tasks.append({"id": f"t{i}", "idempotency_key": f"key-{i}", "checks": "none",
-                      "command": f"{GATE}; echo $PERDURE_IDEMPOTENCY_KEY >> effects; echo $PERDURE_TASK >> ended",
+                      "command": f"{gate}; {effect}; echo $PERDURE_TASK >> ended",
                       **({"needs": [f"t{(i // width - 1) * width + k}" for k in range(width)]} if i >= width else {})})
     return {"goal": "crowd", "tasks": tasks}
 
@@ -324,6 +327,43 @@ def test_eight_processes_that_resume_one_run_at_once_do_each_task_once():
         each_once(where, events)
         by = {e["data"]["worker"] for e in events if e["what"] == "claimed"}
         assert len(by) >= 4, by
+
+
+def starters(runs):
+    """Those that have a perdure of their own."""
+    return [r for r in runs if r.children()["serve"]]
+
+
+def test_eight_that_begin_at_once_without_a_perdure_have_one_between_them_and_go_on_when_its_owner_is_killed():
+    """The one that started it is killed, and so is what it had started: one of the others starts the next, at the same address."""
+    for resume in (True, False):
+        with place(crowd(gate=WAIT, effect=ONCE)) as (where, sim):
+            (where / "gate-t20").touch()
+            if resume:
+                half_done(where)
+                with served(where) as (port, run):
+                    pass
+                runs = at_once(8, lambda i: Run(where, "--resume", run, plan=False))
+            else:
+                runs = at_once(8, lambda i: Run(where))
+            until("it is held", lambda: (where / "at-t20").exists())
+            owners = starters(runs)
+            assert len(owners) == 1, [r.children() for r in runs]
+            address = (where / "state/serving").read_text().split()
+            assert address[2] == "run" and int(address[1]) == owners[0].children()["serve"][0], address
+            kill_all(owners[0])
+            others = [r for r in runs if r is not owners[0]]
+            until("another takes its place", lambda: len(starters(others)) == 1)
+            until("it says where it serves", lambda: (where / "state/serving").read_text().split()[1] not in address)
+            assert (where / "state/serving").read_text().split()[0] == address[0], "it is at another address"
+            (where / "gate-t20").unlink()
+            for r in others:
+                assert r.process.wait(120) == 0, (r.process.returncode, r.stderr()[-2000:])
+                r.process.stdout.close()
+            with served(where) as (port, run):
+                events, _ = recorded(port, run)
+            assert collections.Counter(lines(where / "effects")) == {f"key-{i}": 1 for i in range(24)}, lines(where / "effects")
+            assert collections.Counter(e["what"] for e in events)["run_done"] == 1
 
 
 if __name__ == "__main__":

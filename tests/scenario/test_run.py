@@ -262,5 +262,85 @@ def test_a_model_makes_the_tasks_and_is_told_what_was_wrong_with_them():
         sim.program.kill()
 
 
+def serving(where):
+    return (where / "state/serving").read_text().split()
+
+
+def test_commands_find_the_perdure_that_holds_the_state_folder_also_after_an_upgrade_and_no_dead_one():
+    """No --url, and a free port: the folder says where. After a kill its file is still there, and nobody believes it."""
+    with folder({"goal": "x", "tasks": [{"id": "a", "command": "true", "checks": "none"}]}, '{"listen": "127.0.0.1:0", "state": "state"}') as where:
+        def say(*words):
+            clean = {k: v for k, v in os.environ.items() if not k.startswith("PERDURE_")}
+            done = subprocess.run([PERDURE, *words], cwd=where, env=clean, capture_output=True, text=True, timeout=DEADLINE)
+            return done.returncode, done.stdout + done.stderr
+
+        def all_find(run):
+            assert run in say("runs")[1]
+            for words in (("runs", "show", run), ("review",), ("sessions",), ("checkpoints", "list"), ("worker", "--idle", "1s", "--run", run)):
+                status, text = say(*words)
+                assert status == 0, (words, text)
+            status, text = say("run", "plan.yaml", "--again", "--lease", "2s")
+            assert status == 0 and f" at {serving(where)[0]}" in text and "started" not in text, text
+
+        serve = Program(["serve", "--without-providers"], cwd=where)
+        serve.line("listens on")
+        until("it says where", lambda: (where / "state/serving").exists())
+        url, pid, kind = serving(where)
+        assert (int(pid), kind) == (serve.process.pid, "serve")
+        status, text = say("run", "plan.yaml")
+        assert status == 0 and f" at {url}" in text, text
+        run = re.search(r"run (r-\w+) at", text).group(1)
+        all_find(run)
+        serve.process.send_signal(signal.SIGUSR2)
+        until("its successor says where", lambda: serving(where)[1] != pid)
+        assert serving(where)[0] == url and serving(where)[2] == "serve"
+        until("the old one has ended", lambda: serve.process.poll() is not None)
+        new = int(serving(where)[1])
+        until("it has the database", lambda: say("runs")[0] == 0)
+        all_find(run)
+        os.kill(new, signal.SIGKILL)
+        until("its end", gone(new))
+        assert serving(where)[1] == str(new)
+        status, text = say("runs")
+        assert status == 1 and url not in text, text
+        assert f" at {url}" not in Run(where).end(0)
+        serve = Program(["serve", "--without-providers"], cwd=where)
+        serve.line("listens on")
+        serve.stop()
+        assert not (where / "state/serving").exists()
+
+
+def test_a_run_whose_perdure_was_another_runs_goes_on_when_that_one_ends_in_good_order():
+    with folder(twenty(), '{"listen": "127.0.0.1:0", "state": "state"}') as where:
+        owner = Run(where)
+        until("it has begun", lambda: len(lines(where / "begun")) >= 1 and owner.children()["serve"])
+        other = Run(where, "--workers", "2")
+        other.line(r"run r-")
+        until("both are at work", lambda: len(lines(where / "begun")) >= 5)
+        assert not other.children()["serve"]
+        owner.process.send_signal(signal.SIGTERM)
+        owner.end(4)
+        assert len(lines(where / "effects")) < 20
+        until("it has one of its own", lambda: other.children()["serve"])
+        other.end(0)
+        all_done(where)
+
+
+def test_a_run_waits_for_a_perdure_that_others_have_started():
+    with folder(twenty(), '{"listen": "127.0.0.1:0", "state": "state"}') as where:
+        serve = Program(["serve", "--without-providers"], cwd=where)
+        serve.line("listens on")
+        run = Run(where, "--workers", "2")
+        until("it has begun", lambda: len(lines(where / "begun")) >= 3)
+        serve.kill()
+        count = len(lines(where / "begun"))
+        serve = Program(["serve", "--without-providers"], cwd=where)      # at another port
+        serve.line("listens on")
+        run.end(0)
+        all_done(where)
+        assert count < 20 and not run.children()["serve"]
+        serve.stop()
+
+
 if __name__ == "__main__":
     main(globals())
