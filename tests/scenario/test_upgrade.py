@@ -59,6 +59,10 @@ class Chain:
             return False
         return state not in "ZX"
 
+    def serving(self):
+        """Who says in the state folder that it serves."""
+        return int(next(self.gateway.path.parent.rglob("serving")).read_text().split()[1])
+
     def logged(self, event):
         return len(re.findall(rf" {re.escape(event)} ", self.gateway.log()))
 
@@ -266,7 +270,7 @@ def test_when_the_new_process_is_killed_the_old_one_accepts_again():
                     kill_successor(chain)
                     for _ in range(3 * workers):
                         assert chain.gateway.chat().status == 200
-                    assert int(pid_file.read_text()) == chain.pids[0]
+                    assert int(pid_file.read_text()) == chain.pids[0] == chain.serving()
                     chain.until("the database is open again", lambda: chain.logged("database.open") == 3)
                     assert chain.gateway.get("/api/checkpoints").status == 200
                     chain.upgrade()     # the next one works
