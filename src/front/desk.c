@@ -59,6 +59,8 @@ struct visit *visit_free(struct visit *a)
 {
     if (a) {
         timer_stop(a->worker->loop, &a->timer);
+        if (a->drop)
+            a->drop(a);
         claimed_done(&a->claimed);
         buf_done(&a->out);
         arena_done(&a->arena);

@@ -46,7 +46,8 @@ struct visit {
     struct db_job job;
     visit_work *work;
     visit_answer *answer;
-    struct arena arena; /* everything that it carries */
+    void (*drop)(struct visit *a); /* what it has beside its arena; NULL: nothing */
+    struct arena arena;            /* everything that it carries */
     struct span body;
     struct json doc; /* of a body that is a JSON object */
     struct buf out;

@@ -36,32 +36,29 @@ static struct making *making_of(struct visit *a)
     return (struct making *)(void *)a->text.p;
 }
 
-static void making_end(struct visit *a)
+/* With its visit, however that ends: a client that has left is not answered. */
+static void making_free(struct visit *a)
 {
     struct making *m = making_of(a);
     arena_done(&m->arena);
     mem_free(m);
-    a->text = SPAN_NONE;
 }
 
 static pd_err create_work(struct tx *t, struct visit *a)
 {
     struct span key = a->wish.claim;
-    return runs_create(t, &making_of(a)->plan, key, a->now_ms, a->id, &a->flag);
+    return runs_create(t, &making_of(a)->plan, key, a->now_ms, a->id, &a->run_state, &a->flag);
 }
 
 static void create_answer(struct visit *a, pd_err e)
 {
     char text[120];
-    bool planning = making_of(a)->plan.planner.n > 0;
-    making_end(a);
     a->why[0] = '\0';
     if (e) {
         visit_error(a, e, "conflict");
         return;
     }
-    int n =
-        snprintf(text, sizeof(text), "{\"id\":\"%s\",\"state\":\"%s\"}", a->id, planning ? "planning" : "running");
+    int n = snprintf(text, sizeof(text), "{\"id\":\"%s\",\"state\":\"%s\"}", a->id, run_state_name(a->run_state));
     visit_json(a, a->flag ? 201 : 200, span_of(text, (size_t)n));
 }
 
@@ -75,7 +72,6 @@ static void parsed(void *ctx)
         return;
     }
     pd_err e = a->err ? a->err : PD_CLOSED;
-    making_end(a);
     if (e == PD_INVALID)
         visit_refuse(a, 400, "plan_invalid", a->why);
     else if (e == PD_TOOBIG)
@@ -108,13 +104,13 @@ void serve_run_create(struct worker *w, struct request *rq, const struct endpoin
     m->a = a;
     m->text = a->body;
     a->text = span_of((const char *)m, sizeof(*m));
+    a->drop = making_free;
     a->changes = true;
     runs_new_id(a->id);
     a->under_way = true;
     if (loop_offload(w->loop, parse, parsed, m) == PD_OK)
         return;
     a->under_way = false;
-    making_end(a);
     visit_error(a, PD_NOMEM, "");
 }
 

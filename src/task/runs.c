@@ -145,33 +145,42 @@ static pd_err add_planner(struct tx *t, const char *run, const struct plan *p)
     return e;
 }
 
-static pd_err on_id(void *ctx, const struct db_value *columns, unsigned n)
+/* The run that a key has already. */
+struct there {
+    char id[RUN_ID_BYTES];
+    enum run_state state;
+};
+
+static pd_err on_there(void *ctx, const struct db_value *columns, unsigned n)
 {
+    struct there *r = ctx;
     (void)n;
-    snprintf(ctx, RUN_ID_BYTES, "%.*s", SPAN_FMT(columns[0].s));
+    snprintf(r->id, sizeof(r->id), "%.*s", SPAN_FMT(columns[0].s));
+    r->state = runs_run_state(columns[1].s);
     return PD_OK;
 }
 
 pd_err runs_create(struct tx *t, const struct plan *p, struct span key, uint64_t now_ms, char id[RUN_ID_BYTES],
-                   bool *ret_new)
+                   enum run_state *ret_state, bool *ret_new)
 {
     bool planning = p->planner.n > 0;
-    char there[RUN_ID_BYTES] = "";
+    struct there there = {.id = ""};
+    *ret_state = planning ? RUN_PLANNING : RUN_RUNNING;
     pd_err e = TX_RUN(
         t,
         "INSERT INTO runs (id, key, name, goal, document, state, claimable, why, budget_tokens, budget_pico,"
         " spent_tokens, spent_pico, created_ms, ended_ms)"
         " VALUES ($1, $2, $3, $4, $5, $6, 1, '', $7, $8, 0, 0, $9, 0) ON CONFLICT DO NOTHING",
         NULL, NULL, DB_S(id), key.n ? DB_T(key) : DB_NONE, DB_T(p->name), DB_T(p->goal), DB_T(p->document),
-        DB_S(run_state_name(planning ? RUN_PLANNING : RUN_RUNNING)), DB_I(p->budget_tokens),
-        DB_I(p->budget_picodollars), DB_I(now_ms));
+        DB_S(run_state_name(*ret_state)), DB_I(p->budget_tokens), DB_I(p->budget_picodollars), DB_I(now_ms));
     if (e)
         return e;
     if (!tx_changed(t)) {
-        e = TX_RUN(t, "SELECT id FROM runs WHERE id = $1 OR (key = $2 AND $2 <> '')", on_id, there, DB_S(id),
-                   DB_T(key));
-        *ret_new = strcmp(id, there) == 0; /* the job is run again: it is the one that it made */
-        memcpy(id, there, RUN_ID_BYTES);
+        e = TX_RUN(t, "SELECT id, state FROM runs WHERE id = $1 OR (key = $2 AND $2 <> '')", on_there, &there,
+                   DB_S(id), DB_T(key));
+        *ret_new = strcmp(id, there.id) == 0; /* the job is run again: it is the one that it made */
+        *ret_state = there.state;
+        memcpy(id, there.id, RUN_ID_BYTES);
         return e;
     }
     *ret_new = true;

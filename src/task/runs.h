@@ -95,9 +95,9 @@ struct step {
 /* ---- runs ---- */
 /* A new word; before the job, so that a job that is run twice makes one run. */
 void runs_new_id(char ret_id[RUN_ID_BYTES]);
-/* `key`: of the one who asks, empty: none; the same key again gives the same run: `id` gets its name and *ret_new is false. */
+/* `key`: of the one who asks, empty: none; the same key again gives the same run, as it is now: `id` gets its name and *ret_new is false. */
 pd_err runs_create(struct tx *t, const struct plan *p, struct span key, uint64_t now_ms, char id[RUN_ID_BYTES],
-                   bool *ret_new) PD_CHECKED;
+                   enum run_state *ret_state, bool *ret_new) PD_CHECKED;
 /* Tasks that a planner made, once: again is fine. runs_finish() and runs_review() call it for the output of PLAN_PLANNER_ID. */
 pd_err runs_planned(struct tx *t, const char *run, const struct plan *p, uint64_t now_ms) PD_CHECKED;
 enum run_wish { RUN_PAUSE, RUN_RESUME, RUN_CANCEL };

@@ -92,8 +92,9 @@ struct making {
 static pd_err make(struct tx *t, void *ctx)
 {
     struct making *m = ctx;
+    enum run_state state;
     bool fresh;
-    return runs_create(t, &m->plan, SPAN_NONE, clock_wall_ms(), m->id, &fresh);
+    return runs_create(t, &m->plan, SPAN_NONE, clock_wall_ms(), m->id, &state, &fresh);
 }
 
 static pd_err make_bare(struct tx *t, void *ctx)

@@ -171,10 +171,14 @@ def test_stopped_it_says_how_to_go_on_and_does():
 
 
 def test_a_task_that_kills_its_workers_pauses_the_run():
-    plan = {"goal": "x", "tasks": [{"id": "deadly", "checks": "none", "command": "kill -9 $(awk '/^PPid/ {print $2}' /proc/$(awk '/^PPid/ {print $2}' /proc/$$/status)/status); sleep 100"}]}
+    kill = "kill -9 $(awk '/^PPid/ {print $2}' /proc/$(awk '/^PPid/ {print $2}' /proc/$$/status)/status); sleep 100"
+    plan = {"goal": "x", "tasks": [{"id": "deadly", "checks": "none", "command": f"test -e tame || {{ {kill}; }}"}]}
     with folder(plan) as where:
         out = Run(where).end(3)
         assert "paused" in out and "deadly" in out, out
+        (where / "tame").touch()
+        out = Run(where).end(0)     # who starts it again has seen to it
+        assert "resumed" in out or "done" in out, out
 
 
 def test_what_nobody_checked_waits_for_a_person():

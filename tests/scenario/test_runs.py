@@ -1,6 +1,7 @@
 """Runs over HTTP: made, worked on by workers that die and come back, followed, paused, decided by people, and over a kill -9."""
 import http.client
 import json
+import select
 import socket
 import threading
 import time
@@ -119,6 +120,36 @@ def test_the_same_key_makes_one_run_and_a_wrong_plan_none():
         assert error["message"].startswith('plan.yaml line 6: task "c" needs "d", which is no task'), error
         assert request(gateway.port, "POST", "/api/runs", b"\xff\xfe goal").json["error"]["code"] == "plan_invalid"
         assert len(gateway.get("/api/runs").json["runs"]) == 3
+        for wish, now in (("pause", "paused"), ("resume", "running"), ("cancel", "cancelled")):
+            assert request(gateway.port, "POST", f"/api/runs/{first}/{wish}").json["state"] == now
+            again = request(gateway.port, "POST", "/api/runs", PLAN, {"Idempotency-Key": "k"})
+            assert again.status == 200 and again.json == {"id": first, "state": now}, (wish, again.body)
+
+
+def test_plans_of_clients_that_leave_keep_no_memory():
+    plan = json.dumps({"goal": "x" * 100000, "tasks": [{"id": f"t{i}", "command": "x" * 50} for i in range(300)]}).encode()
+    head = f"POST /api/runs HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(plan)}\r\n\r\n".encode()
+    with running("alpha:0") as (_, gateway):
+        def blocks():
+            return int(gateway.metric("perdure_memory_blocks"))
+
+        def leave():
+            """All but one leave while theirs waits for the database. How many runs were made all the same."""
+            made = len(gateway.get("/api/runs?limit=1000").json["runs"])
+            clients = [socket.create_connection(("127.0.0.1", gateway.port)) for _ in range(20)]
+            for s in clients:
+                s.sendall(head + plan)
+            assert select.select(clients, [], [], 30)[0], "nobody was answered"
+            for s in clients:
+                s.close()
+            create(gateway.port, plan)      # behind all of them
+            return len(gateway.get("/api/runs?limit=1000").json["runs"]) - made - 2
+
+        leave()
+        before = blocks()
+        left = sum(leave() for _ in range(5))
+        assert left > 10, "nobody left while it mattered"
+        assert blocks() - before < 10 * left, (before, blocks(), left)     # a plan is 60; the database's cache grows too
 
 
 def test_a_waiting_worker_is_woken_when_something_becomes_ready():

@@ -92,7 +92,7 @@ static inline pd_err op_create(struct tx *t, struct op *o)
     arena_init(&a, 0, 0);
     pd_err e = plan_parse(span_str(o->text), "plan.yaml", NULL, &a, &p, o->why);
     if (!e)
-        e = runs_create(t, &p, span_str(o->key), o->now_ms, o->id, &o->is_new);
+        e = runs_create(t, &p, span_str(o->key), o->now_ms, o->id, &o->run_state, &o->is_new);
     arena_done(&a);
     return e;
 }
