@@ -148,6 +148,8 @@ static void put_record(struct put *p, const struct call_record *r, const char *s
     put_json(p, span_str(r->route));
     put_text(p, ",\"key\":");
     put_json(p, span_str(r->key));
+    put_text(p, ",\"agent\":");
+    put_json(p, span_str(r->agent));
     put_printf(p, ",\"state\":\"%s\",\"outcome\":", state);
     put_json(p, span_str(strcmp(state, "over") == 0 ? call_outcome_name(r->outcome) : ""));
     put_printf(p, ",\"stream\":%s,\"began_ms\":%llu,\"took_ms\":%u,\"overhead_us\":%u,\"output_bytes\":%llu",

@@ -117,13 +117,20 @@ static const struct codec *codec_of_path(struct span path)
                                              : &codec_openai_chat;
 }
 
+/* Behind /agent/NAME stands what clients ask for, and no more: who keeps /api from the world need not know of it. */
+static bool may_have_agent(const struct endpoint *e)
+{
+    return e->access == ACCESS_CLIENT || e->access == ACCESS_ANYONE;
+}
+
 static const struct endpoint *find(struct request *rq)
 {
+    bool named = request_prefix(rq).n > 0 || agent_skip(rq);
     struct span method = request_method(rq), path = request_path(rq);
     const struct endpoint *there = NULL;
     for (int i = 0; i < ENDPOINTS; i++) {
         struct span model;
-        if (!endpoint_fits(&endpoints[i], path, &model))
+        if (!endpoint_fits(&endpoints[i], path, &model) || (named && !may_have_agent(&endpoints[i])))
             continue;
         there = &endpoints[i];
         if (method_fits(there, method))
@@ -184,7 +191,11 @@ static const struct codec *codec_of_client(struct request *rq, const struct endp
 
 void serve_call(struct worker *w, struct request *rq, const struct endpoint *at, const struct conf_key *key)
 {
-    struct relay_request what = {.codec = codec_of_client(rq, at), .operation = at->operation, .key = key};
+    struct agent agent;
+    if (!agent_of(rq, at, key, &agent))
+        return;
+    struct relay_request what = {
+        .codec = codec_of_client(rq, at), .operation = at->operation, .key = key, .agent = span_str(agent.name)};
     (void)endpoint_fits(at, request_path(rq), &what.line.model);
     what.line.stream = at->stream;
     what.line.batch = span_ends(request_path(rq), ":batchEmbedContents");
@@ -194,9 +205,14 @@ void serve_call(struct worker *w, struct request *rq, const struct endpoint *at,
 
 void serve_wrapper(struct worker *w, struct request *rq, const struct endpoint *at, const struct conf_key *key)
 {
-    relay_start(
-        w, rq,
-        &(struct relay_request){.codec = at->codec, .operation = at->operation, .wrapper = true, .key = key});
+    struct agent agent;
+    if (agent_of(rq, at, key, &agent))
+        relay_start(w, rq,
+                    &(struct relay_request){.codec = at->codec,
+                                            .operation = at->operation,
+                                            .wrapper = true,
+                                            .key = key,
+                                            .agent = span_str(agent.name)});
 }
 
 /* ---- answers ---------------------------------------------------------------------- */

@@ -2,6 +2,7 @@
 #ifndef PERDURE_FRONT_FRONT_PRIV_H
 #define PERDURE_FRONT_FRONT_PRIV_H
 
+#include "checkpoint/checkpoint.h"
 #include "front/front.h"
 #include "parse/put.h"
 
@@ -36,6 +37,23 @@ bool guard(struct worker *w, struct request *rq, const struct endpoint *at, cons
 bool guard_is_local_name(struct span host);
 /* Of an Origin header: "http://localhost:3000", a page served from this machine. Pure. */
 bool guard_is_local_origin(struct span origin);
+
+/* agent.c: who says that it asks, as one of:
+ *
+ *   the path     /agent/NAME before what it would be else, as of a base URL of its own; only there with endpoints of clients
+ *   a header     x-perdure-agent: NAME
+ *   the key      perdure-agent-NAME, where no client keys are configured and any word is one
+ *
+ * It is a word, and proves nothing: nobody may do more by it. */
+struct agent {
+    char name[CHECKPOINT_AGENT_BYTES]; /* "": nobody */
+};
+/* Takes it off the path. False: there is none. */
+bool agent_skip(struct request *rq);
+/* False: what is said is no name, and the client was told. */
+bool agent_of(struct request *rq, const struct endpoint *at, const struct conf_key *key, struct agent *ret);
+/* guard.c: the key as each kind of client sends it; n 0: none. */
+struct span sent_key(struct request *rq);
 
 endpoint_fn serve_call, serve_wrapper, serve_models, serve_model, serve_tags, serve_version, serve_metrics,
     serve_health, serve_ready, serve_providers, serve_calls, serve_one_call, serve_sessions, serve_one_session,

@@ -59,8 +59,7 @@ static struct span key_in_query(struct span query)
     return SPAN_NONE;
 }
 
-/* The key as each kind of client sends it. */
-static struct span sent_key(struct request *rq)
+struct span sent_key(struct request *rq)
 {
     struct span auth = request_header(rq, "authorization");
     if (auth.n > 7 && span_ieq(span_upto(auth, 7), SPAN_LIT("bearer ")))

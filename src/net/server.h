@@ -112,7 +112,10 @@ const struct server_stats *server_stats(const struct server *s);
 
 /* ---- the request: spans live until the reply has ended ---- */
 struct span request_method(const struct request *rq);
-struct span request_path(const struct request *rq); /* the target before '?', as it came */
+struct span request_path(const struct request *rq); /* the target before '?', as it came but for request_skip() */
+/* The first n bytes of the path are no part of it: they only say who asks. Once. */
+void request_skip(struct request *rq, size_t n);
+struct span request_prefix(const struct request *rq); /* those bytes */
 struct span request_query(const struct request *rq);
 struct span request_header(const struct request *rq, const char *name); /* p NULL when absent */
 unsigned request_headers(const struct request *rq, const struct http1_field **ret);

@@ -100,6 +100,7 @@ struct request {
     struct request_handler handler;
     void *ctx;
     struct span method, target, body;
+    struct span prefix; /* taken off the target */
     const struct http1_field *fields;
     unsigned fields_count;
     struct buf big; /* a body that did not come with its head */

@@ -83,6 +83,17 @@ struct span request_path(const struct request *rq)
     return q ? span_upto(rq->target, (size_t)(q - rq->target.p)) : rq->target;
 }
 
+void request_skip(struct request *rq, size_t n)
+{
+    rq->prefix = span_upto(rq->target, n);
+    rq->target = span_from(rq->target, n);
+}
+
+struct span request_prefix(const struct request *rq)
+{
+    return rq->prefix;
+}
+
 struct span request_query(const struct request *rq)
 {
     const char *q = memchr(rq->target.p, '?', rq->target.n);

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #define PICO 1000000000000LL /* picodollars of a dollar */
-enum { NAME_RAW_MAX = 132, ID_MAX = 24, BUCKETS = 128 };
+enum { NAME_RAW_MAX = 132, AGENT_RAW_MAX = 132, ID_MAX = 24, BUCKETS = 128 };
 /* Of what is read, and of sums: two of these can be added. */
 static const int64_t NUMBER_MAX = 1LL << 50, CALL_PICO_MAX = 1LL << 53, SUM_PICO_MAX = 1LL << 60;
 
@@ -40,7 +40,8 @@ struct entry {
     struct list node; /* used last: first */
     struct list bucket;
     char id[ID_MAX];
-    char name[NAME_RAW_MAX]; /* the inside of a JSON string */
+    char name[NAME_RAW_MAX];   /* the inside of a JSON string */
+    char agent[AGENT_RAW_MAX]; /* the same */
     struct totals totals;
     unsigned first, count; /* a ring: its oldest line, and how many there are */
     struct line *lines[LEDGER_CALLS];
@@ -174,6 +175,7 @@ static enum failure failure_of(struct json name)
     X(session)     \
     X(id)          \
     X(name)        \
+    X(agent)       \
     X(began_ms)    \
     X(took_ms)     \
     LEDGER_SUMS(X) \
@@ -238,6 +240,7 @@ static void read_line(struct json line, struct ledger_call *ret)
     *ret = (struct ledger_call){.session = json_inner(members[MEMBER_session]),
                                 .id = json_inner(members[MEMBER_id]),
                                 .name = json_inner(members[MEMBER_name]),
+                                .agent = json_inner(members[MEMBER_agent]),
                                 .ended_ms = whole(members[MEMBER_began_ms]) + whole(members[MEMBER_took_ms]),
                                 .cost_pico = -1,
                                 .estimated = json_is_true(members[MEMBER_estimated])};
@@ -314,10 +317,12 @@ static struct line *push(struct entry *e, struct line *line, struct span id)
     return old;
 }
 
-static void take_name(struct entry *e, struct span name)
+static void take_names(struct entry *e, struct span name, struct span agent)
 {
     if (name.n && name.n < sizeof(e->name))
         text_copy(e->name, sizeof(e->name), name);
+    if (agent.n && agent.n < sizeof(e->agent))
+        text_copy(e->agent, sizeof(e->agent), agent);
 }
 
 static bool is_session(struct span id)
@@ -340,7 +345,7 @@ static pd_err add(struct ledger *l, const struct ledger_call *call, struct line 
         enter(l, e);
     }
     sum(&e->totals, call);
-    take_name(e, call->name);
+    take_names(e, call->name, call->agent);
     *line = push(e, *line, call->id);
     return PD_OK;
 }
@@ -398,8 +403,9 @@ static void put_totals(struct put *p, const struct entry *e)
     const char *comma = "";
     put_text(p, "{\"session\":");
     put_json(p, span_str(e->id));
-    put_printf(p, ",\"name\":\"%s\",\"last_ms\":%lld,\"calls\":%lld,\"attempts\":%lld,\"failed\":%lld", e->name,
-               (long long)t->last_ms, (long long)t->calls, (long long)t->attempts, (long long)t->failed);
+    put_printf(p, ",\"name\":\"%s\",\"agent\":\"%s\",\"last_ms\":%lld,\"calls\":%lld", e->name, e->agent,
+               (long long)t->last_ms, (long long)t->calls);
+    put_printf(p, ",\"attempts\":%lld,\"failed\":%lld", (long long)t->attempts, (long long)t->failed);
     for (unsigned i = 0; i < LEDGER_SUM_COUNT; i++)
         put_printf(p, ",\"%s\":%lld", ledger_sum_name((enum ledger_sum)i), (long long)t->sums[i]);
     put_printf(p, ",\"estimated\":%lld,\"unpriced\":%lld,\"cost_usd\":", (long long)t->estimated,
@@ -521,7 +527,7 @@ pd_err ledger_load(struct ledger *l, struct span session)
         return err;
     }
     load_totals(&e->totals, v);
-    take_name(e, json_inner(json_get(v, "name")));
+    take_names(e, json_inner(json_get(v, "name")), json_inner(json_get(v, "agent")));
     pthread_mutex_lock(&l->lock);
     struct entry *before = find(l, id);
     if (before)

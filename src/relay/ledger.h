@@ -1,6 +1,6 @@
 /* ledger.h - the ended calls of each session, with every attempt, and what they come to.
  *
- * A call is one line of JSON: "session" and "id", "name" (the client's own for the session), numbers that are summed (LEDGER_SUMS), "cost_usd" (null: a price
+ * A call is one line of JSON: "session" and "id", "name" (the client's own for the session), "agent" (who says that it asks; a session has the newest), numbers that are summed (LEDGER_SUMS), "cost_usd" (null: a price
  * is not known), "estimated", and "attempts" with their "class". The totals of a session count all its calls; of the lines the newest LEDGER_CALLS are
  * kept, of sessions the LEDGER_SESSIONS that were used last. Any thread. */
 #ifndef PERDURE_RELAY_LEDGER_H
@@ -35,6 +35,7 @@ const char *ledger_sum_name(enum ledger_sum s);
 /* What of a call's line is added up. Whoever has just written the line knows it and need not have it read again. */
 struct ledger_call {
     struct span session, id, name;  /* as they stand in the line, without quotes */
+    struct span agent;              /* the same */
     int64_t sums[LEDGER_SUM_COUNT]; /* -1: not known */
     int64_t ended_ms, cost_pico;    /* cost -1: not known */
     bool estimated;

@@ -42,6 +42,7 @@ static void describe(const struct relay *r, uint64_t took_ms, struct call_record
     text_copy(rec->id, sizeof(rec->id), span_str(r->id));
     text_copy(rec->route, sizeof(rec->route), span_str(route_used(r->route)->name));
     text_copy(rec->key, sizeof(rec->key), span_str(r->what.key ? r->what.key->name : ""));
+    text_copy(rec->agent, sizeof(rec->agent), r->agent);
     rec->began_wall_ms = r->began_wall_ms;
     rec->took_ms = (uint32_t)took_ms;
     rec->waited_ms = c->waited_ms;
@@ -232,6 +233,8 @@ static struct span put_line(struct put *p, const struct relay *r, const struct c
     put_json(p, span_str(rec->route));
     put_text(p, ",\"key\":");
     put_json(p, span_str(rec->key));
+    put_text(p, ",\"agent\":");
+    put_json(p, span_str(rec->agent));
     put_text(p, ",\"outcome\":\"");
     put_text(p, call_outcome_name(rec->outcome));
     put_flag(p, "\",\"stream\":", rec->streamed);
@@ -261,6 +264,7 @@ static void book(struct relay *r, const struct call_record *rec)
     struct ledger_call call = summed(r, rec);
     call.session = session_text(r->call.want.session, session);
     call.id = span_str(rec->id);
+    call.agent = span_str(rec->agent);
     p.err = buf_reserve(&line, LINE_USUAL_BYTES);
     call.name = put_line(&p, r, rec, &call);
     pd_err e = p.err ? p.err : ledger_book(g->ledger, &call, buf_span(&line));

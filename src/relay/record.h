@@ -3,6 +3,7 @@
 #define PERDURE_RELAY_RECORD_H
 
 #include "call/call.h"
+#include "checkpoint/checkpoint.h"
 
 struct record_attempt {
     const char *target;     /* the fleet's string: "provider/model" */
@@ -15,6 +16,7 @@ struct record_attempt {
 struct call_record {
     char id[24];
     char route[64], key[32];
+    char agent[CHECKPOINT_AGENT_BYTES]; /* by its client's own word */
     uint64_t began_wall_ms;
     uint32_t took_ms, overhead_us;
     uint64_t waited_ms, held_ms; /* for a target; for recovery */

@@ -689,6 +689,8 @@ static void find_session(struct relay *r, struct call_want *want)
     want->in_session = r->facts.continues ||
                        r->facts.tools; /* one question alone is none, and its asker may rather hear of an outage */
     want->begins = !r->facts.continues;
+    if (r->agent.n) /* agents with the same task begin alike */
+        seed = hash_bytes(r->agent, seed);
     if (r->facts.user.n)
         want->session = hash_bytes(r->facts.user, seed + r->facts.prefix_hash) | 1;
     else if (r->facts.prefix_hash)
@@ -788,6 +790,13 @@ static struct relay *relay_new(struct worker *w, struct request *rq, const struc
     return r;
 }
 
+static pd_err copy_agent(struct relay *r)
+{
+    const char *name = r->what.agent.n ? arena_strndup(&r->arena, r->what.agent.p, r->what.agent.n) : "";
+    r->agent = span_str(name ? name : "");
+    return name ? PD_OK : PD_NOMEM;
+}
+
 static pd_err unescape_model(struct relay *r)
 {
     struct span *model = &r->what.line.model;
@@ -817,7 +826,9 @@ void relay_start(struct worker *w, struct request *rq, const struct relay_reques
     }
     const char *why = "";
     struct call_want want = {0};
-    pd_err e = unescape_model(r);
+    pd_err e = copy_agent(r);
+    if (!e)
+        e = unescape_model(r);
     if (!e)
         e = what->codec->read_request(request_body(rq), &r->what.line, &r->arena, &r->facts, &why);
     if (e) {

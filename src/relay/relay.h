@@ -17,6 +17,7 @@ struct relay_request {
     const char *operation;      /* gen_ai.operation.name: "chat", "embeddings" */
     bool wrapper;               /* POST /api/llm: {provider, response} */
     const struct conf_key *key; /* the client's; NULL: none is configured */
+    struct span agent;          /* who says that it asks (checkpoint_agent_fine()); n 0: nobody. Copied */
 };
 
 /* Answers in the shape of the dialect if the request is not fit; never fails otherwise. The request's reply is the relay's from here on. */

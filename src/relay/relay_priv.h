@@ -121,6 +121,7 @@ struct relay {
     struct told *told;        /* newest first */
     struct given_id *ids;     /* newest first */
     struct spent *spent;      /* by its attempts; newest first */
+    struct span agent;        /* whose call it is, by the client's own word; n 0: it did not say */
     struct span session_name; /* the client's own, as far as it can be printed; n 0: it sent none */
     struct pause *pauses;     /* newest first, at most PAUSES_MAX */
     unsigned pauses_count, breaks_seen;

@@ -26,6 +26,8 @@ static struct kept_key key_of(const struct relay *r)
 {
     struct span once = request_header(r->rq, "idempotency-key");
     uint64_t who = r->what.key ? mix(11, span_str(r->what.key->name)) : 11;
+    if (r->agent.n) /* two agents that ask the same are two who ask */
+        who = mix(who, r->agent);
     struct kept_key k = {.idempotency = once.n ? mix(who + 1, once) | 1 : 0};
     uint64_t h = mix(who, span_str(r->what.codec->name));
     h = mix(h, request_path(r->rq));

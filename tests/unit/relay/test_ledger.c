@@ -49,6 +49,27 @@ static void totals_are_exact_when_old_lines_are_gone(void **state)
     ledger_free(l);
 }
 
+/* And across a restart. */
+static void a_session_is_of_the_agent_that_said_so_last(void **state)
+{
+    (void)state;
+    struct ledger *l = ledger_new(), *later = ledger_new();
+    struct buf out = {0};
+    struct put p = put_into(&out);
+    assert_non_null(l);
+    assert_non_null(later);
+    assert_int_equal(ledger_add(l, SPAN_LIT("{\"session\":\"s-1\",\"id\":\"c-1\",\"agent\":\"one\"}")), PD_OK);
+    assert_int_equal(ledger_add(l, SPAN_LIT("{\"session\":\"s-1\",\"id\":\"c-2\",\"agent\":\"two\"}")), PD_OK);
+    assert_int_equal(ledger_add(l, SPAN_LIT("{\"session\":\"s-1\",\"id\":\"c-3\",\"agent\":\"\"}")), PD_OK);
+    assert_true(shows(l, "s-1", "\"name\":\"\",\"agent\":\"two\",\"last_ms\""));
+    assert_true(ledger_show(l, SPAN_LIT("s-1"), &p));
+    assert_int_equal(ledger_load(later, buf_span(&out)), PD_OK);
+    assert_true(shows(later, "s-1", "\"agent\":\"two\",\"last_ms\""));
+    buf_done(&out);
+    ledger_free(l);
+    ledger_free(later);
+}
+
 static void the_session_unused_longest_is_forgotten(void **state)
 {
     (void)state;
@@ -102,11 +123,12 @@ static void every_sum_and_class_of_a_session_is_its_calls(void **state)
                      ",\"waited_ms\":10,\"held_ms\":20,\"breaks\":30,\"continued\":40,\"hedges_lost\":50,"
                      "\"tool_repairs\":60,\"tokens_in\":70,\"tokens_out\":80,\"billed_in\":90,\"billed_out\":100,"
                      "\"estimated\":false,\"cost_usd\":1.5,\"attempts\":[]"));
-    assert_true(shows(l, "s-1",
-                      "\"name\":\"night\",\"last_ms\":0,\"calls\":2,\"attempts\":4,\"failed\":3,\"waited_ms\":11,"
-                      "\"held_ms\":22,\"breaks\":33,\"continued\":44,\"hedges_lost\":55,\"tool_repairs\":66,"
-                      "\"tokens_in\":77,\"tokens_out\":88,\"billed_in\":99,\"billed_out\":110,\"estimated\":1,"
-                      "\"unpriced\":0,\"cost_usd\":1.500000000001,\"known_usd\":1.500000000001"));
+    assert_true(shows(
+        l, "s-1",
+        "\"name\":\"night\",\"agent\":\"\",\"last_ms\":0,\"calls\":2,\"attempts\":4,\"failed\":3,\"waited_ms\":11,"
+        "\"held_ms\":22,\"breaks\":33,\"continued\":44,\"hedges_lost\":55,\"tool_repairs\":66,"
+        "\"tokens_in\":77,\"tokens_out\":88,\"billed_in\":99,\"billed_out\":110,\"estimated\":1,"
+        "\"unpriced\":0,\"cost_usd\":1.500000000001,\"known_usd\":1.500000000001"));
     assert_true(shows(l, "s-1", "\"failures\":{\"cut\":2}"));
     ledger_free(l);
 }
@@ -360,6 +382,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(totals_are_exact_when_old_lines_are_gone),
+        cmocka_unit_test(a_session_is_of_the_agent_that_said_so_last),
         cmocka_unit_test(the_session_unused_longest_is_forgotten),
         cmocka_unit_test(a_member_is_found_in_any_order_and_spelling),
         cmocka_unit_test(every_sum_and_class_of_a_session_is_its_calls),
