@@ -98,7 +98,7 @@ complete -c perdure -n '__fish_seen_subcommand_from supervise' -l dir -x -a '(__
 complete -c perdure -n '__fish_seen_subcommand_from supervise' -l agent -x -d 'its name'
 complete -c perdure -n '__fish_seen_subcommand_from supervise' -l task -x -d 'what its checkpoints say'
 complete -c perdure -n '__fish_seen_subcommand_from supervise' -l again -x -d 'it was begun earlier: why it goes on'
-complete -c perdure -n '__fish_seen_subcommand_from supervise' -l client -x -d 'only calls of this client key'
+complete -c perdure -n '__fish_seen_subcommand_from supervise' -l client -x -d 'only calls of this client key are its own'
 complete -c perdure -n '__fish_seen_subcommand_from supervise' -l no-gateway -d 'files and output are all that is seen'
 complete -c perdure -n '__fish_seen_subcommand_from supervise' -l no-terminal -d 'it has no terminal'
 complete -c perdure -n '__fish_seen_subcommand_from supervise' -l url -x -a 'http://127.0.0.1:8080' -d 'where perdure runs'

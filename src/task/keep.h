@@ -50,7 +50,7 @@ struct keep_rules {
     const char *name;               /* letters, digits, - _ . :, which its checkpoints have too */
     const char *task;               /* of its checkpoints; NULL: the command */
     const char *url, *base, *key; /* the gateway; url NULL: none, then files and output are all that is measured */
-    const char *client;           /* only calls of this client key are its own; NULL: all */
+    const char *client;           /* calls of this client key are its own; NULL: those that say so (watch.h) */
     const char *check, *alert;    /* for sh -c; NULL: none */
     const char *begun; /* it was begun earlier by another: why it is gone on with; NULL: by the record alone */
     const char *key_variable; /* not given to the agent; NULL: none */
@@ -93,6 +93,13 @@ pd_err keep_record_read(const struct keep_rules *r, struct keep_record *ret) PD_
 void keep_record_remove(const struct keep_rules *r);
 /* Held by one at a time. PD_EXISTS: by another. */
 pd_err keep_hold(const struct keep_rules *r, int *ret_fd) PD_CHECKED;
+
+/* ---- what the agent is given (keep_env.c) ---- */
+/* The environment of its start number `starts`, made of ours: where the gateway is, by an address and a key that say whose calls they are. What is set to
+ * another place stays. Ends in NULL; NULL: no memory. Pure. */
+char **keep_env(const struct keep_rules *r, char *const *ours, unsigned starts,
+                const char *resume_path) PD_CHECKED;
+void keep_words_free(char **words); /* NULL is fine */
 
 /* ---- checkpoints (keep_checkpoint.c) ---- */
 struct asker;

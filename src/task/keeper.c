@@ -19,7 +19,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-enum { WORDS_MAX = 1000, ENV_MORE = 24, TAIL_BYTES = 2000, WHY_BYTES = 3000 };
+enum { WORDS_MAX = 1000, TAIL_BYTES = 2000, WHY_BYTES = 3000 };
 
 struct keeper {
     const struct keep_rules *r;
@@ -93,13 +93,6 @@ static char *fill_word(const char *word, struct span resume)
     return out;
 }
 
-static void free_words(char **words)
-{
-    for (unsigned i = 0; words && words[i]; i++)
-        mem_free(words[i]);
-    mem_free(words);
-}
-
 static char **fill_words(const struct keep_rules *r, bool again, struct span resume)
 {
     char **out = mem_calloc(WORDS_MAX + 1, sizeof(*out));
@@ -117,68 +110,7 @@ static char **fill_words(const struct keep_rules *r, bool again, struct span res
     }
     if (fine && n)
         return out;
-    free_words(out);
-    return NULL;
-}
-
-/* What says where the gateway is; a variable that is set already stays as it is. */
-static const struct {
-    const char *name, *path; /* NULL path: no address but a key, which any is */
-} addresses[] = {
-    {"OPENAI_BASE_URL", "/v1"},     {"OPENAI_API_BASE", "/v1"}, {"ANTHROPIC_BASE_URL", ""},
-    {"GOOGLE_GEMINI_BASE_URL", ""}, {"OPENAI_API_KEY", NULL},   {"ANTHROPIC_API_KEY", NULL},
-    {"GEMINI_API_KEY", NULL},
-};
-
-static bool put_env(char **env, unsigned *n, const char *name, const char *value)
-{
-    struct buf b = {0};
-    bool fine = buf_printf(&b, "%s=%s", name, value) == PD_OK;
-    env[*n] = fine ? mem_strndup(buf_span(&b).p, buf_size(&b)) : NULL;
-    buf_done(&b);
-    return env[*n] && ++*n;
-}
-
-/* What is set anew, and the admin key, which is not the agent's. */
-static bool is_ours(const struct keep_rules *r, const char *pair)
-{
-    const char *const names[] = {"PERDURE_RESUME_FILE", "PERDURE_START", "AGENT_ID", r->key_variable};
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        size_t n = names[i] ? strlen(names[i]) : 0;
-        if (n && strncmp(pair, names[i], n) == 0 && pair[n] == '=')
-            return true;
-    }
-    return false;
-}
-
-static char **make_env(const struct keeper *k, const char *resume_path)
-{
-    const struct keep_rules *r = k->r;
-    char value[1300];
-    unsigned have = 0, n = 0;
-    bool fine = true;
-    while (environ[have])
-        have++;
-    char **env = mem_calloc(have + ENV_MORE, sizeof(*env));
-    if (!env)
-        return NULL;
-    for (unsigned i = 0; i < have && fine; i++)
-        if (!is_ours(r, environ[i]))
-            fine = (env[n] = mem_strdup(environ[i])) && ++n;
-    for (size_t i = 0; i < sizeof(addresses) / sizeof(addresses[0]) && fine && r->url; i++) {
-        snprintf(value, sizeof(value), "%s%s%s", r->url, r->base ? r->base : "",
-                 addresses[i].path ? addresses[i].path : "");
-        if (!getenv(addresses[i].name))
-            fine = put_env(env, &n, addresses[i].name, addresses[i].path ? value : "any");
-    }
-    snprintf(value, sizeof(value), "%s%s", r->url ? r->url : "", r->base ? r->base : "");
-    fine = fine && (!r->url || getenv("PERDURE_URL") || put_env(env, &n, "PERDURE_URL", value));
-    snprintf(value, sizeof(value), "%u", k->s.starts);
-    fine = fine && put_env(env, &n, "AGENT_ID", r->name) && put_env(env, &n, "PERDURE_START", value) &&
-           (!resume_path || put_env(env, &n, "PERDURE_RESUME_FILE", resume_path));
-    if (fine)
-        return env;
-    free_words(env);
+    keep_words_free(out);
     return NULL;
 }
 
@@ -201,7 +133,7 @@ static void on_output(void *ctx, enum process_stream from, struct span piece)
 static pd_err start(struct keeper *k, const char *const *argv, bool through, const char *resume_path,
                     char why[PROCESS_WHY_BYTES])
 {
-    char **env = make_env(k, resume_path);
+    char **env = keep_env(k->r, environ, k->s.starts, resume_path);
     const struct process_rules r = {.argv = argv,
                                     .env = (const char *const *)env,
                                     .dir = k->r->folder,
@@ -212,7 +144,7 @@ static pd_err start(struct keeper *k, const char *const *argv, bool through, con
                                     .ctx = k};
     snprintf(why, PROCESS_WHY_BYTES, "out of memory");
     pd_err e = env ? process_start(&r, &k->p, why) : PD_NOMEM;
-    free_words(env);
+    keep_words_free(env);
     return e;
 }
 
@@ -227,7 +159,7 @@ static enum supervise_action start_agent(struct keeper *k)
         LOG(NULL, LOG_WARN, "supervise.no_resume", "agent=%s", k->r->name);
     char **words = fill_words(k->r, again, buf_span(&resume));
     pd_err e = words ? start(k, (const char *const *)words, k->r->through, again ? path : NULL, why) : PD_NOMEM;
-    free_words(words);
+    keep_words_free(words);
     buf_done(&resume);
     k->checkpoint_ms = clock_mono_ms();
     if (!e) {

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -105,7 +106,8 @@ static bool is_explained(struct json state)
 static void take_call(struct json call, bool runs, struct watch_calls *ret)
 {
     struct span id = json_get(call, "id").raw, bytes = json_get(call, "output_bytes").raw;
-    ret->signature += hash_bytes(bytes, hash_bytes(id, 1));
+    if (ret->marks_count < WATCH_CALLS_MAX)
+        ret->marks[ret->marks_count++] = hash_bytes(bytes, hash_bytes(id, runs));
     if (!runs) {
         ret->recent++;
         return;
@@ -114,7 +116,34 @@ static void take_call(struct json call, bool runs, struct watch_calls *ret)
     ret->waiting += is_explained(json_get(call, "state"));
 }
 
-bool watch_calls(struct span answer, const char *client, struct watch_calls *ret)
+static bool is_looked_at(struct json call, const struct watch_whose *whose, bool *ret_own)
+{
+    if (whose->client)
+        return *ret_own = json_is(json_get(call, "key"), whose->client);
+    struct json agent = json_get(call, "agent");
+    *ret_own = whose->agent && json_is(agent, whose->agent);
+    return *ret_own || (!whose->only_own && !json_inner(agent).n);
+}
+
+static int by_value(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+bool watch_calls_moved(const struct watch_calls *before, const struct watch_calls *now)
+{
+    unsigned at = 0;
+    for (unsigned i = 0; i < now->marks_count; i++) {
+        while (at < before->marks_count && before->marks[at] < now->marks[i])
+            at++;
+        if (at == before->marks_count || before->marks[at] != now->marks[i])
+            return true;
+    }
+    return false;
+}
+
+bool watch_calls(struct span answer, const struct watch_whose *whose, struct watch_calls *ret)
 {
     static const char *const lists[] = {"running", "recent"};
     struct json whole = {JSON_OBJECT, span_trim(answer)}, call;
@@ -125,9 +154,14 @@ bool watch_calls(struct span answer, const char *client, struct watch_calls *ret
     for (int i = 0; i < 2; i++) {
         struct json_walk w;
         json_walk_init(&w, json_get(whole, lists[i]));
-        while (json_walk_next(&w, NULL, &call))
-            if (!client || json_is(json_get(call, "key"), client))
-                take_call(call, i == 0, ret);
+        while (json_walk_next(&w, NULL, &call)) {
+            bool own;
+            if (!is_looked_at(call, whose, &own))
+                continue;
+            ret->own += own;
+            take_call(call, i == 0, ret);
+        }
     }
+    qsort(ret->marks, ret->marks_count, sizeof(ret->marks[0]), by_value);
     return true;
 }

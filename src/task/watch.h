@@ -4,7 +4,8 @@
  *               on hold, tried) explains that nothing else moves: who waits out an outage is not stuck
  *   its files   times and sizes of what is in its folder; .git, .perdure and perdure-state are no work
  *
- * Both are a signature: another one is progress. */
+ * Another signature of the files is progress, and so is a mark of a call that was not there before. That one is gone is none: the gateway forgets ended
+ * calls as others come, whosoever they are. */
 #ifndef PERDURE_TASK_WATCH_H
 #define PERDURE_TASK_WATCH_H
 
@@ -16,6 +17,7 @@ enum {
     WATCH_FILES_MAX = 20000, /* entries looked at, in the order of the folders: what lies behind is not seen */
     WATCH_DEPTH_MAX = 24,
     WATCH_ANSWER_MAX = 8 << 20,
+    WATCH_CALLS_MAX = 1024, /* calls that are told apart; the running ones first */
 };
 
 struct watch_files {
@@ -28,12 +30,22 @@ typedef bool watch_file_fn(void *ctx, const char *path, const struct stat *st);
 /* Regular files; links are not followed. What cannot be read is passed over. `fn` may be NULL. */
 void watch_files(const char *folder, watch_file_fn *fn, void *ctx, struct watch_files *ret);
 
+/* Whose calls are looked at. `client`: those of this client key. NULL: those that say that they are of `agent`, and those that say nothing, unless
+ * `only_own`; never those of another agent. */
+struct watch_whose {
+    const char *client, *agent;
+    bool only_own;
+};
 struct watch_calls {
-    uint64_t signature;
     unsigned running, waiting; /* waiting: explained */
     unsigned recent;
+    unsigned own; /* of these, those known to be its own */
+    unsigned marks_count;
+    uint64_t marks[WATCH_CALLS_MAX]; /* of a call, how much it has said, and whether it has ended; sorted */
 };
-/* The answer of /api/calls. `client`: only calls of this client key; NULL: all. False: it is none. Pure. */
-bool watch_calls(struct span answer, const char *client, struct watch_calls *ret);
+/* The answer of /api/calls. False: it is none. Pure. */
+bool watch_calls(struct span answer, const struct watch_whose *whose, struct watch_calls *ret);
+/* Has `now` a mark that `before` has not? */
+bool watch_calls_moved(const struct watch_calls *before, const struct watch_calls *now);
 
 #endif

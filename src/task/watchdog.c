@@ -34,6 +34,8 @@ struct watchdog {
     struct watch_files files;
     struct watch_calls calls;
     bool measured, reached;
+    bool known; /* calls were seen that are its own: only they count from then on */
+    bool said;  /* that calls of nobody are taken for its own */
 };
 
 /* ---- the keeper ------------------------------------------------------------------------------------- */
@@ -153,14 +155,27 @@ static bool ask_calls(struct watchdog *w, struct watch_calls *ret)
                                      .fields_count = w->r->key ? 1 : 0,
                                      .limit_ms = KEEP_ASK_MS,
                                      .answer_bytes = WATCH_ANSWER_MAX};
-    bool fine = asker_ask(w->asker, &q, &a) == PD_OK && a.status == 200 &&
-                watch_calls(buf_span(&a.body), w->r->client, ret);
+    const struct watch_whose whose = {w->r->client, w->r->name, w->known};
+    bool fine =
+        asker_ask(w->asker, &q, &a) == PD_OK && a.status == 200 && watch_calls(buf_span(&a.body), &whose, ret);
     if (fine != w->reached || !w->measured)
         LOG(NULL, fine ? LOG_INFO : LOG_WARN, fine ? "supervise.gateway" : "supervise.no_gateway",
             "agent=%s url=%s status=%d", w->r->name, w->r->url, a.status);
     buf_done(&a.body);
     w->reached = fine;
     return fine;
+}
+
+static void say_whose(struct watchdog *w, const struct watch_calls *calls, bool moved)
+{
+    if (calls->own && !w->known) {
+        w->known = true;
+        LOG(NULL, LOG_INFO, "supervise.calls_known", "agent=%s calls=%u", w->r->name, calls->own);
+    } else if (moved && !w->known && !w->said) {
+        w->said = true;
+        LOG(NULL, LOG_INFO, "supervise.calls_unknown", "agent=%s taken=%u", w->r->name,
+            calls->running + calls->recent);
+    }
 }
 
 static void measure(struct watchdog *w)
@@ -172,8 +187,10 @@ static void measure(struct watchdog *w)
     out.progress = w->measured && files.signature != w->files.signature;
     w->files = files;
     if (w->asker && ask_calls(w, &calls)) {
+        bool moved = w->measured && watch_calls_moved(&w->calls, &calls);
+        say_whose(w, &calls, moved);
         out.asked = true;
-        out.progress = out.progress || (w->measured && calls.signature != w->calls.signature);
+        out.progress = out.progress || moved;
         out.explained = calls.waiting > 0;
         out.running = calls.running;
         w->calls = calls;

@@ -151,7 +151,8 @@ note("env", json.dumps({k: os.environ.get(k) for k in ("OPENAI_BASE_URL", "ANTHR
             assert "Checkpoint: night_" in "\n".join(s.told("resume")), s.told("resume")   # only the gateway gives one an id
             env = json.loads(s.told("env")[0])
             url = f"http://127.0.0.1:{gateway.port}"
-            assert env == {"OPENAI_BASE_URL": url + "/v1", "ANTHROPIC_BASE_URL": url, "OPENAI_API_BASE": url + "/v1", "AGENT_ID": "night", "PERDURE_URL": url}, env
+            own = url + "/agent/night"
+            assert env == {"OPENAI_BASE_URL": own + "/v1", "ANTHROPIC_BASE_URL": own, "OPENAI_API_BASE": own + "/v1", "AGENT_ID": "night", "PERDURE_URL": url}, env
         made = gateway.get("/api/checkpoints?agent=night").json["checkpoints"]
         assert [c["milestone"] for c in made][0] == "done, not verified" and len(made) == 2, made
     finally:
