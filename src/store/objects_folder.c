@@ -70,6 +70,12 @@ static int open_again(int at, const char *name, int flags)
     return fd;
 }
 
+/* Of its own, which no program has that another thread starts meanwhile. */
+static int dup_fd(int fd)
+{
+    return fcntl(fd, F_DUPFD_CLOEXEC, 0);
+}
+
 static int open_folder(int at, const char *name)
 {
     return open_again(at, name, O_RDONLY | O_DIRECTORY);
@@ -105,7 +111,7 @@ enum way { WAY_LOOK, WAY_MAKE, WAY_SYNC };
 /* Opens the folder that `key` is in, part by part, so that no link leads out of the root. PD_NOTFOUND: a part of the way is not there. */
 static pd_err walk(struct objects *o, int root, const char *key, enum way way, int *ret, const char **ret_leaf)
 {
-    int at = dup(root);
+    int at = dup_fd(root);
     if (at < 0)
         return fail_errno(o, key, "opening its folder");
     const char *part = key, *slash;
@@ -447,7 +453,7 @@ static bool wanted(struct span way, bool folder, struct span prefix)
 /* The names in a folder, each with a NUL, those of folders with '/' at their ends: so they are in the order of the keys. */
 static pd_err read_names(struct lister *l, int fd, size_t n, struct buf *names, size_t *ret_count)
 {
-    int own = dup(fd);
+    int own = dup_fd(fd);
     DIR *d = own >= 0 ? fdopendir(own) : NULL;
     if (!d) {
         pd_err e = fail_errno(l->o, l->info.key, "reading the folder");

@@ -282,7 +282,7 @@ struct lister {
     struct object_info info;
     bool is_ours, more;
     char last[OBJECT_KEY_MAX + 1];
-    char token[S3_UPLOAD_ID_MAX];
+    char token[S3_UPLOAD_ID_MAX], before[S3_UPLOAD_ID_MAX]; /* of the next page, and of this one */
     char query[3 * (OBJECTS_WHERE_MAX + OBJECT_KEY_MAX + S3_UPLOAD_ID_MAX) + 100];
     pd_err stopped; /* what fn returned */
 };
@@ -364,6 +364,7 @@ static pd_err list_page(struct lister *l, const char *prefix)
     if (e)
         return objects_fail(e, "%s: listing: %s", l->s->o.where, pd_err_text(e));
     bool first = !l->token[0];
+    memcpy(l->before, l->token, sizeof(l->before));
     l->more = false;
     l->token[0] = '\0';
     s3_answer_init(&a);
@@ -373,6 +374,8 @@ static pd_err list_page(struct lister *l, const char *prefix)
         if (e == PD_SYNTAX || e == PD_TOOBIG)
             e = l->stopped ? l->stopped
                            : objects_fail(PD_IO, "%s: its list cannot be read: %s", l->s->o.where, pd_err_text(e));
+        if (!e && l->more && (!l->token[0] || strcmp(l->token, l->before) == 0)) /* half a list is none */
+            e = objects_fail(PD_IO, "%s: its list does not say where it goes on", l->s->o.where);
     } else if (e == PD_NOTFOUND && !first) {
         e = PD_IO;
     }
@@ -392,7 +395,7 @@ static pd_err s3_list_objects(struct objects *o, const char *prefix, object_fn *
     pd_err e;
     do
         e = list_page(l, prefix);
-    while (!e && l->more && l->token[0]);
+    while (!e && l->more);
     mem_free(l);
     return e;
 }

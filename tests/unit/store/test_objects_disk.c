@@ -37,8 +37,21 @@ static struct {
     unsigned synced_file, named, synced_folder; /* when, by `order` */
 } disk;
 
+/* Descriptors that a program would have that another thread starts at this moment. */
+static unsigned inherited;
+
+static void look_at_descriptors(void)
+{
+    for (int fd = 3; fd < 64; fd++) {
+        int flags = fcntl(fd, F_GETFD);
+        inherited += flags >= 0 && !(flags & FD_CLOEXEC);
+    }
+}
+
 static bool fails(enum call c)
 {
+    look_at_descriptors();
+    errno = 0;
     if (!disk.armed || disk.call != c)
         return false;
     disk.seen++;
@@ -333,6 +346,19 @@ static void the_order_on_the_disk_is_bytes_name_folders(void **state)
     assert_int_equal(objects_delete(o, "f1/none"), PD_OK);
 }
 
+static void no_program_that_is_started_meanwhile_has_its_descriptors(void **state)
+{
+    char key[60];
+    snprintf(key, sizeof(key), "f%u/deep/er/object", ++fresh);
+    memset(&disk, 0, sizeof(disk));
+    inherited = 0;
+    assert_int_equal(objects_put(o, key, old_bytes, OBJECT_ALWAYS, NULL, NULL), PD_OK);
+    assert_int_equal(run(GET, key, NULL), PD_OK);
+    assert_int_equal(run(DELETE, key, NULL), PD_OK);
+    assert_true(disk.syncs > 0); /* they were looked at */
+    assert_int_equal(inherited, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -343,6 +369,7 @@ int main(void)
         cmocka_unit_test(short_writes_and_reads_are_gone_on_from),
         cmocka_unit_test(a_file_system_without_links_and_attributes_will_do),
         cmocka_unit_test(the_order_on_the_disk_is_bytes_name_folders),
+        cmocka_unit_test(no_program_that_is_started_meanwhile_has_its_descriptors),
     };
     char line[200], why[400];
     if (!mkdtemp(folder) || objects_open(folder, none, NULL, &o, why, sizeof(why)))

@@ -132,6 +132,8 @@ static const struct row {
     {"a page of a list fails", LIST, "GET", "500", 1, PD_OK, ""},
     {"a list that is no XML", LIST, "GET", "badxml", 1, PD_IO, "its list cannot be read"},
     {"a list that begins again and again", LIST, "GET", "loop", 9, PD_IO, "not in order"},
+    {"a list that does not get on", LIST, "GET", "still", 9, PD_IO, "does not say where it goes on"},
+    {"a list that does not say where it goes on", LIST, "GET", "noway", 1, PD_IO, "does not say where it goes on"},
 };
 
 static char large[4500];
