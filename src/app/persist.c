@@ -6,6 +6,7 @@
 #include "dialect/keep.h"
 #include "relay/held.h"
 #include "relay/ledger.h"
+#include "relay/lost.h"
 #include "relay/recall.h"
 #include "relay/routing.h"
 #include "state/folder.h"
@@ -38,6 +39,7 @@ struct persist {
     char folder[FOLDER_PATH_MAX], keep_folder[FOLDER_PATH_MAX];
     int lock_fd, serving_fd;
     struct log calls, keep;
+    struct lost *lost;
     struct recall_search *answers; /* of the process before this one, as they are read */
     size_t written;                /* of the ledger, since the disk was waited for */
     struct buf record;             /* under keep_lock: the one being written */
@@ -74,6 +76,7 @@ static void on_call_record(void *ctx, const struct journal_record *r)
     struct persist *k = ctx;
     recall_record(k->answers, r);
     held_record(k->gateway->held, r);
+    lost_record(k->lost, r);
     on_ledger_record(k, r);
 }
 
@@ -112,6 +115,9 @@ static void take_answers(struct persist *k, bool all)
     unsigned held = all ? held_take_over(k->gateway->held, k->calls.journal, clock_wall_ms()) : 0;
     if (held)
         LOG(NULL, LOG_INFO, "state.held_calls", "count=%u", held);
+    unsigned lost = all ? lost_take(k->lost, k->gateway->ledger, k->calls.journal) : 0;
+    if (lost)
+        LOG(NULL, LOG_INFO, "state.interrupted_calls", "count=%u", lost);
 }
 
 /* What the process before this one wrote is ours, and written again by us. */
@@ -317,7 +323,8 @@ static pd_err begin(struct persist *k, struct inherited *in)
     if (!k->calls.reader || !k->keep.reader)
         return PD_NOMEM;
     k->answers = recall_search_new(k->gateway->kept);
-    if (!k->answers)
+    k->lost = lost_new();
+    if (!k->answers || !k->lost)
         return PD_NOMEM;
     read_all(k);
     open_journals(k);
@@ -429,6 +436,7 @@ struct persist *persist_close(struct persist *k)
     journal_reader_free(k->calls.reader);
     journal_reader_free(k->keep.reader);
     recall_search_free(k->answers);
+    lost_free(k->lost);
     buf_done(&k->record);
     serving_end(k->folder, k->serving_fd); /* before the lock: until then nobody else writes there */
     if (k->lock_fd >= 0)

@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "parse/put.h"
 #include "relay/ledger.h"
+#include "relay/lost.h"
 #include "relay/relay_priv.h"
 #include "relay/relay_view.h"
 #include "state/journal.h"
@@ -219,7 +220,7 @@ static struct ledger_call summed(const struct relay *r, const struct call_record
 
 /* Returns where the session's name stands, without quotes. */
 static struct span put_line(struct put *p, const struct relay *r, const struct call_record *rec,
-                            const struct ledger_call *call)
+                            const struct ledger_call *call, const char *outcome)
 {
     put_text(p, "{\"session\":\"");
     put_span(p, call->session);
@@ -236,7 +237,7 @@ static struct span put_line(struct put *p, const struct relay *r, const struct c
     put_text(p, ",\"agent\":");
     put_json(p, span_str(rec->agent));
     put_text(p, ",\"outcome\":\"");
-    put_text(p, call_outcome_name(rec->outcome));
+    put_text(p, outcome);
     put_flag(p, "\",\"stream\":", rec->streamed);
     put_number(p, ",\"began_ms\":", rec->began_wall_ms);
     put_number(p, ",\"took_ms\":", rec->took_ms);
@@ -266,7 +267,7 @@ static void book(struct relay *r, const struct call_record *rec)
     call.id = span_str(rec->id);
     call.agent = span_str(rec->agent);
     p.err = buf_reserve(&line, LINE_USUAL_BYTES);
-    call.name = put_line(&p, r, rec, &call);
+    call.name = put_line(&p, r, rec, &call, call_outcome_name(rec->outcome));
     pd_err e = p.err ? p.err : ledger_book(g->ledger, &call, buf_span(&line));
     if (e)
         LOG(&r->scope, LOG_WARN, "ledger.lost", "why=%s", pd_err_name(e));
@@ -294,10 +295,24 @@ static void note_pause(struct relay *r, uint64_t now)
     r->pauses_count++;
 }
 
+/* At the beginning, and when what is written would tell something else than is true by now. */
+static void line_due(struct relay *r)
+{
+    if (!r->line_due_ms) {
+        r->line_due_ms = r->call.began_ms + LOST_FROM_MS;
+        r->line_gap_ms = LOST_GAP_LEAST_MS;
+    } else if (r->line_ms && (r->call.state != r->was || r->call.attempts_count != r->line_attempts) &&
+               r->line_ms + LOST_GAP_LEAST_MS < r->line_due_ms) {
+        r->line_due_ms = r->line_ms + LOST_GAP_LEAST_MS;
+    }
+    r->line_attempts = r->call.attempts_count;
+}
+
 void record_step(struct relay *r)
 {
     struct call *c = &r->call;
     uint64_t now = relay_now_ms(r);
+    line_due(r);
     if (c->breaks != r->breaks_seen && c->broke_attempt >= 0) {
         const struct target *t = route_used(r->route)->targets[c->attempts[c->broke_attempt].target].target;
         meter_add(r->w->meter, METER_BREAKS, c->breaks - r->breaks_seen,
@@ -349,6 +364,71 @@ static enum call_state describe_pause(const struct call *c, uint64_t now_ms, str
     else if (c->wait_counts)
         rec->waited_ms += now_ms - c->wait_began_ms;
     return p.state;
+}
+
+/* ---- a line for the case that it never ends --------------------------------------------------- */
+
+uint64_t record_due(const struct relay *r)
+{
+    const struct gateway *g = r->w->gateway;
+    return g->journal && g->ledger && r->call.want.session ? r->line_due_ms : CLOCK_NEVER;
+}
+
+/* What runs is told with what it has used so far; `list` has room for them. */
+static struct spent *with_running(const struct relay *r, struct spent *list)
+{
+    struct spent *all = r->spent;
+    for (int i = 0; i < CALL_RUNNING_MAX; i++) {
+        const struct run *run = r->runs[i];
+        if (!run || run->over || spent_find(r, run->n))
+            continue;
+        spent_so_far(r, run, list);
+        list->next = all;
+        all = list++;
+    }
+    return all;
+}
+
+/* As if it ended now. */
+static void put_running(struct put *p, struct relay *r, struct call_record *rec, uint64_t now)
+{
+    char session[SESSION_TEXT_BYTES];
+    struct spent running[CALL_RUNNING_MAX], *before = r->spent;
+    describe(r, now - r->call.began_ms, rec);
+    (void)describe_pause(&r->call, now, rec);
+    for (unsigned i = 0; i < rec->attempts_count; i++)
+        if (rec->attempts[i].state == ATTEMPT_RUNNING)
+            rec->attempts[i].ended_ms = rec->took_ms;
+    r->spent = with_running(r, running);
+    struct ledger_call call = summed(r, rec);
+    const struct spent *winner = r->facts.stream ? spent_find(r, r->call.winner) : NULL;
+    call.sums[LEDGER_tokens_in] = r->first_input >= 0 ? r->first_input : winner ? winner->tokens_in : -1;
+    call.sums[LEDGER_tokens_out] = (int64_t)r->earlier_tokens + (winner ? winner->tokens_out : 0);
+    call.sums[LEDGER_waited_ms] = (int64_t)rec->waited_ms;
+    call.sums[LEDGER_held_ms] = (int64_t)rec->held_ms;
+    call.session = session_text(r->call.want.session, session);
+    call.id = span_str(rec->id);
+    (void)put_line(p, r, rec, &call, LOST_OUTCOME);
+    r->spent = before;
+}
+
+void record_running(struct relay *r)
+{
+    _Alignas(struct call_record) char
+        room[sizeof(struct call_record) + CALL_ATTEMPTS_MAX * sizeof(struct record_attempt)];
+    struct call_record *rec = (struct call_record *)(void *)room;
+    struct buf line = {0};
+    struct put p = put_into(&line);
+    uint64_t now = relay_now_ms(r);
+    *rec = (struct call_record){.tokens_in = -1, .tokens_out = -1};
+    p.err = buf_reserve(&line, LINE_USUAL_BYTES);
+    put_running(&p, r, rec, now);
+    if (!p.err)
+        lost_running(r->w->gateway->journal, span_str(r->id), buf_span(&line));
+    buf_done(&line);
+    r->line_gap_ms = r->line_gap_ms * 2 < LOST_GAP_MOST_MS ? r->line_gap_ms * 2 : LOST_GAP_MOST_MS;
+    r->line_ms = now;
+    r->line_due_ms = now + r->line_gap_ms;
 }
 
 /* Every change of a call is made under the fleet's lock, so another worker's call can be read here. */

@@ -416,6 +416,8 @@ static void on_timer(void *ctx)
     }
     if (now >= resume_due(r))
         resume_progress(r);
+    if (now >= record_due(r))
+        record_running(r);
     if (r->orphan && now >= r->orphan_until_ms && !resume_lingers_on(r)) {
         orphan_ends(r);
         return;
@@ -441,9 +443,11 @@ void relay_rearm(struct relay *r)
         due = comment;
     if (r->orphan && r->orphan_until_ms < due)
         due = r->orphan_until_ms;
-    uint64_t piece = resume_due(r);
+    uint64_t piece = resume_due(r), line = record_due(r);
     if (piece < due)
         due = piece;
+    if (line < due)
+        due = line;
     uint64_t now = relay_now_ms(r);
     timer_arm(r->w->loop, &r->timer, due > now ? due : now + 1);
 }

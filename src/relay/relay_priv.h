@@ -127,6 +127,9 @@ struct relay {
     unsigned pauses_count, breaks_seen;
     enum call_state was; /* as record_step() saw it last, */
     uint64_t since_ms;   /* and since when */
+    uint64_t line_due_ms, line_gap_ms,
+        line_ms; /* the journal is to have its line then; 0: not yet looked at (lost.h) */
+    unsigned line_attempts;
     struct log_scope scope;
     char id[24];
     uint64_t began_wall_ms, read_us, began_us;
@@ -233,6 +236,9 @@ void reply_break(struct relay *r, enum failure f, const char *why);
 /* ---- record.c ---- */
 void record_call(struct relay *r);
 void record_step(struct relay *r); /* after each decision of the call */
+/* When the journal is to know what the call has used so far; CLOCK_NEVER: it is not. */
+uint64_t record_due(const struct relay *r);
+void record_running(struct relay *r);
 void log_attempt_end(struct relay *r, const struct run *run, const struct verdict *v, const char *how);
 
 #endif

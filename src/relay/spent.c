@@ -63,6 +63,13 @@ static void count_continuation(struct relay *r, const struct run *run, bool whol
               LABELS(RUN_LABELS(run), run->join ? continue_way_name(run->ask.way) : "afresh", result));
 }
 
+static void fill(const struct relay *r, const struct run *run, bool whole, struct spent *s)
+{
+    *s = (struct spent){.attempt = run->n, .continues = run->asked_on, .cache_read = -1, .cache_write = -1};
+    count_tokens(r, run, whole, s);
+    s->cost_pico = spent_cost(s, conf_find_price(run->provider, run->target->model));
+}
+
 void spent_note(struct relay *r, struct run *run, bool whole)
 {
     if (spent_find(r, run->n))
@@ -72,11 +79,14 @@ void spent_note(struct relay *r, struct run *run, bool whole)
     struct spent *s = arena_zalloc(&r->arena, sizeof(*s));
     if (!s)
         return;
-    *s = (struct spent){
-        .next = r->spent, .attempt = run->n, .continues = run->asked_on, .cache_read = -1, .cache_write = -1};
-    count_tokens(r, run, whole, s);
-    s->cost_pico = spent_cost(s, conf_find_price(run->provider, run->target->model));
+    fill(r, run, whole, s);
+    s->next = r->spent;
     r->spent = s;
+}
+
+void spent_so_far(const struct relay *r, const struct run *run, struct spent *ret)
+{
+    fill(r, run, false, ret);
 }
 
 const struct spent *spent_find(const struct relay *r, int attempt)

@@ -30,6 +30,8 @@ int64_t spent_output(const struct answer_facts *f, bool *ret_estimated);
 int64_t spent_cost(const struct spent *s, const struct conf_price *p);
 /* The attempt is over; once for each. `whole`: its answer is. Out of memory nothing is noted. */
 void spent_note(struct relay *r, struct run *run, bool whole);
+/* What an attempt that runs has used so far, as far as anyone can tell. */
+void spent_so_far(const struct relay *r, const struct run *run, struct spent *ret);
 /* NULL: nothing was noted, it did not begin. */
 const struct spent *spent_find(const struct relay *r, int attempt);
 

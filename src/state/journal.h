@@ -53,7 +53,8 @@ void journal_rules_default(struct journal_rules *r);
     X(JOURNAL_HOLD_ENDED, "it waits no longer")                                        \
     X(JOURNAL_RUN, "a line of a session's ledger")                                     \
     X(JOURNAL_KEPT, "what a maker wants back with a tool call (dialect/keep.h)")       \
-    X(JOURNAL_SESSION, "a session's ledger as a start found it (relay/ledger.h)")
+    X(JOURNAL_SESSION, "a session's ledger as a start found it (relay/ledger.h)")      \
+    X(JOURNAL_CALL, "the line of a call that runs, in case that it never ends (relay/lost.h)")
 enum journal_kind {
 #define X(code, what) code,
     JOURNAL_KINDS(X)

@@ -1,5 +1,6 @@
 """The ledger of sessions: what every call went through and cost, counted against what the simulated providers count, and over a restart."""
 import contextlib
+import http.client
 import json
 import os
 import pty
@@ -257,6 +258,51 @@ def test_the_ledger_is_there_after_kill_9():
         second = killed(gateway, more)
         gateway.program, gateway.port = second.program, second.port
         assert shown(gateway, name) == whole
+
+
+def test_a_call_that_kill_9_ended_has_a_row_and_is_counted_once():
+    """One in the middle of its answer, at its second attempt, and one that has none yet; over two kills."""
+    with running(f"alpha:0,{EXACT}", f"beta:0,{EXACT}", providers=priced("alpha", "beta"), resilience=RULES) as (sim, gateway):
+        sim.faults("alpha", {"fault": "cut", "after": 10}, {"fault": "hold", "after": 0})
+        sim.faults("beta", {"fault": "hold", "after": 20})
+        s = gateway.stream(headers=NIGHT)
+        while len(s.text.split()) < 10:
+            assert s.next() is not None
+        sim.wait("beta", held=1)
+
+        def ask():
+            with contextlib.suppress(OSError, http.client.HTTPException):   # it will be killed
+                gateway.chat(headers=NIGHT, text="silent")
+        silent = threading.Thread(target=ask)
+        silent.start()
+        gateway.until("both run", lambda: len(gateway.get("/api/calls").json["running"]) == 2)
+        ids = {c["id"] for c in gateway.get("/api/calls").json["running"]}
+        quick = gateway.chat(headers=NIGHT, model="beta/m").header("x-request-id")
+        for call in ids:
+            in_journal(gateway, f'"id":"{call}"')
+        in_journal(gateway, quick)
+        # the lines that are written of what runs come to tell what it has used
+        first = killed(gateway, quick)
+        gateway.program, gateway.port = first.program, first.port
+        whole = shown(gateway, the_session(gateway)["session"])
+        lost = [c for c in whole["list"] if c["outcome"] == "interrupted"]
+        assert {c["id"] for c in lost} == ids and whole["calls"] == 3, whole
+        assert [c["outcome"] for c in whole["list"] if c["id"] == quick] == ["complete"], whole
+        mine = next(c for c in lost if c["id"] == s.headers["x-request-id"])
+        assert [a["target"] for a in mine["attempts"]] == ["alpha/m", "beta/m"] and mine["breaks"] == 1, mine
+        assert mine["attempts"][0]["class"] == "cut" and mine["attempts"][1]["state"] == "running", mine
+        assert (mine["tokens_in"], mine["tokens_out"], mine["billed_out"]) == (10, 30, 30) and not mine["estimated"], mine
+        other = next(c for c in lost if c is not mine)
+        assert other["attempts"][0]["state"] == "running" and other["billed_in"] > 0 and other["billed_out"] == 0, other
+        assert " state.interrupted_calls count=2" in first.log(), first.log()
+        more = gateway.chat(headers=NIGHT, model="beta/m").header("x-request-id")
+        second = killed(gateway, more)
+        gateway.program, gateway.port = second.program, second.port
+        again = shown(gateway, whole["session"])
+        assert again["calls"] == 4 and [c for c in again["list"] if c["id"] != more] == whole["list"], again
+        assert "state.interrupted_calls" not in second.log()
+        status, out, _ = sessions("show", "night run", gateway=gateway)
+        assert status == 0 and "interrupted" in out, out
 
 
 # ---- perdure sessions ----
