@@ -35,9 +35,9 @@ struct desk {
     /* the first worker's */
     struct sweeper *sweeper;
     struct db_job sweep;
-    bool sweeping;
+    bool sweeping, looked; /* looked: it has swept */
     unsigned swept;
-    uint64_t sweep_mono_ms, sweep_now_ms;
+    uint64_t sweep_now_ms;
 };
 
 static void look(struct desk *d);
@@ -280,7 +280,8 @@ static void begin_ticking(struct desk *d)
     if (d->ticking)
         return;
     d->ticking = true;
-    timer_arm(d->worker->loop, &d->tick, loop_now_ms(d->worker->loop) + DESK_TICK_MS);
+    bool soon = d->sweeper && !d->looked; /* a process may live for a moment only: what it watches begins early */
+    timer_arm(d->worker->loop, &d->tick, loop_now_ms(d->worker->loop) + (soon ? DESK_FIRST_MS : DESK_TICK_MS));
 }
 
 static void park(struct visit *a, struct list *where)
@@ -438,7 +439,8 @@ void desk_changed(struct gateway *g)
 static pd_err sweep_job(struct tx *t, void *ctx)
 {
     struct desk *d = ctx;
-    return runs_sweep(t, d->sweeper, d->sweep_mono_ms, d->sweep_now_ms, &d->swept);
+    /* it may have waited: what is seen now was not so before */
+    return runs_sweep(t, d->sweeper, clock_mono_ms(), d->sweep_now_ms, &d->swept);
 }
 
 static void sweep_done(void *ctx, pd_err e)
@@ -456,9 +458,9 @@ static void sweep(struct desk *d)
     if (!d->sweeper || d->sweeping || !d->worker->jobs)
         return;
     d->sweep = (struct db_job){.fn = sweep_job, .done = sweep_done, .ctx = d};
-    d->sweep_mono_ms = clock_mono_ms();
     d->sweep_now_ms = clock_wall_ms();
     d->sweeping = db_submit(d->worker->jobs, &d->sweep) == PD_OK;
+    d->looked |= d->sweeping;
 }
 
 /* A service that ends lets nobody wait: they ask again, of whoever comes then. */

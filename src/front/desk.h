@@ -19,6 +19,7 @@
 
 enum {
     DESK_TICK_MS = 1000,      /* looks for what others changed, sweeps */
+    DESK_FIRST_MS = 100,      /* until the database is there and was swept once */
     DESK_FOLLOW_MS = 200,     /* a follower is not told more often */
     DESK_WAIT_MAX_MS = 60000, /* of a claim */
     DESK_WAITING_MAX = 10000, /* claims and followers that wait on one worker */

@@ -44,7 +44,7 @@ static pd_err add_job(struct db *d, struct db_job *job)
 {
     pd_err e = PD_OK;
     job->err = PD_OK;
-    job->finished = false;
+    job->finished = job->taken = false;
     job->since_ms = clock_mono_ms();
     pthread_mutex_lock(&d->lock);
     if (d->closing)
@@ -70,6 +70,7 @@ bool db_take(struct db *d, unsigned most, struct list *into)
     for (unsigned n = 0; n < most && (node = list_first(&d->waiting)) != NULL; n++) {
         list_remove(node);
         list_push(into, node);
+        LIST_OF(node, struct db_job, node)->taken = true;
         d->stats.waiting--;
     }
     pthread_mutex_unlock(&d->lock);
@@ -247,6 +248,25 @@ pd_err db_submit(struct db_queue *q, struct db_job *job)
     return add_job(q->db, job);
 }
 
+/* Under the lock. Until it is done, or nobody has begun it when its time is over. */
+static void wait_for_job(struct db *d, struct db_job *job)
+{
+    uint64_t until = job->since_ms + job->limit_ms;
+    struct timespec at = {.tv_sec = (time_t)(until / 1000), .tv_nsec = (long)(until % 1000) * 1000000};
+    while (!job->finished) {
+        if (!job->limit_ms || job->taken) {
+            pthread_cond_wait(&d->finished, &d->lock);
+        } else if (clock_mono_ms() < until) {
+            pthread_cond_timedwait(&d->finished, &d->lock, &at);
+        } else {
+            list_remove(&job->node);
+            d->stats.waiting--;
+            job->err = PD_TIMEOUT;
+            job->finished = true;
+        }
+    }
+}
+
 pd_err db_do_job(struct db *d, struct db_job *job)
 {
     job->from = NULL;
@@ -254,8 +274,7 @@ pd_err db_do_job(struct db *d, struct db_job *job)
     if (e)
         return e;
     pthread_mutex_lock(&d->lock);
-    while (!job->finished)
-        pthread_cond_wait(&d->finished, &d->lock);
+    wait_for_job(d, job);
     if (--d->visitors == 0 && d->closing)
         pthread_cond_broadcast(&d->finished);
     pthread_mutex_unlock(&d->lock);

@@ -74,11 +74,14 @@ struct db_job {
     void *ctx;
     bool reads;  /* it only reads: it need not wait for a commit, and sees what is committed, as of one moment */
     bool serial; /* PostgreSQL: SERIALIZABLE, as if jobs ran one after another; conflicts are run again */
+    uint64_t
+        limit_ms; /* with its waiting, over it PD_IO or PD_TIMEOUT: a server that hangs is not waited for longer, though it may do the job yet. 0: as
+                        * the rules say. In SQLite only the waiting is limited */
     /* the database's own, while it runs */
     struct list node;
     struct db_queue *from;
     pd_err err;
-    bool finished;
+    bool finished, taken;
     uint64_t since_ms; /* monotonic */
 };
 

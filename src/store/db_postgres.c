@@ -56,6 +56,7 @@ struct conn {
     unsigned statement_number;
     bool used;            /* a job was done on it */
     enum again again;     /* why the job under way is to be run again */
+    uint64_t limit_ms;    /* monotonic: nothing of the job under way is waited for longer */
     uint64_t next_try_ms; /* to connect; monotonic */
     uint64_t pause_ms;
     struct rnd rnd;
@@ -83,6 +84,11 @@ static pd_err wait_for(struct conn *c, short events, uint64_t deadline_ms, bool 
             return fds[0].revents ? PD_OK : PD_CLOSED;
     }
     return PD_TIMEOUT;
+}
+
+static uint64_t at_most(const struct conn *c, uint64_t deadline_ms)
+{
+    return deadline_ms < c->limit_ms ? deadline_ms : c->limit_ms;
 }
 
 static void disconnect(struct conn *c)
@@ -214,7 +220,7 @@ static PGresult *collect(struct conn *c, uint64_t deadline_ms)
 static pd_err exchange(struct conn *c, int sent, uint64_t timeout_ms, bool reads, PGresult **ret)
 {
     const struct pq_library *pq = c->pg->pq;
-    uint64_t deadline = clock_mono_ms() + timeout_ms + GRACE_MS;
+    uint64_t deadline = at_most(c, clock_mono_ms() + timeout_ms + GRACE_MS);
     *ret = NULL;
     if (!sent)
         return connection_lost(c, "the connection was lost");
@@ -255,7 +261,7 @@ static pd_err shake_hands(struct conn *c)
 {
     const struct pq_library *pq = c->pg->pq;
     bool closing = db_closing(c->pg->db);
-    uint64_t deadline = clock_mono_ms() + (closing ? CLOSING_CONNECT_MS : CONNECT_MS);
+    uint64_t deadline = at_most(c, clock_mono_ms() + (closing ? CLOSING_CONNECT_MS : CONNECT_MS));
     PostgresPollingStatusType s = PGRES_POLLING_WRITING;
     if (pq->PQstatus(c->c) == CONNECTION_BAD)
         return PD_CONNECT;
@@ -265,7 +271,7 @@ static pd_err shake_hands(struct conn *c)
         pd_err e = wait_for(c, s == PGRES_POLLING_READING ? POLLIN : POLLOUT, deadline, !closing);
         if (e == PD_CLOSED) {
             closing = true;
-            deadline = clock_mono_ms() + CLOSING_CONNECT_MS;
+            deadline = at_most(c, clock_mono_ms() + CLOSING_CONNECT_MS);
         } else if (e) {
             return e;
         } else {
@@ -648,10 +654,10 @@ static void step_aside(struct conn *c, unsigned tries)
     db_pause(c->pg->db, clock_mono_ms() + rnd_below(&c->rnd, most + 1));
 }
 
-static pd_err run_job(struct conn *c, struct db_job *job)
+/* Until `until`. */
+static pd_err run_by(struct conn *c, struct db_job *job, uint64_t until)
 {
     struct db *d = c->pg->db;
-    uint64_t until = (job->since_ms ? job->since_ms : clock_mono_ms()) + d->rules.patience_ms;
     for (unsigned tries = 0;; tries++) {
         pd_err e = c->c ? PD_OK : connect_by(c, until);
         if (e)
@@ -674,6 +680,15 @@ static pd_err run_job(struct conn *c, struct db_job *job)
         if (c->again == AGAIN_CONFLICT)
             step_aside(c, tries);
     }
+}
+
+static pd_err run_job(struct conn *c, struct db_job *job)
+{
+    uint64_t since = job->since_ms ? job->since_ms : clock_mono_ms();
+    c->limit_ms = job->limit_ms ? since + job->limit_ms : CLOCK_NEVER;
+    pd_err e = run_by(c, job, job->limit_ms ? c->limit_ms : since + c->pg->db->rules.patience_ms);
+    c->limit_ms = CLOCK_NEVER;
+    return e;
 }
 
 static void pg_serve(struct db *d, unsigned thread)
@@ -743,6 +758,7 @@ static pd_err pg_open(struct db *d, const char *where, char *why, size_t why_byt
     pg->stop[0] = pg->stop[1] = -1;
     for (unsigned i = 0; i < n; i++) {
         pg->conns[i].pg = pg;
+        pg->conns[i].limit_ms = CLOCK_NEVER;
         pg->conns[i].rnd.state = rnd_seed();
     }
     pd_err e = loaded_pq(&pg->pq, why, why_bytes);

@@ -92,10 +92,20 @@ static const char *const runs[] = {
     NULL,
 };
 
+/* ---- 4: how long a claim has been watched without a beat ---- */
+/* By one sweeper after the other: a row counts for this epoch and this beat alone. */
+static const char *const silence[] = {
+    "CREATE TABLE task_silence (run TEXT NOT NULL, task TEXT NOT NULL, epoch BIGINT NOT NULL, beat BIGINT NOT "
+    "NULL,"
+    " silent_ms BIGINT NOT NULL, PRIMARY KEY (run, task)){lite: WITHOUT ROWID}",
+    NULL,
+};
+
 static const struct migration migrations[] = {
     {1, "meta", meta},
     {2, "checkpoints", checkpoints},
     {3, "runs", runs},
+    {4, "silence", silence},
 };
 enum { MIGRATIONS = sizeof(migrations) / sizeof(migrations[0]) };
 

@@ -167,7 +167,9 @@ pd_err doing_begin(struct doing *d, const char *step, enum step_kind kind, const
 {
     const struct step s = {step, kind, key ? span_str(key) : SPAN_NONE};
     pd_err e = doing_stopped(d);
-    return e ? e : heard(d, d->rules->queue->ops->step_begin(d->rules->queue, &d->held, &s, ret, result));
+    if (!e)
+        e = heard(d, d->rules->queue->ops->step_begin(d->rules->queue, &d->held, &s, ret, result));
+    return e ? e : doing_stopped(d); /* the answer may have come late: then nothing is begun */
 }
 
 pd_err doing_end(struct doing *d, const char *step, struct span result)

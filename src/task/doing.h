@@ -17,7 +17,7 @@ enum doing_stop {
     DOING_GOES,
     DOING_RELEASE, /* the worker ends: given back */
     DOING_CANCEL,  /* the run was cancelled: given back */
-    DOING_LOST,    /* nobody heard a beat for a lease: it may be another's */
+    DOING_LOST,    /* nobody heard a beat for almost a lease: it may be another's soon */
     DOING_FENCED,  /* it is another's */
 };
 

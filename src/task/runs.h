@@ -11,7 +11,8 @@
  *   WAITING   --a need was dropped-->            DROPPED
  *
  * Every claim raises the task's epoch, and every write of a worker carries it: an old worker that wakes up writes nothing (RUNS_FENCED). No clock decides who is dead: a worker beats (a counter in the row); a sweeper that has seen the same count for
- * a whole lease by its own monotonic clock ends the claim, `WHERE epoch = and beat =`. So a clock that jumps an hour changes nothing.
+ * a whole lease by its own monotonic clock ends the claim, `WHERE epoch = and beat =`. So a clock that jumps an hour changes nothing. What it has
+ * watched of a silence is kept, so that sweepers that never live for a lease end lost claims too.
  *
  * A step is recorded before (intent) and after (result): a recorded result is given back and never made again; an intent of an earlier
  * epoch without a result is ambiguous, and resolved by its kind: PURE repeat, FILES compare, EFFECT ask by its key, else a person.

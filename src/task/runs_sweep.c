@@ -1,17 +1,31 @@
-/* The sweeper: claims whose worker does not beat any more are ended; what nobody else notices is put right. */
+/* The sweeper: claims whose worker does not beat any more are ended; what nobody else notices is put right.
+ *
+ * No clock is believed but the sweeper's own monotonic one, which begins anew with each process. So that a process that never lives for a lease ends
+ * lost claims all the same, what it has watched of a silence is kept in the database, in steps, and the next sweeper goes on from there. What
+ * passed between the two counts for nothing: nobody could beat then. A worker that lives beats again soon when somebody is there to hear it: it is given FRESH_SHARE of
+ * its lease for that in this process, or, where no process lives for so long, SURE_LEASES that were watched in all. */
 #include "base/hash.h"
 #include "base/mem.h"
 #include "task/runs_priv.h"
 
 #include <stdio.h>
 
-enum { SWEEP_EVENTS_EVERY = 60, SWEEP_TABLE_LEAST = 64 };
+enum {
+    SWEEP_EVENTS_EVERY = 60,
+    SWEEP_TABLE_LEAST = 64,
+    FRESH_SHARE = 40, /* per cent */
+    SURE_LEASES = 2,
+    STEPS_IN_LEASE = 8,
+    STEP_MOST_MS = 2000,
+};
 
 /* A running task as it was seen. */
 struct seen {
     char run[RUN_ID_BYTES], id[PLAN_ID_MAX + 1];
     int64_t epoch, beat, lease_ms;
-    uint64_t since_ms; /* monotonic: it stands still since */
+    uint64_t since_ms;  /* monotonic: it stands still since, as far as this sweeper saw it */
+    uint64_t before_ms; /* watched by those before it */
+    uint64_t kept_ms;   /* what the database has of it */
     bool used;
 };
 
@@ -64,7 +78,8 @@ static pd_err on_running(void *ctx, const struct db_value *c, unsigned n)
         r->room = room;
     }
     struct seen *x = &r->list[r->count++];
-    *x = (struct seen){.epoch = c[2].n, .beat = c[3].n, .lease_ms = c[4].n, .used = true};
+    *x = (struct seen){
+        .epoch = c[2].n, .beat = c[3].n, .lease_ms = c[4].n, .kept_ms = (uint64_t)c[5].n, .used = true};
     snprintf(x->run, sizeof(x->run), "%.*s", SPAN_FMT(c[0].s));
     snprintf(x->id, sizeof(x->id), "%.*s", SPAN_FMT(c[1].s));
     return PD_OK;
@@ -84,12 +99,43 @@ static pd_err remember(struct sweeper *s, struct running *r, uint64_t mono_ms)
         struct seen *old = s->size ? slot(s->table, s->size, x->run, x->id) : NULL;
         bool same = old && old->used && old->epoch == x->epoch && old->beat == x->beat;
         x->since_ms = same ? old->since_ms : mono_ms;
+        x->before_ms = same ? old->before_ms : x->kept_ms;
         *slot(table, size, x->run, x->id) = *x;
     }
     mem_free(s->table);
     s->table = table;
     s->size = size;
     return PD_OK;
+}
+
+/* ---- silence --------------------------------------------------------------------------------------- */
+
+static bool is_lost(const struct seen *x, uint64_t mono_ms)
+{
+    uint64_t here = mono_ms - x->since_ms, all = x->before_ms + here, lease = (uint64_t)x->lease_ms;
+    bool fresh = here * 100 >= lease * FRESH_SHARE;
+    return here >= lease || (all >= lease && fresh) || (all >= SURE_LEASES * lease && here);
+}
+
+/* In steps, so that a worker that beats as it should costs few writes. */
+static pd_err keep_silence(struct tx *t, const struct seen *x, uint64_t mono_ms)
+{
+    uint64_t all = x->before_ms + mono_ms - x->since_ms, step = (uint64_t)x->lease_ms / STEPS_IN_LEASE;
+    if (all < x->kept_ms + (step < STEP_MOST_MS ? step : STEP_MOST_MS) || all == x->kept_ms)
+        return PD_OK;
+    return TX_RUN(t,
+                  "INSERT INTO task_silence (run, task, epoch, beat, silent_ms) VALUES ($1, $2, $3, $4, $5)"
+                  " ON CONFLICT (run, task) DO UPDATE SET epoch = $3, beat = $4, silent_ms = $5"
+                  " WHERE task_silence.epoch <> $3 OR task_silence.beat <> $4 OR task_silence.silent_ms < $5",
+                  NULL, NULL, DB_S(x->run), DB_S(x->id), DB_I(x->epoch), DB_I(x->beat), DB_I(all));
+}
+
+static pd_err forget_silence(struct tx *t)
+{
+    return tx_run(t,
+                  "DELETE FROM task_silence WHERE NOT EXISTS (SELECT 1 FROM tasks t WHERE t.run = task_silence.run"
+                  " AND t.id = task_silence.task AND t.epoch = task_silence.epoch AND t.state = 'running')",
+                  NULL, 0, NULL, NULL);
 }
 
 /* ---- a lost worker ------------------------------------------------------------------------------ */
@@ -246,13 +292,17 @@ pd_err runs_sweep(struct tx *t, struct sweeper *s, uint64_t mono_ms, uint64_t no
 {
     struct running r = {0};
     *ret_ended = 0;
-    pd_err e = tx_run(t, "SELECT run, id, epoch, beat, lease_ms FROM tasks WHERE state = 'running'", NULL, 0,
-                      on_running, &r);
+    pd_err e =
+        tx_run(t,
+               "SELECT t.run, t.id, t.epoch, t.beat, t.lease_ms, COALESCE(s.silent_ms, 0) FROM tasks t"
+               " LEFT JOIN task_silence s ON s.run = t.run AND s.task = t.id AND s.epoch = t.epoch AND"
+               " s.beat = t.beat WHERE t.state = 'running' ORDER BY t.run, t.id", /* all lock in one order */
+               NULL, 0, on_running, &r);
     if (!e)
         e = remember(s, &r, mono_ms);
     for (size_t i = 0; !e && i < r.count; i++)
-        if (mono_ms - r.list[i].since_ms >= (uint64_t)r.list[i].lease_ms)
-            e = lose(t, &r.list[i], now_ms, ret_ended);
+        e = is_lost(&r.list[i], mono_ms) ? lose(t, &r.list[i], now_ms, ret_ended)
+                                         : keep_silence(t, &r.list[i], mono_ms);
     mem_free(r.list);
     /* It failed at a time that is not yet: the clock was ahead then, and its pause begins now. */
     if (!e)
@@ -262,7 +312,9 @@ pd_err runs_sweep(struct tx *t, struct sweeper *s, uint64_t mono_ms, uint64_t no
                    NULL, NULL, DB_I(now_ms));
     if (!e)
         e = end_runs(t, now_ms);
-    if (!e && s->rounds++ % SWEEP_EVENTS_EVERY == 0)
+    if (!e && s->rounds++ % SWEEP_EVENTS_EVERY == 0) {
         e = drop_events(t);
+        e = e ? e : forget_silence(t);
+    }
     return e;
 }

@@ -22,8 +22,9 @@ struct work_queue;
 struct work_ops {
     /* Waits for a task up to wait_ms. PD_NOTFOUND: none. Fills *ret, which the caller ends with claimed_done(). */
     pd_err (*claim)(struct work_queue *q, const struct claim_wish *w, uint64_t wait_ms, struct claimed *ret);
-    /* One try, which ends after the time of one beat (the caller beats again soon anyhow). PD_IO: not told; go on. `progress`: JSON, or empty. */
-    pd_err (*beat)(struct work_queue *q, const struct held_task *h, struct span progress, struct beat_answer *ret);
+    /* One try, which ends after `limit_ms` (the caller beats again soon anyhow). PD_IO: not told; go on. `progress`: JSON, or empty. */
+    pd_err (*beat)(struct work_queue *q, const struct held_task *h, struct span progress, uint64_t limit_ms,
+                   struct beat_answer *ret);
     /* As runs_step_begin(): STEP_DONE fills `result`; STEP_AMBIGUOUS fills it with the key as a JSON string, or leaves it empty. */
     pd_err (*step_begin)(struct work_queue *q, const struct held_task *h, const struct step *s,
                          enum step_found *ret, struct buf *result);

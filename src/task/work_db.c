@@ -123,11 +123,13 @@ static pd_err db_claim(struct work_queue *q, const struct claim_wish *w, uint64_
     }
 }
 
-static pd_err db_beat(struct work_queue *q, const struct held_task *h, struct span progress,
+static pd_err db_beat(struct work_queue *q, const struct held_task *h, struct span progress, uint64_t limit_ms,
                       struct beat_answer *ret)
 {
     struct work_job j = {.held = h, .text = progress, .beat = ret};
-    return db_do(of(q)->db, beat_job, &j);
+    struct db_job job = {.fn = beat_job, .ctx = &j, .limit_ms = limit_ms};
+    pd_err e = db_do_job(of(q)->db, &job);
+    return e == PD_TIMEOUT || e == PD_TOOBIG ? PD_IO : e;
 }
 
 static pd_err db_step_begin(struct work_queue *q, const struct held_task *h, const struct step *s,

@@ -15,8 +15,7 @@ enum {
     PATIENCE_STOPPED_MS = 5 * 1000, /* of a worker that ends: its perdure may have ended too */
     PAUSE_FIRST_MS = 50,
     PAUSE_MOST_MS = 2000,
-    ANSWER_MS = 30 * 1000, /* a request that does not wait for anything */
-    BEAT_MS = 5 * 1000,
+    ANSWER_MS = 30 * 1000,         /* a request that does not wait for anything */
     CLAIM_WAIT_MAX_MS = 20 * 1000, /* of one request: a connection that died is noticed */
     ANSWER_MAX = 32 << 20,
     WHY_MAX = 300,
@@ -300,7 +299,7 @@ static void put_member(struct put *p, const char *name, struct span json)
     put_span(p, json);
 }
 
-static pd_err http_beat(struct work_queue *q, const struct held_task *t, struct span progress,
+static pd_err http_beat(struct work_queue *q, const struct held_task *t, struct span progress, uint64_t limit_ms,
                         struct beat_answer *ret)
 {
     struct work_http *h = (struct work_http *)q;
@@ -313,7 +312,7 @@ static pd_err http_beat(struct work_queue *q, const struct held_task *t, struct 
     pd_err e = p.err;
     if (!e) {
         int seat = seat_take(h);
-        e = ask_once(h, seat, "/api/work/beat", buf_span(&body), BEAT_MS, false, &a);
+        e = ask_once(h, seat, "/api/work/beat", buf_span(&body), limit_ms, false, &a);
         seat_leave(h, seat);
         if (!e) {
             e = judge(h, &a);

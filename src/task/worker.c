@@ -16,7 +16,10 @@
 enum {
     TASK_BYTES_MAX = 256 << 20,
     BEATS_A_LEASE = 3,
-    BEAT_LEAST_MS = 200,
+    TRIES_A_BEAT = 3, /* one that nobody heard is made again so much sooner */
+    SPARE_IN_LEASE =
+        6, /* the last sixth of a lease: what is done is brought to an end, before another begins it */
+    BEAT_LEAST_MS = 100,
     CLAIM_LONG_MS = 60 * 1000,
     UNSAID_MAX = 3
 };
@@ -28,13 +31,14 @@ struct task_worker {
     int wake_fd;       /* the task's: stop */
     int beat_fd;       /* the beating thread's: look */
     _Atomic int stops; /* times that worker_stop() was called */
-    pthread_t beater;
-    bool beats;
+    pthread_t beater, watcher;
+    bool beats, watches;
     /* under the lock */
     pthread_mutex_t lock;
-    struct doing *doing; /* NULL: between tasks */
+    pthread_cond_t changed; /* doing, ends */
+    struct doing *doing;    /* NULL: between tasks */
     bool ends;
-    uint64_t heard_ms;   /* the newest beat that was answered */
+    uint64_t heard_ms;   /* when the newest beat that was answered was sent: its lease began no earlier */
     uint64_t drained_ms; /* 0: not ending */
 };
 
@@ -85,8 +89,14 @@ static pd_err put_progress(struct doing *d, struct buf *out)
     return p.err;
 }
 
-/* The task may end while its beat is under way: its names are copied. */
-static bool beat_once(struct task_worker *w)
+static uint64_t beat_ms(const struct task_worker *w)
+{
+    uint64_t every = w->rules.lease_ms / BEATS_A_LEASE;
+    return every < BEAT_LEAST_MS ? BEAT_LEAST_MS : every;
+}
+
+/* When the next beat is due. The task may end while one is under way: its names are copied. */
+static uint64_t beat_once(struct task_worker *w)
 {
     char run[RUN_ID_BYTES], task[PLAN_ID_MAX + 1];
     struct held_task held = {run, task, 0};
@@ -102,27 +112,45 @@ static bool beat_once(struct task_worker *w)
         e = put_progress(w->doing, &progress);
     }
     pthread_mutex_unlock(&w->lock);
+    uint64_t sent = clock_mono_ms();
     if (any && !e)
-        e = w->rules.queue->ops->beat(w->rules.queue, &held, buf_span(&progress), &answer);
+        e = w->rules.queue->ops->beat(w->rules.queue, &held, buf_span(&progress), beat_ms(w), &answer);
     buf_done(&progress);
     if (!any)
-        return false;
+        return 0;
     pthread_mutex_lock(&w->lock);
-    uint64_t now = clock_mono_ms(); /* not before what was heard */
     /* Runs of one plan have the same tasks, at the same epochs. */
     if (w->doing && w->doing->held.epoch == held.epoch && strcmp(w->doing->held.task, task) == 0 &&
         strcmp(w->doing->held.run, run) == 0) {
-        if (!e)
-            w->heard_ms = now;
+        if (!e && sent > w->heard_ms)
+            w->heard_ms = sent;
         if (e == RUNS_FENCED)
             stop_doing(w, DOING_FENCED);
-        else if (now - w->heard_ms > w->rules.lease_ms)
-            stop_doing(w, DOING_LOST);
         else if (answer.cancel)
             stop_doing(w, DOING_CANCEL);
     }
     pthread_mutex_unlock(&w->lock);
-    return true;
+    return clock_mono_ms() + (e ? beat_ms(w) / TRIES_A_BEAT : beat_ms(w));
+}
+
+/* A beat may hang as long as it likes: that nobody hears it is noticed here, while its lease still lasts. */
+static void *watch_silence(void *ctx)
+{
+    struct task_worker *w = ctx;
+    uint64_t most = w->rules.lease_ms - w->rules.lease_ms / SPARE_IN_LEASE;
+    pthread_mutex_lock(&w->lock);
+    while (!w->ends) {
+        uint64_t until = w->heard_ms + most;
+        struct timespec at = {.tv_sec = (time_t)(until / 1000), .tv_nsec = (long)(until % 1000) * 1000000};
+        if (!w->doing || atomic_load(&w->doing->stop) >= DOING_LOST)
+            pthread_cond_wait(&w->changed, &w->lock);
+        else if (clock_mono_ms() >= until)
+            stop_doing(w, DOING_LOST);
+        else
+            pthread_cond_timedwait(&w->changed, &w->lock, &at);
+    }
+    pthread_mutex_unlock(&w->lock);
+    return NULL;
 }
 
 /* The end of the worker, as it nears. */
@@ -141,9 +169,6 @@ static void look_at_end(struct task_worker *w)
 static void *beat(void *ctx)
 {
     struct task_worker *w = ctx;
-    uint64_t every = w->rules.lease_ms / BEATS_A_LEASE;
-    if (every < BEAT_LEAST_MS)
-        every = BEAT_LEAST_MS;
     for (uint64_t due = 0;;) {
         look_at_end(w);
         pthread_mutex_lock(&w->lock);
@@ -153,11 +178,11 @@ static void *beat(void *ctx)
         if (ends)
             return NULL;
         uint64_t now = clock_mono_ms();
-        if (now >= due && beat_once(w)) {
+        if (now >= due) {
+            due = beat_once(w);
             now = clock_mono_ms();
-            due = now + every;
         }
-        uint64_t until = now < due ? due : now + every;
+        uint64_t until = now < due ? due : now + beat_ms(w);
         if (drained && drained > now && drained < until)
             until = drained;
         struct pollfd fd = {w->beat_fd, POLLIN, 0};
@@ -266,6 +291,7 @@ static void set_doing(struct task_worker *w, struct doing *d)
     pthread_mutex_lock(&w->lock);
     w->doing = d;
     w->heard_ms = clock_mono_ms();
+    pthread_cond_signal(&w->changed);
     pthread_mutex_unlock(&w->lock);
     ring(w->beat_fd);
 }
@@ -461,16 +487,21 @@ pd_err worker_new(const struct worker_rules *r, struct task_worker **ret)
     w->kinds[TASK_LLM] = do_llm;
     w->kinds[TASK_COMMAND] = do_command;
     w->kinds[TASK_AGENT] = do_agent;
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_mutex_init(&w->lock, NULL);
+    pthread_cond_init(&w->changed, &attr);
+    pthread_condattr_destroy(&attr);
     w->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     w->beat_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     pd_err e = w->wake_fd >= 0 && w->beat_fd >= 0 ? PD_OK : PD_NOFD;
     if (!e && r->url)
         e = asker_new(r->url, &w->asker);
-    if (!e && pthread_create(&w->beater, NULL, beat, w) != 0)
+    w->beats = !e && pthread_create(&w->beater, NULL, beat, w) == 0;
+    w->watches = w->beats && pthread_create(&w->watcher, NULL, watch_silence, w) == 0;
+    if (!e && !w->watches)
         e = PD_NOMEM;
-    else if (!e)
-        w->beats = true;
     if (e) {
         worker_free(w);
         return e;
@@ -492,7 +523,10 @@ struct task_worker *worker_free(struct task_worker *w)
         return NULL;
     pthread_mutex_lock(&w->lock);
     w->ends = true;
+    pthread_cond_signal(&w->changed);
     pthread_mutex_unlock(&w->lock);
+    if (w->watches)
+        pthread_join(w->watcher, NULL);
     if (w->beats) {
         ring(w->beat_fd);
         pthread_join(w->beater, NULL);
@@ -502,6 +536,7 @@ struct task_worker *worker_free(struct task_worker *w)
         close(w->wake_fd);
     if (w->beat_fd >= 0)
         close(w->beat_fd);
+    pthread_cond_destroy(&w->changed);
     pthread_mutex_destroy(&w->lock);
     mem_free(w);
     return NULL;

@@ -225,6 +225,41 @@ def test_everything_is_there_after_kill_9():
         gateway.__init__(gateway.path.read_text(), folder=gateway.folder)  # for running(), which ends it
 
 
+def test_a_lost_claim_ends_though_no_gateway_lives_for_a_lease_and_a_worker_that_lives_keeps_its_own():
+    lease, life, stop, answers = 4.0, 2.2, threading.Event(), []
+
+    def live(claim):
+        """As docs/runs-api.md says: at a third of the lease, and soon again when nobody answered."""
+        while not stop.is_set():
+            try:
+                answers.append(Work(place.port).beat(claim).status)
+                stop.wait(lease / 3)
+            except (OSError, http.client.HTTPException):
+                answers.append(0)
+                stop.wait(lease / 10)
+
+    with running("alpha:0") as (_, gateway):
+        place, seen, processes = gateway, None, 0
+        run = create(gateway.port, "tasks: [{id: dead, command: x}, {id: alive, command: x}]")
+        Work(gateway.port).must("dead", lease_ms=int(lease * 1000))
+        thread = threading.Thread(target=live, args=(Work(gateway.port).must("alive", lease_ms=int(lease * 1000)),))
+        thread.start()
+        try:
+            while processes < 8:        # and on when it has ended: the other one goes on
+                processes += 1
+                stop.wait(life)
+                if state(gateway, run, "dead") == "ready" and not seen:
+                    seen = processes
+                gateway.program.kill()
+                gateway.__init__(gateway.path.read_text(), folder=gateway.folder)
+            assert seen and 2 <= seen <= 5, (seen, events(gateway, run))
+            assert whats(gateway, run, "alive") == ["claimed"], events(gateway, run)
+            assert set(answers) <= {0, 200, 503} and answers.count(200) > 5, answers
+        finally:
+            stop.set()
+            thread.join()
+
+
 def test_followers_are_told_until_the_run_is_over():
     with running("alpha:0") as (_, gateway):
         run = create(gateway.port, json.dumps({"tasks": [{"id": "a", "command": "x"}]}))

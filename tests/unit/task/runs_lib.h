@@ -35,6 +35,15 @@ static inline void close_db(void)
     sweeper = sweeper_free(sweeper);
 }
 
+/* Another process, with a monotonic clock that knows nothing of the one before. */
+static inline void new_sweeper(uint64_t at_ms)
+{
+    sweeper_free(sweeper);
+    sweeper = sweeper_new();
+    assert_non_null(sweeper);
+    mono_ms = at_ms;
+}
+
 struct op {
     enum {
         CREATE,

@@ -292,6 +292,87 @@ static void who_beats_keeps_its_task_whatever_the_clocks_do(void **state)
     claimed_done(&c);
 }
 
+/* Processes that live for `window_ms` each and sweep once a second: how many until the claim is ended, or `most` + 1. */
+static unsigned processes_until_it_ends(uint64_t window_ms, unsigned most)
+{
+    for (unsigned n = 1; n <= most; n++) {
+        new_sweeper(n % 2 ? 5 : 3600 * 1000);
+        if (sweep(0))
+            return n;
+        for (uint64_t ms = 1000; ms <= window_ms; ms += 1000)
+            if (sweep(1000))
+                return n;
+    }
+    return most + 1;
+}
+
+static void a_lost_claim_ends_also_where_no_sweeper_lives_for_a_lease(void **state)
+{
+    (void)state;
+    static const struct row {
+        uint64_t window_ms;
+        unsigned least, most; /* processes; the lease is 10 s */
+    } rows[] = {{5000, 3, 3}, {4000, 3, 3}, {3300, 10, 10}, {2500, 10, 10}};
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        const char *run = create(ONE_TASK);
+        struct claimed c = must_claim("w", "a");
+        assert_in_range(processes_until_it_ends(rows[i].window_ms, rows[i].most), rows[i].least, rows[i].most);
+        assert_state(run, "a", "ready");
+        assert_int_equal(beat(&c, NULL), RUNS_FENCED);
+        claimed_done(&c);
+        c = must_claim("next", "a"); /* what was watched of the one before is not held against it */
+        assert_int_equal(processes_until_it_ends(rows[i].window_ms, rows[i].least - 1), rows[i].least);
+        assert_int_equal(beat(&c, NULL), PD_OK);
+        assert_int_equal(done(&c, "1"), PD_OK);
+        claimed_done(&c);
+    }
+}
+
+/* Each time the process is back it beats only after a third of its lease; or only in every second one. */
+static void a_worker_that_lives_keeps_its_claim_however_often_the_sweeper_is_another(void **state)
+{
+    (void)state;
+    create(ONE_TASK);
+    struct claimed c = must_claim("w", "a");
+    for (int n = 0; n < 40; n++) {
+        new_sweeper((uint64_t)n);
+        assert_int_equal(sweep(0), 0);
+        for (int ms = 0; ms < 5000; ms += 1000) {
+            if (ms == 3000 && (n < 20 || n % 2))
+                assert_int_equal(beat(&c, NULL), PD_OK);
+            assert_int_equal(sweep(1000), 0);
+        }
+    }
+    assert_int_equal(done(&c, "1"), PD_OK);
+    claimed_done(&c);
+}
+
+static void a_silence_is_written_down_in_steps_and_forgotten(void **state)
+{
+    (void)state;
+    const char *run = create(ONE_TASK);
+    struct claimed c = must_claim("w", "a");
+    static const char kept[] = "SELECT CAST(silent_ms AS TEXT) FROM task_silence WHERE run = $1 AND task = $2";
+    sweep(0);
+    sweep(1249);
+    assert_string_equal(sql(kept, run, "a"), "");
+    sweep(1);
+    assert_string_equal(sql(kept, run, "a"), "1250");
+    sweep(1000);
+    assert_string_equal(sql(kept, run, "a"), "1250");
+    sweep(1000);
+    assert_string_equal(sql(kept, run, "a"), "3250");
+    assert_int_equal(beat(&c, NULL), PD_OK);
+    sweep(1000);
+    sweep(1250); /* of the new beat alone */
+    assert_string_equal(sql(kept, run, "a"), "1250");
+    assert_int_equal(done(&c, "1"), PD_OK);
+    claimed_done(&c);
+    for (int i = 0; i < 60; i++)
+        sweep(0);
+    assert_string_equal(sql(kept, run, "a"), "");
+}
+
 static void a_clock_that_was_ahead_makes_nothing_wait_for_it(void **state)
 {
     (void)state;
@@ -827,6 +908,9 @@ static void eight_that_claim_at_once_do_every_task_once(void **state)
     T(a_swept_worker_is_refused_also_while_nobody_else_has_its_task)                    \
     T(finishing_twice_changes_nothing)                                                  \
     T(who_beats_keeps_its_task_whatever_the_clocks_do)                                  \
+    T(a_lost_claim_ends_also_where_no_sweeper_lives_for_a_lease)                        \
+    T(a_worker_that_lives_keeps_its_claim_however_often_the_sweeper_is_another)         \
+    T(a_silence_is_written_down_in_steps_and_forgotten)                                 \
     T(a_clock_that_was_ahead_makes_nothing_wait_for_it)                                 \
     T(a_task_that_loses_every_worker_waits_for_a_person)                                \
     T(a_recorded_step_is_given_back_to_every_later_worker)                              \

@@ -60,7 +60,7 @@ static void a_task_is_done_from_claim_to_finish(void **state)
     assert_int_equal(queue->ops->claim(queue, &a_wish, 0, &c), PD_OK);
     const struct held_task h = {c.run, c.task, c.epoch};
     const struct step step = {"s", STEP_EFFECT, SPAN_LIT("k")};
-    assert_int_equal(queue->ops->beat(queue, &h, SPAN_LIT("{}"), &b), PD_OK);
+    assert_int_equal(queue->ops->beat(queue, &h, SPAN_LIT("{}"), 1000, &b), PD_OK);
     assert_int_equal(queue->ops->step_begin(queue, &h, &step, &found, &result), PD_OK);
     assert_int_equal(found, STEP_NEW);
     assert_int_equal(queue->ops->step_end(queue, &h, "s", SPAN_LIT("5")), PD_OK);
