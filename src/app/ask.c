@@ -225,6 +225,7 @@ void ask_find(struct ask_where *a, const char *config)
 
 bool ask_key_env(struct ask_where *a, const char *variable)
 {
+    a->key_variable = variable;
     a->key = getenv(variable);
     if (a->key && *a->key)
         return true;

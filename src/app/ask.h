@@ -17,11 +17,12 @@ enum {
 
 /* Where it runs. */
 struct ask_where {
-    const char *command;     /* "perdure sessions": what messages begin with */
-    char url[ASK_URL_MAX];   /* scheme, host and port */
-    char base[ASK_BASE_MAX]; /* the path before /api */
-    const char *key;         /* NULL: none is sent */
-    bool said;               /* by --url */
+    const char *command;      /* "perdure sessions": what messages begin with */
+    char url[ASK_URL_MAX];    /* scheme, host and port */
+    char base[ASK_BASE_MAX];  /* the path before /api */
+    const char *key;          /* NULL: none is sent */
+    const char *key_variable; /* that it stands in: no program that is started is to have it; NULL: none */
+    bool said;                /* by --url */
 };
 void ask_init(struct ask_where *a, const char *command);
 /* "127.0.0.1:8080", "http://host/v1/": what a client was given will do. False: not understood. */

@@ -98,9 +98,7 @@ static const struct {
 static int read_one(struct options *o, int argc, char **argv, int *i)
 {
     const char *value;
-    int at = *i, asked = ask_where_option(&o->where, argc, argv, i);
-    if (asked == 1 && strncmp(argv[at], "--key-env", 9) == 0)
-        o->rules.key_variable = argv[at][9] ? argv[at] + 10 : argv[*i];
+    int asked = ask_where_option(&o->where, argc, argv, i);
     if (asked)
         return asked;
     for (size_t k = 0; k < sizeof(texts) / sizeof(texts[0]); k++)
@@ -187,6 +185,7 @@ static int follow(struct options *o)
     if (!o->rules.checkpoint_ms)
         o->rules.checkpoint_ms =
             every && span_u64(span_str(every), &n) && n > 0 && n < 1000000 ? n * 1000 : KEEP_CHECKPOINT_MS;
+    o->rules.key_variable = o->where.key_variable;
     if (!o->no_gateway) {
         o->rules.url = o->where.url;
         o->rules.base = o->where.base;

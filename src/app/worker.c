@@ -203,6 +203,7 @@ static int work(const struct options *o, struct work_queue *q, struct listener *
                                    .url = o->where.url,
                                    .base = o->where.base,
                                    .key = o->where.key,
+                                   .key_variable = o->where.key_variable,
                                    .dir = o->dir};
     pd_err e = worker_new(&r, &l->worker);
     if (!e && pthread_create(&l->thread, NULL, listen_for_signals, l) != 0) {

@@ -108,6 +108,13 @@ static bool env_set(const char **env, unsigned *n, const char *pair)
     return true;
 }
 
+static bool is_admin_key(const struct doing *d, const char *pair)
+{
+    const char *name = d->rules->key_variable;
+    size_t n = name ? strlen(name) : 0;
+    return n && strncmp(pair, name, n) == 0 && pair[n] == '=';
+}
+
 const char *const *doing_env(struct doing *d)
 {
     const char **env = arena_zalloc(&d->arena, ENV_MAX * sizeof(*env));
@@ -118,7 +125,7 @@ const char *const *doing_env(struct doing *d)
     const char *effect = doing_text(d, "idempotency_key");
     bool ok = env != NULL;
     for (char **e = environ; ok && *e; e++)
-        if (strchr(*e, '='))
+        if (strchr(*e, '=') && !is_admin_key(d, *e))
             ok = env_set(env, &n, *e);
     json_walk_init(&w, json_get(d->spec, "env"));
     while (ok && json_walk_next(&w, &key, &v)) {

@@ -54,7 +54,7 @@ void doing_count(struct doing *d, uint64_t tokens_in, uint64_t tokens_out, uint6
 const char *doing_text(struct doing *d, const char *member);
 /* A program's words: a list, or a text for sh -c. NULL: it is none, or no memory. */
 const char *const *doing_argv(struct doing *d, struct json program);
-/* Ours, what the spec's `env` says, and PERDURE_RUN, PERDURE_TASK, PERDURE_ATTEMPT, PERDURE_URL, PERDURE_IDEMPOTENCY_KEY. */
+/* Ours but for the admin key, what the spec's `env` says, and PERDURE_RUN, PERDURE_TASK, PERDURE_ATTEMPT, PERDURE_URL, PERDURE_IDEMPOTENCY_KEY. */
 const char *const *doing_env(struct doing *d) PD_CHECKED;
 /* Where it works: the worker's folder and the spec's `cwd`. */
 const char *doing_dir(struct doing *d);

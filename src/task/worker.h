@@ -22,9 +22,11 @@ struct worker_rules {
     uint64_t drain_ms; /* 0: WORKER_DRAIN_MS */
     uint64_t idle_ms;  /* without a task for so long it ends; 0: never */
     /* The gateway, which llm tasks ask and checkpoints are given to. NULL: no llm tasks. */
-    const char *url;        /* scheme, host and port */
-    const char *base;       /* the path before /v1 and /api */
-    const char *key;        /* NULL: none */
+    const char *url;  /* scheme, host and port */
+    const char *base; /* the path before /v1 and /api */
+    const char *key;  /* NULL: none */
+    const char
+        *key_variable;      /* of the environment, that holds it: not given to the programs of tasks; NULL: none */
     const char *dir;        /* where tasks work; NULL: here */
     uint64_t checkpoint_ms; /* of a task that takes long; 0: WORKER_CHECKPOINT_MS */
 };

@@ -18,8 +18,9 @@ def working(*args, lease="3s", start=True):
     folder = tempfile.TemporaryDirectory()
     worker = None
 
-    def begin(*more):
-        return Program(["worker", "--url", f"http://127.0.0.1:{server.port}", "--name", "w", "--lease", lease, *args, *more], cwd=folder.name)
+    def begin(*more, env=None):
+        return Program(["worker", "--url", f"http://127.0.0.1:{server.port}", "--name", "w", "--lease", lease, *args, *more], cwd=folder.name,
+                       env=env)
 
     server.spawn = begin
     server.folder = pathlib.Path(folder.name)
@@ -48,6 +49,19 @@ def test_a_program_that_passes_its_checks_is_done_and_gives_what_it_printed():
         end = done(server, "t")
         assert end["outcome"] == "done" and end["output"] == "7 and r-test/t/1", end
         assert end["evidence"][0]["passed"] is True and "error" not in end, end
+
+
+def test_no_program_of_a_task_has_the_admin_key():
+    see = "env | grep -c the-admin-key; env | grep -c yes-this-one"
+    with working("--key-env", "ADMIN_KEY", start=False) as server:
+        server.worker = server.spawn(env={"ADMIN_KEY": "the-admin-key", "OTHER": "yes-this-one"})
+        server.add({"id": "command", "command": see + "; true", "checks": []})
+        server.add({"id": "check", "command": "true", "checks": [{"command": "env | grep the-admin-key >&2; ! env | grep -q the-admin-key"}]})
+        server.add({"id": "agent", "agent": ["sh", "-c", see + "; true"], "checks": []}, kind="agent")
+        assert done(server, "command")["output"] == "0\n1", done(server, "command")
+        assert done(server, "check")["outcome"] == "done", done(server, "check")
+        assert done(server, "agent")["output"] == "0\n1", done(server, "agent")
+        assert server.worker.stop() == 0, server.worker.stderr()
 
 
 def test_an_end_with_status_0_is_no_evidence():
