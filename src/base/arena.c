@@ -15,7 +15,8 @@ struct arena_block {
 
 void arena_init(struct arena *a, size_t block_bytes, size_t limit_bytes)
 {
-    *a = (struct arena){.block_bytes = block_bytes ? block_bytes : 1024, .limit_bytes = limit_bytes};
+    size_t block = block_bytes ? block_bytes : 1024, head = sizeof(struct arena_block);
+    *a = (struct arena){.block_bytes = block > 2 * head ? block - head : block, .limit_bytes = limit_bytes};
 }
 
 void arena_done(struct arena *a)

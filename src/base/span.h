@@ -55,8 +55,17 @@ static inline bool span_ends(struct span a, const char *s)
     return a.n >= n && memcmp(a.p + a.n - n, s, n) == 0;
 }
 
-bool span_ieq(struct span a, struct span b);         /* ASCII case ignored */
-bool span_iis(struct span a, const char *s);         /* the same, against a string */
+bool span_ieq_bytes(const char *a, const char *b, size_t n); /* ASCII case ignored */
+/* Inline, since nearly all that are compared (names of header fields) differ in length, and that costs no call then. */
+static inline bool span_ieq(struct span a, struct span b)
+{
+    return a.n == b.n && span_ieq_bytes(a.p, b.p, a.n);
+}
+static inline bool span_iis(struct span a, const char *s) /* the same, against a string */
+{
+    return span_ieq(a, span_str(s));
+}
+bool span_printable(struct span s);                  /* no control byte in it: none below a blank, no DEL */
 bool span_ihas(struct span hay, const char *needle); /* needle occurs, ASCII case ignored */
 bool span_has(struct span hay, const char *needle);
 struct span span_trim(struct span s); /* without spaces, tabs, CR, LF at both ends */

@@ -105,9 +105,9 @@ enum { ANSWER_CHOICES = 64 }; /* of n > 1; choices beyond these are relayed but 
 /* Kept by a reader; valid at any time. Spans live as long as the reader. */
 struct answer_facts {
     struct msg_usage usage;
-    struct span usage_raw;                    /* the last usage object, as it came */
-    enum msg_finish finish;                   /* of the first choice, normalised by content (tool calls count) */
-    enum msg_finish finishes[ANSWER_CHOICES]; /* of the others, by number, by their own words alone */
+    struct span usage_raw;            /* the last usage object, as it came */
+    enum msg_finish finish;           /* of the first choice, normalised by content (tool calls count) */
+    uint8_t finishes[ANSWER_CHOICES]; /* enum msg_finish of the others, by number, by their own words alone */
     struct span finish_raw;    /* of the first, its own word, text (in a stream its first 64 bytes, escaped) */
     struct span id, model;     /* text */
     int64_t created;           /* Unix seconds; 0: the format has none */

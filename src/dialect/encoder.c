@@ -72,7 +72,7 @@ enum msg_finish encoder_finish(const struct answer_facts *f, int choice)
     if (choice == 0)
         return f->finish;
     bool known = choice < ANSWER_CHOICES && f->finishes[choice] != MSG_FINISH_NONE;
-    return known ? f->finishes[choice] : MSG_FINISH_STOP;
+    return known ? (enum msg_finish)f->finishes[choice] : MSG_FINISH_STOP;
 }
 
 /* ---- arguments ------------------------------------------------------------------ */

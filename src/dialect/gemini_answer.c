@@ -255,7 +255,7 @@ struct candidate {
 static pd_err take_finish(struct gemini_reader *g, int choice, struct json word)
 {
     g->finished |= (uint64_t)1 << choice;
-    g->r.facts.finishes[choice] = finish_of(word);
+    g->r.facts.finishes[choice] = (uint8_t)finish_of(word);
     if (choice != 0)
         return PD_OK;
     g->word = finish_of(word);

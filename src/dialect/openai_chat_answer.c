@@ -318,7 +318,7 @@ static pd_err take_finish(struct chat_reader *r, int64_t choice, struct json wor
 {
     if (choice < ANSWER_CHOICES) {
         r->finished |= (uint64_t)1 << choice;
-        r->base.facts.finishes[choice] = finish_of_word(word);
+        r->base.facts.finishes[choice] = (uint8_t)finish_of_word(word);
     }
     if (choice != r->first_choice)
         return PD_OK;

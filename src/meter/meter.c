@@ -179,15 +179,34 @@ static struct span key_of(const struct family *f, const char *const *labels, cha
     return span_of(out, n);
 }
 
-/* Locked when it returns a series. */
+/* Is this the key of these labels? It has as many values as the family has labels, each with its NUL, as key_of() made it. */
+static bool is_key_of(const struct family *f, const char *const *labels, const char *at)
+{
+    for (unsigned i = 0; i < f->labels_count; i++) {
+        const char *value = *labels ? *labels++ : "";
+        while (*value && *at == *value) {
+            at++;
+            value++;
+        }
+        if (*at++ != *value) /* both are at their NUL, or they differ */
+            return false;
+    }
+    return true;
+}
+
+/* Locked when it returns a series. What is counted is mostly what was counted last: then the key need not be made. */
 static struct series *lock_series(struct meter *m, enum metric id, const char *const *labels)
 {
-    char room[SERIES_KEY_MAX];
-    struct span key = key_of(&m->families[id], labels, room);
+    struct family *f = &m->families[id];
     pthread_mutex_lock(&m->lock);
-    struct series *s = meter_series(m, id, key);
-    if (s)
+    if (f->last && is_key_of(f, labels, f->last->key.p))
+        return f->last;
+    char room[SERIES_KEY_MAX];
+    struct series *s = meter_series(m, id, key_of(f, labels, room));
+    if (s) {
+        f->last = s;
         return s;
+    }
     m->lost++;
     pthread_mutex_unlock(&m->lock);
     return NULL;

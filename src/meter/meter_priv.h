@@ -30,6 +30,7 @@ struct series {
 
 struct family {
     struct series **slots; /* open addressing; NULL: free */
+    struct series *last;   /* the one that was counted last; NULL: none yet */
     unsigned slots_count;  /* a power of two, or 0 */
     unsigned series_count;
     unsigned labels_count;

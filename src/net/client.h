@@ -83,8 +83,9 @@ struct exchange_handler {
     void (*on_head)(void *ctx, const struct http1_head *head); /* spans live until it returns */
     void (*on_body)(void *ctx, struct span bytes);             /* live until it returns */
     void (*on_batch)(void *ctx); /* all that one read brought was handed over; may be NULL */
-    void (*on_end)(void *ctx, pd_err err,
-                   const char *why); /* why: a sentence with the phase, static or living until return */
+    void (*on_end)(
+        void *ctx, pd_err err,
+        const char *why); /* why: a sentence with the phase, static or living until return; "": it ended well */
 };
 
 struct exchange_request {

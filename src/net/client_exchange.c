@@ -61,15 +61,22 @@ static bool reusable(struct exchange *x)
     return !tls_pending(&k->tls) || (conn_read(k, &byte, 1) == 0 && !k->read_end);
 }
 
+/* Lives until the next one is said. */
+static const char *say_why(struct exchange *x, pd_err err, const char *why)
+{
+    char where[320];
+    if (!why && err == PD_TIMEOUT) /* ours have their sentences: this one is the kernel's */
+        why = "its machine acknowledged nothing for too long (peer_timeout)";
+    snprintf(x->c->why, CLIENT_WHY, "%s %s: %s", phase_text(x->info.phase),
+             exchange_where(x, where, sizeof(where)), why ? why : pd_err_text(err));
+    return x->c->why;
+}
+
 void exchange_end(struct exchange *x, pd_err err, const char *why)
 {
     if (x->ended)
         return;
-    char where[320], *sentence = x->c->why;
-    if (!why && err == PD_TIMEOUT) /* ours have their sentences: this one is the kernel's */
-        why = "its machine acknowledged nothing for too long (peer_timeout)";
-    snprintf(sentence, CLIENT_WHY, "%s %s: %s", phase_text(x->info.phase), exchange_where(x, where, sizeof(where)),
-             why ? why : pd_err_text(err));
+    const char *sentence = err ? say_why(x, err, why) : "";
     x->ended = true;
     struct conn *k = x->conn;
     if (k && !err && reusable(x)) {

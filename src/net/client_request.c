@@ -2,17 +2,19 @@
 #include "net/client_priv.h"
 
 #include "base/mem.h"
-
-#include <stdio.h>
+#include "base/text.h"
 
 /* ---- what a head may hold --------------------------------------------------------------- */
 
 static bool clean(struct span s, bool blanks)
 {
-    for (size_t i = 0; i < s.n; i++) {
-        unsigned char c = (unsigned char)s.p[i];
-        if (c == 0x7f || (c < 0x20 && !(blanks && c == '\t')) || (c == ' ' && !blanks))
+    if (!blanks)
+        return span_printable(s) && !memchr(s.p, ' ', s.n);
+    while (!span_printable(s)) { /* the tab is no control byte here */
+        const char *tab = memchr(s.p, '\t', s.n);
+        if (!tab || !span_printable(span_upto(s, (size_t)(tab - s.p))))
             return false;
+        s = span_from(s, (size_t)(tab - s.p) + 1);
     }
     return true;
 }
@@ -84,8 +86,9 @@ static void write_head(struct pen *w, const struct origin *o, const struct excha
         put_field(w, SPAN_LIT("Accept-Encoding"), SPAN_LIT("identity"));
     if (body_bytes || rq->body_count || strcmp(rq->method, "POST") == 0) {
         char digits[24];
-        int n = snprintf(digits, sizeof(digits), "%zu", body_bytes);
-        put_field(w, SPAN_LIT("Content-Length"), span_of(digits, (size_t)n));
+        struct text t = text_in(digits, sizeof(digits));
+        text_u64(&t, body_bytes);
+        put_field(w, SPAN_LIT("Content-Length"), span_of(t.p, t.n));
     }
     put(w, SPAN_LIT("\r\n"));
 }

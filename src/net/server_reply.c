@@ -141,6 +141,8 @@ static void end_reply(struct request *rq)
 
 bool server_text_ok(struct span s, bool name)
 {
+    if (!name && span_printable(s))
+        return true; /* nearly all values are */
     if (name && !s.n)
         return false;
     for (size_t i = 0; i < s.n; i++) {

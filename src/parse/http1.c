@@ -526,18 +526,12 @@ pd_err http1_response(struct span head, struct http1_head *ret, const char **ret
 
 /* ---- asking a head ---- */
 
-struct span http1_find(const struct http1_field *fields, unsigned count, const char *name)
+struct span http1_find_name(const struct http1_field *fields, unsigned count, struct span name)
 {
-    struct span wanted = span_str(name);
     for (unsigned i = 0; i < count; i++)
-        if (fields[i].name.n == wanted.n && span_ieq(fields[i].name, wanted))
+        if (span_ieq(fields[i].name, name))
             return fields[i].value;
     return SPAN_NONE;
-}
-
-struct span http1_get(const struct http1_head *h, const char *name)
-{
-    return http1_find(h->fields, h->fields_count, name);
 }
 
 bool http1_has_token(const struct http1_head *h, const char *name, const char *token)

@@ -46,8 +46,15 @@ pd_err http1_request(struct span head, struct http1_head *ret, int *ret_status, 
 pd_err http1_response(struct span head, struct http1_head *ret, const char **ret_why) PD_CHECKED;
 
 /* The value of a field by name, case ignored; p NULL when absent. */
-struct span http1_get(const struct http1_head *h, const char *name);
-struct span http1_find(const struct http1_field *fields, unsigned count, const char *name);
+struct span http1_find_name(const struct http1_field *fields, unsigned count, struct span name);
+static inline struct span http1_find(const struct http1_field *fields, unsigned count, const char *name)
+{
+    return http1_find_name(fields, count, span_str(name));
+}
+static inline struct span http1_get(const struct http1_head *h, const char *name)
+{
+    return http1_find(h->fields, h->fields_count, name);
+}
 /* A comma-separated list field holds this token (case ignored)? */
 bool http1_has_token(const struct http1_head *h, const char *name, const char *token);
 

@@ -37,6 +37,23 @@ static void case_is_ignored_for_ascii_letters_only(void **state)
     assert_true(span_has(SPAN_NONE, ""));
 }
 
+/* At every place of every length up to three steps of the vector loop. */
+static void only_what_can_be_printed_is_printable(void **state)
+{
+    (void)state;
+    char text[48];
+    for (size_t n = 0; n <= sizeof(text); n++) {
+        memset(text, 'x', sizeof(text));
+        assert_true(span_printable(span_of(text, n)));
+        for (size_t at = 0; at < n; at++)
+            for (unsigned c = 0; c < 256; c++) {
+                text[at] = (char)c;
+                assert_int_equal(span_printable(span_of(text, n)), c >= 0x20 && c != 0x7f);
+                text[at] = 'x';
+            }
+    }
+}
+
 static void cutting_and_trimming_stay_inside(void **state)
 {
     (void)state;
@@ -95,6 +112,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(equality_is_of_bytes_and_length),
         cmocka_unit_test(case_is_ignored_for_ascii_letters_only),
+        cmocka_unit_test(only_what_can_be_printed_is_printable),
         cmocka_unit_test(cutting_and_trimming_stay_inside),
         cmocka_unit_test(a_list_is_cut_at_each_separator),
         cmocka_unit_test(numbers_are_digits_that_fit),

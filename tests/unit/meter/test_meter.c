@@ -173,6 +173,25 @@ static void tuples_that_join_alike_are_not_mixed_up(void **state)
     meter_free(m);
 }
 
+/* Each tuple after each other, since what was counted last is not looked for. */
+static void what_was_counted_last_is_not_taken_for_another(void **state)
+{
+    (void)state;
+    static const char *const tuples[][3] = {
+        {"a", "b", NULL}, {"a", "bc", NULL}, {"ab", "c", NULL}, {"a", "", NULL},    {"", "a", NULL},
+        {"", "", NULL},   {"a", NULL, NULL}, {"abc", "", NULL}, {"ab", NULL, NULL}, {NULL, NULL, NULL}};
+    enum { TUPLES = sizeof(tuples) / sizeof(tuples[0]) };
+    struct meter *m = meter_new();
+    for (unsigned i = 0; i < TUPLES; i++)
+        for (unsigned k = 0; k < TUPLES; k++) {
+            meter_add(m, METER_REQUESTS, 1, tuples[i]);
+            double before = meter_value(m, METER_REQUESTS, tuples[k]);
+            meter_add(m, METER_REQUESTS, 1, tuples[k]);
+            assert_true(meter_value(m, METER_REQUESTS, tuples[k]) == before + 1);
+        }
+    meter_free(m);
+}
+
 static void series_beyond_the_limit_are_counted_together(void **state)
 {
     (void)state;
@@ -415,6 +434,7 @@ int main(void)
         cmocka_unit_test(a_long_label_is_cut_between_characters),
         cmocka_unit_test(a_missing_label_counts_as_empty),
         cmocka_unit_test(tuples_that_join_alike_are_not_mixed_up),
+        cmocka_unit_test(what_was_counted_last_is_not_taken_for_another),
         cmocka_unit_test(series_beyond_the_limit_are_counted_together),
         cmocka_unit_test(meters_are_added_up),
         cmocka_unit_test(no_memory_is_taken_once_a_series_exists),

@@ -112,8 +112,9 @@ static void what_could_break_the_head_is_refused(void **state)
     static const struct {
         const char *path, *name, *value;
     } rows[] = {
-        {"/a b", "X", "y"}, {"/a\r\nX: y", "X", "y"}, {"", "X", "y"},     {"/", "X\r\nY", "y"}, {"/", "", "y"},
-        {"/", "X Y", "y"},  {"/", "X", "y\r\nZ: w"},  {"/", "X", "y\nz"}, {"/", "X", "y\x7f"},
+        {"/a b", "X", "y"},  {"/a\r\nX: y", "X", "y"}, {"", "X", "y"},          {"/", "X\r\nY", "y"},
+        {"/", "", "y"},      {"/", "X Y", "y"},        {"/", "X", "y\r\nZ: w"}, {"/", "X", "y\nz"},
+        {"/", "X", "y\x7f"}, {"/", "X", "y\x01\tz"},   {"/", "X", "y\tz\x01"},
     };
     struct drive d;
     drive_init(&d);
