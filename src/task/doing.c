@@ -3,7 +3,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/rnd.h"
 #include "parse/put.h"
+#include "state/folder.h"
 #include "store/content.h"
 #include "task/checks.h"
 
@@ -238,45 +240,47 @@ static int write_all(int fd, struct span s)
     return 0;
 }
 
+/* Each name that is made here lasts. */
 static void make_folders(char *path)
 {
+    char above[FOLDER_PATH_MAX + 4];
     for (char *p = path + 1; (p = strchr(p, '/')); p++) {
         *p = '\0';
-        (void)mkdir(path, 0777); /* what is really wrong shows itself when the file is made */
+        snprintf(above, sizeof(above), "%s/..", path);
+        if (mkdir(path, 0777) == 0) /* what is really wrong shows itself when the file is made */
+            (void)!folder_sync(above);
         *p = '/';
     }
 }
 
-static int sync_folder_of(const char *path)
+static pd_err sync_folder_of(const char *path)
 {
-    char folder[4096];
+    char folder[FOLDER_PATH_MAX];
     snprintf(folder, sizeof(folder), "%s", path);
     char *slash = strrchr(folder, '/');
     if (slash)
         slash[slash == folder] = '\0';
-    int fd = open(slash ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int bad = fd < 0 ? -1 : fsync(fd);
-    if (fd >= 0)
-        close(fd);
-    return bad;
+    return folder_sync(slash ? folder : ".");
 }
 
-/* Errno of what went wrong, or 0. The mode is that of the file that was there. */
+/* Errno of what went wrong, or 0. The mode is that of the file that was there. The temporary name is nobody else's, and none that can be foretold: workers
+ * of two machines may have the same process id, and programs of the run may write in this folder. */
 static int replace_file(const char *path, struct span bytes)
 {
-    char temporary[4096];
+    char temporary[FOLDER_PATH_MAX];
     struct stat st;
     mode_t mode = stat(path, &st) == 0 ? st.st_mode & 07777 : 0;
-    if ((size_t)snprintf(temporary, sizeof(temporary), "%s.perdure-%d", path, (int)getpid()) >= sizeof(temporary))
+    if ((size_t)snprintf(temporary, sizeof(temporary), "%s.perdure-%016llx", path,
+                         (unsigned long long)rnd_seed()) >= sizeof(temporary))
         return ENAMETOOLONG;
     make_folders(temporary);
-    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
     if (fd < 0)
         return errno;
     int bad = write_all(fd, bytes) || (mode && fchmod(fd, mode)) || fsync(fd) ? errno : 0;
     if (close(fd) != 0 && !bad)
         bad = errno;
-    if (!bad && (rename(temporary, path) != 0 || sync_folder_of(path) != 0))
+    if (!bad && (rename(temporary, path) != 0 || sync_folder_of(path) != PD_OK))
         bad = errno;
     if (bad)
         unlink(temporary);

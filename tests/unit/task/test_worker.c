@@ -6,7 +6,10 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 enum { LONG_MS = 10 * 1000, TASKS_MAX = 3 };
 
@@ -21,6 +24,8 @@ struct queue {
     char ended[TASKS_MAX][RUN_ID_BYTES];
     enum task_outcome outcomes[TASKS_MAX];
     struct task_worker *worker;
+    const char *spec;
+    unsigned steps;
 };
 
 static struct queue *of(struct work_queue *q)
@@ -39,13 +44,14 @@ static pd_err claim(struct work_queue *q, const struct claim_wish *w, uint64_t w
     *ret = (struct claimed){.epoch = 1, .attempt = 1, .kind = TASK_COMMAND};
     snprintf(ret->run, sizeof(ret->run), "%s", k->runs[k->claimed++]);
     snprintf(ret->task, sizeof(ret->task), "a");
-    return buf_puts(&ret->spec, "{}");
+    return buf_puts(&ret->spec, k->spec ? k->spec : "{}");
 }
 
-static pd_err beat(struct work_queue *q, const struct held_task *h, struct span progress, struct beat_answer *ret)
+static pd_err beat(struct work_queue *q, const struct held_task *h, struct span progress, uint64_t limit_ms,
+                   struct beat_answer *ret)
 {
     struct queue *k = of(q);
-    (void)h, (void)progress, (void)ret;
+    (void)h, (void)progress, (void)limit_ms, (void)ret;
     pthread_mutex_lock(&k->lock);
     bool fenced = k->fences && k->beats == 0;
     k->beats++;
@@ -66,12 +72,31 @@ static pd_err finish(struct work_queue *q, const struct held_task *h, const stru
     return PD_OK;
 }
 
+static pd_err step_begin(struct work_queue *q, const struct held_task *h, const struct step *s,
+                         enum step_found *ret, struct buf *result)
+{
+    (void)q, (void)h, (void)s, (void)result;
+    *ret = STEP_NEW;
+    return PD_OK;
+}
+
+static void check_disk(void);
+
+static pd_err step_end(struct work_queue *q, const struct held_task *h, const char *step, struct span result)
+{
+    (void)h, (void)step, (void)result;
+    check_disk();
+    of(q)->steps++;
+    return PD_OK;
+}
+
 static void stop(struct work_queue *q)
 {
     (void)q;
 }
 
-static const struct work_ops ops = {.claim = claim, .beat = beat, .finish = finish, .stop = stop};
+static const struct work_ops ops = {
+    .claim = claim, .beat = beat, .step_begin = step_begin, .step_end = step_end, .finish = finish, .stop = stop};
 
 static void wait_for_beats(struct queue *k, unsigned n)
 {
@@ -147,11 +172,98 @@ static void a_task_is_given_back_when_the_drain_ends_and_not_with_the_next_beat(
     assert_int_equal(k.outcomes[0], OUTCOME_RELEASED);
 }
 
+/* ---- what is written ------------------------------------------------------------------------------------ */
+
+static char folder[] = "/tmp/perdure-written-XXXXXX";
+static ino_t synced[16]; /* folders, in the order of their syncs */
+static unsigned synced_count;
+
+int __real_fsync(int fd);
+int __wrap_fsync(int fd);
+
+int __wrap_fsync(int fd)
+{
+    struct stat st;
+    if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode) && synced_count < 16)
+        synced[synced_count++] = st.st_ino;
+    return __real_fsync(fd);
+}
+
+/* At the moment at which it is recorded as written. */
+static void check_disk(void)
+{
+    static const char *const folders[] = {"", "new", "new/deep"};
+    for (size_t i = 0; i < 3; i++) {
+        char path[200];
+        struct stat st;
+        bool found = false;
+        snprintf(path, sizeof(path), "%s/%s", folder, folders[i]);
+        assert_int_equal(stat(path, &st), 0);
+        for (unsigned n = 0; n < synced_count; n++)
+            found |= synced[n] == st.st_ino;
+        if (!found)
+            fail_msg("the names in \"%s\" may be lost with the power", folders[i]);
+    }
+}
+
+static pd_err writes(struct doing *d)
+{
+    pd_err e = doing_output(d, SPAN_LIT("\"what is given\""));
+    return e ? e : doing_write(d, 1);
+}
+
+static void is_text(const char *path, const char *want)
+{
+    char text[100] = "";
+    FILE *f = fopen(path, "r");
+    assert_non_null(f);
+    assert_non_null(fgets(text, sizeof(text), f));
+    fclose(f);
+    assert_string_equal(text, want);
+}
+
+static void what_is_written_outlasts_the_power_and_follows_no_link(void **state)
+{
+    (void)state;
+    char path[200], link[240], other[200];
+    struct queue k = {.runs = {"r-1"}, .spec = "{\"write\":{\"path\":\"new/deep/file\"}}"};
+    assert_non_null(mkdtemp(folder));
+    synced_count = 0;
+    run(&k, (struct worker_rules){.dir = folder}, writes);
+    assert_int_equal(k.steps, 1);
+    assert_int_equal(k.outcomes[0], OUTCOME_DONE);
+    snprintf(path, sizeof(path), "%s/new/deep/file", folder);
+    is_text(path, "what is given");
+
+    /* a name that a program of the run can foretell */
+    snprintf(other, sizeof(other), "%s/other", folder);
+    FILE *f = fopen(other, "w");
+    assert_non_null(f);
+    fputs("of others", f);
+    fclose(f);
+    snprintf(link, sizeof(link), "%s.perdure-%d", path, (int)getpid());
+    assert_int_equal(symlink(other, link), 0);
+    k = (struct queue){.runs = {"r-2"}, .spec = k.spec};
+    run(&k, (struct worker_rules){.dir = folder}, writes);
+    assert_int_equal(k.outcomes[0], OUTCOME_DONE);
+    is_text(other, "of others");
+    is_text(path, "what is given");
+    unlink(link);
+    unlink(path);
+    unlink(other);
+    snprintf(path, sizeof(path), "%s/new/deep", folder);
+    assert_int_equal(rmdir(path), 0); /* nothing else is left there */
+    snprintf(path, sizeof(path), "%s/new", folder);
+    rmdir(path);
+    rmdir(folder);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_answer_about_one_run_stops_no_task_of_another),
         cmocka_unit_test(a_task_is_given_back_when_the_drain_ends_and_not_with_the_next_beat),
+        cmocka_unit_test(what_is_written_outlasts_the_power_and_follows_no_link),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
