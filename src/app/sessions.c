@@ -36,7 +36,7 @@ struct wish {
 
 static int print(const struct wish *wish, struct span answer)
 {
-    const struct ledger_look look = {terminal_is_utf8(), terminal_has_colour(), clock_wall_ms()};
+    const struct ledger_look look = {terminal_is_utf8(), terminal_has_colour(), clock_wall_ms(), terminal_width()};
     struct buf out = {0};
     pd_err e = wish->show ? ledger_view_session(answer, &look, &out) : ledger_view_list(answer, &look, &out);
     int status = 0;

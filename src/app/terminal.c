@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 bool terminal_is(void)
@@ -14,6 +15,12 @@ bool terminal_has_colour(void)
 {
     const char *off = getenv("NO_COLOR");
     return terminal_is() && !(off && *off);
+}
+
+unsigned terminal_width(void)
+{
+    struct winsize size = {0};
+    return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
 }
 
 bool terminal_is_utf8(void)

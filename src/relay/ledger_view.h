@@ -10,6 +10,7 @@ struct ledger_look {
     bool utf8;       /* else plain ASCII */
     bool colour;     /* a terminal that has it */
     uint64_t now_ms; /* wall clock: how long ago things were */
+    unsigned width;  /* of the terminal, in cells; 0: lines may be of any length */
 };
 
 /* PD_INVALID: this is no such document, and nothing was put; PD_NOMEM. Nothing that a name holds can move the terminal's cursor. */

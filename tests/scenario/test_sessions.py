@@ -186,6 +186,7 @@ def test_the_ledger_goes_along_through_an_upgrade():
         s = gateway.stream(headers=NIGHT)
         while len(s.text.split()) < 5:
             assert s.next() is not None
+        in_journal(gateway, '"outcome":"interrupted"')  # should it never end: the new process waits for the old one to tell
         chain.upgrade()
         assert the_session(gateway)["calls"] == 1, "the new process has read what the old one wrote"
         middle = gateway.chat(headers=NIGHT).header("x-request-id")

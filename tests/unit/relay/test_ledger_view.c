@@ -237,11 +237,179 @@ static void it_survives_every_failed_allocation(void **state)
     assert_true(torture(both, NULL) > 0);
 }
 
+static unsigned widest(const char *text)
+{
+    unsigned most = 0;
+    for (size_t n; *text; text += n + (text[n] == '\n')) {
+        n = strcspn(text, "\n");
+        most = n > most ? (unsigned)n : most;
+    }
+    return most;
+}
+
+static const char sessions_of_all_sizes[] =
+    "{\"sessions\":[{\"session\":\"s-0123456789abcdef\",\"name\":\"a name of a session that is as long as a name "
+    "may be, and longer\",\"calls\":1234567,\"attempts\":7654321,\"held_ms\":90000,\"billed_in\":123456789012,"
+    "\"billed_out\":9876543210,\"estimated\":1,\"known_usd\":123456.5,\"cost_usd\":null},"
+    "{\"session\":\"s-1\",\"calls\":1,\"cost_usd\":0}]}";
+
+static void columns_are_as_wide_as_what_stands_in_them(void **state)
+{
+    (void)state;
+    const char *text = view(ledger_view_list, sessions_of_all_sizes, &plain);
+    has(text, "a name of a session that is as long as a name may be, and longer");
+    has(text, "~123456789012+9876543210  $123456.50+?\n");
+    size_t n = strcspn(text, "\n");
+    for (; *text; text += n + 1)
+        assert_int_equal(strcspn(text, "\n"), n);
+}
+
+static void a_narrow_terminal_gets_what_matters_most(void **state)
+{
+    (void)state;
+    struct ledger_look look = plain;
+    unsigned left_out = 0;
+    for (look.width = 200; look.width >= 32; look.width--) {
+        const char *text = view(ledger_view_list, sessions_of_all_sizes, &look);
+        assert_true(widest(text) <= look.width);
+        has(text, "s-0123456789abcdef");
+        bool held = strstr(text, "HELD") != NULL, calls = strstr(text, "CALLS") != NULL;
+        assert_true(calls || !held); /* that leaves later */
+        left_out += !held;
+        if (look.width >= 80) {
+            has(text, "COST");
+            has(text, "TOKENS");
+            has(text, "a name of a");
+        }
+    }
+    assert_true(left_out > 20);
+    look.width = 100;
+    assert_non_null(
+        strstr(view(ledger_view_list, sessions_of_all_sizes, &look), "~  ")); /* a name that was cut says so */
+}
+
+static const char calls_of_all_sizes[] = ONE(CALL(
+    "3600000", "cut_before_output",
+    "\"billed_in\":123456789,\"billed_out\":9876543,\"cost_usd\":12.5,"
+    "\"attempts\":[" ATTEMPT("failed", "overloaded", "0", "0", "1000", ",\"status\":529") "," ATTEMPT(
+        "failed", "overloaded", "2000", "0", "3000",
+        ",\"status\":529") "," ATTEMPT("failed", "overloaded", "4000", "0", "5000",
+                                       ",\"status\":529") "," ATTEMPT("failed", "overloaded", "6000", "0", "7000",
+                                                                      ",\"status\":503") "," ATTEMPT("failed",
+                                                                                                     "cut", "8000",
+                                                                                                     "9000",
+                                                                                                     "3600000",
+                                                                                                     "") "]") ",{"
+                                                                                                              "\"b"
+                                                                                                              "ega"
+                                                                                                              "n_"
+                                                                                                              "ms"
+                                                                                                              "\":"
+                                                                                                              "100"
+                                                                                                              "0,"
+                                                                                                              "\"t"
+                                                                                                              "ook"
+                                                                                                              "_ms"
+                                                                                                              "\":"
+                                                                                                              "10,"
+                                                                                                              "\"o"
+                                                                                                              "utc"
+                                                                                                              "ome"
+                                                                                                              "\":"
+                                                                                                              "\"c"
+                                                                                                              "omp"
+                                                                                                              "let"
+                                                                                                              "e\""
+                                                                                                              ",\""
+                                                                                                              "rou"
+                                                                                                              "te"
+                                                                                                              "\":"
+                                                                                                              "\"a"
+                                                                                                              "-ro"
+                                                                                                              "ute"
+                                                                                                              "-wi"
+                                                                                                              "th-"
+                                                                                                              "a-"
+                                                                                                              "nam"
+                                                                                                              "e-"
+                                                                                                              "as-"
+                                                                                                              "lon"
+                                                                                                              "g-"
+                                                                                                              "as-"
+                                                                                                              "the"
+                                                                                                              "y-"
+                                                                                                              "com"
+                                                                                                              "e-"
+                                                                                                              "and"
+                                                                                                              "-mo"
+                                                                                                              "re"
+                                                                                                              "\","
+                                                                                                              "\"a"
+                                                                                                              "tte"
+                                                                                                              "mpt"
+                                                                                                              "s\""
+                                                                                                              ":"
+                                                                                                              "[" ATTEMPT(
+                                                                                                                  "complete",
+                                                                                                                  "none",
+                                                                                                                  "0",
+                                                                                                                  "1",
+                                                                                                                  "10",
+                                                                                                                  "") "]}");
+
+/* Where the outcomes of the two calls stand in their lines. */
+static void words_of_calls_stand_below_each_other(void **state)
+{
+    (void)state;
+    struct ledger_look look = plain;
+    for (look.width = 0; look.width < 220; look.width += look.width ? 1 : 60) {
+        const char *text = view(ledger_view_session, calls_of_all_sizes, &look);
+        const char *a = strstr(text, "cut_before_output"), *b = strstr(text, "complete  "), *from_a = a,
+                   *from_b = b;
+        assert_non_null(a);
+        assert_non_null(b);
+        while (from_a[-1] != '\n')
+            from_a--;
+        while (from_b[-1] != '\n')
+            from_b--;
+        assert_int_equal(a - from_a, b - from_b);
+        if (look.width)
+            assert_true(strcspn(from_a, "\n") <= (look.width > 72 ? look.width : 72));
+        has(text, "$12.50\n");
+    }
+}
+
+static void attempts_that_failed_alike_are_one_line(void **state)
+{
+    (void)state;
+    const char *text = view(ledger_view_session, calls_of_all_sizes, &plain);
+    has(text, "! a/m at 1.0s to 5.0s, 3 times: overloaded (status 529)\n");
+    has(text, "! a/m at 7.0s: overloaded (status 503)\n");
+    has(text, "x a/m at 1h00m: cut\n");
+}
+
+static void calls_of_several_days_have_their_dates(void **state)
+{
+    (void)state;
+    assert_null(strstr(view(ledger_view_session, calls_of_all_sizes, &plain), "01-01"));
+    const char *text = view(ledger_view_session,
+                            "{\"session\":\"s-1\",\"list\":[{\"began_ms\":1000,\"took_ms\":1},"
+                            "{\"began_ms\":172801000,\"took_ms\":1}]}",
+                            &plain);
+    has(text, "01-01 00:00:01  ");
+    has(text, "01-03 00:00:01  ");
+}
+
 int main(void)
 {
     setenv("TZ", "UTC", 1);
     tzset();
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(columns_are_as_wide_as_what_stands_in_them),
+        cmocka_unit_test(a_narrow_terminal_gets_what_matters_most),
+        cmocka_unit_test(words_of_calls_stand_below_each_other),
+        cmocka_unit_test(attempts_that_failed_alike_are_one_line),
+        cmocka_unit_test(calls_of_several_days_have_their_dates),
         cmocka_unit_test(widths_are_by_time),
         cmocka_unit_test(a_break_a_pause_and_what_went_on_stand_in_order),
         cmocka_unit_test(a_second_start_that_won_takes_over),
