@@ -366,6 +366,7 @@ void checkpoints_stats(struct checkpoints *c, struct checkpoints_stats *ret)
 {
     pthread_mutex_lock(&c->lock);
     *ret = c->stats;
+    ret->objects = c->objects != NULL;
     pthread_mutex_unlock(&c->lock);
 }
 

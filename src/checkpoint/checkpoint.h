@@ -121,6 +121,7 @@ struct checkpoints_stats {
     uint64_t created, failed, uploads_waiting, uploaded, upload_failures;
     uint64_t stored_bytes; /* compressed, of documents and contents that were new */
     uint64_t last_ms;      /* wall; 0: none */
+    bool objects;          /* there is an object store */
 };
 /* Waits until the outbox is empty or the time is over: true when it is. For programs that end, and for tests. */
 bool checkpoints_settle(struct checkpoints *c, uint64_t limit_ms);

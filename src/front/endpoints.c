@@ -33,6 +33,7 @@ static const struct endpoint endpoints[] = {
     {"GET", "/v1beta/models/", ACCESS_CLIENT, serve_model, &codec_gemini, NULL, false},
     {"POST", "/api/llm", ACCESS_CLIENT, serve_wrapper, &codec_openai_chat, "chat", false},
     {"GET", "/api/providers", ACCESS_ADMIN, serve_providers, NULL, NULL, false},
+    {"GET", "/api/storage", ACCESS_ADMIN, serve_storage, NULL, NULL, false},
     {"GET", "/api/calls", ACCESS_ADMIN, serve_calls, NULL, NULL, false},
     {"GET", "/api/calls/", ACCESS_ADMIN, serve_one_call, NULL, NULL, false},
     {"GET", "/api/sessions", ACCESS_ADMIN, serve_sessions, NULL, NULL, false},

@@ -112,7 +112,12 @@ static void measure_durable(struct worker *w, struct meter *m)
 {
     struct checkpoints *c = atomic_load(&w->gateway->checkpoints);
     struct checkpoints_stats s = {0};
-    meter_set(m, METER_DATABASE_OPEN, atomic_load(&w->gateway->db) ? 1 : 0, NO_LABELS);
+    struct db *db = atomic_load(&w->gateway->db);
+    struct db_stats d = {0};
+    if (db)
+        db_stats(db, &d);
+    meter_set(m, METER_DATABASE_OPEN, db ? 1 : 0, NO_LABELS);
+    meter_set(m, METER_DATABASE_FAILING, d.failing, NO_LABELS);
     struct turns *t = atomic_load(&w->gateway->turns);
     struct turns_stats turns = {0};
     if (t)
@@ -184,7 +189,34 @@ void serve_health(struct worker *w, struct request *rq, const struct endpoint *a
     answer_text(rq, 200, "text/plain", SPAN_LIT("ok\n"));
 }
 
-/* Ready: not draining, and not every known target is out of use. */
+/* What needs the database is refused now. */
+static bool lacks_database(struct worker *w)
+{
+    struct db *db = atomic_load(&w->gateway->db);
+    struct db_stats d = {0};
+    if (db)
+        db_stats(db, &d);
+    return !db || d.failing;
+}
+
+static void answer_ready(struct worker *w, struct request *rq, unsigned targets, unsigned usable)
+{
+    const struct conf *c = routing_conf(w->routing);
+    bool wanted = strcmp(c->database, "off") != 0, lacks = lacks_database(w);
+    bool for_runs = span_is(desk_query(request_query(rq), "for"), "runs");
+    if (lacks && (for_runs || (wanted && !c->providers_count)))
+        answer_text(rq, 503, "text/plain", SPAN_LIT("no run can be worked on now; see /api/storage\n"));
+    else if (targets && !usable && !for_runs)
+        answer_text(rq, 503, "text/plain", SPAN_LIT("no target can be used now; see /api/providers\n"));
+    else if (lacks && wanted)
+        answer_text(rq, 200, "text/plain",
+                    SPAN_LIT("ready\nfor calls; runs and checkpoints are refused now; see /api/storage\n"));
+    else
+        answer_text(rq, 200, "text/plain", SPAN_LIT("ready\n"));
+}
+
+/* Ready: not draining, and not every known target is out of use. Calls go on without a database: it counts only where nothing but runs is served, and
+ * for who asks about runs. */
 void serve_ready(struct worker *w, struct request *rq, const struct endpoint *at, const struct conf_key *key)
 {
     (void)at, (void)key;
@@ -200,10 +232,7 @@ void serve_ready(struct worker *w, struct request *rq, const struct endpoint *at
     for (unsigned i = 0; i < count; i++)
         usable += target_usable(fleet_at(f, i), now, &when);
     fleet_unlock(f);
-    if (count && !usable)
-        answer_text(rq, 503, "text/plain", SPAN_LIT("no target can be used now; see /api/providers\n"));
-    else
-        answer_text(rq, 200, "text/plain", SPAN_LIT("ready\n"));
+    answer_ready(w, rq, count, usable);
 }
 
 void serve_index(struct worker *w, struct request *rq, const struct endpoint *at, const struct conf_key *key)

@@ -56,10 +56,10 @@ bool agent_of(struct request *rq, const struct endpoint *at, const struct conf_k
 struct span sent_key(struct request *rq);
 
 endpoint_fn serve_call, serve_wrapper, serve_models, serve_model, serve_tags, serve_version, serve_metrics,
-    serve_health, serve_ready, serve_providers, serve_calls, serve_one_call, serve_sessions, serve_one_session,
-    serve_index, serve_run_create, serve_runs, serve_one_run, serve_run_wish, serve_work_claim, serve_work_beat,
-    serve_work_step, serve_work_finish, serve_reviews, serve_review, serve_checkpoints, serve_one_checkpoint,
-    serve_checkpoint_create, serve_checkpoint_prune;
+    serve_health, serve_ready, serve_storage, serve_providers, serve_calls, serve_one_call, serve_sessions,
+    serve_one_session, serve_index, serve_run_create, serve_runs, serve_one_run, serve_run_wish, serve_work_claim,
+    serve_work_beat, serve_work_step, serve_work_finish, serve_reviews, serve_review, serve_checkpoints,
+    serve_one_checkpoint, serve_checkpoint_create, serve_checkpoint_prune;
 
 /* Answers with a JSON document that was put together in `out`; frees it. Out of memory: 503. */
 void answer_json(struct request *rq, int status, struct buf *out, pd_err e);

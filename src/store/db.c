@@ -84,6 +84,7 @@ void db_log(struct db *d, pd_err e, bool wrote)
     bool bad = e == PD_IO || e == PD_NOSPACE || e == PD_TIMEOUT, news = false;
     uint64_t now = clock_mono_ms();
     pthread_mutex_lock(&d->lock);
+    d->stats.failing |= bad;
     if (bad && !d->unwell && (!d->said_ms || now - d->said_ms >= SAID_EVERY_MS)) {
         news = d->unwell = true;
         d->said_ms = now;
@@ -182,6 +183,14 @@ void db_well(struct db *d)
 {
     pthread_mutex_lock(&d->lock);
     d->trouble[0] = '\0';
+    d->stats.failing = false;
+    pthread_mutex_unlock(&d->lock);
+}
+
+void db_lost(struct db *d)
+{
+    pthread_mutex_lock(&d->lock);
+    d->stats.failing = true;
     pthread_mutex_unlock(&d->lock);
 }
 

@@ -124,6 +124,7 @@ pd_err db_do_job(struct db *d, struct db_job *job) PD_CHECKED;
 struct db_stats {
     uint64_t jobs, commits, failed, again, connects; /* again: runs after the first */
     unsigned waiting;
+    bool failing; /* its disk or its server failed, and nothing went well since */
 };
 void db_stats(struct db *d, struct db_stats *ret);
 /* The newest trouble, a sentence; empty: none since the last success. */

@@ -153,6 +153,7 @@ static pd_err connection_lost(struct conn *c, const char *what)
 {
     const char *said = c->c ? c->pg->pq->PQerrorMessage(c->c) : "";
     db_say(c->pg->db, "PostgreSQL: %s%s%s", what, said[0] ? ": " : "", said);
+    db_lost(c->pg->db);
     c->again = AGAIN_CONNECT;
     return PD_CANCELLED;
 }
@@ -333,6 +334,7 @@ static pd_err connect_now(struct conn *c)
     } else {
         const char *said = pq->PQerrorMessage(c->c);
         db_say(d, "PostgreSQL: %s", e == PD_TIMEOUT || !said[0] ? "no answer came in time" : said);
+        db_lost(d);
         e = PD_CONNECT;
     }
     if (e)

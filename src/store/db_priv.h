@@ -69,8 +69,9 @@ bool db_pause(struct db *d, uint64_t until_ms);
 bool db_closing(struct db *d);
 void db_count(struct db *d, uint64_t commits, uint64_t again, uint64_t connects);
 void db_say(struct db *d, const char *fmt, ...) PD_PRINTF(2, 3); /* the trouble */
-void db_well(struct db *d);
-void db_log(struct db *d, pd_err e, bool wrote); /* how a job ended */ /* there is none any more */
+void db_well(struct db *d);                                      /* there is none any more */
+void db_lost(struct db *d); /* the server does not answer: told before jobs lose their patience */
+void db_log(struct db *d, pd_err e, bool wrote); /* how a job ended */
 
 /* The job's function with a transaction around it that someone else has begun: what it returned, or what its transaction was lost by. */
 pd_err db_run_job(struct tx *t);

@@ -1,7 +1,10 @@
 """perdure's own endpoints: what they answer, and what they refuse."""
 import json
+import pathlib
+import tempfile
 
-from perdure_test import Stream, main, request, running
+from test_checkpoints import server, tell
+from perdure_test import Program, Stream, main, request, running
 
 RULES = {"ttft": 0, "backoff": "10ms", "affinity": 0, "attempts": 1}
 
@@ -99,6 +102,46 @@ def test_health_and_readiness():
         ready = gateway.get("/readyz")
         assert ready.status == 503 and b"/api/providers" in ready.body, (ready.status, ready.body)
         assert gateway.get("/healthz").status == 200
+
+
+def test_readiness_for_runs_is_that_of_the_database_and_calls_go_on_without_it():
+    with tempfile.TemporaryDirectory() as folder, server("postgres_server") as pg:
+        blocked = pathlib.Path(folder) / "perdure.db"
+        with running("alpha:0") as (_, gateway):                                              # a database from its state folder
+            gateway.until("it is open", lambda: gateway.get("/readyz?for=runs").body == b"ready\n")
+            storage = gateway.get("/api/storage").json
+            assert storage["database"]["state"] == storage["objects"]["state"] == "open" and storage["database"]["kind"] == "sqlite", storage
+            assert storage["objects"]["kind"] == "folder" and gateway.metric("perdure_database_failing") == 0
+        with running("alpha:0", extra={"database": "off"}) as (_, gateway):                     # it is to have none
+            assert gateway.get("/readyz").body == b"ready\n" and gateway.get("/readyz?for=runs").status == 503
+            assert gateway.get("/api/storage").json["database"]["state"] == gateway.get("/api/storage").json["objects"]["state"] == "off"
+        blocked.mkdir()
+        with running("alpha:0", extra={"database": str(blocked)}) as (_, gateway):              # it cannot be opened
+            assert gateway.get("/readyz").status == 200 and b"runs and checkpoints are refused" in gateway.get("/readyz").body
+            assert gateway.get("/readyz?for=runs").status == 503 and gateway.chat().status == 200
+            assert gateway.get("/api/storage").json["database"]["state"] == "not_open"
+        (pathlib.Path(folder) / "perdure.yaml").write_text(json.dumps({"listen": "127.0.0.1:0", "database": str(blocked)}))
+        alone = Program(["serve", "--without-providers"], cwd=folder)                            # and it serves nothing else
+        port = int(alone.line(r"listens on http://.*:(\d+)/v1").group(1))
+        ready = request(port, "GET", "/readyz")
+        assert ready.status == 503 and b"/api/storage" in ready.body, ready.body
+        alone.stop()
+        if not pg:
+            print("    no PostgreSQL here: its part is not tried")
+            return
+        secret = pg[1].replace("perdure@", "perdure:not-to-be-shown@")
+        with running("alpha:0", extra={"database": secret}) as (_, gateway):                    # its server goes, and comes back
+            gateway.until("it is open", lambda: gateway.get("/readyz?for=runs").status == 200)
+            assert gateway.get("/api/storage").json["database"]["kind"] == "postgres"
+            tell(pg[0], "kill", "killed")
+            gateway.until("it is seen", lambda: gateway.get("/readyz?for=runs").status == 503)
+            assert gateway.get("/readyz").status == 200 and gateway.chat().status == 200
+            storage = gateway.get("/api/storage")
+            assert storage.json["database"]["state"] == "failing" and storage.json["database"]["why"], storage.json
+            assert b"not-to-be-shown" not in storage.body and gateway.metric("perdure_database_failing") == 1
+            tell(pg[0], "start", "started")
+            gateway.until("it is well", lambda: gateway.get("/readyz?for=runs").status == 200)
+            assert gateway.get("/api/storage").json["database"]["state"] == "open"
 
 
 def test_what_is_not_there_and_what_is_asked_for_wrongly():
