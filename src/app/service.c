@@ -851,7 +851,7 @@ int service_run(const struct service_options *o)
             c->routes_count);
     }
     conf_ref_drop(ref);
-    mem_trim(); /* the heap is never again as full of holes as after starting */
+    mem_trim(); /* never again is the heap as full of holes, or as much mapped that only the start needed */
     if (!e)
         loop_run(sv.seats[0].worker.loop);
     if (sv.count)

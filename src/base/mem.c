@@ -3,8 +3,16 @@
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
+#ifdef __linux__
+#include <fcntl.h>
+#include <link.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#endif
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -185,11 +193,71 @@ void mem_big_trim(void)
     pthread_mutex_unlock(&big.lock);
 }
 
+#ifdef __linux__
+/* Was its code written to while it was linked? That would be lost. */
+static bool relocated(const struct dl_phdr_info *object)
+{
+    for (unsigned i = 0; i < object->dlpi_phnum; i++) {
+        if (object->dlpi_phdr[i].p_type != PT_DYNAMIC)
+            continue;
+        /* NOLINTNEXTLINE(performance-no-int-to-ptr) */
+        const ElfW(Dyn) *d = (const void *)(uintptr_t)(object->dlpi_addr + object->dlpi_phdr[i].p_vaddr);
+        for (; d->d_tag != DT_NULL; d++)
+            if (d->d_tag == DT_TEXTREL || (d->d_tag == DT_FLAGS && (d->d_un.d_val & DF_TEXTREL)))
+                return true;
+    }
+    return false;
+}
+
+/* The pages of a program or library that nobody writes to. They are there again, from the page cache, when they are used. */
+static int let_go(struct dl_phdr_info *object, size_t bytes, void *page)
+{
+    (void)bytes;
+    uintptr_t mask = ~(*(uintptr_t *)page - 1);
+    if (relocated(object))
+        return 0;
+    for (unsigned i = 0; i < object->dlpi_phnum; i++) {
+        const ElfW(Phdr) *part = &object->dlpi_phdr[i];
+        if (part->p_type != PT_LOAD || (part->p_flags & PF_W))
+            continue;
+        uintptr_t from = (object->dlpi_addr + part->p_vaddr) & mask;
+        uintptr_t end = (object->dlpi_addr + part->p_vaddr + part->p_filesz + ~mask) & mask;
+        /* NOLINTNEXTLINE(performance-no-int-to-ptr) */
+        (void)madvise((void *)from, end - from, MADV_DONTNEED);
+    }
+    return 0;
+}
+
+/* A debugger's breakpoints stand in pages of the program, and would be gone with them. */
+static bool traced(void)
+{
+    char text[1024];
+    int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+    if (fd >= 0)
+        close(fd);
+    text[n > 0 ? n : 0] = '\0';
+    const char *who = strstr(text, "TracerPid:\t");
+    return !who || who[sizeof("TracerPid:\t") - 1] != '0';
+}
+
+/* Linking, reading the configuration and setting OpenSSL up touch most of what is mapped, and use little of it again. */
+static void trim_mapped(void)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    if (!traced())
+        dl_iterate_phdr(let_go, &page);
+}
+#else
+static void trim_mapped(void) {}
+#endif
+
 void mem_trim(void)
 {
 #ifdef __GLIBC__
     malloc_trim(0);
 #endif
+    trim_mapped();
 }
 
 /* ---- figures and tests -------------------------------------------------- */

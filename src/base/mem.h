@@ -27,7 +27,8 @@ void mem_freep(void *pp);
 void *mem_big_alloc(size_t n, size_t *ret_capacity) PD_CHECKED;
 void mem_big_free(void *p, size_t capacity);
 void mem_big_trim(void); /* gives the pool back */
-/* Gives the system what is free in whole pages. For rare moments: it walks the heap. */
+/* Gives the system what is free in whole pages, and what is mapped of the program and its libraries and can be read again. For rare moments: it walks
+ * the heap, and what is used next is mapped anew. */
 void mem_trim(void);
 
 /* Figures, for /metrics and for leak checks in tests. */
