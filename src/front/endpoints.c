@@ -92,11 +92,19 @@ static bool method_fits(const struct endpoint *e, struct span method)
     return span_is(method, e->method) || (strcmp(e->method, "GET") == 0 && span_is(method, "HEAD"));
 }
 
-static void refuse_method(struct request *rq, const struct endpoint *there)
+/* Of a path that takes another method: all that it takes. */
+static void refuse_method(struct request *rq, const struct endpoint *there, struct span path)
 {
     char message[160];
-    bool get = strcmp(there->method, "GET") == 0;
-    snprintf(message, sizeof(message), "%s takes %s", there->path, there->method);
+    bool get = false, post = false;
+    struct span model;
+    for (int i = 0; i < ENDPOINTS; i++) {
+        if (!endpoint_fits(&endpoints[i], path, &model))
+            continue;
+        get |= strcmp(endpoints[i].method, "GET") == 0;
+        post |= strcmp(endpoints[i].method, "POST") == 0;
+    }
+    snprintf(message, sizeof(message), "%s takes %s", there->path, get && post ? "GET and POST" : there->method);
     struct buf out = {0};
     struct client_error ce = {.status = 405,
                               .type = "invalid_request_error",
@@ -104,7 +112,9 @@ static void refuse_method(struct request *rq, const struct endpoint *there)
                               .message = span_str(message)};
     pd_err e = codec_put_error(endpoint_codec(there), &ce, &out);
     const struct header h[] = {{SPAN_LIT("Content-Type"), SPAN_LIT("application/json")},
-                               {SPAN_LIT("Allow"), get ? SPAN_LIT("GET, HEAD") : SPAN_LIT("POST")}};
+                               {SPAN_LIT("Allow"), get && post ? SPAN_LIT("GET, HEAD, POST")
+                                                   : get       ? SPAN_LIT("GET, HEAD")
+                                                               : SPAN_LIT("POST")}};
     reply_simple(rq, 405, h, 2, e ? SPAN_NONE : buf_span(&out));
     buf_done(&out);
 }
@@ -138,7 +148,7 @@ static const struct endpoint *find(struct request *rq)
             return there;
     }
     if (there) {
-        refuse_method(rq, there);
+        refuse_method(rq, there, path);
         return NULL;
     }
     char message[300];

@@ -154,6 +154,9 @@ def test_what_is_not_there_and_what_is_asked_for_wrongly():
             assert answer.json["error"]["message"], answer.body
             if status == 405:
                 assert answer.header("allow"), (method, path)
+        for path, allow in (("/api/calls", "GET, HEAD"), ("/v1/messages", "POST"), ("/api/runs", "GET, HEAD, POST")):
+            answer = request(gateway.port, "DELETE", path)
+            assert (answer.status, answer.header("allow")) == (405, allow), (path, answer.headers)
         for path in ("/", "/healthz", "/metrics", "/v1/models"):
             assert request(gateway.port, "HEAD", path).status == 200, path
         assert gateway.get("/?x=1").status == 200
