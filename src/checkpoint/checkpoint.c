@@ -37,9 +37,12 @@ void checkpoints_count(struct checkpoints *c, const struct made *m, pd_err e)
     if (!e) {
         c->stats.last_ms = m->made_ms;
         c->stats.stored_bytes += (uint64_t)m->stored_bytes;
+        c->came++;
+        c->kick |=
+            !c->stats.uploads_waiting || !span_is(m->cp.reason, "turn"); /* it looks after what rests by itself */
         c->stats.uploads_waiting += c->objects != NULL;
-        c->kick = true;
-        pthread_cond_broadcast(&c->behind);
+        if (c->kick)
+            pthread_cond_broadcast(&c->behind);
     }
     pthread_mutex_unlock(&c->lock);
 }
@@ -295,6 +298,7 @@ pd_err checkpoints_work(struct checkpoints *c, struct db_queue *q, void (*fn)(st
 void checkpoints_kick(struct checkpoints *c)
 {
     pthread_mutex_lock(&c->lock);
+    c->came++;
     c->kick = true;
     pthread_cond_broadcast(&c->behind);
     pthread_mutex_unlock(&c->lock);
@@ -305,6 +309,7 @@ static pd_err start(struct checkpoints *c)
     c->makes = c->db && pthread_create(&c->making, NULL, making_thread, c) == 0;
     if (c->db && !c->makes)
         return PD_NOMEM;
+    c->packer = c->db && c->objects ? packer_new() : NULL; /* without it goes, too */
     bool catches = c->db && (c->objects || c->rules.prune_every_ms);
     c->catches = catches && pthread_create(&c->catching, NULL, upload_thread, c) == 0;
     return catches && !c->catches ? PD_NOMEM : PD_OK;
@@ -358,6 +363,7 @@ struct checkpoints *checkpoints_close(struct checkpoints *c)
         pthread_join(c->catching, NULL);
     if (c->has_works)
         pthread_join(c->working, NULL);
+    c->packer = packer_free(c->packer);
     unref(c);
     return NULL;
 }
@@ -382,9 +388,12 @@ bool checkpoints_settle(struct checkpoints *c, uint64_t limit_ms)
     uint64_t until = clock_mono_ms() + limit_ms;
     struct timespec at = {.tv_sec = (time_t)(until / 1000), .tv_nsec = (long)(until % 1000) * 1000000};
     pthread_mutex_lock(&c->lock);
+    c->hurries = c->kick = true;
+    pthread_cond_broadcast(&c->behind);
     while (c->stats.uploads_waiting && clock_mono_ms() < until)
         pthread_cond_timedwait(&c->behind, &c->lock, &at);
     bool settled = c->stats.uploads_waiting == 0;
+    c->hurries = false;
     pthread_mutex_unlock(&c->lock);
     return settled;
 }

@@ -10,7 +10,12 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-enum { NAME_BYTES = 32, LINE_BYTES = 17 };
+enum {
+    NAME_BYTES = 32,
+    LINE_BYTES = 17,
+    TURN_RESTS_MS =
+        2000, /* so long a turn stands in the outbox (uploads.taken_ms: not before) for one that overtakes it */
+};
 
 /* ---- document.c: pure ---- */
 
@@ -26,14 +31,21 @@ struct made {
     uint64_t made_ms;
     struct buf document; /* plain */
     struct content_name hash;
-    struct buf packed; /* of the document */
-    struct buf names;  /* of the messages, NAME_BYTES each */
+    struct buf packed;     /* of the document */
+    struct buf names;      /* of the messages, NAME_BYTES each */
+    struct packer *packer; /* its maker's, who waits for it to be written; NULL: none */
+    /* ---- what its maker remembers of the agent's newest; empty: it is looked up */
+    struct span before_id, before_names;
+    int64_t before_links;
     /* ---- as it was written */
-    int64_t stored_bytes;
+    int64_t stored_bytes, links;
 };
 /* Checks every member: PD_INVALID, PD_TOOBIG with `why`. */
 pd_err checkpoint_check(const struct checkpoint *cp, char *why, size_t why_bytes) PD_CHECKED;
-/* Gives it a name and writes the document, its hash and its packed form; again is fine, under another name. */
+/* The same without the messages: who has named them has scanned them. */
+pd_err checkpoint_check_members(const struct checkpoint *cp, char *why, size_t why_bytes) PD_CHECKED;
+/* Gives it a name and writes the document, its hash and its packed form; again is fine, under another name. Messages that are named already (`names`) are
+ * not read. */
 pd_err made_write(struct made *m) PD_CHECKED;
 /* `copy`: of everything that cp points to. */
 struct made *made_new(const struct checkpoint *cp, bool copy) PD_CHECKED;
@@ -80,6 +92,9 @@ struct checkpoints {
     struct list makers, works;
     uint64_t waiting_bytes;
     bool ending, kick;
+    uint64_t came, looked; /* into the outbox; as it was when the catching-up thread looked there */
+    struct packer *packer; /* of the catching-up thread */
+    bool hurries;          /* somebody waits for the outbox to be empty: nothing rests in it */
     pthread_t making, catching, working;
     bool makes, catches, has_works; /* the last is begun with the first work */
     struct checkpoints_stats stats;

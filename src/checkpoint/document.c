@@ -119,7 +119,7 @@ static pd_err check_json(struct span s, const char *what, char *why, size_t why_
     return PD_OK;
 }
 
-pd_err checkpoint_check(const struct checkpoint *cp, char *why, size_t why_bytes)
+pd_err checkpoint_check_members(const struct checkpoint *cp, char *why, size_t why_bytes)
 {
     const struct {
         struct span s;
@@ -144,6 +144,12 @@ pd_err checkpoint_check(const struct checkpoint *cp, char *why, size_t why_bytes
         e = check_json(values[i].s, values[i].what, why, why_bytes);
     if (!e && cp->messages_count > CHECKPOINT_MESSAGES_MAX)
         e = wrong(why, why_bytes, PD_TOOBIG, "messages", " are more than 100,000");
+    return e;
+}
+
+pd_err checkpoint_check(const struct checkpoint *cp, char *why, size_t why_bytes)
+{
+    pd_err e = checkpoint_check_members(cp, why, why_bytes);
     for (size_t i = 0; i < cp->messages_count && !e; i++)
         e = cp->messages[i].n ? check_json(cp->messages[i], "messages", why, why_bytes)
                               : wrong(why, why_bytes, PD_INVALID, "messages", " has an empty one");
@@ -235,7 +241,7 @@ pd_err made_write(struct made *m)
     e = p.err;
     if (!e)
         e = content_name_of(buf_span(&m->document), &m->hash);
-    return e ? e : content_pack(buf_span(&m->document), &m->packed);
+    return e ? e : packer_pack(m->packer, buf_span(&m->document), &m->packed);
 }
 
 static struct span copy(struct arena *a, struct span s, bool *fine)

@@ -1,38 +1,137 @@
 #include "checkpoint/turns.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "checkpoint/checkpoint_priv.h"
+#include "checkpoint/known.h"
 #include "dialect/encoder.h"
 #include "dialect/shown.h"
 #include "parse/put.h"
 
-enum { BATCH = 32, ANSWER_MAX = 64 << 20 };
+enum {
+    BATCH = 128,
+    SESSIONS = 2048, /* whose newest turn is remembered */
+    NEWEST_BYTES_MAX = 8 << 20,
+    BUCKETS = 256, /* of those that wait, by their conversations' beginnings */
+    ANSWER_MAX = 64 << 20,
+    GATHER_MS =
+        20, /* so long others are waited for that are written with the first: one fsync is for all of them */
+    PACE_MS = 250, /* between two batches, at least, where many come */
+};
+
+/* Of a session: so its next turn need not gather from the database which messages it has already. What is remembered is true as long as it is the newest: such a
+ * row is never changed, and never goes. */
+struct newest {
+    char agent[40], id[CHECKPOINT_ID_BYTES];
+    struct buf names; /* it has them all */
+    int64_t links;
+};
 
 struct turns {
     struct checkpoints *c;
     pthread_mutex_t lock;
     pthread_cond_t work;
-    struct list waiting;
+    struct list waiting, alike[BUCKETS];
     uint64_t bytes, most;
+    unsigned waiting_count;
+    struct known *known; /* this and the next: the thread's */
+    struct packer *packer;
+    uint64_t took_ms;      /* the newest batch */
+    struct newest *newest; /* this and the next: the thread's */
+    size_t newest_bytes;
     bool ending, said;
     pthread_t thread;
     struct turns_stats stats;
 };
+
+/* ---- what was written last ---------------------------------------------------------------- */
+
+static struct newest *newest_of(struct turns *t, const struct turn *turn)
+{
+    return &t->newest[hash_bytes(span_str(turn->agent), 0) % SESSIONS];
+}
+
+static void remember(struct turns *t, const struct turn *turn, struct made *m)
+{
+    struct newest *n = newest_of(t, turn);
+    t->newest_bytes += buf_size(&m->names) - buf_size(&n->names);
+    text_copy(n->agent, sizeof(n->agent), span_str(turn->agent));
+    text_copy(n->id, sizeof(n->id), span_str(m->id));
+    n->links = m->links;
+    buf_done(&n->names);
+    n->names = m->names;
+    m->names = (struct buf){0};
+    for (unsigned i = 0; i < SESSIONS && t->newest_bytes > NEWEST_BYTES_MAX;
+         i++) { /* a few are not worth an order */
+        t->newest_bytes -= buf_size(&t->newest[i].names);
+        buf_done(&t->newest[i].names);
+        t->newest[i].id[0] = '\0';
+    }
+}
+
+static void recall(struct turns *t, const struct turn *turn, struct made *m)
+{
+    const struct newest *n = newest_of(t, turn);
+    if (!n->id[0] || !span_eq(span_str(n->agent), span_str(turn->agent)))
+        return;
+    m->before_id = span_str(n->id);
+    m->before_names = buf_span(&n->names);
+    m->before_links = n->links;
+}
+
+static void forget_all(struct turns *t)
+{
+    for (unsigned i = 0; i < SESSIONS; i++)
+        buf_done(&t->newest[i].names);
+}
+
+/* ---- what waits ---------------------------------------------------------------------------- */
+
+static void leave(struct turns *t, struct turn *turn)
+{
+    list_remove(&turn->node);
+    list_remove(&turn->alike);
+    t->waiting_count--;
+}
+
+static bool overtakes(const struct turn *later, const struct turn *t)
+{
+    return later->begins == t->begins && later->codec == t->codec && later->body.n >= t->body.n &&
+           strcmp(later->agent, t->agent) == 0;
+}
+
+/* The one that waits and has nothing that `turn` has not; NULL: none. */
+static struct turn *overtaken_by(struct turns *t, const struct turn *turn)
+{
+    struct list *alike = &t->alike[turn->begins % BUCKETS];
+    if (turn->begins)
+        LIST_EACH(node, alike)
+    if (overtakes(turn, LIST_OF(node, struct turn, alike)))
+        return LIST_OF(node, struct turn, alike);
+    return NULL;
+}
 
 /* ---- a turn is made a checkpoint ----------------------------------------------------------- */
 
 /* One that is being made, and what it points to. */
 struct making {
     struct turn *turn;
+    struct known *known;
+    struct packer *packer;
     struct made *made;
-    struct buf frame, answer, conversation, usage;
+    struct buf frame, answer, conversation, usage, names;
     struct span *messages;
     size_t count, room;
 };
 
 static pd_err add_message(struct making *k, struct span s)
 {
+    char name[NAME_BYTES];
+    pd_err e = known_name(k->known, s, name);
+    if (!e)
+        e = buf_add(&k->names, span_of(name, NAME_BYTES));
+    if (e)
+        return e;
     if (k->count == k->room) {
         size_t room = k->room ? 2 * k->room : 64;
         void *list = mem_realloc(k->messages, room * sizeof(*k->messages));
@@ -62,7 +161,9 @@ static struct json find_turns(struct span body, const char *member)
 static pd_err cut_request(struct making *k)
 {
     struct span body = k->turn->body;
-    struct json turns = find_turns(body, k->turn->codec->turns_member), v;
+    struct json turns = {JSON_ARRAY, k->turn->turns}, v;
+    if (!turns.raw.n)
+        turns = find_turns(body, k->turn->codec->turns_member);
     struct json_walk w;
     pd_err e = PD_OK;
     if (turns.type != JSON_ARRAY) /* Responses: a text alone */
@@ -72,7 +173,7 @@ static pd_err cut_request(struct making *k)
     put_text(&p, "[]");
     put_span(&p, span_from(body, (size_t)(turns.raw.p - body.p) + turns.raw.n));
     e = p.err ? p.err : add_message(k, span_trim(buf_span(&k->frame)));
-    json_walk_init(&w, turns);
+    json_walk_doc(&w, turns.raw);
     while (!e && json_walk_next(&w, NULL, &v))
         e = add_message(k, v.raw);
     return e ? e : w.err ? PD_INVALID : PD_OK;
@@ -102,15 +203,16 @@ static pd_err add_answer(struct making *k, bool *ret)
     struct turn *t = k->turn;
     struct span answer = span_trim(t->answer);
     pd_err e = PD_OK;
-    *ret = false;
     if (!answer.n && t->shown && t->codec->encoder) {
         e = encode_answer(k);
         answer = span_trim(buf_span(&k->answer));
     }
-    if (e == PD_NOMEM)
-        return e;
-    *ret = !e && answer.n && json_check(answer) == PD_OK;
-    return *ret ? add_message(k, answer) : PD_OK;
+    *ret = false;
+    if (e)
+        return e == PD_NOMEM ? e : PD_OK;
+    e = add_message(k, answer);
+    *ret = !e;
+    return e == PD_INVALID ? PD_OK : e; /* what is no JSON is left out */
 }
 
 static void put_count(struct put *p, const char *name, int64_t n)
@@ -158,9 +260,14 @@ static pd_err make(struct making *k)
                                   .conversation = buf_span(&k->conversation),
                                   .messages = k->messages,
                                   .messages_count = k->count};
-    e = checkpoint_check(&cp, why, sizeof(why));
+    e = checkpoint_check_members(&cp, why, sizeof(why));
     k->made = e ? NULL : made_new(&cp, false);
-    return e ? e : k->made ? made_write(k->made) : PD_NOMEM;
+    if (e || !k->made)
+        return e ? e : PD_NOMEM;
+    k->made->names = k->names;
+    k->names = (struct buf){0};
+    k->made->packer = k->packer;
+    return made_write(k->made);
 }
 
 static void making_done(struct making *k)
@@ -171,6 +278,7 @@ static void making_done(struct making *k)
     buf_done(&k->answer);
     buf_done(&k->conversation);
     buf_done(&k->usage);
+    buf_done(&k->names);
 }
 
 /* ---- several at once ---------------------------------------------------------------------------- */
@@ -212,6 +320,8 @@ static void write_batch(struct batch *b)
         pd_err e = make(&b->list[i]);
         if (e)
             b->list[i].made = made_free(b->list[i].made);
+        else
+            recall(b->t, b->list[i].turn, b->list[i].made);
         fine += !e;
         if (e)
             count_turns(b, 1, e);
@@ -228,31 +338,23 @@ static void write_batch(struct batch *b)
         if (b->list[i].made)
             count_turns(b, 1, db_do(b->t->c->db, write_turns, b));
     }
-    for (unsigned i = 0; i < b->count; i++)
-        if (b->list[i].made)
-            checkpoints_count(b->t->c, b->list[i].made, e && !alone ? e : PD_OK);
-}
-
-static bool overtakes(const struct turn *later, const struct turn *t)
-{
-    return later->begins && later->begins == t->begins && later->codec == t->codec && later->body.n >= t->body.n &&
-           strcmp(later->agent, t->agent) == 0;
-}
-
-/* Puts it into the batch, in the place of the one it overtakes. */
-static void add_turn(struct turns *t, struct batch *b, struct turn *turn)
-{
     for (unsigned i = 0; i < b->count; i++) {
-        struct turn *earlier = b->list[i].turn;
-        if (!overtakes(turn, earlier))
-            continue;
-        t->bytes -= earlier->bytes;
-        t->stats.overtaken++;
-        earlier->release(earlier);
-        b->list[i].turn = turn;
-        return;
+        struct made *m = b->list[i].made;
+        if (m)
+            checkpoints_count(b->t->c, m, e && !alone ? e : PD_OK);
+        if (m && !e)
+            remember(b->t, b->list[i].turn, m);
     }
-    b->list[b->count++] = (struct making){.turn = turn};
+}
+
+/* The one that is there waits a little for others, and longer where there are many: what a session asks meanwhile overtakes it. */
+static void gather(struct turns *t)
+{
+    uint64_t soon = clock_mono_ms() + GATHER_MS, paced = t->took_ms + PACE_MS, until = soon > paced ? soon : paced;
+    const struct timespec at = {.tv_sec = (time_t)(until / 1000), .tv_nsec = (long)(until % 1000) * 1000000};
+    while (t->waiting_count < BATCH && !t->ending && clock_mono_ms() < until)
+        pthread_cond_timedwait(&t->work, &t->lock, &at);
+    t->took_ms = clock_mono_ms();
 }
 
 static void take(struct turns *t, struct batch *b)
@@ -262,9 +364,11 @@ static void take(struct turns *t, struct batch *b)
     pthread_mutex_lock(&t->lock);
     while (list_empty(&t->waiting) && !t->ending)
         pthread_cond_wait(&t->work, &t->lock);
+    gather(t);
     while (b->count < BATCH && (node = list_first(&t->waiting)) != NULL) {
-        list_remove(node);
-        add_turn(t, b, LIST_OF(node, struct turn, node));
+        struct turn *turn = LIST_OF(node, struct turn, node);
+        leave(t, turn);
+        b->list[b->count++] = (struct making){.turn = turn, .known = t->known, .packer = t->packer};
     }
     pthread_mutex_unlock(&t->lock);
 }
@@ -300,10 +404,22 @@ struct turns *turns_new(struct checkpoints *c, uint64_t waiting_bytes)
     t->c = c;
     t->most = waiting_bytes;
     list_init(&t->waiting);
+    for (unsigned i = 0; i < BUCKETS; i++)
+        list_init(&t->alike[i]);
     pthread_mutex_init(&t->lock, NULL);
-    pthread_cond_init(&t->work, NULL);
-    if (pthread_create(&t->thread, NULL, turns_thread, t) == 0)
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&t->work, &attr);
+    pthread_condattr_destroy(&attr);
+    t->known = known_new();
+    t->packer = packer_new();
+    t->newest = mem_calloc(SESSIONS, sizeof(*t->newest));
+    if (t->known && t->packer && t->newest && pthread_create(&t->thread, NULL, turns_thread, t) == 0)
         return t;
+    known_free(t->known);
+    packer_free(t->packer);
+    mem_free(t->newest);
     pthread_cond_destroy(&t->work);
     pthread_mutex_destroy(&t->lock);
     mem_free(t);
@@ -319,6 +435,10 @@ struct turns *turns_free(struct turns *t)
     pthread_cond_signal(&t->work);
     pthread_mutex_unlock(&t->lock);
     pthread_join(t->thread, NULL);
+    forget_all(t);
+    known_free(t->known);
+    packer_free(t->packer);
+    mem_free(t->newest);
     pthread_cond_destroy(&t->work);
     pthread_mutex_destroy(&t->lock);
     mem_free(t);
@@ -328,15 +448,25 @@ struct turns *turns_free(struct turns *t)
 bool turns_give(struct turns *t, struct turn *turn)
 {
     pthread_mutex_lock(&t->lock);
-    bool fits = !t->ending && (!t->bytes || t->bytes + turn->bytes <= t->most);
+    struct turn *earlier = overtaken_by(t, turn);
+    uint64_t others = t->bytes - (earlier ? earlier->bytes : 0);
+    bool fits = !t->ending && (!others || others + turn->bytes <= t->most);
     if (fits) {
-        t->bytes += turn->bytes;
-        list_push(&t->waiting, &turn->node);
-        pthread_cond_signal(&t->work);
+        t->bytes = others + turn->bytes;
+        list_push(earlier ? &earlier->node : &t->waiting, &turn->node); /* in its place */
+        list_push(&t->alike[turn->begins % BUCKETS], &turn->alike);
+        t->waiting_count++;
+        if (earlier)
+            leave(t, earlier);
+        t->stats.overtaken += earlier != NULL;
+        if (t->waiting_count == 1 || t->waiting_count == BATCH)
+            pthread_cond_signal(&t->work);
     } else {
         t->stats.left_out++;
     }
     pthread_mutex_unlock(&t->lock);
+    if (fits && earlier)
+        earlier->release(earlier);
     return fits;
 }
 

@@ -1,9 +1,9 @@
 /* turns.h - a checkpoint of a session after each of its turns: the request as its client sent it, and the answer.
  *
  * The loop gives a turn away and goes on: what it points to lives until `release`. A thread of its own takes the request apart (each message is a
- * content, stored once), puts the answer together and writes several turns in one transaction. What waits is bounded: over it a turn is
- * left out, and counted; the next one of the session has the whole conversation again. For the same reason one that is overtaken while it waits, by
- * a later one of the same conversation that is not shorter, is left out too. */
+ * content, stored once; one that was in a turn before is not scanned again, see known.h), puts the answer together and writes several turns in one
+ * transaction. What waits is bounded: over it a turn is left out, and counted; the next one of the session has the whole conversation again. For the same
+ * reason one that is overtaken while it waits, by a later one of the same conversation that is not shorter, is left out too. */
 #ifndef PERDURE_CHECKPOINT_TURNS_H
 #define PERDURE_CHECKPOINT_TURNS_H
 
@@ -15,9 +15,10 @@ struct codec;
 struct shown;
 
 struct turn {
-    struct list node;
+    struct list node, alike;                 /* turns' own, while it waits */
     const struct codec *codec;               /* the client's format */
     struct span body;                        /* the request */
+    struct span turns;                       /* the array of its messages, where it was looked for already */
     struct span answer;                      /* JSON; empty: `shown` has it */
     const struct shown *shown;               /* as it was streamed; NULL: there is none */
     void (*lock)(struct turn *t, bool lock); /* while `shown` is read; NULL: nobody else has it */
@@ -28,7 +29,7 @@ struct turn {
     uint64_t
         begins; /* hash of the conversation's beginning, which tells a session's conversations apart; 0: not known */
     size_t bytes;                    /* what it weighs while it waits */
-    void (*release)(struct turn *t); /* on any thread */
+    void (*release)(struct turn *t); /* on any thread, under no lock */
 };
 
 struct turns;

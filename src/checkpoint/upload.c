@@ -19,6 +19,7 @@ enum {
     TAKEN_MS = 60 * 1000, /* so long a row is another's */
     LATEST_TRIES = 5,
     COUNT_EVERY = 64,
+    SWEEP_MOST = 1000, /* turns that are left out in one transaction */
 };
 
 struct upload {
@@ -52,8 +53,36 @@ static pd_err on_count(void *ctx, const struct db_value *columns, unsigned n)
 struct taking {
     struct checkpoints *c;
     struct upload *u;
-    bool counts; /* how many wait: not each time, it looks at all of them */
+    bool counts;  /* how many wait: not each time, it looks at all of them */
+    bool hurries; /* nothing rests */
 };
+
+enum { SKIPPED = 3, DAMAGED = 4 }; /* checkpoints.uploaded: a later turn is there; it cannot be put there */
+
+#define SWEPT                                                                                                     \
+    "FROM (SELECT n, item FROM uploads WHERE kind = 0 AND taken_by = '' AND taken_ms <= $1 ORDER BY n LIMIT $2) " \
+    "u "                                                                                                          \
+    "JOIN checkpoints c ON c.checkpoint_id = u.item JOIN checkpoint_agents a ON a.agent_id = c.agent_id "         \
+    "WHERE c.reason = 'turn' AND a.newest <> c.checkpoint_id"
+
+/* Turns whose rest is over and that later ones of their sessions have overtaken: all at once, without a look at each. Those later ones rest no more, or the store
+ * would never hear of a session that is always at work. */
+static pd_err sweep(struct tx *t, uint64_t now)
+{
+    pd_err e =
+        TX_RUN(t,
+               "UPDATE uploads SET taken_ms = 0 WHERE kind = 0 AND taken_by = '' AND taken_ms > $1 AND item IN "
+               "(SELECT a.newest " SWEPT ")",
+               NULL, NULL, DB_I(now), DB_I(SWEEP_MOST));
+    if (!e)
+        e = TX_RUN(t,
+                   "UPDATE checkpoints SET uploaded = $3 WHERE uploaded = 0 AND checkpoint_id IN "
+                   "(SELECT c.checkpoint_id " SWEPT ")",
+                   NULL, NULL, DB_I(now), DB_I(SWEEP_MOST), DB_I(SKIPPED));
+    return e ? e
+             : TX_RUN(t, "DELETE FROM uploads WHERE n IN (SELECT u.n " SWEPT " AND c.uploaded = $3)", NULL, NULL,
+                      DB_I(now), DB_I(SWEEP_MOST), DB_I(SKIPPED));
+}
 
 static pd_err take_job(struct tx *t, void *ctx)
 {
@@ -63,12 +92,14 @@ static pd_err take_job(struct tx *t, void *ctx)
     pd_err e = PD_OK;
     *u = (struct upload){0};
     if (k->counts)
+        e = sweep(t, k->hurries ? INT64_MAX : now);
+    if (k->counts && !e)
         e = TX_RUN(t, "SELECT COUNT(*) FROM uploads WHERE n > $1", on_count, &u->waiting, DB_I(0));
     if (!e)
         e = TX_RUN(t,
-                   "SELECT n, kind, item, taken_by, taken_ms FROM uploads WHERE n > $1 ORDER BY n LIMIT 1 {pg:FOR "
-                   "UPDATE}",
-                   on_first, u, DB_I(0));
+                   "SELECT n, kind, item, taken_by, taken_ms FROM uploads WHERE taken_by <> '' OR taken_ms <= $1 "
+                   "OR taken_ms > $2 ORDER BY n LIMIT 1 {pg:FOR UPDATE}",
+                   on_first, u, DB_I(k->hurries ? INT64_MAX : (int64_t)now), DB_I(now + TURN_RESTS_MS));
     if (e || !u->found)
         return e;
     u->ours = !db_is_postgres(k->c->db) || !u->taken_by[0] || strcmp(u->taken_by, k->c->name) == 0 ||
@@ -247,7 +278,7 @@ static pd_err put_snapshot(struct parcel *p)
     if (!e)
         e = sealed_write(buf_span(&p->document), &p->seal, buf_span(&p->names), &plain);
     if (!e)
-        e = content_pack(buf_span(&plain), &packed);
+        e = packer_pack(p->c->packer, buf_span(&plain), &packed);
     if (e == PD_TOOBIG) /* no later try would end otherwise, and the others wait */
         p->damaged = true;
     else if (!e)
@@ -270,8 +301,6 @@ static pd_err put_all(struct parcel *p)
 }
 
 /* ---- a row that is done leaves ---------------------------------------------------------------------- */
-
-enum { SKIPPED = 3, DAMAGED = 4 }; /* checkpoints.uploaded: a later turn is there; it cannot be put there */
 
 struct leaving {
     const struct upload *u;
@@ -365,20 +394,28 @@ static void tell(struct checkpoints *c, int64_t waiting, pd_err e)
             (long long)waiting, log_quote(span_str(c->trouble), quoted, sizeof(quoted)));
 }
 
-static void look_again(struct checkpoints *c)
+/* True: nothing is to rest. */
+static bool look_again(struct checkpoints *c)
 {
     pthread_mutex_lock(&c->lock);
     c->kick = false;
+    c->looked = c->came;
+    bool hurries = c->hurries;
     pthread_mutex_unlock(&c->lock);
+    return hurries;
 }
 
-/* Nothing was found, and nothing has come since it was looked for. */
-static bool is_empty(struct checkpoints *c)
+/* Nothing was found that is to go now, and nothing of the kind has come since it was looked for. `resting` were there then. */
+static bool is_empty(struct checkpoints *c, int64_t resting, bool *ret_resting)
 {
     pthread_mutex_lock(&c->lock);
-    bool empty = !c->kick;
+    uint64_t waiting =
+        (uint64_t)resting +
+        (c->came - c->looked); /* what came meanwhile may be counted twice: the next look is right */
+    bool empty = !c->kick && !(waiting && c->hurries);
     if (empty)
-        c->stats.uploads_waiting = 0;
+        c->stats.uploads_waiting = waiting;
+    *ret_resting = waiting;
     pthread_cond_broadcast(&c->behind);
     pthread_mutex_unlock(&c->lock);
     return empty;
@@ -390,16 +427,21 @@ static pd_err release_job(struct tx *t, void *ctx)
     return TX_RUN(t, "UPDATE uploads SET taken_by = '' WHERE taken_by = $1", NULL, NULL, DB_S(c->name));
 }
 
-/* Everything that waits, until something fails. */
-static pd_err catch_up(struct checkpoints *c)
+/* Everything that is to go now, until something fails. *ret_resting: is there something that is to go later? */
+static pd_err catch_up(struct checkpoints *c, bool *ret_resting)
 {
     int64_t waiting = 0;
     for (unsigned i = 0;; i++) {
-        struct upload u;
-        struct taking k = {c, &u, i % COUNT_EVERY == 0};
-        look_again(c);
+        struct upload u = {0};
+        struct taking k = {.c = c, .u = &u, .counts = i % COUNT_EVERY == 0};
+        k.hurries = look_again(c);
         pd_err e = db_do(c->db, take_job, &k);
-        if (!e && !u.found && !is_empty(c))
+        if (!e && !u.found && !k.counts) {
+            i = COUNT_EVERY - 1; /* looked at once more, and counted */
+            continue;
+        }
+        *ret_resting = false;
+        if (!e && !u.found && !is_empty(c, u.waiting, ret_resting))
             continue;
         if (e || !u.found)
             return e;
@@ -453,9 +495,10 @@ void *upload_thread(void *ctx)
     bool looked = !c->objects || !c->rules.prune_every_ms; /* a command of an hour of need fills nothing */
     for (;;) {
         looked = looked || !refill(c);
-        pd_err e = c->objects ? catch_up(c) : PD_OK;
+        bool resting = false;
+        pd_err e = c->objects ? catch_up(c, &resting) : PD_OK;
         pause = !e ? 0 : !pause ? PAUSE_FIRST_MS : pause * 2 < PAUSE_MOST_MS ? pause * 2 : PAUSE_MOST_MS;
-        if (rest(c, pause ? pause : LOOK_MS, !pause)) {
+        if (rest(c, pause ? pause : resting ? TURN_RESTS_MS / 2 : LOOK_MS, !pause)) {
             if (db_is_postgres(c->db))
                 (void)!db_do(c->db, release_job, c); /* others would wait for TAKEN_MS */
             return NULL;

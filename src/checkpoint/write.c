@@ -15,24 +15,23 @@
 /* ---- contents ---------------------------------------------------------------------------------- */
 
 /* `packed` empty: it is packed when it is new. */
-static pd_err put_content(struct tx *t, const char *name, struct span plain, struct span packed, uint64_t now,
-                          int64_t *stored)
+static pd_err put_content(struct tx *t, struct made *m, const char *name, struct span plain, struct span packed)
 {
     struct span key = span_of(name, NAME_BYTES);
-    pd_err e = TX_RUN(t, "UPDATE blobs SET used_ms = $2 WHERE name = $1", NULL, NULL, DB_B(key), DB_I(now));
+    pd_err e = TX_RUN(t, "UPDATE blobs SET used_ms = $2 WHERE name = $1", NULL, NULL, DB_B(key), DB_I(m->made_ms));
     if (e || tx_changed(t))
         return e;
     struct buf made = {0};
     if (!packed.n) {
-        e = content_pack(plain, &made);
+        e = packer_pack(m->packer, plain, &made);
         packed = buf_span(&made);
     }
     if (!e)
         e = TX_RUN(t,
                    "INSERT INTO blobs (name, stored, bytes, used_ms, uploaded) VALUES ($1, $2, $3, $4, 0) "
                    "ON CONFLICT (name) DO UPDATE SET used_ms = EXCLUDED.used_ms",
-                   NULL, NULL, DB_B(key), DB_B(packed), DB_I(plain.n), DB_I(now));
-    *stored += (int64_t)packed.n;
+                   NULL, NULL, DB_B(key), DB_B(packed), DB_I(plain.n), DB_I(m->made_ms));
+    m->stored_bytes += (int64_t)packed.n;
     buf_done(&made);
     return e;
 }
@@ -99,15 +98,20 @@ struct chain {
 /* What of the messages its parent has. */
 static pd_err find_parent(struct tx *t, const struct made *m, struct chain *c)
 {
-    struct buf names = {.limit_bytes = (size_t)CHECKPOINT_MESSAGES_MAX * NAME_BYTES};
-    int64_t links = 0;
-    pd_err e = names_load(t, c->parent, &names, &links);
+    struct buf loaded = {.limit_bytes = (size_t)CHECKPOINT_MESSAGES_MAX * NAME_BYTES};
+    struct span names = m->before_names;
+    int64_t links = m->before_links;
+    pd_err e = PD_OK;
+    if (!span_is(m->before_id, c->parent)) {
+        e = names_load(t, c->parent, &loaded, &links);
+        names = buf_span(&loaded);
+    }
     if (!e && links + 1 < CHECKPOINT_WHOLE_EVERY)
-        c->kept = common(buf_span(&names), buf_span(&m->names));
+        c->kept = common(names, buf_span(&m->names));
     c->links = c->kept ? links + 1 : 0;
     if (!c->kept)
         c->parent[0] = '\0';
-    buf_done(&names);
+    buf_done(&loaded);
     if (e == PD_NOTFOUND || e == PD_INVALID) { /* it is gone, or damaged: this one is whole */
         c->kept = 0;
         c->parent[0] = '\0';
@@ -120,8 +124,7 @@ static pd_err put_messages(struct tx *t, struct made *m, struct chain *c)
 {
     pd_err e = c->parent[0] ? find_parent(t, m, c) : PD_OK;
     for (size_t i = c->kept; i < m->cp.messages_count && !e; i++)
-        e = put_content(t, buf_span(&m->names).p + i * NAME_BYTES, m->cp.messages[i], SPAN_NONE, m->made_ms,
-                        &m->stored_bytes);
+        e = put_content(t, m, buf_span(&m->names).p + i * NAME_BYTES, m->cp.messages[i], SPAN_NONE);
     return e;
 }
 
@@ -210,6 +213,12 @@ static pd_err put_row(struct tx *t, const struct made *m, const char *hash, cons
                   DB_I(cp->messages_count), DB_I(c->links));
 }
 
+/* The session's next turn has all of this one again, and is likely to come soon. */
+static uint64_t rests_until(const struct made *m)
+{
+    return span_is(m->cp.reason, "turn") ? m->made_ms + TURN_RESTS_MS : 0;
+}
+
 pd_err write_job(struct tx *t, struct made *m, bool outbox)
 {
     struct chain c = {.parent = ""};
@@ -228,13 +237,14 @@ pd_err write_job(struct tx *t, struct made *m, bool outbox)
     else
         c.parent[0] = '\0';
     if (!e && !in_row)
-        e = put_content(t, hash, buf_span(&m->document), buf_span(&m->packed), m->made_ms, &m->stored_bytes);
+        e = put_content(t, m, hash, buf_span(&m->document), buf_span(&m->packed));
     else
         m->stored_bytes += (int64_t)buf_size(&m->packed);
     if (!e)
         e = put_row(t, m, hash, &c, seq, in_row);
+    m->links = c.links;
     if (!e && outbox)
-        e = TX_RUN(t, "INSERT INTO uploads (kind, item, taken_by, taken_ms) VALUES (0, $1, '', 0)", NULL, NULL,
-                   DB_S(m->id));
+        e = TX_RUN(t, "INSERT INTO uploads (kind, item, taken_by, taken_ms) VALUES (0, $1, '', $2)", NULL, NULL,
+                   DB_S(m->id), DB_I(rests_until(m)));
     return e;
 }

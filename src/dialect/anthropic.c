@@ -75,6 +75,7 @@ static void take_beginning(struct request_facts *f, struct json system, struct j
     hash_content(&b, system);
     if (messages.type != JSON_ARRAY)
         return;
+    f->turns = messages.raw;
     json_walk_doc(&w, messages.raw);
     while (json_walk_next(&w, NULL, &message)) {
         struct json role, content;

@@ -39,6 +39,7 @@ struct request_facts {
     int64_t max_tokens;    /* -1: not said */
     uint64_t prefix_hash;  /* of the conversation's beginning (up to and with its first user message, of which
                                       PREFIX_MAX bytes are looked at): the same in every turn */
+    struct span turns;     /* the array of the conversation's messages, in the body; empty: there is none */
     bool continues;        /* something follows that beginning: this is not the conversation's first turn */
     struct span
         user; /* a session hint, empty when none: prompt_cache_key, else metadata.session_id or .conversation_id,

@@ -139,6 +139,7 @@ void request_take_prefix(struct request_facts *f, struct json system, struct jso
     struct json_walk w;
     struct json message;
     struct span prefix = span_upto(messages.raw, PREFIX_MAX);
+    f->turns = messages.type == JSON_ARRAY ? messages.raw : SPAN_NONE;
     f->continues = prefix.n < messages.raw.n;
     json_walk_doc(&w, prefix);
     while (json_walk_next(&w, NULL, &message)) {

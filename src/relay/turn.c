@@ -65,6 +65,12 @@ static void describe(const struct relay *r, struct turn *t)
     text_copy(t->call, sizeof(t->call), span_str(r->id));
 }
 
+/* Facts may be of another body than the one that is kept. */
+static struct span within(struct span body, struct span s)
+{
+    return s.n && s.p >= body.p && s.p + s.n <= body.p + body.n ? s : SPAN_NONE;
+}
+
 void turn_give(struct relay *r)
 {
     struct turns *turns = r->keeps_asked ? wanted(r) : NULL;
@@ -75,6 +81,7 @@ void turn_give(struct relay *r)
     struct turn *t = &g->turn;
     *t = (struct turn){.codec = r->what.codec,
                        .body = request_body(r->asked),
+                       .turns = within(request_body(r->asked), r->facts.turns),
                        .begins = r->facts.prefix_hash,
                        .usage = r->usage,
                        .finish = r->kept ? r->kept->finish : MSG_FINISH_STOP,

@@ -1,5 +1,7 @@
 #include "store/content.h"
 
+#include "base/mem.h"
+
 #include <openssl/evp.h>
 #include <zstd.h>
 
@@ -40,15 +42,42 @@ static bool looks_packed(struct span s)
     return s.n >= sizeof(magic) && memcmp(s.p, magic, sizeof(magic)) == 0;
 }
 
+struct packer {
+    ZSTD_CCtx *zstd;
+};
+
+struct packer *packer_new(void)
+{
+    struct packer *p = mem_zalloc(sizeof(*p));
+    if (p)
+        p->zstd = ZSTD_createCCtx();
+    return p && !p->zstd ? packer_free(p) : p;
+}
+
+struct packer *packer_free(struct packer *p)
+{
+    if (p)
+        ZSTD_freeCCtx(p->zstd);
+    mem_free(p);
+    return NULL;
+}
+
 pd_err content_pack(struct span plain, struct buf *out)
 {
+    return packer_pack(NULL, plain, out);
+}
+
+pd_err packer_pack(struct packer *p, struct span plain, struct buf *out)
+{
+    const char *from = plain.n ? plain.p : "";
     if (plain.n > CONTENT_BYTES_MAX)
         return PD_TOOBIG;
     size_t room = ZSTD_compressBound(plain.n);
     pd_err e = buf_reserve(out, room);
     if (e)
         return e;
-    size_t n = ZSTD_compress(out->p + out->tail, room, plain.n ? plain.p : "", plain.n, CONTENT_LEVEL);
+    size_t n = p ? ZSTD_compressCCtx(p->zstd, out->p + out->tail, room, from, plain.n, CONTENT_LEVEL)
+                 : ZSTD_compress(out->p + out->tail, room, from, plain.n, CONTENT_LEVEL);
     if (ZSTD_isError(n))
         return PD_NOMEM;
     if (n >= plain.n && !looks_packed(plain))

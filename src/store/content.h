@@ -24,6 +24,12 @@ pd_err content_name_of(struct span plain, struct content_name *ret) PD_CHECKED;
 bool content_name_read(struct span text, struct content_name *ret);
 /* Adds the stored form. PD_NOMEM, PD_TOOBIG. */
 pd_err content_pack(struct span plain, struct buf *out) PD_CHECKED;
+/* What zstd works in, for who packs one small content after another: making it costs more than they do. One thread's at a time. */
+struct packer;
+struct packer *packer_new(void) PD_CHECKED;   /* NULL: out of memory */
+struct packer *packer_free(struct packer *p); /* NULL is fine; returns NULL */
+/* content_pack() with it; NULL: without. */
+pd_err packer_pack(struct packer *p, struct span plain, struct buf *out) PD_CHECKED;
 /* Adds the plain bytes, and proves that they are `name`'s (NULL: what they say proves itself). PD_INVALID: damaged, or another content; PD_TOOBIG; PD_NOMEM. */
 pd_err content_unpack(struct span stored, const struct content_name *name, struct buf *out) PD_CHECKED;
 

@@ -3,6 +3,8 @@
  *   load unary PORT PATH CONNECTIONS SECONDS BODY_BYTES     requests one after the other on each connection
  *   load stream PORT PATH STREAMS SECONDS 0                 streams at once; each event tells when it was sent
  *
+ * With BENCH_TALK each connection has a conversation of its own, of messages of 4 KB each; its requests are turns of it, which differ in their last message.
+ *
  * Prints one JSON object: requests or chunks, their rate, p50 and p99 in microseconds, errors. */
 #include "bench.h"
 
@@ -28,8 +30,8 @@ static void note(uint64_t ns)
 }
 
 /* Each request asks something else: the same asked again by a client that left would be gone on with. */
-static char *question;
-static void vary(void)
+static char *question, *talk;
+static void vary(int conn)
 {
     static unsigned asked;
     if (!asked)
@@ -37,8 +39,33 @@ static void vary(void)
     char number[9];
     if (!question)
         return;
+    if (talk) {
+        snprintf(number, sizeof(number), "%08x", (unsigned)conn);
+        memcpy(talk, number, 8);
+    }
     snprintf(number, sizeof(number), "%08x", asked++);
     memcpy(question, number, 8);
+}
+
+/* Every MESSAGE bytes another speaks, and the last is another question. */
+static void cut_into_messages(char *text, size_t n)
+{
+    enum { MESSAGE = 4096 };
+    static const char user[] = "\"},{\"role\":\"user\",\"content\":\"",
+                      assistant[] = "\"},{\"role\":\"assistant\",\"content\":\"";
+    size_t count = n / MESSAGE;
+    for (size_t i = 1; i < count; i++) {
+        const char *cut = i % 2 && i + 1 < count ? assistant : user;
+        char *at = text + i * MESSAGE;
+        at[-1] = 'a'; /* no escape is cut in two */
+        if (at[-2] == '\\')
+            at[-2] = 'a';
+        memcpy(at, cut, strlen(cut));
+        at[strlen(cut)] = 'a';
+        question = at + strlen(cut) + 1;
+    }
+    if (count > 1)
+        memcpy(question, "00000000", 8);
 }
 
 static void build(const char *path, size_t body_bytes, bool stream)
@@ -72,6 +99,9 @@ static void build(const char *path, size_t body_bytes, bool stream)
     strcpy(request + n + fill, back);
     request_size = (size_t)n + fill + strlen(back);
     question = strstr(request, "00000000");
+    talk = getenv("BENCH_TALK") ? question : NULL;
+    if (talk)
+        cut_into_messages(request + n, fill);
 }
 
 static int dial(void)
@@ -87,7 +117,7 @@ static int dial(void)
 
 static void ask(struct conn *c)
 {
-    vary();
+    vary(c->fd);
     size_t n = 0;
     c->sent_ns = now_ns();
     c->got = c->need = 0;

@@ -720,6 +720,58 @@ static void a_parent_that_is_gone_costs_nothing_but_the_list(void **state)
 
 /* ---- catching up ---- */
 
+/* It rests for a later one; and the store hears of a session that is always at work. */
+static void a_turn_goes_to_the_object_store_for_those_it_overtook(void **state)
+{
+    (void)state;
+    struct opened w = world(0);
+    struct checkpoints_stats s;
+    unsigned made = 0;
+    make_talk();
+    struct checkpoint cp = turn(4);
+    uint64_t until = clock_mono_ms() + 20000;
+    do {
+        create(&w, &cp);
+        made++;
+        usleep(20000);
+        checkpoints_stats(w.c, &s);
+    } while (!count_of(&w, "SELECT COUNT(*) FROM checkpoints WHERE uploaded = 1") && clock_mono_ms() < until);
+    assert_true(made > 10);
+    assert_true(count_of(&w, "SELECT COUNT(*) FROM checkpoints WHERE uploaded = 3") >= 1);
+    assert_true(count_of(&w, "SELECT COUNT(*) FROM uploads") > 0); /* those that rest still */
+    settle(&w); /* nothing rests while somebody waits */
+    assert_int_equal(count_of(&w, "SELECT COUNT(*) FROM uploads"), 0);
+    assert_true(count_of(&w, "SELECT COUNT(*) FROM checkpoints WHERE uploaded = 1") <= 3);
+    assert_true(count_of(&w, "SELECT COUNT(*) FROM checkpoints WHERE uploaded = 3") >= made - 3);
+    end(&w);
+    w = world(NO_DB);
+    has_messages(NULL, &w, 4);
+    end(&w);
+}
+
+/* Beside a turn that rests another agent's checkpoint goes at once. */
+static void what_rests_keeps_nobody_waiting(void **state)
+{
+    (void)state;
+    struct opened w = world(0);
+    make_talk();
+    struct checkpoint cp = turn(4), other = simple("b", "{}");
+    create(&w, &cp);
+    create(&w, &other);
+    uint64_t until = clock_mono_ms() + 20000;
+    while (!count_of(&w, "SELECT COUNT(*) FROM checkpoints WHERE agent_id = 'b' AND uploaded = 1") &&
+           clock_mono_ms() < until)
+        usleep(1000);
+    assert_int_equal(count_of(&w, "SELECT COUNT(*) FROM checkpoints WHERE uploaded = 1"), 1);
+    /* A clock that was set back: it does not rest for years. */
+    sql(&w, "UPDATE uploads SET taken_ms = taken_ms + 1000000000");
+    create(&w, &other);
+    while (count_of(&w, "SELECT COUNT(*) FROM uploads") && clock_mono_ms() < until)
+        usleep(1000);
+    assert_int_equal(count_of(&w, "SELECT COUNT(*) FROM checkpoints WHERE uploaded = 1"), 3);
+    end(&w);
+}
+
 static void an_object_store_that_is_down_is_caught_up_with_in_order(void **state)
 {
     (void)state;
@@ -1068,6 +1120,52 @@ static void survives_every_failed_allocation(void **state)
     assert_true(torture(make_one, NULL) >= 6);
 }
 
+struct restoring {
+    struct opened *w;
+    unsigned whole;
+};
+
+/* From what is open, so that only the restore's own fail. */
+static pd_err restore_one(void *ctx)
+{
+    struct restoring *r = ctx;
+    struct buf document = {0}, said = {0};
+    pd_err e = checkpoint_restore(r->w->c, SPAN_LIT("session:s-1"), NULL, &document, &said);
+    if (!e && json_path((struct json){JSON_OBJECT, buf_span(&document)}, "messages.5").type == JSON_NONE)
+        e = PD_INVALID; /* never less than all of it */
+    else if (!e)
+        r->whole++;
+    buf_done(&document);
+    buf_done(&said);
+    return e;
+}
+
+/* Whichever allocation of it fails, it fails or is whole, and another try restores all. */
+static void a_restore_survives_every_failed_allocation(void **state)
+{
+    (void)state;
+    if (with_postgres || with_s3)
+        return; /* what others do beside it is not counted */
+    struct opened w = world(0);
+    make_talk();
+    struct checkpoint cp = turn(4);
+    create(&w, &cp);
+    cp = turn(6);
+    create(&w, &cp);
+    settle(&w);
+    for (int side = 0; side < 2; side++) {
+        struct restoring r = {&w, 0};
+        for (int i = 0; i < 20; i++)
+            assert_int_equal(restore_one(&r), PD_OK);
+        assert_true(torture_lenient(restore_one, &r) > 10);
+        assert_int_equal(restore_one(&r), PD_OK);
+        assert_true(r.whole > 21);
+        end(&w);
+        w = world(NO_DB);
+    }
+    end(&w);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
 static const struct CMUnitTest stored[] = {
     TEST(everything_given_comes_back),
@@ -1086,11 +1184,14 @@ static const struct CMUnitTest stored[] = {
     TEST(what_was_in_the_object_store_before_is_not_ours_to_delete),
     TEST(a_damaged_message_comes_from_the_object_store_or_the_turn_is_passed_over),
     TEST(a_parent_that_is_gone_costs_nothing_but_the_list),
+    TEST(a_turn_goes_to_the_object_store_for_those_it_overtook),
+    TEST(what_rests_keeps_nobody_waiting),
     TEST(an_object_store_that_is_down_is_caught_up_with_in_order),
     TEST(the_rules_say_what_goes_and_both_sides_lose_it),
     TEST(a_parent_that_is_needed_stays_and_a_session_goes_as_a_whole),
     TEST(a_content_that_is_wanted_again_is_put_again),
     TEST(what_is_submitted_is_told_on_its_loop),
+    TEST(a_restore_survives_every_failed_allocation),
 };
 
 static const struct CMUnitTest pure[] = {

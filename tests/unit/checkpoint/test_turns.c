@@ -7,6 +7,7 @@
 #include "dialect/shown.h"
 #include "parse/json.h"
 #include "test.h"
+#include "torture.h"
 
 #include <semaphore.h>
 #include <stdio.h>
@@ -288,6 +289,144 @@ static void one_that_cannot_be_a_checkpoint_takes_none_with_it(void **state)
     has((const char *const[]){"messages", "[{\"a\":1}]", NULL});
 }
 
+/* ---- turn after turn ---- */
+
+static struct buf conversation;
+
+/* `n` messages; those from `from` on are of another branch. */
+static struct turn *turn_with(unsigned n, unsigned from)
+{
+    buf_clear(&conversation);
+    assert_int_equal(buf_puts(&conversation, "{\"model\":\"m\",\"messages\":["), PD_OK);
+    for (unsigned i = 0; i < n; i++)
+        assert_int_equal(
+            buf_printf(&conversation, "%s{\"content\":\"%u%s\"}", i ? "," : "", i, i < from ? "" : " again"),
+            PD_OK);
+    assert_int_equal(buf_puts(&conversation, "]}"), PD_OK);
+    char *body = mem_strndup(buf_span(&conversation).p, buf_size(&conversation));
+    assert_non_null(body);
+    return turn_of(&codec_openai_chat, body, "{\"answer\":true}");
+}
+
+static void release_body(struct turn *t)
+{
+    mem_free((void *)(uintptr_t)t->body.p);
+    on_release(t);
+}
+
+static void is_made(struct turns *t, struct turn *turn, unsigned made)
+{
+    struct turns_stats s;
+    turn->release = release_body;
+    assert_true(turns_give(t, turn));
+    uint64_t until = clock_mono_ms() + 10000;
+    do {
+        usleep(1000);
+        turns_stats(t, &s);
+    } while (s.made + s.failed < made && clock_mono_ms() < until);
+    assert_int_equal(s.made, made);
+}
+
+static void has_turn(unsigned n, unsigned from)
+{
+    struct turn *want = turn_with(n, from);
+    struct json list = json_get((struct json){JSON_OBJECT, want->body}, "messages");
+    char *raw = mem_strndup(list.raw.p, list.raw.n);
+    assert_non_null(raw);
+    has((const char *const[]){"messages", raw, "answer", "{\"answer\":true}", NULL});
+    mem_free(raw);
+    mem_free((void *)(uintptr_t)want->body.p);
+    mem_free(want);
+}
+
+static pd_err on_number(void *ctx, const struct db_value *columns, unsigned n)
+{
+    (void)n;
+    *(int64_t *)ctx = columns[0].n;
+    return PD_OK;
+}
+
+static pd_err kept_job(struct tx *t, void *ctx)
+{
+    return tx_run(t, "SELECT kept FROM checkpoints ORDER BY seq DESC LIMIT 1", NULL, 0, on_number, ctx);
+}
+
+/* Longer than a chain may be; another process has made one in between; it goes back, and on from there. */
+static void each_turn_keeps_what_the_one_before_had(void **state)
+{
+    (void)state;
+    enum { TURNS = CHECKPOINT_WHOLE_EVERY + 8 };
+    struct turns *t = turns_new(c, 1 << 20);
+    unsigned made = 0, whole = 0;
+    int64_t kept = 0;
+    assert_non_null(t);
+    for (unsigned n = 1; n <= TURNS; n++) {
+        is_made(t, turn_with(n, n), ++made);
+        has_turn(n, n);
+        assert_int_equal(db_do(db, kept_job, &kept), PD_OK);
+        assert_true(kept == 0 ||
+                    kept ==
+                        (int64_t)n); /* the request without its messages is one, too; the answer is behind them */
+        whole += kept == 0;
+    }
+    assert_int_equal(whole, 2); /* the first, and the one that begins another chain */
+    struct checkpoint cp = {.agent = SPAN_LIT("session:s-1"), .step_index = -1};
+    char id[CHECKPOINT_ID_BYTES];
+    assert_int_equal(checkpoint_create(c, &cp, id, why, sizeof(why)), PD_OK);
+    is_made(t, turn_with(TURNS + 1, TURNS + 1), ++made);
+    has_turn(TURNS + 1, TURNS + 1);
+    assert_int_equal(db_do(db, kept_job, &kept), PD_OK);
+    assert_int_equal(kept, 0); /* the newest was another's, which has no messages */
+    is_made(t, turn_with(5, 3), ++made);
+    has_turn(5, 3);
+    assert_int_equal(db_do(db, kept_job, &kept), PD_OK);
+    assert_int_equal(kept, 1 + 3);
+    is_made(t, turn_with(6, 3), ++made);
+    has_turn(6, 3);
+    turns_free(t);
+    buf_done(&conversation);
+}
+
+/* ---- memory ---- */
+
+static pd_err a_turn(void *ctx)
+{
+    struct turns *t = turns_new(c, 1 << 20);
+    struct turn *turn = t ? mem_zalloc(sizeof(*turn)) : NULL;
+    if (turn) {
+        *turn = (struct turn){.codec = &codec_anthropic,
+                              .body = SPAN_LIT("{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]}"),
+                              .shown = ctx,
+                              .usage = MSG_USAGE_NONE,
+                              .finish = MSG_FINISH_STOP,
+                              .bytes = 100,
+                              .release = on_release};
+        snprintf(turn->agent, sizeof(turn->agent), "session:s-1");
+        if (!turns_give(t, turn))
+            mem_free(turn);
+        t = turns_free(t); /* ends what waits */
+    }
+    turns_free(t);
+    return turn ? PD_OK : PD_NOMEM;
+}
+
+/* Whatever fails, a turn less is kept, and the next one is. */
+static void survives_every_failed_allocation(void **state)
+{
+    (void)state;
+    const struct msg_delta hello = {.kind = MSG_TEXT, .text = SPAN_LIT("hello")};
+    struct shown shown;
+    shown_init(&shown);
+    told(&shown, &hello);
+    for (int i = 0; i < 40; i++)
+        assert_int_equal(a_turn(&shown), PD_OK); /* statements are prepared, pages are there */
+    unsigned failed = torture_lenient(a_turn, &shown);
+    assert_true(failed > 20);
+    assert_int_equal(a_turn(&shown), PD_OK);
+    has((const char *const[]){"answer.content.0.text", "\"hello\"", NULL});
+    shown_done(&shown);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
@@ -297,6 +436,8 @@ int main(void)
         TEST(what_waits_is_bounded_and_is_all_made),
         TEST(one_that_is_overtaken_while_it_waits_is_left_out),
         TEST(one_that_cannot_be_a_checkpoint_takes_none_with_it),
+        TEST(each_turn_keeps_what_the_one_before_had),
+        TEST(survives_every_failed_allocation),
     };
     return cmocka_run_group_tests_name("turns", tests, NULL, NULL);
 }
