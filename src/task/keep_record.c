@@ -75,7 +75,7 @@ static bool read_record(struct span text, struct keep_record *ret)
     *ret = (struct keep_record){0};
     if (!span_starts(whole.raw, "{") || json_check(whole.raw) != PD_OK ||
         !json_i64(json_get(whole, "starts"), &starts) || !json_i64(json_get(whole, "began_ms"), &began) ||
-        starts < 0 || began < 0)
+        starts < 0 || starts > UINT_MAX || began < 0)
         return false;
     ret->starts = (unsigned)starts;
     ret->began_wall_ms = (uint64_t)began;

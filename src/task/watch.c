@@ -1,6 +1,7 @@
 #include "task/watch.h"
 
 #include "base/hash.h"
+#include "base/mem.h"
 #include "parse/json.h"
 
 #include <dirent.h>
@@ -13,10 +14,19 @@
 
 /* ---- files ------------------------------------------------------------------------------------------- */
 
+/* A folder that is still to be read. */
+struct todo {
+    struct todo *next;
+    unsigned depth;
+    char path[];
+};
+
+/* What lies near is seen before what lies deep: a tree of libraries must not hide the sources beside it. */
 struct walk {
     watch_file_fn *fn;
     void *ctx;
     struct watch_files *ret;
+    struct todo *first, **last;
     bool enough;
 };
 
@@ -29,6 +39,19 @@ static bool is_work(const char *name)
     return true;
 }
 
+/* Without memory it is passed over. */
+static void read_later(struct walk *w, const char *path, unsigned depth)
+{
+    size_t n = strlen(path) + 1;
+    struct todo *t = depth <= WATCH_DEPTH_MAX ? mem_alloc(sizeof(*t) + n) : NULL;
+    if (!t)
+        return;
+    *t = (struct todo){.depth = depth};
+    memcpy(t->path, path, n);
+    *w->last = t;
+    w->last = &t->next;
+}
+
 /* Sums do not depend on the order in which a folder is read. */
 static void take_file(struct walk *w, const char *path, const struct stat *st)
 {
@@ -39,9 +62,7 @@ static void take_file(struct walk *w, const char *path, const struct stat *st)
         w->enough = true;
 }
 
-static void walk_folder(struct walk *w, int dir_fd, const char *path, unsigned depth);
-
-static void walk_entry(struct walk *w, int dir_fd, const char *name, const char *path, unsigned depth)
+static void take_entry(struct walk *w, int dir_fd, const char *name, const char *path, unsigned depth)
 {
     struct stat st;
     if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
@@ -52,23 +73,13 @@ static void walk_entry(struct walk *w, int dir_fd, const char *name, const char 
         return;
     }
     w->ret->signature += hash_bytes(span_str(path), 2);
-    if (depth == WATCH_DEPTH_MAX)
-        return;
-    int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd >= 0)
-        walk_folder(w, fd, path, depth + 1);
+    read_later(w, path, depth + 1);
 }
 
-/* Takes dir_fd. */
-static void walk_folder(struct walk *w, int dir_fd, const char *path, unsigned depth)
+static void read_folder(struct walk *w, DIR *d, const char *path, unsigned depth)
 {
-    DIR *d = fdopendir(dir_fd);
     struct dirent *e;
     char below[PATH_MAX];
-    if (!d) {
-        close(dir_fd);
-        return;
-    }
     while (!w->enough && (e = readdir(d))) {
         if (!is_work(e->d_name))
             continue;
@@ -78,18 +89,40 @@ static void walk_folder(struct walk *w, int dir_fd, const char *path, unsigned d
         }
         int n = snprintf(below, sizeof(below), "%s%s%s", path, *path ? "/" : "", e->d_name);
         if ((size_t)n < sizeof(below))
-            walk_entry(w, dirfd(d), e->d_name, below, depth);
+            take_entry(w, dirfd(d), e->d_name, below, depth);
     }
-    closedir(d);
+}
+
+static void open_folder(struct walk *w, int root_fd, const struct todo *t)
+{
+    int fd = openat(root_fd, *t->path ? t->path : ".", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+    if (d) {
+        read_folder(w, d, t->path, t->depth);
+        closedir(d);
+    } else if (fd >= 0) {
+        close(fd);
+    }
 }
 
 void watch_files(const char *folder, watch_file_fn *fn, void *ctx, struct watch_files *ret)
 {
-    struct walk w = {.fn = fn, .ctx = ctx, .ret = ret};
+    struct walk w = {.fn = fn, .ctx = ctx, .ret = ret, .last = &w.first};
     *ret = (struct watch_files){0};
     int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0)
-        walk_folder(&w, fd, "", 0);
+    if (fd < 0)
+        return;
+    read_later(&w, "", 0);
+    while (w.first) {
+        struct todo *t = w.first;
+        if (!w.enough)
+            open_folder(&w, fd, t);
+        w.first = t->next;
+        if (!w.first)
+            w.last = &w.first;
+        mem_free(t);
+    }
+    close(fd);
 }
 
 /* ---- calls ------------------------------------------------------------------------------------------------ */

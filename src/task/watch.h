@@ -14,7 +14,8 @@
 #include <sys/stat.h>
 
 enum {
-    WATCH_FILES_MAX = 20000, /* entries looked at, in the order of the folders: what lies behind is not seen */
+    WATCH_FILES_MAX =
+        20000, /* entries looked at, those of the upper folders first: what lies behind is not seen */
     WATCH_DEPTH_MAX = 24,
     WATCH_ANSWER_MAX = 8 << 20,
     WATCH_CALLS_MAX = 1024, /* calls that are told apart; the running ones first */

@@ -185,6 +185,8 @@ static void measure(struct watchdog *w)
     struct keep_reading out = {0};
     watch_files(w->r->folder, NULL, NULL, &files);
     out.progress = w->measured && files.signature != w->files.signature;
+    if (files.cut && !w->files.cut)
+        LOG(NULL, LOG_INFO, "supervise.files_cut", "agent=%s seen=%u", w->r->name, files.seen);
     w->files = files;
     if (w->asker && ask_calls(w, &calls)) {
         bool moved = w->measured && watch_calls_moved(&w->calls, &calls);
