@@ -8,6 +8,7 @@
 #include "loop/loop.h"
 #include "net/net.h"
 #include "task/keep.h"
+#include "task/terminal.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -191,7 +192,7 @@ static int follow(struct options *o)
         o->rules.base = o->where.base;
         o->rules.key = o->where.key;
     }
-    o->rules.through = !o->no_terminal && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
+    o->rules.through = !o->no_terminal && terminal_ours() && isatty(STDOUT_FILENO);
     int status = read_folder(o);
     if (!status)
         status = read_name(o);

@@ -1,4 +1,5 @@
 #include "task/process.h"
+#include "task/terminal.h"
 
 #include "base/clock.h"
 #include "base/mem.h"
@@ -37,7 +38,8 @@ struct process {
     int in_fd, orders, news; /* -1: closed */
     struct span input;       /* not written yet */
     pid_t guard, pid;
-    bool ended, over; /* over: the guard is gone, nothing is left */
+    struct terminal terminal; /* through: as it was before */
+    bool ended, over;         /* over: the guard is gone, nothing is left */
     struct process_result result;
 };
 
@@ -50,6 +52,7 @@ struct guard {
     uint64_t kill_at_ms; /* 0: not asked to end */
     int status, strays;
     bool ended;
+    struct terminal terminal;
 };
 
 static void on_child(int signum)
@@ -197,6 +200,7 @@ static _Noreturn void guard_run(struct guard *g)
             read_orders(g, clock_mono_ms());
     }
     kill_all(g);
+    terminal_mend(&g->terminal, g->program, g->status != 0);
     say(g->news, NEWS_ENDED, g->status, g->strays);
     _exit(0);
 }
@@ -233,7 +237,8 @@ static _Noreturn void become(const struct process_rules *r, const int fds[3], in
 }
 
 /* In the guard's process, from its first moment on. */
-static _Noreturn void guard_main(const struct process_rules *r, const int fds[3], int orders, int news, int exec)
+static _Noreturn void guard_main(const struct process_rules *r, const struct terminal *terminal, const int fds[3],
+                                 int orders, int news, int exec)
 {
     static const int ignored[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE, SIGTTIN, SIGTTOU, SIGTSTP};
     struct sigaction act = {.sa_handler = on_child};
@@ -246,8 +251,10 @@ static _Noreturn void guard_main(const struct process_rules *r, const int fds[3]
         signal(ignored[i], SIG_IGN);
     setpgid(0, 0);
     prctl(PR_SET_CHILD_SUBREAPER, 1);
-    struct guard g = {
-        .orders = orders, .news = news, .grace_ms = r->grace_ms ? r->grace_ms : PROCESS_GRACE_DEFAULT_MS};
+    struct guard g = {.orders = orders,
+                      .news = news,
+                      .terminal = *terminal,
+                      .grace_ms = r->grace_ms ? r->grace_ms : PROCESS_GRACE_DEFAULT_MS};
     pid_t self = getpid();
     g.program = fork();
     if (g.program == 0)
@@ -261,8 +268,10 @@ static _Noreturn void guard_main(const struct process_rules *r, const int fds[3]
     close(exec); /* its end is the exec */
     /* Only what it needs: an output is at its end when the program and all it started have closed it. */
     int o = fcntl(orders, F_DUPFD, 16), n = fcntl(news, F_DUPFD, 16);
+    int t = g.terminal.fd >= 0 ? fcntl(g.terminal.fd, F_DUPFD, 16) : -1;
     if (o >= 0 && n >= 0 && dup2(o, 0) == 0 && dup2(n, 1) == 1) {
-        close_from(2);
+        g.terminal.fd = t >= 0 ? dup2(t, 2) : -1;
+        close_from(g.terminal.fd >= 0 ? 3 : 2);
         g.orders = 0;
         g.news = 1;
     }
@@ -370,6 +379,7 @@ static struct process *process_new(const struct process_rules *r)
         p->out[i].fd = -1;
         p->out[i].half = (r->output_bytes ? r->output_bytes : PROCESS_OUTPUT_DEFAULT) / 2;
     }
+    p->terminal.fd = -1;
     return p;
 }
 
@@ -382,11 +392,13 @@ static pd_err fork_guard(struct process *p, const struct process_rules *r, int *
     if (e)
         return e;
     const int own[3] = {0, 1, 2}, piped[3] = {pipes.in[0], pipes.out[1], pipes.err[1]};
+    if (r->through)
+        terminal_open(&p->terminal);
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &before); /* no handler of ours runs in the guard */
     p->guard = fork();
     if (p->guard == 0)
-        guard_main(r, r->through ? own : piped, pipes.orders[0], pipes.news[1], pipes.exec[1]);
+        guard_main(r, &p->terminal, r->through ? own : piped, pipes.orders[0], pipes.news[1], pipes.exec[1]);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (p->guard < 0) {
         pipes_close(&pipes);
@@ -500,18 +512,6 @@ static void write_input(struct process *p)
 
 /* ---- waiting -------------------------------------------------------------------------------------------------------- */
 
-static void take_terminal(const struct process *p)
-{
-    sigset_t ttou, before;
-    if (!p->rules.through || !isatty(0) || tcgetpgrp(0) != p->pid)
-        return;
-    sigemptyset(&ttou);
-    sigaddset(&ttou, SIGTTOU);
-    pthread_sigmask(SIG_BLOCK, &ttou, &before);
-    tcsetpgrp(0, getpgrp());
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-}
-
 static void finish(struct process *p)
 {
     read_output(p, PROCESS_STDOUT, true);
@@ -521,7 +521,7 @@ static void finish(struct process *p)
     close_fd(&p->in_fd);
     close_fd(&p->news);
     close_fd(&p->orders);
-    take_terminal(p);
+    terminal_take(&p->terminal, p->pid, p->result.how == PROCESS_LOST);
     while (waitpid(p->guard, NULL, 0) < 0 && errno == EINTR)
         ;
     p->over = true;
@@ -620,6 +620,7 @@ struct process *process_free(struct process *p)
         buf_done(&p->out[i].first);
         buf_done(&p->out[i].last);
     }
+    terminal_close(&p->terminal);
     mem_free(p);
     return NULL;
 }

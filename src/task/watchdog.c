@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "net/asker.h"
 #include "task/keep.h"
+#include "task/terminal.h"
 #include "task/watch.h"
 
 #include <errno.h>
@@ -30,6 +31,7 @@ struct watchdog {
     uint64_t heard_ms, measured_ms, turned_ms;
     bool again, hung;
     unsigned stops;
+    struct terminal terminal; /* as it was before */
     /* what was measured */
     struct watch_files files;
     struct watch_calls calls;
@@ -115,6 +117,8 @@ static bool keeper_ended(struct watchdog *w, enum keep_end *ret)
     w->keeper = 0;
     close_pipes(w);
     *ret = WIFEXITED(status) ? (enum keep_end)WEXITSTATUS(status) : KEEP_STOPPED;
+    if (!WIFEXITED(status))
+        terminal_take(&w->terminal, 0, true);
     if (WIFEXITED(status) || w->stops)
         return true;
     LOG(NULL, LOG_ERROR, "supervise.keeper_died", "agent=%s signal=%d hung=%d", w->r->name, WTERMSIG(status),
@@ -257,14 +261,18 @@ static enum keep_end watch(struct watchdog *w)
 
 enum keep_end watchdog_run(const struct keep_rules *r, char *const *argv)
 {
-    struct watchdog w = {.r = r, .argv = argv, .signal_fd = -1, .readings_fd = -1, .beats_fd = -1};
+    struct watchdog w = {
+        .r = r, .argv = argv, .signal_fd = -1, .readings_fd = -1, .beats_fd = -1, .terminal = {.fd = -1}};
     enum keep_end end = KEEP_FAILED;
+    if (r->through)
+        terminal_open(&w.terminal);
     pd_err e = r->url ? asker_new(r->url, &w.asker) : PD_OK;
     if (e || !open_signals(&w))
         fprintf(stderr, "perdure supervise: cannot begin: %s\n", e ? pd_err_text(e) : strerror(errno));
     else
         end = watch(&w);
     asker_free(w.asker);
+    terminal_close(&w.terminal);
     if (w.signal_fd >= 0)
         close(w.signal_fd);
     return end;

@@ -108,8 +108,8 @@ class Supervised:
 
 
 @contextlib.contextmanager
-def supervised(agent, *options, **more):
-    one = Supervised(agent, *options, **more)
+def supervised(agent, *options, kind=Supervised, **more):
+    one = kind(agent, *options, **more)
     try:
         yield one
     finally:

@@ -29,6 +29,7 @@ while not os.path.exists(os.environ["NOTES"] + "/enough"):
     ask(f"another thing {n}")
     note("asked")
     n += 1
+    time.sleep(0.02)    # the gateway shows the last 256 calls
 """
 STALLED = "supervise.end agent=%s .*why=stalled"
 
