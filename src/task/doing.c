@@ -110,6 +110,24 @@ static bool env_set(const char **env, unsigned *n, const char *pair)
     return true;
 }
 
+struct filled {
+    struct filled *next;
+    const char *pair;
+};
+
+unsigned doing_fill(struct doing *d, struct span value)
+{
+    struct filled *x = arena_zalloc(&d->arena, sizeof(*x));
+    if (!x)
+        return 0;
+    *x = (struct filled){d->filled,
+                         arena_printf(&d->arena, DOING_FILLED "%u=%.*s", d->filled_count + 1, SPAN_FMT(value))};
+    if (!x->pair)
+        return 0;
+    d->filled = x;
+    return ++d->filled_count;
+}
+
 static bool is_admin_key(const struct doing *d, const char *pair)
 {
     const char *name = d->rules->key_variable;
@@ -143,6 +161,8 @@ const char *const *doing_env(struct doing *d)
             arena_printf(&d->arena, "PERDURE_URL=%s%s", d->rules->url, d->rules->base ? d->rules->base : ""));
     if (ok && effect)
         ok = env_set(env, &n, arena_printf(&d->arena, "PERDURE_IDEMPOTENCY_KEY=%s", effect));
+    for (const struct filled *x = d->filled; ok && x; x = x->next)
+        ok = env_set(env, &n, x->pair);
     return ok ? env : NULL;
 }
 

@@ -26,8 +26,10 @@ struct doing {
     struct claimed *claim;
     struct held_task held;
     struct arena arena;
-    struct json spec;            /* with everything filled in, but for its schemas */
-    struct json document;        /* the plan */
+    struct json spec;      /* with everything filled in, but for its schemas */
+    struct json document;  /* the plan */
+    struct filled *filled; /* what was filled into texts for the shell */
+    unsigned filled_count;
     uint64_t began_ms, until_ms; /* its timeout, CLOCK_NEVER: none; monotonic */
     int wake_fd;                 /* can be read when it is to stop: for process_wait() */
     _Atomic int stop;            /* enum doing_stop */
@@ -54,8 +56,11 @@ void doing_count(struct doing *d, uint64_t tokens_in, uint64_t tokens_out, uint6
 const char *doing_text(struct doing *d, const char *member);
 /* A program's words: a list, or a text for sh -c. NULL: it is none, or no memory. */
 const char *const *doing_argv(struct doing *d, struct json program);
-/* Ours but for the admin key, what the spec's `env` says, and PERDURE_RUN, PERDURE_TASK, PERDURE_ATTEMPT, PERDURE_URL, PERDURE_IDEMPOTENCY_KEY. */
+/* Ours but for the admin key, what the spec's `env` says, and PERDURE_RUN, PERDURE_TASK, PERDURE_ATTEMPT, PERDURE_URL, PERDURE_IDEMPOTENCY_KEY, PERDURE_FILLED_1... */
 const char *const *doing_env(struct doing *d) PD_CHECKED;
+/* A variable of the environment with this value, for a text that the shell reads: DOING_FILLED and the number that is returned. 0: no memory. */
+#define DOING_FILLED "PERDURE_FILLED_"
+unsigned doing_fill(struct doing *d, struct span value) PD_CHECKED;
 /* Where it works: the worker's folder and the spec's `cwd`. */
 const char *doing_dir(struct doing *d);
 

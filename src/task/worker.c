@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "parse/put.h"
 #include "task/doing.h"
+#include "task/shell.h"
 
 #include <fcntl.h>
 #include <openssl/rand.h>
@@ -195,6 +196,7 @@ static void *beat(void *ctx)
 
 struct filling {
     struct doing *d;
+    bool ends_here;
     char why[PLAN_WHY_BYTES];
 };
 
@@ -214,9 +216,28 @@ static bool value_of(void *ctx, struct span name, struct buf *out)
     return plan_input(buf_span(&d->claim->inputs), name, out);
 }
 
-static pd_err fill_value(struct filling *f, struct json v, struct put *p);
+/* In a text for sh -c: by way of the environment (shell.h). */
+static bool shell_value_of(void *ctx, struct span name, struct buf *out)
+{
+    struct filling *f = ctx;
+    struct span mark;
+    struct buf value = {0};
+    enum shell_place place = shell_place(buf_span(out), &mark);
+    bool fine = value_of(f, name, &value);
+    if (fine && place == SHELL_AS_IS) {
+        f->ends_here = shell_ends_here(buf_span(&value), mark);
+        fine = !f->ends_here && buf_add(out, buf_span(&value)) == PD_OK;
+    } else if (fine) {
+        unsigned n = doing_fill(f->d, buf_span(&value));
+        bool single = place == SHELL_SINGLE;
+        fine = n &&
+               buf_printf(out, "%s${" DOING_FILLED "%u}%s", single ? "'\"" : "", n, single ? "\"'" : "") == PD_OK;
+    }
+    buf_done(&value);
+    return fine;
+}
 
-static pd_err fill_text(struct filling *f, struct json v, struct put *p)
+static pd_err fill_text(struct filling *f, struct json v, bool shell, struct put *p)
 {
     struct span plain;
     struct buf filled = {0};
@@ -226,14 +247,24 @@ static pd_err fill_text(struct filling *f, struct json v, struct put *p)
     }
     pd_err e = json_text(v, &f->d->arena, &plain);
     if (!e)
-        e = plan_fill(plain, value_of, f, &filled, f->why);
+        e = plan_fill(plain, shell ? shell_value_of : value_of, f, &filled, f->why);
     if (!e)
         put_json(p, buf_span(&filled));
+    else if (f->ends_here)
+        snprintf(f->why, sizeof(f->why), "what is to be filled into a here-document has the line that ends it");
     buf_done(&filled);
     return e ? e : p->err;
 }
 
-static pd_err fill_many(struct filling *f, struct json v, struct put *p)
+/* `programs`: a task, a check, or a list of checks: its programs may be texts for sh -c. */
+static pd_err fill_value(struct filling *f, struct json v, bool programs, struct put *p);
+
+static bool is_program(struct span key)
+{
+    return span_is(key, "command") || span_is(key, "agent") || span_is(key, "resolve");
+}
+
+static pd_err fill_many(struct filling *f, struct json v, bool programs, struct put *p)
 {
     struct json_walk w;
     struct json item;
@@ -249,19 +280,21 @@ static pd_err fill_many(struct filling *f, struct json v, struct put *p)
             put_printf(p, "\"%.*s\":", SPAN_FMT(key));
         if (map && span_is(key, "schema"))
             put_span(p, item.raw); /* what stands in a schema is the schema's */
+        else if (map && programs && item.type == JSON_STRING && is_program(key))
+            e = fill_text(f, item, true, p);
         else
-            e = fill_value(f, item, p);
+            e = fill_value(f, item, programs && (!map || span_is(key, "checks")), p);
     }
     put_text(p, map ? "}" : "]");
     return e ? e : p->err;
 }
 
-static pd_err fill_value(struct filling *f, struct json v, struct put *p)
+static pd_err fill_value(struct filling *f, struct json v, bool programs, struct put *p)
 {
     if (v.type == JSON_STRING)
-        return fill_text(f, v, p);
+        return fill_text(f, v, false, p);
     if (v.type == JSON_OBJECT || v.type == JSON_ARRAY)
-        return fill_many(f, v, p);
+        return fill_many(f, v, programs, p);
     put_span(p, v.raw);
     return p->err;
 }
@@ -272,7 +305,7 @@ static pd_err fill_spec(struct doing *d)
     struct buf whole = {0};
     struct put p = put_into(&whole);
     struct json spec = {JSON_OBJECT, buf_span(&d->claim->spec)};
-    pd_err e = fill_value(&f, spec, &p);
+    pd_err e = fill_value(&f, spec, true, &p);
     if (!e) {
         d->spec = (struct json){JSON_OBJECT, arena_span(&d->arena, buf_span(&whole))};
         e = d->spec.raw.p ? PD_OK : PD_NOMEM;

@@ -51,6 +51,30 @@ def test_a_program_that_passes_its_checks_is_done_and_gives_what_it_printed():
         assert end["evidence"][0]["passed"] is True and "error" not in end, end
 
 
+def test_what_a_model_wrote_is_no_shell():
+    hostile = """it's $(touch broken) `touch broken` "; touch broken; ' ; touch broken; '\n$HOME * \\\\ ${x}"""
+    commands = {"double": 'printf %s "${a.output}"', "single": "printf %s '${a.output}'", "both": """printf %s "a ""${a.output}"' b'""",
+                "nested": """printf %s "$(printf %s '${a.output}')\"""", "here": "cat <<E\n${a.output}\nE", "quoted": "cat <<'E'\n${a.output}\nE",
+                "comment": """# it's\nprintf %s "${a.output}\"""", "member": "printf %s '${b.output.deep.text}'"}
+    want = {"both": f"a {hostile} b"}
+    with working() as server:
+        for name, command in commands.items():
+            server.add({"id": name, "command": command, "checks": [{"command": "test '${a.output}' = \"${a.output}\""}]},
+                       inputs={"a": hostile, "b": {"deep": {"text": hostile}}})
+        server.add({"id": "word", "command": "printf %s ${a.output}; ${a.output}; true", "checks": []}, inputs={"a": hostile})
+        server.add({"id": "list", "command": ["printf", "%s", "${a.output}"], "checks": []}, inputs={"a": hostile})
+        server.add({"id": "meant", "command": ["sh", "-c", "${a.output}"], "checks": []}, inputs={"a": "echo done | tr d D"})
+        server.add({"id": "ends", "command": "cat <<'E'\n${a.output}\nE", "checks": []}, inputs={"a": "x\nE\ntouch broken"})
+        server.add({"id": "agent", "agent": "printf %s '${a.output}'", "checks": []}, kind="agent", inputs={"a": hostile})
+        for name in [*commands, "list", "agent"]:
+            end = done(server, name)
+            assert end["outcome"] == "done" and end["output"] == want.get(name, hostile), (name, end)
+        assert done(server, "meant")["output"] == "Done"
+        assert done(server, "word")["outcome"] == "done"
+        assert "here-document" in done(server, "ends")["error"]["message"]
+        assert not (server.folder / "broken").exists()
+
+
 def test_no_program_of_a_task_has_the_admin_key():
     see = "env | grep -c the-admin-key; env | grep -c yes-this-one"
     with working("--key-env", "ADMIN_KEY", start=False) as server:
