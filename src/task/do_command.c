@@ -3,7 +3,8 @@
  * The run is one step. Of kind `effect` when the plan gives it an idempotency key, which the program finds in PERDURE_IDEMPOTENCY_KEY; else of kind
  * `files`. When a worker died amid it:
  *
- *   files   the checks are made first: when they pass, what it was to make is there; else it is run again
+ *   files   the checks are made first: when they pass, what it was to make is there; else it is run again. It is run again too where what it prints
+ *           is used, for that is gone
  *   effect  `resolve` is asked: 0 it was done, and what it prints is the output, 1 it was not (it is run), anything else: a person. Without `resolve` it is run again with the
  *           same key, by which the other side knows it
  *
@@ -184,12 +185,19 @@ static bool checks_look_at_output(struct json checks)
     return false;
 }
 
+/* Something is made of what it prints: the file of `write`, another task's text. */
+static bool output_counts(struct doing *d, struct json checks)
+{
+    return json_get(d->spec, "schema").type != JSON_NONE || json_get(d->spec, "write").type != JSON_NONE ||
+           json_is_true(json_get(d->spec, "output_used")) || checks_look_at_output(checks);
+}
+
 static pd_err compare_files(struct doing *d, enum resolved *ret)
 {
     char why[DOING_WHY_BYTES];
     struct json checks = json_get(d->spec, "checks");
     *ret = RESOLVED_RUN;
-    if (checks.type == JSON_NONE || json_get(d->spec, "schema").type != JSON_NONE || checks_look_at_output(checks))
+    if (checks.type == JSON_NONE || output_counts(d, checks))
         return PD_OK; /* what it printed is gone */
     pd_err e = doing_check(d, false, why);
     if (!e && d->end.outcome == OUTCOME_DONE && buf_size(&d->evidence) > 2) /* "[]": the checks were waived */

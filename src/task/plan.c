@@ -419,8 +419,10 @@ static bool reference_fine(struct reading *x, unsigned i, const struct node *n, 
         if (span_is(name, words[k]))
             return true;
     for (unsigned k = 0; k < t->needs_count; k++)
-        if (output_of(name, t->needs[k]))
+        if (output_of(name, t->needs[k])) {
+            x->tasks[x->drafts[i].need_at[k]].output_used = true;
             return true;
+        }
     const char *dot = memmem(name.p, name.n, ".output", 7);
     if (!dot)
         return plan_say(

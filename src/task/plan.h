@@ -83,6 +83,7 @@ struct plan_task {
     unsigned retries; /* runs after the first */
     uint64_t timeout_ms, backoff_ms;
     bool review;
+    bool output_used; /* by the text of another task; what it prints cannot be done without */
     unsigned line;
 };
 struct plan {

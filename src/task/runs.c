@@ -102,6 +102,21 @@ void runs_new_id(char ret_id[RUN_ID_BYTES])
     snprintf(ret_id, RUN_ID_BYTES, "r-%016llx", (unsigned long long)rnd_seed());
 }
 
+/* What others use of it stands in no member of its own: a worker is told, for it sees this task alone. */
+static pd_err add_spec(struct tx *t, const char *run, const struct plan_task *k)
+{
+    struct buf spec = {0};
+    struct put p = put_into(&spec);
+    bool told = k->kind == TASK_COMMAND && k->output_used;
+    put_span(&p, told ? span_upto(k->spec, k->spec.n - 1) : k->spec);
+    put_text(&p, told ? ",\"output_used\":true}" : "");
+    pd_err e = p.err ? p.err
+                     : TX_RUN(t, "INSERT INTO task_specs (run, task, spec) VALUES ($1, $2, $3)", NULL, NULL,
+                              DB_S(run), DB_T(k->id), DB_T(buf_span(&spec)));
+    buf_done(&spec);
+    return e;
+}
+
 static pd_err add_task(struct tx *t, const char *run, const struct plan_task *k, unsigned position)
 {
     pd_err e = TX_RUN(
@@ -117,8 +132,7 @@ static pd_err add_task(struct tx *t, const char *run, const struct plan_task *k,
         DB_I(k->backoff_ms), DB_I(k->review));
     if (e || !tx_changed(t)) /* a job that is run again: all of it is there */
         return e;
-    e = TX_RUN(t, "INSERT INTO task_specs (run, task, spec) VALUES ($1, $2, $3)", NULL, NULL, DB_S(run),
-               DB_T(k->id), DB_T(k->spec));
+    e = add_spec(t, run, k);
     for (unsigned i = 0; !e && i < k->needs_count; i++)
         e = TX_RUN(t, "INSERT INTO task_needs (run, need, task) VALUES ($1, $2, $3)", NULL, NULL, DB_S(run),
                    DB_T(k->needs[i]), DB_T(k->id));

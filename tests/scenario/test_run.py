@@ -266,6 +266,18 @@ def test_a_model_makes_the_tasks_and_is_told_what_was_wrong_with_them():
         sim.program.kill()
 
 
+def test_what_needs_the_output_of_a_task_whose_worker_died_behind_its_files_gets_it():
+    plan = {"goal": "x", "tasks": [{"id": "a", "command": "echo x >> made; [ -e go ] || { echo > at; sleep 1000; }; echo the word", "checks": [{"file": "made"}]},
+                                   {"id": "b", "needs": ["a"], "command": "echo '${a.output}' > b", "checks": [{"file": "b"}]}]}
+    with folder(plan) as where:
+        run = Run(where)
+        until("it has made its file", lambda: (where / "at").exists())
+        os.kill(run.children()["worker"][0], signal.SIGKILL)
+        (where / "go").touch()
+        run.end(0)
+        assert (where / "b").read_text() == "the word\n" and lines(where / "made") == ["x", "x"]
+
+
 def serving(where):
     return (where / "state/serving").read_text().split()
 

@@ -236,6 +236,25 @@ def test_files_that_were_made_are_found_by_their_checks():
         worker.stop(0)
 
 
+def test_a_program_whose_output_counts_is_run_again_though_its_files_are_there():
+    """By its `write`, and for another task; else the next would have null, and null would be written."""
+    for name, more in (("write", {"write": {"path": "out.txt"}}), ("used", {"output_used": True}), ("neither", {})):
+        with working(start=False) as server:
+            worker = server.spawn()
+            server.add({"id": "t", "command": "echo line >> log; echo > began; [ -e go ] || sleep 1000; echo said", "checks": [{"file": "log", "contains": "line"}], **more})
+            server.until(lambda: (server.folder / "began").exists())
+            worker.kill()
+            server.lost("t")
+            (server.folder / "go").write_text("")
+            worker = server.spawn("--idle", "300ms")
+            end = done(server, "t")
+            assert end["outcome"] == "done" and end.get("output") == ("said" if more else None), (name, end)
+            assert (server.folder / "log").read_text() == "line\n" * (2 if more else 1), name
+            if name == "write":
+                assert (server.folder / "out.txt").read_text() == "said"
+            worker.stop(0)
+
+
 # ---- models
 
 def test_a_model_is_asked_and_its_answer_written():

@@ -273,6 +273,23 @@ static void finishing_twice_changes_nothing(void **state)
     claimed_done(&c);
 }
 
+static void a_program_is_told_when_another_task_uses_what_it_prints(void **state)
+{
+    (void)state;
+    create("tasks:\n- {id: a, command: x}\n- {id: b, command: x, needs: [a]}\n- {id: c, command: \"${b.output}\", "
+           "needs: "
+           "[a, b]}\n");
+    for (const char *id = "abc"; *id; id++) {
+        char name[2] = {*id};
+        struct claimed c = must_claim("w", name);
+        struct json spec = {JSON_OBJECT, buf_span(&c.spec)};
+        assert_int_equal(json_check(spec.raw), PD_OK);
+        assert_int_equal(json_is_true(json_get(spec, "output_used")), *id == 'b');
+        assert_int_equal(done(&c, "1"), PD_OK);
+        claimed_done(&c);
+    }
+}
+
 /* ---- sweeping ------------------------------------------------------------------------------------- */
 
 static void who_beats_keeps_its_task_whatever_the_clocks_do(void **state)
@@ -906,6 +923,7 @@ static void eight_that_claim_at_once_do_every_task_once(void **state)
     T(a_task_that_is_given_back_counts_no_attempt)                                      \
     T(an_old_worker_writes_nothing)                                                     \
     T(a_swept_worker_is_refused_also_while_nobody_else_has_its_task)                    \
+    T(a_program_is_told_when_another_task_uses_what_it_prints)                          \
     T(finishing_twice_changes_nothing)                                                  \
     T(who_beats_keeps_its_task_whatever_the_clocks_do)                                  \
     T(a_lost_claim_ends_also_where_no_sweeper_lives_for_a_lease)                        \

@@ -139,6 +139,8 @@ static void a_whole_plan_is_taken_with_its_defaults(void **state)
     t = task(&p, "polish");
     assert_raw(t, "stall_ms", "600000");
     assert_int_equal(json_check(p.document), PD_OK);
+    for (unsigned i = 0; i < p.tasks_count; i++) /* by the prompt of `write` alone */
+        assert_int_equal(p.tasks[i].output_used, span_is(p.tasks[i].id, "design"));
     arena_done(&a);
 }
 
