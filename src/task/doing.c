@@ -204,8 +204,9 @@ pd_err doing_begin(struct doing *d, const char *step, enum step_kind kind, const
 pd_err doing_end(struct doing *d, const char *step, struct span result)
 {
     pd_err e = heard(d, d->rules->queue->ops->step_end(d->rules->queue, &d->held, step, result));
-    if (!e)
-        d->steps++;
+    pthread_mutex_lock(&d->lock);
+    d->steps += !e;
+    pthread_mutex_unlock(&d->lock);
     return e;
 }
 

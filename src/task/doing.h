@@ -34,9 +34,9 @@ struct doing {
     int wake_fd;                 /* can be read when it is to stop: for process_wait() */
     _Atomic int stop;            /* enum doing_stop */
     struct asker *asker;         /* of the gateway; NULL: none. The beating thread stops it */
-    unsigned steps;              /* of checkpoints: results recorded */
-    /* what the next beat tells */
+    /* what the next beat tells, under the lock */
     pthread_mutex_t lock;
+    unsigned steps; /* results recorded */
     char at[80];
     uint64_t tokens_in, tokens_out, bytes, asks;
     /* the end, its bytes in these buffers */
