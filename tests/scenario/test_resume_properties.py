@@ -6,6 +6,8 @@
   checkpoint validity    what a checkpoint says is what the run had recorded, before and after a kill, from either side
   consume once           a task, a result, a decision and a plan are each taken once, however many take them at once
   recovery determinism   however often and wherever it is killed, also while it recovers, it ends as one that nobody killed
+
+Each is told twice: on SQLite, in the state folder, and on a PostgreSQL server, with a database of its own for each place.
 """
 import collections
 import concurrent.futures
@@ -20,6 +22,7 @@ import subprocess
 import tempfile
 import threading
 
+from test_checkpoints import server
 from perdure_test import PERDURE, Program, Providers, config, main, request
 from test_run import Run, lines, until
 
@@ -44,6 +47,50 @@ GATES = ("copy", "pay", "paid", "sum", "last")       # where it can be held, in 
 FILES = ("ask.txt", "copy.txt", "more.txt", "all.txt", "end.txt", "effects")
 
 
+class Sqlite:
+    """The file in the state folder goes where that goes."""
+    def setting(self, where):
+        return {}
+
+    def address(self, where):
+        return str(where / "state/perdure.db")
+
+    def fork(self, where, other):
+        shutil.copytree(where, other)
+
+
+class Postgres:
+    def __init__(self, process, url):
+        self.process, self.url, self.count = process, url, 0
+
+    def sql(self, statement):
+        self.process.stdin.write(f"sql {statement}\n")
+        self.process.stdin.flush()
+        while (line := self.process.stdout.readline().strip()) not in ("done", "failed", ""):
+            pass
+        assert line == "done", statement
+
+    def address(self, where):
+        return json.loads((where / "perdure.yaml").read_text())["database"]
+
+    def new(self, more=""):
+        self.count += 1
+        self.sql(f"CREATE DATABASE place{self.count}{more}")
+        return {"database": f"{self.url.rsplit('/', 1)[0]}/place{self.count}"}
+
+    def setting(self, where):
+        return self.new()
+
+    def fork(self, where, other):
+        shutil.copytree(where, other)
+        conf, name = other / "perdure.yaml", self.address(where).rsplit("/", 1)[1]
+        self.sql(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")     # those of the killed may be leaving still
+        conf.write_text(json.dumps({**json.loads(conf.read_text()), **self.new(f" TEMPLATE {name}")}))
+
+
+store = Sqlite()
+
+
 @contextlib.contextmanager
 def place(plan=None):
     """A folder with a plan, and its provider."""
@@ -52,7 +99,7 @@ def place(plan=None):
         path = pathlib.Path(name) / "one"
         path.mkdir()
         table = {"alpha": {"preset": "openai-compatible", "base_url": sim.url("alpha"), "key": "k", "models": ["m"]}}
-        (path / "perdure.yaml").write_text(config(table, {"main": {"targets": [{"model": "alpha/m"}]}}, extra={"state": "state"}))
+        (path / "perdure.yaml").write_text(config(table, {"main": {"targets": [{"model": "alpha/m"}]}}, extra={"state": "state", **store.setting(path)}))
         (path / "plan.yaml").write_text(json.dumps(plan or story()))
         (path / "effects").touch()
         try:
@@ -156,7 +203,7 @@ def test_fork_determinism():
         until_held(where, "paid")
         others = [where.parent / name for name in ("two", "three")]
         for other in others:
-            shutil.copytree(where, other)
+            store.fork(where, other)
         results = []
         for other in (*others, where):
             Run(other).end(0)
@@ -207,7 +254,7 @@ def test_checkpoint_validity():
             assert last["task"].endswith("/last") and last["milestone"] == "last", last
             done = lambda: request(port, "GET", "/metrics").body.decode()   # noqa: E731
             until("the snapshots have them", lambda: f'perdure_checkpoint_uploads_total{{result="done"}}' in done() or len(list((where / "state/snapshots").rglob("*.json.zst"))) >= len(after))
-        sides = [["--database", str(where / "state/perdure.db")], ["--snapshots", str(where / "state/snapshots")]]
+        sides = [["--database", store.address(where)], ["--snapshots", str(where / "state/snapshots")]]
         for side in sides:
             got = subprocess.run([PERDURE, "checkpoints", "restore", "--agent", run, *side], capture_output=True, text=True, timeout=60)
             assert got.returncode == 0 and json.loads(got.stdout) == {"output": outputs["last"]}, (side, got)
@@ -366,5 +413,24 @@ def test_eight_that_begin_at_once_without_a_perdure_have_one_between_them_and_go
             assert collections.Counter(e["what"] for e in events)["run_done"] == 1
 
 
+def on_postgres(story, its):
+    def told():
+        global store
+        before, store = store, its
+        try:
+            story()
+        finally:
+            store = before
+    return told
+
+
 if __name__ == "__main__":
-    main(globals())
+    with server("postgres_server") as pg:
+        stories = dict(globals())
+        if pg:
+            its = Postgres(*pg)
+            stories |= {f"{name}_on_postgres": on_postgres(story, its) for name, story in list(stories.items()) if name.startswith("test_")}
+        else:
+            assert not os.environ.get("PERDURE_SERVERS_REQUIRED"), "no PostgreSQL"
+            print("    no PostgreSQL here: told on SQLite alone")
+        main(stories)
