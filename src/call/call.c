@@ -84,6 +84,13 @@ void call_over(struct call *c, enum call_outcome outcome, uint64_t now)
     call_enter(c, CALL_OVER, now);
 }
 
+void call_give_room(struct call *c, struct attempt *more)
+{
+    memcpy(more, c->attempts, c->attempts_count * sizeof(*more));
+    c->attempts = more;
+    c->attempts_room = CALL_ATTEMPTS_MAX;
+}
+
 void call_begin(struct call *c, struct fleet *f, const struct call_want *want, uint64_t now,
                 struct call_actions *ret)
 {
@@ -91,6 +98,8 @@ void call_begin(struct call *c, struct fleet *f, const struct call_want *want, u
     memset(c, 0, sizeof(*c));
     c->fleet = f;
     c->want = *want;
+    c->attempts = c->few;
+    c->attempts_room = CALL_ATTEMPTS_FEW;
     c->began_ms = now;
     c->deadline_ms = now + (want->deadline_ms ? want->deadline_ms : want->route->settings.call_timeout);
     c->try_target = c->worst = c->broke_attempt = c->winner = -1;

@@ -60,6 +60,7 @@ const char *call_outcome_name(enum call_outcome o);
 
 /* Attempts in one call at most, whatever `attempts` and the number of targets would allow. */
 enum { CALL_ATTEMPTS_MAX = 64, CALL_RUNNING_MAX = 3, CALL_ACTIONS_MAX = 12 };
+enum { CALL_ATTEMPTS_FEW = 4 }; /* which a call has room for by itself; see call_wants_room() */
 
 /* What the request asks for. */
 struct call_want {
@@ -146,8 +147,9 @@ struct call {
     unsigned group;     /* of the last failure's target: the other regions of its provider come next; 0: none */
     uint64_t not_before_ms[ROUTE_TARGETS_MAX]; /* backoff or Retry-After after a failure there */
     uint8_t tries[ROUTE_TARGETS_MAX]; /* since it looked afresh; without those that were cancelled and not late */
-    struct attempt attempts[CALL_ATTEMPTS_MAX];
-    unsigned attempts_count;
+    struct attempt *attempts;         /* `few`, or what call_give_room() was given */
+    unsigned attempts_count, attempts_room;
+    struct attempt few[CALL_ATTEMPTS_FEW]; /* most calls have no more; the call must not move */
     struct call_lane lanes[CALL_RUNNING_MAX];
     int winner;                       /* attempt that gave the first output; -1 */
     unsigned retries, hedges, denied; /* denied: by a budget */
@@ -157,6 +159,14 @@ struct call {
     int broke_attempt;                /* the last that broke; -1 */
     enum failure broke_by;            /* and by what; FAILURE_NONE: none did */
 };
+
+/* Nearly all calls have one attempt, and thousands run at once: room for many is given to those that need it, by their owner, before the next event.
+ * `more` has room for CALL_ATTEMPTS_MAX and lives as long as the call. Without it the call ends where it may have no further attempt. */
+static inline bool call_wants_room(const struct call *c)
+{
+    return c->attempts == c->few && c->attempts_room - c->attempts_count < CALL_RUNNING_MAX;
+}
+void call_give_room(struct call *c, struct attempt *more);
 
 /* Begins: gives the first actions. */
 void call_begin(struct call *c, struct fleet *f, const struct call_want *want, uint64_t now,

@@ -31,7 +31,7 @@ static unsigned free_lane(const struct call *c)
 
 void call_start(struct call *c, unsigned target, bool hedge, uint64_t now, struct call_actions *ret)
 {
-    assert(c->attempts_count < CALL_ATTEMPTS_MAX);
+    assert(c->attempts_count < c->attempts_room);
     const struct route_target *rt = &c->want.route->targets[target];
     int n = (int)c->attempts_count++;
     queue_leave(c->fleet, &c->ticket, true, now);

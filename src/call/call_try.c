@@ -314,7 +314,7 @@ void call_advance(struct call *c, uint64_t now, struct call_actions *ret)
         call_give_up(c, FAILURE_TIMEOUT, now, ret);
         return;
     }
-    if (c->attempts_count == CALL_ATTEMPTS_MAX) {
+    if (c->attempts_count == c->attempts_room) {
         give_up(c, now, ret);
         return;
     }
@@ -411,7 +411,7 @@ static bool retry_first(struct call *c, int attempt, const struct verdict *v, ui
     if (same == SAME_LAST && v->provider_says_retry)
         same = SAME_FIRST;
     if (same != SAME_FIRST || c->tries[target] != 1 || closed_set(c) & bit(target) ||
-        c->attempts_count == CALL_ATTEMPTS_MAX)
+        c->attempts_count == c->attempts_room)
         return false;
     uint64_t usable_at, at = c->not_before_ms[target];
     if (!target_usable(c->want.route->targets[target].target, now, &usable_at) || at >= c->deadline_ms)
@@ -502,7 +502,7 @@ void call_hedge(struct call *c, uint64_t now, struct call_actions *ret)
         if (a->state != ATTEMPT_RUNNING || a->hedged || c->lanes[a->lane].hedge_at_ms > now ||
             now >= c->deadline_ms)
             continue;
-        if (call_running(c) >= CALL_RUNNING_MAX || c->attempts_count == CALL_ATTEMPTS_MAX ||
+        if (call_running(c) >= CALL_RUNNING_MAX || c->attempts_count == c->attempts_room ||
             !hedge_one(c, a, now, ret)) {
             uint64_t again_ms = c->lanes[a->lane].hedge_at_ms - call_time(c, a->started_at);
             c->lanes[a->lane].hedge_at_ms =

@@ -36,9 +36,22 @@ static void done_step(struct relay *r, const struct call_actions *actions)
         loop_later(r->w->loop, &r->reaper);
 }
 
+/* Without memory it has to do with the attempts that it had. */
+static void make_room(struct relay *r)
+{
+    bool wants = call_wants_room(&r->call);
+    struct attempt *more = wants ? arena_alloc(&r->arena, CALL_ATTEMPTS_MAX * sizeof(*more)) : NULL;
+    if (!more)
+        return;
+    fleet_lock(r->w->gateway->fleet);
+    call_give_room(&r->call, more);
+    fleet_unlock(r->w->gateway->fleet);
+}
+
 #define STEP(r, decision)                     \
     do {                                      \
         struct call_actions actions_;         \
+        make_room(r);                         \
         fleet_lock((r)->w->gateway->fleet);   \
         decision(&actions_);                  \
         fleet_unlock((r)->w->gateway->fleet); \

@@ -153,6 +153,7 @@ enum { SIM_TARGETS = 6, SIM_ROUTES = 3, SIM_CALLS = 8192, SIM_SESSIONS = 64, SIM
 
 struct sim_call {
     struct call call;
+    struct attempt room[CALL_ATTEMPTS_MAX]; /* given to it when it wants it */
     struct call_want want;
     struct request request;
     struct script scripts[CALL_ATTEMPTS_MAX];

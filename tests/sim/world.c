@@ -417,6 +417,8 @@ static void after_event(struct world *w, unsigned slot, const struct call_action
         c->in_line_since = 0;
     else if (!c->in_line_since)
         c->in_line_since = w->now;
+    if (call_wants_room(&c->call))
+        call_give_room(&c->call, c->room);
     check(w, (struct moment){.kind = AT_EVENT, .c = c});
     if (woken)
         check(w, (struct moment){.kind = AT_WAKE, .c = c});

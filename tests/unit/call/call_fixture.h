@@ -14,6 +14,7 @@ struct fixture {
     struct route route;
     struct call_want want;
     struct call call;
+    struct attempt room[CALL_ATTEMPTS_MAX];
     struct target *t[TARGETS];
 };
 
@@ -26,6 +27,13 @@ static inline void begin(struct fixture *f)
     assert_non_null(f->fleet);
     f->route = (struct route){.name = "r", .strategy = STRATEGY_PRIORITY, .count = TARGETS};
     f->want = (struct call_want){.route = &f->route, .streamed = true, .ttft_ms = UINT64_MAX};
+}
+
+/* Before an event, as the call's owner does. */
+static inline void make_room(struct fixture *f)
+{
+    if (call_wants_room(&f->call))
+        call_give_room(&f->call, f->room);
 }
 
 static inline void settle(struct fixture *f)

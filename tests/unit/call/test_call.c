@@ -94,6 +94,7 @@ static uint64_t happen(struct fixture *f, const char *story, const struct step *
         now = NOW + s->at;
     int n = 0;
     sscanf(s->event, "%*s %d", &n);
+    make_room(f);
     if (strncmp(s->event, "out", 3) == 0) {
         call_output(&f->call, n, now, &acts);
     } else if (strncmp(s->event, "hidden", 6) == 0) {

@@ -213,9 +213,8 @@ static void the_retry_budget_bounds_an_outage(void **state)
     fleet_free(f.fleet);
 }
 
-static void attempts_have_a_most(void **state)
+static void all_attempts_fail(bool with_room)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     f.settings.attempts = 30;
@@ -228,6 +227,8 @@ static void attempts_have_a_most(void **state)
         budget_earn(fleet_retry_budget(f.fleet), f.settings.retry_budget, NOW);
     call_begin(&f.call, f.fleet, &f.want, NOW, &acts);
     for (int i = 0; i < 200 && f.call.state != CALL_OVER; i++) {
+        if (with_room)
+            make_room(&f);
         if (f.call.state == CALL_TRYING)
             call_failed(&f.call, (int)f.call.attempts_count - 1, &(struct verdict){.failure = FAILURE_SERVER}, NOW,
                         &acts);
@@ -235,9 +236,23 @@ static void attempts_have_a_most(void **state)
             call_wake(&f.call, call_next(&f.call), &acts);
     }
     assert_int_equal(f.call.state, CALL_OVER);
-    assert_int_equal(f.call.attempts_count, CALL_ATTEMPTS_MAX);
+    assert_int_equal(f.call.attempts_count, with_room ? CALL_ATTEMPTS_MAX : CALL_ATTEMPTS_FEW);
     assert_int_equal(f.call.outcome, CALL_CUT_BEFORE);
+    for (unsigned i = 0; i < f.call.attempts_count; i++)
+        assert_int_equal(f.call.attempts[i].state, ATTEMPT_FAILED);
     fleet_free(f.fleet);
+}
+
+static void attempts_have_a_most(void **state)
+{
+    (void)state;
+    all_attempts_fail(true);
+}
+
+static void a_call_whose_owner_has_no_memory_ends_with_few_attempts(void **state)
+{
+    (void)state;
+    all_attempts_fail(false);
 }
 
 /* ---- holding */
@@ -270,6 +285,7 @@ static void a_hold_has_attempts_for_all_of_its_time(void **state)
         uint64_t now = NOW;
         call_begin(&f.call, f.fleet, &f.want, now, &acts);
         while (f.call.state != CALL_OVER) {
+            make_room(&f);
             if (f.call.state == CALL_TRYING) {
                 fail_the_last(&f, FAILURE_CONNECT, now, &acts);
             } else {
@@ -667,14 +683,16 @@ static void a_call_stays_small(void **state)
 {
     (void)state;
     assert_true(sizeof(struct attempt) <= 32);
-    assert_true(sizeof(struct call) <= 3 * 1024);
+    assert_true(sizeof(struct call) <= 1024);
 }
 
 /* ---- any events in any order: books balance, it ends, and nothing is written past an array */
 
-static void any_event(struct fixture *f, struct rnd *r, uint64_t now, struct call_actions *acts)
+static void any_event(struct fixture *f, struct rnd *r, bool has_memory, uint64_t now, struct call_actions *acts)
 {
     int n = (int)rnd_below(r, 6) - 1;
+    if (has_memory)
+        make_room(f);
     switch (rnd_below(r, 8)) {
     case 0:
     case 1:
@@ -755,7 +773,7 @@ static void any_events_in_any_order_end_in_balance(void **state)
             now += rnd_below(&r, 2000);
             if (rnd_below(&r, 3) == 0 && next > now)
                 now = next;
-            any_event(&f, &r, now, &acts);
+            any_event(&f, &r, run % 8 != 0, now, &acts);
         }
         assert_int_equal(f.call.state, CALL_OVER);
         assert_int_equal(ends, f.call.outcome != CALL_CLIENT_GONE);
@@ -783,6 +801,7 @@ int main(void)
         cmocka_unit_test(a_complete_answer_binds_its_session),
         cmocka_unit_test(the_retry_budget_bounds_an_outage),
         cmocka_unit_test(attempts_have_a_most),
+        cmocka_unit_test(a_call_whose_owner_has_no_memory_ends_with_few_attempts),
         cmocka_unit_test(a_hold_has_attempts_for_all_of_its_time),
         cmocka_unit_test(holds_add_up),
         cmocka_unit_test(an_answer_to_another_call_ends_the_wait),

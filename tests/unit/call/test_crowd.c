@@ -11,6 +11,7 @@ enum { STEP = 10, FIRST_TOKEN_MS = 300, ANSWER_MS = 1500, REFUSED_MS = 20, SLICE
 
 struct client {
     struct call call;
+    struct attempt room[CALL_ATTEMPTS_MAX];
     bool told;
     int attempt; /* running; -1 */
     unsigned target;
@@ -147,6 +148,7 @@ static void arrives(struct crowd *w, struct client *c, bool stays)
     struct call_want want = w->f.want;
     want.owner = c;
     call_begin(&c->call, w->f.fleet, &want, w->now, &acts);
+    call_give_room(&c->call, c->room);
     carry_out(w, c, &acts);
 }
 
