@@ -11,6 +11,7 @@
 #include "task/terminal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -67,7 +68,8 @@ struct options {
 
 static int wrongly(const char *what, const char *value, const char *remedy)
 {
-    fprintf(stderr, "perdure supervise: %s \"%s\"%s\n%s", what, value ? value : "", remedy, supervise_help);
+    fprintf(stderr, "perdure supervise: %s \"%.200s\"%s\n`perdure supervise --help` tells how it is called\n",
+            what, value ? value : "", remedy);
     return 2;
 }
 
@@ -121,13 +123,24 @@ static int read_one(struct options *o, int argc, char **argv, int *i)
 
 /* ---- what follows from them ---------------------------------------------------------------------------- */
 
+static int no_folder(const char *folder)
+{
+    fprintf(stderr,
+            "perdure supervise: the folder \"%s\" cannot be read: %s; --dir says where the agent works, and it "
+            "must be "
+            "a folder that you may read and write\n",
+            folder, strerror(errno));
+    return 2;
+}
+
 static int read_folder(struct options *o)
 {
-    if (!realpath(o->dir ? o->dir : ".", o->folder)) {
-        fprintf(stderr, "perdure supervise: the folder \"%s\" cannot be entered: %s\n", o->dir ? o->dir : ".",
-                strerror(errno));
-        return 2;
-    }
+    if (!realpath(o->dir ? o->dir : ".", o->folder))
+        return no_folder(o->dir ? o->dir : ".");
+    int fd = open(o->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return no_folder(o->folder);
+    close(fd);
     o->rules.folder = o->folder;
     return 0;
 }
@@ -156,7 +169,7 @@ static int read_resume_args(struct options *o)
         if (!word.n)
             continue;
         if (n == RESUME_WORDS_MAX || at + word.n + 1 > sizeof(o->words))
-            return wrongly("--resume-args", o->resume_args, ": these are too many words");
+            return wrongly("--resume-args", o->resume_args, ": these are more than 32 words");
         o->resume_words[n++] = memcpy(o->words + at, word.p, word.n);
         o->words[at + word.n] = '\0';
         at += word.n + 1;
@@ -244,9 +257,18 @@ static int watch(const struct options *o, char **argv)
     int lock = -1;
     pd_err e = keep_hold(&o->rules, &lock);
     if (e) {
-        fprintf(stderr, "perdure supervise: %s/.perdure: %s\n", o->folder,
-                e == PD_EXISTS ? "this agent is supervised already; another one needs another --agent NAME"
-                               : strerror(errno));
+        if (e == PD_EXISTS)
+            fprintf(stderr,
+                    "perdure supervise: agent %s is supervised already, by another process (%s/.perdure is its "
+                    "place): "
+                    "end that one, or give this one another name with --agent NAME\n",
+                    o->name, o->folder);
+        else
+            fprintf(
+                stderr,
+                "perdure supervise: where the agent is cannot be written down in %s/.perdure: %s; make the folder "
+                "writable, or give another with --dir\n",
+                o->folder, e == PD_IO ? strerror(errno) : pd_err_text(e));
         return KEEP_FAILED;
     }
     int status = (int)watchdog_run(&o->rules, argv);

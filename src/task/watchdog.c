@@ -146,6 +146,28 @@ static void look_at_keeper(struct watchdog *w)
 
 /* ---- measuring ------------------------------------------------------------------------------------------ */
 
+/* In words, once, since without it the agent may find no model either. It is begun all the same: a gateway may come later. */
+static void say_no_gateway(const struct watchdog *w, int status)
+{
+    const char *base = w->r->base ? w->r->base : "";
+    if (!status)
+        fprintf(
+            stderr,
+            "perdure supervise: no perdure answers at %s%s: start one with `perdure serve`, say with --url where "
+            "it "
+            "runs, or --no-gateway when the agent needs none; until then its files and its output are all that "
+            "is seen\n",
+            w->r->url, base);
+    else
+        fprintf(stderr,
+                "perdure supervise: %s%s answers to GET /api/calls with status %d%s; until then its files and its "
+                "output "
+                "are all that is seen of the agent\n",
+                w->r->url, base, status,
+                status == 401 || status == 403 ? ": name the variable of an admin key with --key-env"
+                                               : ": say with --url where perdure runs");
+}
+
 static bool ask_calls(struct watchdog *w, struct watch_calls *ret)
 {
     char path[300], bearer[600];
@@ -162,6 +184,8 @@ static bool ask_calls(struct watchdog *w, struct watch_calls *ret)
     const struct watch_whose whose = {w->r->client, w->r->name, w->known};
     bool fine =
         asker_ask(w->asker, &q, &a) == PD_OK && a.status == 200 && watch_calls(buf_span(&a.body), &whose, ret);
+    if (!fine && !w->measured)
+        say_no_gateway(w, a.status);
     if (fine != w->reached || !w->measured)
         LOG(NULL, fine ? LOG_INFO : LOG_WARN, fine ? "supervise.gateway" : "supervise.no_gateway",
             "agent=%s url=%s status=%d", w->r->name, w->r->url, a.status);

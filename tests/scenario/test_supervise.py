@@ -291,7 +291,7 @@ while start == 1:
 while not os.path.exists(os.environ["NOTES"] + "/away"):
     time.sleep(0.01)
 """
-    with supervised(agent, "--stall", "1s", "--grace", "200ms") as s:
+    with supervised(agent, "--stall", "3s", "--grace", "200ms") as s:
         s.ends(0, starts=2)
         assert len(s.told("away")) >= 1
         assert re.search("how=signal status=9", s.said()), s.said()
@@ -412,7 +412,7 @@ time.sleep(600)
     with supervised(agent) as s:
         s.until("up")
         again = subprocess.run(s.command, cwd=s.work, env=s.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=DEADLINE)
-        assert again.returncode == 1 and "supervised already" in again.stderr, again
+        assert again.returncode == 1 and "supervised already" in again.stderr and "another name with --agent" in again.stderr, again
         s.process.terminate()
         s.ends(4, starts=1)
 
@@ -422,10 +422,34 @@ def test_what_cannot_be_run_is_said_at_once():
         done = subprocess.run([PERDURE, "supervise", "--no-gateway", "--", "no-such-agent"], cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, text=True, timeout=DEADLINE)
         assert done.returncode == 1 and '"no-such-agent" cannot be run' in done.stderr, done
-        for wrong in ([], ["--stall", "x", "--", "true"], ["--what", "--", "true"], ["--agent", "a b", "--", "true"], ["--"], ["--restarts", "1000", "--", "true"],
-                      ["--keeper=0,1", "--", "true"], ["--dir", "/no/such", "--", "true"]):
-            done = subprocess.run([PERDURE, "supervise", *wrong], cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-            assert done.returncode == 2 and done.stderr, (wrong, done)
+        go = ["--no-gateway", "--", "true"]
+        pathlib.Path(folder, "file").touch()
+        pathlib.Path(folder, "taken").mkdir()
+        pathlib.Path(folder, "taken/.perdure").touch()
+        rows = [([], 2, "no COMMAND"), (["--"], 2, "no COMMAND"), (["true"], 2, 'not understood: "true"; COMMAND stands behind --'), (["--what", *go], 2, '"--what"'),
+                (["--stall", "x", *go], 2, 'write a time, as in 10m'), (["--agent", "a b", *go], 2, "up to 99 letters"), (["--restarts", "1000", *go], 2, "a number from 0 to 99"),
+                (["--check", "", *go], 2, "a value is missing"), (["--keeper=0,1", *go], 2, "--keeper"), (["--resume-args", "a " * 33, *go], 2, "more than 32 words"),
+                (["--dir", "/no/such", *go], 2, '"/no/such" cannot be read: No such file or directory; --dir says'), (["--dir", "file", *go], 2, "Not a directory; --dir says"),
+                (["--dir", "taken", *go], 1, "taken/.perdure: Not a directory; make the folder writable"), (["--key-env", "NO_SUCH", "--", "true"], 2, '"NO_SUCH", which is not set')]
+        for words, status, why in rows:
+            done = subprocess.run([PERDURE, "supervise", *words], cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            assert done.returncode == status and why in done.stderr and not done.stdout and done.stderr.count("\n") <= 2, (words, done)
+
+
+def test_a_gateway_that_is_not_there_is_said_once_and_the_agent_is_begun():
+    agent = """
+note("up")
+while not os.path.exists(os.environ["NOTES"] + "/enough"):
+    time.sleep(0.01)
+"""
+    class Nowhere:
+        port = 1
+    with supervised(agent, "--stall", "60s", gateway=Nowhere) as s:
+        s.until("up")
+        s.until_said("no perdure answers at http://127.0.0.1:1: start one with `perdure serve`, say with --url where it runs, or --no-gateway")
+        (s.notes / "enough").touch()
+        s.ends(0, starts=1)
+        assert s.said().count("no perdure answers") == 1, s.said()
 
 
 # ---- tasks of kind agent ----------------------------------------------------------------------------------------------------------
