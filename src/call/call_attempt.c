@@ -49,6 +49,8 @@ void call_start(struct call *c, unsigned target, bool hedge, uint64_t now, struc
         .hedge_at_ms = wish_ms ? now + wish_ms : CLOCK_NEVER,
         .slow_at_ms = limit_ms ? now + limit_ms : CLOCK_NEVER, /* a wish is no evidence against a target */
     };
+    if (n > 0 && !hedge)
+        target_moved(rt->target, now);
     bool again = c->tries[target] > 0;
     c->tries[target]++;
     c->retries += again;

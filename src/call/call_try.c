@@ -230,7 +230,8 @@ static struct way_back way_back(const struct call *c, unsigned target, uint64_t 
         w.forced = pressed_at(c) <= now;
         w.at_ms = w.forced ? now : pressed_at(c);
     }
-    w.in_line = guessed || behind || bar == TARGET_BUSY || (bar == TARGET_RATE && w.at_ms - now <= RATE_WINDOW_MS);
+    w.in_line = guessed || behind || bar == TARGET_BUSY || bar == TARGET_INFLUX ||
+                (bar == TARGET_RATE && w.at_ms - now <= RATE_WINDOW_MS);
     w.counts = bar != TARGET_FREE && !w.in_line;
     if ((behind || bar == TARGET_BUSY) && w.at_ms < now + QUEUE_LOOK_MS) /* it is told */
         w.at_ms = now + QUEUE_LOOK_MS;

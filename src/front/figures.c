@@ -229,8 +229,10 @@ void serve_ready(struct worker *w, struct request *rq, const struct endpoint *at
     }
     fleet_lock(f);
     count = fleet_count(f);
-    for (unsigned i = 0; i < count; i++)
-        usable += target_usable(fleet_at(f, i), now, &when);
+    for (unsigned i = 0; i < count; i++) {
+        enum target_bar bar = target_look(fleet_at(f, i), 0, now, &when);
+        usable += bar == TARGET_FREE || bar == TARGET_INFLUX; /* which is over in a moment */
+    }
     fleet_unlock(f);
     answer_ready(w, rq, count, usable);
 }

@@ -57,7 +57,14 @@ struct target {
     bool limited; /* concurrency_adaptive; off: overload cuts nothing, it only comes back a few at a time */
     struct rate_budget budget;
     bool rate_paced; /* rate_pacing; off: nothing is held back */
+    struct {
+        uint64_t since_ms;
+        unsigned started, most;
+    } influx; /* calls that moved to it since then, and how many of them may until INFLUX_MS later */
 };
+/* When a provider dies under thousands of calls, the others are asked to take them: a part of what they have already, and a few, in each
+ * INFLUX_MS. Whoever comes fresh is not counted. */
+enum { INFLUX_MS = 20, INFLUX_LEAST = 20, INFLUX_SHARE = 20 };
 
 /* Why a target cannot be used now: the first that holds. */
 #define TARGET_BARS(X)                                                      \
@@ -67,7 +74,8 @@ struct target {
     X(TARGET_RESTING, "resting", "it said that it has enough")              \
     X(TARGET_TRIAL, "trial", "a few calls find out whether it works again") \
     X(TARGET_RATE, "rate", "its budget of requests or tokens is used up")   \
-    X(TARGET_BUSY, "busy", "as many attempts run on it as it can take")
+    X(TARGET_BUSY, "busy", "as many attempts run on it as it can take")     \
+    X(TARGET_INFLUX, "influx", "many calls move to it at once: a part of them each moment")
 
 enum target_bar {
 #define X(code, name, what) code,
@@ -159,6 +167,8 @@ void fleet_remember(struct fleet *f, uint64_t session, const struct target *t, u
 /* ---- the life of an attempt on a target ---- */
 /* What it takes: a trial place, a share of the budgets. To be handed to those below. */
 struct place target_start(struct target *t, size_t prompt_bytes, uint64_t now);
+/* What was just started goes on with, or tries again, what another attempt could not do. */
+void target_moved(struct target *t, uint64_t now);
 /* The head of an answer is there: what it says of limits; NULL, or all -1: nothing. */
 void target_rate_facts(struct target *t, struct place *p, const struct rate_facts *facts, uint64_t now);
 void target_first_token(struct target *t, struct place *p, uint64_t ttft_ms, uint64_t now);

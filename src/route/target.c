@@ -247,6 +247,11 @@ static enum target_bar health_bar(const struct target *t, uint64_t now, uint64_t
     return bar;
 }
 
+static bool influx_full(const struct target *t, uint64_t now)
+{
+    return t->influx.most && t->influx.started >= t->influx.most && now < t->influx.since_ms + INFLUX_MS;
+}
+
 enum target_bar target_look(struct target *t, size_t prompt_bytes, uint64_t now, uint64_t *ret_ready_at_ms)
 {
     target_tick(t, now);
@@ -262,6 +267,10 @@ enum target_bar target_look(struct target *t, size_t prompt_bytes, uint64_t now,
         if (bar == TARGET_FREE)
             bar = TARGET_BUSY;
         at = later(at, now + TARGET_SOON_MS);
+    }
+    if (bar == TARGET_FREE && influx_full(t, now)) {
+        bar = TARGET_INFLUX;
+        at = t->influx.since_ms + INFLUX_MS;
     }
     if (by_probe) /* one that is under way decides soon */
         at = (t->probing ? at : later(at, t->probe_at_ms)) + TARGET_SOON_MS;
@@ -293,6 +302,16 @@ struct place target_start(struct target *t, size_t prompt_bytes, uint64_t now)
     struct place p = {.trial = breaker_start(&t->breaker), .started_ms = now};
     rate_start(&t->budget, prompt_bytes, now, &p.rate);
     return p;
+}
+
+void target_moved(struct target *t, uint64_t now)
+{
+    if (!t->influx.most || now >= t->influx.since_ms + INFLUX_MS) {
+        t->influx.since_ms = now;
+        t->influx.started = 0;
+        t->influx.most = INFLUX_LEAST + t->running / INFLUX_SHARE;
+    }
+    t->influx.started++;
 }
 
 void target_rate_facts(struct target *t, struct place *p, const struct rate_facts *facts, uint64_t now)

@@ -766,6 +766,12 @@ static bool no_target_is_lost_for_good(const struct moment *m)
     return target_usable(m->t->target, m->w->now, &at) && m->t->target->running == 0 && !spared(m, m->t->target);
 }
 
+/* Its windows are not ours: two may end in one slice. */
+static bool moves_are_few_at_once(const struct moment *m)
+{
+    return m->t->moved <= 2 * (INFLUX_LEAST + m->t->target->running / INFLUX_SHARE);
+}
+
 /* ---- the list */
 
 static struct invariant {
@@ -811,6 +817,8 @@ static struct invariant {
     {"a target that rests gets no call", AT_START, resting_target_rests, 0, 0},
     {"an attempt starts only within the limit that its target's overload has set", AT_START,
      starts_stay_within_the_limit, 0, 0},
+    {"of calls that move, no more come to a target at once than a part of what it has, and a few", AT_START,
+     moves_are_few_at_once, 0, 0},
     {"a parked target gets no call before its probe or its time", AT_START, parked_target_waits_for_its_probe, 0,
      0},
     {"an answer is committed once, and again after each break, and nothing is started while it is shown", AT_EVENT,

@@ -205,6 +205,8 @@ struct sim_target {
     uint64_t rest_until;        /* told by Retry-After */
     uint64_t park_until;
     bool parked;
+    uint64_t moved_slice; /* of INFLUX_MS, */
+    unsigned moved;       /* and how many calls moved to it therein */
 };
 
 struct sim_budget {

@@ -278,6 +278,10 @@ static void do_start(struct world *w, struct sim_call *c, unsigned slot, const s
         book_fault(w, s->fault);
     else
         at(w, w->now + s->first_ms, EV_STEP, slot, c->generation, a);
+    if (t->moved_slice != w->now / INFLUX_MS)
+        t->moved = 0;
+    t->moved_slice = w->now / INFLUX_MS;
+    t->moved += a > 0 && !act->hedge;
     check(w, (struct moment){.kind = AT_START,
                              .c = c,
                              .t = t,

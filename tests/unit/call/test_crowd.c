@@ -29,7 +29,8 @@ struct crowd {
     bool is_down[TARGETS];
     struct target *probed[TARGETS];
     uint64_t probe_ends_ms[TARGETS];
-    unsigned starts[SLICES]; /* on the target that came back, in each 100 ms */
+    unsigned starts[SLICES];         /* on the target that came back, in each 100 ms */
+    unsigned moved[TARGETS][SLICES]; /* calls that moved there, in each 100 ms */
     uint64_t now;
 };
 
@@ -65,8 +66,16 @@ static void starts(struct crowd *w, struct client *c, int attempt)
     c->refused = w->most[c->target] && w->running[c->target] > w->most[c->target];
     c->due_ms = w->now + (c->down || c->refused ? REFUSED_MS : FIRST_TOKEN_MS);
     uint64_t slice = (w->now - NOW) / SLICE_MS;
-    if (slice < SLICES)
-        w->starts[slice]++;
+    if (slice >= SLICES)
+        return;
+    w->starts[slice]++;
+    if (attempt == 0)
+        return;
+    w->moved[c->target][slice]++;
+    /* Slices are ours and not the target's: one window more than fit into it may end in one. */
+    unsigned windows = SLICE_MS / INFLUX_MS + 1, each = INFLUX_LEAST + w->running[c->target] / INFLUX_SHARE;
+    if (w->moved[c->target][slice] > windows * each)
+        fail_msg("%u calls move to it in %u ms", w->moved[c->target][slice], (unsigned)SLICE_MS);
 }
 
 static void carry_out(struct crowd *w, struct client *c, const struct call_actions *acts)
@@ -243,6 +252,8 @@ static void streams_that_all_break_at_once_are_all_gone_on_with(void **state)
         w.f.want.can_continue = true;
         w.f.want.in_session = rows[k].in_session;
         w.f.want.hold_ms = UINT64_MAX;
+        if (rows[k].targets == 2 && !rows[k].room)
+            w.f.settings.retry_after_max = 0; /* to stand in line is no wait for recovery */
         settle(&w.f);
         for (unsigned i = 0; i < CALLS; i++)
             arrives(&w, &w.all[i], true);
@@ -264,8 +275,61 @@ static void streams_that_all_break_at_once_are_all_gone_on_with(void **state)
                rows[k].where, w.lost, (double)(w.now - broke_ms) / S);
         assert_int_equal(w.over, CALLS);
         assert_int_equal(w.lost, 0);
+        if (rows[k].targets == 2 && !rows[k].room) /* the way over, and the answer */
+            assert_true(w.now - broke_ms <= 1500 + FIRST_TOKEN_MS + ANSWER_MS);
         crowd_end(&w);
     }
+}
+
+/* What is alone at first doubles what it has in a third of a second; fresh calls are counted nowhere. */
+static void a_target_takes_a_part_of_what_it_has_in_each_moment(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    settle(&f);
+    struct target *t = f.t[0];
+    uint64_t at, now = NOW;
+    for (unsigned i = 0; i < 1000; i++)
+        (void)target_start(t, 0, now);
+    assert_int_equal(target_look(t, 0, now, &at), TARGET_FREE);
+    for (int window = 0; window < 3; window++, now += INFLUX_MS) {
+        unsigned moved = 0, most = INFLUX_LEAST + (t->running + 1) / INFLUX_SHARE;
+        for (; target_look(t, 0, now + moved % INFLUX_MS, &at) == TARGET_FREE; moved++) {
+            (void)target_start(t, 0, now + moved % INFLUX_MS);
+            target_moved(t, now + moved % INFLUX_MS);
+        }
+        assert_int_equal(moved, most);
+        assert_int_equal(target_look(t, 0, now, &at), TARGET_INFLUX);
+        assert_int_equal(at, now + INFLUX_MS);
+        assert_int_equal(target_look(t, 0, now + INFLUX_MS - 1, &at), TARGET_INFLUX);
+        t->rest_until_ms = now + 5; /* what is worse is what is told */
+        assert_int_equal(target_look(t, 0, now, &at), TARGET_RESTING);
+        t->rest_until_ms = 0;
+    }
+    assert_int_equal(target_look(t, 0, now, &at), TARGET_FREE);
+    fleet_free(f.fleet);
+}
+
+static void a_hedge_is_no_move_and_neither_is_a_first_attempt(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    settle(&f);
+    struct call_actions acts;
+    call_begin(&f.call, f.fleet, &f.want, NOW, &acts);
+    call_wake(&f.call, call_next(&f.call), &acts);
+    assert_int_equal(f.call.hedges, 1);
+    assert_int_equal(f.t[0]->influx.started + f.t[1]->influx.started, 0);
+    call_gone(&f.call, NOW + 3 * S, &acts);
+    call_begin(&f.call, f.fleet, &f.want, NOW + 3 * S, &acts);
+    call_failed(&f.call, 0, &(struct verdict){.failure = FAILURE_OVERLOAD}, NOW + 3 * S, &acts);
+    assert_int_equal(f.call.attempts_count, 2);
+    assert_int_equal(f.call.attempts[1].target, 1);
+    assert_int_equal(f.t[1]->influx.started, 1);
+    call_gone(&f.call, NOW + 3 * S, &acts);
+    fleet_free(f.fleet);
 }
 
 int main(void)
@@ -273,6 +337,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(held_calls_come_back_a_few_first_then_twice_as_many),
         cmocka_unit_test(streams_that_all_break_at_once_are_all_gone_on_with),
+        cmocka_unit_test(a_target_takes_a_part_of_what_it_has_in_each_moment),
+        cmocka_unit_test(a_hedge_is_no_move_and_neither_is_a_first_attempt),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
