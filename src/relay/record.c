@@ -100,20 +100,18 @@ static void put_flag(struct put *p, const char *before, bool v)
     put_text(p, v ? "true" : "false");
 }
 
+/* -1: not known, and not there. */
 static void put_count(struct put *p, const char *before, int64_t v)
 {
     if (v >= 0)
         put_number(p, before, (uint64_t)v);
 }
 
-/* -1: not known, and not there. */
-static void put_sum(struct put *p, const char *name, int64_t v)
+static void put_sums(struct put *p, const struct ledger_call *call)
 {
-    if (v < 0)
-        return;
-    put_text(p, ",\"");
-    put_text(p, name);
-    put_number(p, "\":", (uint64_t)v);
+#define X(name) put_count(p, ",\"" #name "\":", call->sums[LEDGER_##name]);
+    LEDGER_SUMS(X)
+#undef X
 }
 
 static void put_cost(struct put *p, int64_t pico)
@@ -241,8 +239,7 @@ static struct span put_line(struct put *p, const struct relay *r, const struct c
     put_flag(p, "\",\"stream\":", rec->streamed);
     put_number(p, ",\"began_ms\":", rec->began_wall_ms);
     put_number(p, ",\"took_ms\":", rec->took_ms);
-    for (unsigned i = 0; i < LEDGER_SUM_COUNT; i++)
-        put_sum(p, ledger_sum_name((enum ledger_sum)i), call->sums[i]);
+    put_sums(p, call);
     put_flag(p, ",\"estimated\":", call->estimated);
     put_cost(p, call->cost_pico);
     put_pauses(p, r);
