@@ -160,6 +160,13 @@ static void say_refused(const struct ask_where *a, const struct ask_answer *w)
     fputc('\n', stderr);
 }
 
+uint64_t ask_checkpoint_ms(uint64_t without)
+{
+    const char *text = getenv("CHECKPOINT_INTERVAL");
+    uint64_t n;
+    return text && span_u64(span_str(text), &n) && n > 0 && n < 1000000 ? n * 1000 : without;
+}
+
 void ask_no_perdure(const struct ask_where *a)
 {
     fprintf(stderr, "%s: what answers at %s is no perdure, or one of another version\n", a->command, a->url);

@@ -55,6 +55,8 @@ void ask(const struct ask_where *a, const struct ask_question *q, struct ask_ans
 bool ask_well(const struct ask_where *a, const struct ask_question *q, struct ask_answer *ret);
 /* ask_well() of what must be a JSON object. */
 bool ask_json(const struct ask_where *a, const struct ask_question *q, struct ask_answer *ret);
+/* $CHECKPOINT_INTERVAL, in seconds (g); `without` where it is not set, or is none. */
+uint64_t ask_checkpoint_ms(uint64_t without);
 /* Says that what answered is no perdure. */
 void ask_no_perdure(const struct ask_where *a);
 

@@ -189,7 +189,6 @@ static int read_level(struct options *o)
 
 static int follow(struct options *o)
 {
-    const char *every = getenv("CHECKPOINT_INTERVAL");
     uint64_t n;
     if (o->restarts) {
         if (!span_u64(span_str(o->restarts), &n) || n >= SUPERVISE_RESTARTS_MAX)
@@ -197,8 +196,7 @@ static int follow(struct options *o)
         o->rules.rules.restarts = (unsigned)n;
     }
     if (!o->rules.checkpoint_ms)
-        o->rules.checkpoint_ms =
-            every && span_u64(span_str(every), &n) && n > 0 && n < 1000000 ? n * 1000 : KEEP_CHECKPOINT_MS;
+        o->rules.checkpoint_ms = ask_checkpoint_ms(KEEP_CHECKPOINT_MS);
     o->rules.key_variable = o->where.key_variable;
     if (!o->no_gateway) {
         o->rules.url = o->where.url;

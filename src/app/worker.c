@@ -204,7 +204,8 @@ static int work(const struct options *o, struct work_queue *q, struct listener *
                                    .base = o->where.base,
                                    .key = o->where.key,
                                    .key_variable = o->where.key_variable,
-                                   .dir = o->dir};
+                                   .dir = o->dir,
+                                   .checkpoint_ms = ask_checkpoint_ms(WORKER_CHECKPOINT_MS)};
     pd_err e = worker_new(&r, &l->worker);
     if (!e && pthread_create(&l->thread, NULL, listen_for_signals, l) != 0) {
         l->worker = worker_free(l->worker);

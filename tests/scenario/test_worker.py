@@ -88,6 +88,16 @@ def test_no_program_of_a_task_has_the_admin_key():
         assert server.worker.stop() == 0, server.worker.stderr()
 
 
+def test_a_long_program_has_a_checkpoint_every_interval_that_the_environment_names():
+    with working(start=False) as server:
+        server.worker = server.spawn(env={"CHECKPOINT_INTERVAL": "1"})
+        server.add({"id": "t", "command": "until test -e seen; do sleep 0.05; done", "checks": []})
+        server.until(lambda: [c for c in server.checkpoints if c["reason"] == "interval"])
+        (server.folder / "seen").touch()
+        assert done(server, "t")["outcome"] == "done"
+        assert server.worker.stop() == 0, server.worker.stderr()
+
+
 def test_an_end_with_status_0_is_no_evidence():
     with working() as server:
         server.add({"id": "bare", "command": "true"})

@@ -16,6 +16,7 @@ class WorkServer:
         self.held = {}           # task id: record
         self.claims = {}         # word: the claim's answer
         self.finished = []       # (task, body)
+        self.checkpoints = []
         self.requests = []
         self.lose = {}           # "finish": how many answers are lost
         self.refuse = {}
@@ -181,4 +182,5 @@ class WorkServer:
                      "usage": {"prompt_tokens": 10, "completion_tokens": 3}}
 
     def checkpoint(self, body):
+        self.checkpoints.append(body)
         return 201, {"checkpoint_id": "c-1"}
