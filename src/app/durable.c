@@ -15,7 +15,7 @@ enum {
 struct durable {
     struct gateway *gateway;
     struct loop *loop;
-    char *where, *snapshots;
+    char *where, *snapshots, *left_turns;
     struct checkpoints_rules rules;
     void (*tell)(void *ctx);
     void *ctx;
@@ -75,12 +75,18 @@ static void open_checkpoints(struct durable *k)
     e = checkpoints_open(k->db, k->objects, &k->rules, &k->checkpoints);
     if (e)
         LOG(NULL, LOG_WARN, "snapshots.not_open", "why=%s remedy=\"there are no checkpoints\"", pd_err_name(e));
-    k->turns = k->checkpoints ? turns_new(k->checkpoints, k->rules.waiting_bytes) : NULL;
+    if (k->turns) /* the successor has died */
+        turns_return(k->turns, k->checkpoints);
+    else if (k->checkpoints)
+        k->turns = turns_begin(
+            k->checkpoints,
+            &(struct turns_rules){k->rules.waiting_bytes, *k->left_turns ? k->left_turns : NULL, k->successor});
 }
 
+/* The last turns are left for the successor, which has the database from now on. */
 static void close_checkpoints(struct durable *k)
 {
-    k->turns = turns_free(k->turns);
+    turns_leave(k->turns);
     k->checkpoints = checkpoints_close(k->checkpoints);
     k->objects = objects_close(k->objects);
     k->db = db_close(k->db);
@@ -199,11 +205,21 @@ void durable_hand_over(struct durable *k)
         return;
     atomic_fetch_add(&k->handovers, 1);
     atomic_store(&k->leaving, true);
-    atomic_store(&k->gateway->turns, NULL);
     atomic_store(&k->gateway->checkpoints, NULL);
     atomic_store(&k->gateway->db, NULL); /* whoever has it now is done with it before it tells that it has left */
     timer_stop(k->loop, &k->again);
     k->tell(k->ctx);
+}
+
+/* Empty: there is no folder for the state. */
+static char *left_turns_of(const char *state)
+{
+    struct buf b = {0};
+    if (strcmp(state, "off") == 0)
+        return mem_strdup("");
+    char *path = buf_printf(&b, "%s/turns", state) ? NULL : mem_strndup(buf_span(&b).p, buf_size(&b));
+    buf_done(&b);
+    return path;
 }
 
 /* ---- the whole ------------------------------------------------------------------------------------- */
@@ -232,8 +248,9 @@ pd_err durable_open(struct gateway *g, struct loop *l, const struct durable_opti
     k->rules.waiting_bytes = s->checkpoint_memory;
     k->where = mem_strdup(o->conf->database);
     k->snapshots = mem_strdup(o->conf->snapshots);
+    k->left_turns = left_turns_of(o->conf->state);
     k->left = waker_new(l, on_left, k);
-    if (!k->where || !k->snapshots || !k->left) {
+    if (!k->where || !k->snapshots || !k->left_turns || !k->left) {
         durable_close(k);
         return PD_NOMEM;
     }
@@ -260,6 +277,7 @@ struct durable *durable_close(struct durable *k)
     atomic_store(&k->gateway->checkpoints, NULL);
     atomic_store(&k->gateway->db, NULL);
     db_close(k->opened);
+    k->turns = turns_free(k->turns);
     close_checkpoints(k);
     for (unsigned i = 0; i < k->gateway->workers_count; i++) {
         struct worker *w = k->gateway->workers[i];
@@ -271,6 +289,7 @@ struct durable *durable_close(struct durable *k)
     waker_free(k->left);
     mem_free(k->where);
     mem_free(k->snapshots);
+    mem_free(k->left_turns);
     mem_free(k);
     return NULL;
 }

@@ -1,8 +1,8 @@
 /* durable.h - the service's database and its checkpoints: opened, tried again, handed to a successor.
  *
  * The gateway serves without them, and says so once for each reason: what cannot be opened is tried again with growing pauses. A file is held by one
- * process: when a successor takes over, the old process gives it up at once, and the last turns of its sessions are no checkpoints (a
- * session's next turn, which the successor has, is the whole conversation again).
+ * process: when a successor takes over, the old process gives it up at once, and leaves the last turns of its sessions in the folder `turns` of the state, where
+ * the successor finds them (checkpoint/left.h).
  *
  *   gateway->db, ->checkpoints   set on the first worker's loop when they are open; NULL before, and after they were given up
  *   worker->jobs                 made and given up on the worker's own loop, by durable_seat() */

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "checkpoint/known.h"
+#include "checkpoint/left.h"
 #include "dialect/encoder.h"
 #include "dialect/shown.h"
 #include "parse/put.h"
@@ -16,7 +17,9 @@ enum {
     ANSWER_MAX = 64 << 20,
     GATHER_MS =
         20, /* so long others are waited for that are written with the first: one fsync is for all of them */
-    PACE_MS = 250, /* between two batches, at least, where many come */
+    LEFT_EVERY_MS = 2000,            /* an old process is at work: what it leaves is looked for */
+    LEFT_MOST_MS = 24 * 3600 * 1000, /* after it, it is not any more */
+    PACE_MS = 250,                   /* between two batches, at least, where many come */
 };
 
 /* Of a session: so its next turn need not gather from the database which messages it has already. What is remembered is true as long as it is the newest: such a
@@ -28,7 +31,10 @@ struct newest {
 };
 
 struct turns {
-    struct checkpoints *c;
+    struct checkpoints *c; /* under `using`; NULL: a successor has the database */
+    pthread_mutex_t using;
+    char *left; /* NULL: no folder */
+    uint64_t follow_until_ms;
     pthread_mutex_t lock;
     pthread_cond_t work;
     struct list waiting, alike[BUCKETS];
@@ -313,7 +319,15 @@ static void count_turns(struct batch *b, unsigned n, pd_err e)
             "why=%s remedy=\"calls go on; the session's next turn has all of it again\"", pd_err_name(e));
 }
 
-static void write_batch(struct batch *b)
+/* Each a file, for the successor. */
+static void leave_batch(struct batch *b)
+{
+    for (unsigned i = 0; i < b->count; i++)
+        if (b->list[i].made)
+            count_turns(b, 1, b->t->left ? left_write(b->t->left, b->list[i].made) : PD_CLOSED);
+}
+
+static unsigned make_batch(struct batch *b)
 {
     unsigned fine = 0;
     for (unsigned i = 0; i < b->count; i++) {
@@ -326,6 +340,11 @@ static void write_batch(struct batch *b)
         if (e)
             count_turns(b, 1, e);
     }
+    return fine;
+}
+
+static void write_batch(struct batch *b, unsigned fine)
+{
     b->from = 0;
     b->to = b->count;
     pd_err e = fine ? db_do(b->t->c->db, write_turns, b) : PD_OK;
@@ -357,13 +376,35 @@ static void gather(struct turns *t)
     t->took_ms = clock_mono_ms();
 }
 
+/* False: it is time to look at what was left. */
+static bool wait_for_work(struct turns *t)
+{
+    uint64_t now = clock_mono_ms(), until = now + LEFT_EVERY_MS;
+    const struct timespec at = {.tv_sec = (time_t)(until / 1000), .tv_nsec = (long)(until % 1000) * 1000000};
+    if (now < t->follow_until_ms)
+        return pthread_cond_timedwait(&t->work, &t->lock, &at) == 0;
+    pthread_cond_wait(&t->work, &t->lock);
+    return true;
+}
+
+static void look_for_left(struct turns *t)
+{
+    pthread_mutex_unlock(&t->lock);
+    pthread_mutex_lock(&t->using);
+    if (t->c && t->left)
+        (void)left_read(t->c, t->left);
+    pthread_mutex_unlock(&t->using);
+    pthread_mutex_lock(&t->lock);
+}
+
 static void take(struct turns *t, struct batch *b)
 {
     struct list *node;
     b->count = 0;
     pthread_mutex_lock(&t->lock);
     while (list_empty(&t->waiting) && !t->ending)
-        pthread_cond_wait(&t->work, &t->lock);
+        if (!wait_for_work(t))
+            look_for_left(t);
     gather(t);
     while (b->count < BATCH && (node = list_first(&t->waiting)) != NULL) {
         struct turn *turn = LIST_OF(node, struct turn, node);
@@ -377,11 +418,20 @@ static void *turns_thread(void *ctx)
 {
     struct turns *t = ctx;
     struct batch b = {.t = t};
+    pthread_mutex_lock(&t->lock);
+    look_for_left(t);
+    pthread_mutex_unlock(&t->lock);
     for (;;) {
         take(t, &b);
         if (!b.count)
             return NULL;
-        write_batch(&b);
+        unsigned fine = make_batch(&b);
+        pthread_mutex_lock(&t->using);
+        if (t->c)
+            write_batch(&b, fine);
+        else
+            leave_batch(&b);
+        pthread_mutex_unlock(&t->using);
         for (unsigned i = 0; i < b.count; i++) {
             struct turn *turn = b.list[i].turn;
             size_t bytes = turn->bytes;
@@ -398,11 +448,36 @@ static void *turns_thread(void *ctx)
 
 struct turns *turns_new(struct checkpoints *c, uint64_t waiting_bytes)
 {
+    const struct turns_rules r = {.waiting_bytes = waiting_bytes};
+    return turns_begin(c, &r);
+}
+
+void turns_leave(struct turns *t)
+{
+    if (!t)
+        return;
+    pthread_mutex_lock(&t->using);
+    t->c = NULL;
+    pthread_mutex_unlock(&t->using);
+}
+
+void turns_return(struct turns *t, struct checkpoints *c)
+{
+    pthread_mutex_lock(&t->using);
+    t->c = c;
+    pthread_mutex_unlock(&t->using);
+}
+
+struct turns *turns_begin(struct checkpoints *c, const struct turns_rules *r)
+{
     struct turns *t = mem_zalloc(sizeof(*t));
     if (!t)
         return NULL;
     t->c = c;
-    t->most = waiting_bytes;
+    t->most = r->waiting_bytes;
+    t->left = r->left ? mem_strdup(r->left) : NULL;
+    t->follow_until_ms = r->follows ? clock_mono_ms() + LEFT_MOST_MS : 0;
+    pthread_mutex_init(&t->using, NULL);
     list_init(&t->waiting);
     for (unsigned i = 0; i < BUCKETS; i++)
         list_init(&t->alike[i]);
@@ -415,11 +490,14 @@ struct turns *turns_new(struct checkpoints *c, uint64_t waiting_bytes)
     t->known = known_new();
     t->packer = packer_new();
     t->newest = mem_calloc(SESSIONS, sizeof(*t->newest));
-    if (t->known && t->packer && t->newest && pthread_create(&t->thread, NULL, turns_thread, t) == 0)
+    if (t->known && t->packer && t->newest && (t->left || !r->left) &&
+        pthread_create(&t->thread, NULL, turns_thread, t) == 0)
         return t;
     known_free(t->known);
     packer_free(t->packer);
     mem_free(t->newest);
+    mem_free(t->left);
+    pthread_mutex_destroy(&t->using);
     pthread_cond_destroy(&t->work);
     pthread_mutex_destroy(&t->lock);
     mem_free(t);
@@ -439,6 +517,8 @@ struct turns *turns_free(struct turns *t)
     known_free(t->known);
     packer_free(t->packer);
     mem_free(t->newest);
+    mem_free(t->left);
+    pthread_mutex_destroy(&t->using);
     pthread_cond_destroy(&t->work);
     pthread_mutex_destroy(&t->lock);
     mem_free(t);

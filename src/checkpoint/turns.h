@@ -33,8 +33,19 @@ struct turn {
 };
 
 struct turns;
-/* PD_NOMEM as NULL. */
-struct turns *turns_new(struct checkpoints *c, uint64_t waiting_bytes) PD_CHECKED;
+/* PD_NOMEM as NULL. `left`: the folder where a process before this one may have left turns (left.h), and where they are left; NULL: none. `follows`: it is at
+ * work still, so the folder is looked at again and again. */
+struct turns_rules {
+    uint64_t waiting_bytes;
+    const char *left;
+    bool follows;
+};
+struct turns *turns_begin(struct checkpoints *c, const struct turns_rules *r) PD_CHECKED;
+struct turns *turns_new(struct checkpoints *c, uint64_t waiting_bytes) PD_CHECKED; /* without a folder */
+/* A successor has the database: from its return on turns are left in the folder, and the checkpoints are not used any more. Blocks while one batch is written. */
+void turns_leave(struct turns *t);
+/* It has died: there are checkpoints again. */
+void turns_return(struct turns *t, struct checkpoints *c);
 /* Ends what waits. Before checkpoints_close(). NULL is fine; returns NULL. */
 struct turns *turns_free(struct turns *t);
 /* False: too much waits; it is the caller's still. Any thread. */

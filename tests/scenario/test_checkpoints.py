@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import threading
 
-from test_upgrade import Chain
+from test_upgrade import Chain, begun, held
 from perdure_test import PERDURE, Gateway, config, main, request, running
 
 
@@ -244,6 +244,27 @@ def test_an_upgrade_loses_no_acknowledged_checkpoint_and_the_successor_has_the_d
             assert refused <= {(503, "database_not_open")}, refused
             for id, n in acknowledged:
                 assert get(chain.gateway, "/" + id)["checkpoint"]["state"] == {"n": n}
+
+
+def test_a_turn_that_ends_after_an_upgrade_is_the_successors_to_store():
+    with Chain() as chain:
+        chain.until("the database is open", lambda: chain.gateway.metric("perdure_database_open") == 1)
+        for n in (1, 2):        # the second successor knows of the old process as the first does
+            messages = [{"role": "user", "content": f"question {n}"}]
+            held(chain.sim)
+            s = begun(chain.gateway.stream(messages=messages, headers=SESSION))
+            chain.sim.wait("alpha", held=1)
+            old = chain.pid
+            chain.upgrade()
+            chain.until("it has let go", lambda: chain.logged("database.handed_over") == n)
+            chain.sim.release("alpha")
+            assert s.rest().done
+            chain.gone(old)
+            chain.until("the turn is stored", lambda: chain.gateway.metric("perdure_database_open") == 1 and len(turns_of(chain.gateway)) == n)
+            c = get(chain.gateway, "/" + turns_of(chain.gateway)[0]["checkpoint_id"])["checkpoint"]
+            assert c["messages"] == messages and c["answer"]["choices"][0]["message"]["content"] == s.text, c
+            assert c["task"] == "night run" and c["provider"] == "alpha" and c["request"]["messages"] == [], c
+            chain.until("nothing is left", lambda: not list(chain.gateway.path.parent.rglob("*.turn")))
 
 
 LIB = pathlib.Path(__file__).resolve().parent.parent / "lib"

@@ -9,6 +9,7 @@
 #include "test.h"
 #include "torture.h"
 
+#include <dirent.h>
 #include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -387,6 +388,96 @@ static void each_turn_keeps_what_the_one_before_had(void **state)
     buf_done(&conversation);
 }
 
+/* ---- left for a successor ---- */
+
+static struct turns *begin(const char *left, bool follows)
+{
+    const struct turns_rules r = {1 << 20, left, follows};
+    struct turns *t = turns_begin(c, &r);
+    assert_non_null(t);
+    return t;
+}
+
+static unsigned files_in(const char *left)
+{
+    DIR *d = opendir(left);
+    unsigned n = 0;
+    for (struct dirent *e = d ? readdir(d) : NULL; e; e = readdir(d))
+        n += span_ends(span_str(e->d_name), ".turn");
+    if (d)
+        closedir(d);
+    return n;
+}
+
+static void ends_in(struct turns *t, uint64_t made, uint64_t failed)
+{
+    struct turns_stats s;
+    uint64_t until = clock_mono_ms() + 10000;
+    do {
+        usleep(1000);
+        turns_stats(t, &s);
+    } while (s.made + s.failed < made + failed && clock_mono_ms() < until);
+    assert_int_equal(s.made, made);
+    assert_int_equal(s.failed, failed);
+}
+
+static void what_is_ended_after_the_hand_over_is_left_and_read(void **state)
+{
+    (void)state;
+    char left[100], file[200];
+    struct checkpoints_stats s;
+    snprintf(left, sizeof(left), "%s/turns", folder);
+    struct turns *old = begin(left, false);
+    is_made(old, turn_with(2, 2), 1);
+    turns_leave(old);
+    is_made(old, turn_with(3, 3), 2);
+    is_made(old, turn_with(4, 4), 3);
+    assert_int_equal(files_in(left), 2);
+    has_turn(2, 2);
+    struct turns *next = begin(left, true);
+    uint64_t until = clock_mono_ms() + 20000;
+    while (files_in(left) && clock_mono_ms() < until)
+        usleep(1000);
+    has_turn(4, 4);                   /* in their order */
+    is_made(old, turn_with(5, 5), 4); /* it is at work still */
+    while (files_in(left) && clock_mono_ms() < until)
+        usleep(1000);
+    has_turn(5, 5);
+    checkpoints_stats(c, &s);
+    assert_int_equal(s.created, 4);
+    turns_free(next);
+    /* The successor has died. */
+    turns_return(old, c);
+    is_made(old, turn_with(6, 6), 5);
+    has_turn(6, 6);
+    assert_int_equal(files_in(left), 0);
+    turns_leave(old);
+    is_made(old, turn_with(7, 7), 6);
+    turns_free(old);
+    /* What is damaged is put away and keeps nothing waiting. */
+    snprintf(file, sizeof(file), "%s/0.turn", left);
+    FILE *f = fopen(file, "w");
+    assert_non_null(f);
+    fputs("damaged", f);
+    fclose(f);
+    next = begin(left, false); /* reads once, whoever was there before */
+    while (files_in(left) && clock_mono_ms() < until)
+        usleep(1000);
+    has_turn(7, 7);
+    turns_free(next);
+    buf_done(&conversation);
+}
+
+static void without_a_folder_they_are_counted_as_not_kept(void **state)
+{
+    (void)state;
+    struct turns *t = turns_new(c, 1 << 20);
+    turns_leave(t);
+    assert_true(turns_give(t, turn_of(&codec_openai_chat, "{\"messages\":[]}", "")));
+    ends_in(t, 0, 1);
+    turns_free(t);
+}
+
 /* ---- memory ---- */
 
 static pd_err a_turn(void *ctx)
@@ -437,6 +528,8 @@ int main(void)
         TEST(one_that_is_overtaken_while_it_waits_is_left_out),
         TEST(one_that_cannot_be_a_checkpoint_takes_none_with_it),
         TEST(each_turn_keeps_what_the_one_before_had),
+        TEST(what_is_ended_after_the_hand_over_is_left_and_read),
+        TEST(without_a_folder_they_are_counted_as_not_kept),
         TEST(survives_every_failed_allocation),
     };
     return cmocka_run_group_tests_name("turns", tests, NULL, NULL);
