@@ -1,5 +1,6 @@
 #include "app/commands.h"
 #include "base/span.h"
+#include "parse/nearest.h"
 #include "simulate/simulate.h"
 
 #include <stdio.h>
@@ -61,6 +62,12 @@ int main(int argc, char **argv)
     for (int i = 0; i < COMMANDS; i++)
         if (strcmp(word, commands[i].name) == 0)
             return commands[i].run(argc - 1, argv + 1);
-    fprintf(stderr, "perdure: there is no command \"%s\"; `perdure help` lists them\n", word);
+    const char *names[COMMANDS];
+    char hint[80];
+    for (int i = 0; i < COMMANDS; i++)
+        names[i] = commands[i].name;
+    const char *meant = nearest_hint(span_str(word), names, COMMANDS, hint, sizeof(hint));
+    fprintf(stderr, "perdure: there is no command \"%s\"%s `perdure help` lists them\n", word,
+            *meant ? meant : ";");
     return 2;
 }

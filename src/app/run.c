@@ -36,7 +36,7 @@ static const char run_help[] =
     "  --name NAME      of the run: another name of the same plan is another run\n"
     "  --again          begins it anew, though it was done before\n"
     "  --dir FOLDER     where its tasks work (default: here)\n"
-    "  --check          says whether the plan is well formed, and ends\n"
+    "  --check          says whether the plan is well formed, shows its tasks, and ends\n"
     "  --detach         hands it over and ends: for --url, with workers of their own\n"
     "  --json           events as JSON lines, and the run as the last\n"
     "  --lease TIME     as for `perdure worker` (default 10s)\n"
@@ -699,6 +699,11 @@ static int say_checked(const struct run *r)
         printf("%s is fine: %u task%s\n", r->o.plan, r->plan.tasks, r->plan.tasks == 1 ? "" : "s");
     else
         printf("%s is fine: a model makes its tasks\n", r->o.plan);
+    struct buf out = {0};
+    const struct progress_look look = {.width = terminal_width()};
+    if (progress_plan(buf_span(&r->plan.body), &look, &out) == PD_OK)
+        fwrite(buf_span(&out).p, 1, buf_size(&out), stdout);
+    buf_done(&out);
     return EXIT_DONE;
 }
 

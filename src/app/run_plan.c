@@ -5,8 +5,11 @@
 #include "task/checks.h"
 #include "task/plan.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 enum { SCHEMA_FILE_MAX = 4 << 20 };
 
@@ -44,11 +47,24 @@ static pd_err hash_pinned(void *ctx, const char *path, char ret[65])
     return checks_hash_file(((struct folders *)ctx)->work, path, ret);
 }
 
+static const char *why_unreadable(const char *path, pd_err e)
+{
+    struct stat st;
+    if (e != PD_NOTFOUND && e != PD_IO)
+        return e == PD_TOOBIG ? "it is larger than a plan may be" : pd_err_text(e);
+    if (stat(path, &st) != 0)
+        return strerror(errno);
+    return S_ISDIR(st.st_mode)       ? "it is a folder: name the file"
+           : access(path, R_OK) != 0 ? strerror(errno)
+           : !S_ISREG(st.st_mode)    ? "it is no file"
+                                     : pd_err_text(e);
+}
+
 static bool read_text(const char *path, struct buf *out)
 {
     pd_err e = checks_read_file(NULL, path, PLAN_BYTES_MAX, out);
     if (e)
-        fprintf(stderr, "perdure run: the plan %s cannot be read: %s\n", path, pd_err_text(e));
+        fprintf(stderr, "perdure run: the plan %s cannot be read: %s\n", path, why_unreadable(path, e));
     return !e;
 }
 

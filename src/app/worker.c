@@ -125,6 +125,11 @@ static int read_options(int argc, char **argv, struct options *o)
         if (!taken)
             return wrongly("not understood:", argv[at], "");
     }
+    /* One process has a SQLite file: a worker that opened another would wait in it for ever. */
+    if (o->database && !span_starts(span_str(o->database), "postgres://") &&
+        !span_starts(span_str(o->database), "postgresql://"))
+        return wrongly("--database is", o->database,
+                       ": write postgres://USER@HOST/NAME; with SQLite, ask the perdure that has it with --url");
     return -1;
 }
 

@@ -32,7 +32,7 @@ const char *log_quote(struct span s, char *out, size_t out_bytes)
     if (out_bytes < 8)
         return "\"\"";
     out[n++] = '"';
-    for (size_t i = 0; i < s.n && i < 200 && n + 3 < out_bytes; i++) {
+    for (size_t i = 0; i < s.n && i < LOG_QUOTED_MAX && n + 3 < out_bytes; i++) {
         unsigned char c = (unsigned char)s.p[i];
         if (c == '"' || c == '\\')
             out[n++] = '\\';

@@ -36,7 +36,8 @@ extern _Atomic int log_json;                 /* 1: JSON lines; 0: text */
 bool log_level_parse(struct span s, enum log_level *ret);
 void log_write(const struct log_scope *scope, enum log_level level, const char *event, const char *fmt, ...)
     PD_PRINTF(4, 5);
-/* A peer's text as one quoted field value, cut at 200 bytes, control bytes replaced. Uses `out`, returns it. */
+enum { LOG_QUOTED_MAX = 400 }; /* a sentence that says where, what and what to do */
+/* A peer's text as one quoted field value, cut at LOG_QUOTED_MAX bytes, control bytes replaced. Uses `out`, returns it. */
 const char *log_quote(struct span s, char *out, size_t out_bytes);
 
 #define LOG(scope, level, event, ...)                          \

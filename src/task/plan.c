@@ -156,13 +156,17 @@ static bool find_kind(struct task_reading *k)
     return true;
 }
 
-static bool names_fine(struct task_reading *k)
+/* Before its kind is looked for: a "comand" is no task without a command. */
+static bool names_known(struct task_reading *k)
 {
     const char *words[PLAN_MEMBERS_MAX];
     for (unsigned i = 0; i < plan_members_count; i++)
         words[i] = plan_members[i].name;
-    if (!plan_names_fine(&k->x->r, k->n, k->what, words, plan_members_count))
-        return false;
+    return plan_names_fine(&k->x->r, k->n, k->what, words, plan_members_count);
+}
+
+static bool names_fit(struct task_reading *k)
+{
     for (const struct entry *e = k->n->first; e; e = e->next) {
         const struct member *m = plan_member_of(e->key->text);
         char in_ms[80];
@@ -270,7 +274,7 @@ static bool read_task(struct reading *x, unsigned i)
     if (!read_id(x, i, k.n))
         return false;
     snprintf(k.what, sizeof(k.what), "task \"%.*s\"", SPAN_FMT(k.t->id));
-    if (!find_kind(&k) || !names_fine(&k))
+    if (!names_known(&k) || !find_kind(&k) || !names_fit(&k))
         return false;
     if (!(x->kinds & (1u << k.t->kind)))
         return plan_say(r, k.n->line, "%s is of kind %s, which the planner may not make", k.what,

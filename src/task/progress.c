@@ -1,12 +1,19 @@
 #include "task/progress.h"
 
+#include "base/mem.h"
 #include "parse/put.h"
 
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <time.h>
 
 enum { BAR_CELLS = 24, ID_CELLS = 18, AT_CELLS = 34, TEXT_MAX = 240, LINE_MAX_BYTES = 1024 };
+enum {
+    TREE_TASKS_MAX = 500, /* of more tasks a list is shown */
+    TREE_DEPTH_MAX = 8,   /* deeper ones stand as deep as these */
+    TREE_CELLS_MAX = 40,
+};
 
 /* ---- numbers and words ------------------------------------------------------------------------------------------------ */
 
@@ -17,9 +24,8 @@ static int64_t number(struct json v, const char *name)
 }
 
 /* As far as it can be printed, on one line. */
-static const char *text_of(struct json v, const char *path, char out[TEXT_MAX])
+static const char *printable(struct span s, char out[TEXT_MAX])
 {
-    struct span s = json_inner(json_path(v, path));
     size_t n = 0;
     for (size_t i = 0; i < s.n && n + 1 < TEXT_MAX; i++) {
         char c = s.p[i];
@@ -33,6 +39,11 @@ static const char *text_of(struct json v, const char *path, char out[TEXT_MAX])
     }
     out[n] = '\0';
     return out;
+}
+
+static const char *text_of(struct json v, const char *path, char out[TEXT_MAX])
+{
+    return printable(json_inner(json_path(v, path)), out);
 }
 
 static const char *time_text(uint64_t ms, char out[24])
@@ -179,10 +190,11 @@ static void put_head(struct put *p, struct json run, const struct progress_look 
         line_add(&l, "  %s", money);
     uint64_t end = number(run, "ended_ms") ? (uint64_t)number(run, "ended_ms") : look->now_ms;
     line_add(&l, "  %s", time_text(since(run, "created_ms", end), took));
-    if (!json_is(json_get(run, "state"), "running"))
+    bool running = json_is(json_get(run, "state"), "running");
+    if (!running)
         line_add(&l, "  %s", text_of(run, "state", state));
     if (*text_of(run, "why", why))
-        line_add(&l, ": %s", why);
+        line_add(&l, "%s%s", running ? "  " : ": ", why);
     put_line(p, &l, look, NULL, before);
 }
 
@@ -236,15 +248,24 @@ static void put_attempt(struct line *l, int64_t attempt, int64_t most)
     line_add(l, "  attempt %lld/%lld", (long long)(attempt < most ? attempt : most), (long long)most);
 }
 
-static void put_task(struct put *p, struct json task, const struct progress_look *look)
+/* Where a task stands in its column, and what it waits for. */
+struct place {
+    unsigned indent, cells;
+    const char *waits;
+};
+
+static void put_task(struct put *p, struct json task, const struct place *place, const struct progress_look *look)
 {
     char id[TEXT_MAX], at[TEXT_MAX], took[24], count[32], money[32], class[TEXT_MAX], message[TEXT_MAX];
     const struct shown_state *s = state_of(task);
     struct line l = {.n = 0};
     bool running = strcmp(s->name, "running") == 0;
     task_at(task, s, look, at);
+    if (*place->waits)
+        snprintf(at, sizeof(at), "%s", place->waits);
     at[AT_CELLS] = '\0';
-    line_add(&l, "  %s %-*s  %-9s  %-*s", s->sign, ID_CELLS, text_of(task, "id", id), s->name, AT_CELLS, at);
+    line_add(&l, "  %*s%s %-*s  %-9s  %-*s", (int)place->indent, "", s->sign, (int)(place->cells - place->indent),
+             text_of(task, "id", id), s->name, AT_CELLS, at);
     if (number(task, "attempt") > 1)
         put_attempt(&l, number(task, "attempt"), number(task, "retries") + 1);
     uint64_t tokens = (uint64_t)number(task, "tokens");
@@ -271,20 +292,21 @@ static bool is_lively(struct json task)
            (json_is(s, "ready") && json_get(task, "error").type == JSON_OBJECT);
 }
 
-static pd_err put_tasks(struct put *p, struct json run, const struct progress_look *look, bool all, unsigned *ret)
+static pd_err put_tasks(struct put *p, struct json run, const struct progress_look *look, unsigned *ret)
 {
+    static const struct place place = {.cells = ID_CELLS, .waits = ""};
     struct json_walk w;
     struct json task;
     unsigned shown = 0, left = 0;
     json_walk_init(&w, json_get(run, "tasks"));
     while (json_walk_next(&w, NULL, &task)) {
-        if (!all && !is_lively(task))
+        if (!is_lively(task))
             continue;
-        if (!all && shown == look->lines) {
+        if (shown == look->lines) {
             left++;
             continue;
         }
-        put_task(p, task, look);
+        put_task(p, task, &place, look);
         shown++;
     }
     if (left)
@@ -301,25 +323,199 @@ pd_err progress_run(struct span run, const struct progress_look *look, struct bu
     if (e)
         return e;
     put_head(&p, r, look);
-    e = put_tasks(&p, r, look, false, ret_lines);
+    e = put_tasks(&p, r, look, ret_lines);
     ++*ret_lines;
     return e;
+}
+
+/* ---- the tree ------------------------------------------------------------------------------------------------------------------- */
+
+#define NOWHERE UINT_MAX
+/* Each task stands below the last of those it needs. */
+struct twig {
+    struct json task;
+    struct span id;
+    unsigned parent, child, next, depth; /* NOWHERE: none */
+};
+struct tree {
+    struct json whole; /* a run, or a plan */
+    struct twig *twigs;
+    unsigned count, root, cells;
+};
+
+static struct json needs_of(const struct tree *t, const struct twig *g)
+{
+    char id[TEXT_MAX];
+    struct json own = json_get(g->task, "needs");
+    return own.type == JSON_ARRAY ? own : json_get(json_get(t->whole, "needs"), text_of(g->task, "id", id));
+}
+
+/* Among those before `end`: needs come first. */
+static unsigned twig_of(const struct tree *t, struct span id, unsigned end)
+{
+    for (unsigned i = end; i-- > 0;)
+        if (span_eq(t->twigs[i].id, id))
+            return i;
+    return NOWHERE;
+}
+
+static void find_parent(struct tree *t, unsigned i)
+{
+    struct twig *g = &t->twigs[i];
+    struct json_walk w;
+    struct json need;
+    json_walk_init(&w, needs_of(t, g));
+    while (json_walk_next(&w, NULL, &need)) {
+        unsigned at = twig_of(t, json_inner(need), i);
+        if (at != NOWHERE && (g->parent == NOWHERE || at > g->parent))
+            g->parent = at;
+    }
+    if (g->parent != NOWHERE)
+        g->depth = t->twigs[g->parent].depth + 1;
+    unsigned indent = 2 * (g->depth < TREE_DEPTH_MAX ? g->depth : TREE_DEPTH_MAX);
+    if (indent + g->id.n > t->cells)
+        t->cells = indent + g->id.n < TREE_CELLS_MAX ? indent + (unsigned)g->id.n : TREE_CELLS_MAX;
+}
+
+static void hang(struct tree *t)
+{
+    t->root = NOWHERE;
+    for (unsigned i = t->count; i-- > 0;) {
+        struct twig *g = &t->twigs[i];
+        unsigned *first = g->parent == NOWHERE ? &t->root : &t->twigs[g->parent].child;
+        g->next = *first;
+        *first = i;
+    }
+}
+
+static pd_err tree_make(struct json whole, struct tree *t)
+{
+    struct json_walk w;
+    struct json task;
+    *t = (struct tree){.whole = whole, .cells = ID_CELLS};
+    unsigned n = 0;
+    json_walk_init(&w, json_get(whole, "tasks"));
+    while (json_walk_next(&w, NULL, &task))
+        n++;
+    t->twigs = mem_zalloc((n + 1) * sizeof(*t->twigs));
+    if (!t->twigs)
+        return PD_NOMEM;
+    json_walk_init(&w, json_get(whole, "tasks"));
+    while (t->count < n && json_walk_next(&w, NULL, &task))
+        t->twigs[t->count++] = (struct twig){task, json_inner(json_get(task, "id")), NOWHERE, NOWHERE, NOWHERE, 0};
+    for (unsigned i = 0; i < n && n <= TREE_TASKS_MAX; i++)
+        find_parent(t, i);
+    hang(t);
+    return PD_OK;
+}
+
+/* The next in the picture: below, else beside, else beside one above. */
+static unsigned tree_next(const struct tree *t, unsigned i)
+{
+    if (t->twigs[i].child != NOWHERE)
+        return t->twigs[i].child;
+    while (i != NOWHERE && t->twigs[i].next == NOWHERE)
+        i = t->twigs[i].parent;
+    return i == NOWHERE ? NOWHERE : t->twigs[i].next;
+}
+
+static struct place place_of(const struct tree *t, const struct twig *g)
+{
+    unsigned depth = g->depth < TREE_DEPTH_MAX ? g->depth : TREE_DEPTH_MAX;
+    return (struct place){.indent = 2 * depth, .cells = t->cells, .waits = ""};
+}
+
+/* "for a, b": those it needs that are not done. */
+static void waits_for(const struct tree *t, unsigned i, char out[TEXT_MAX])
+{
+    struct json_walk w;
+    struct json need;
+    char id[TEXT_MAX];
+    size_t n = 0;
+    out[0] = '\0';
+    if (t->count > TREE_TASKS_MAX || !json_is(json_get(t->twigs[i].task, "state"), "waiting"))
+        return;
+    json_walk_init(&w, needs_of(t, &t->twigs[i]));
+    while (n < TEXT_MAX && json_walk_next(&w, NULL, &need)) {
+        unsigned at = twig_of(t, json_inner(need), i);
+        if (at != NOWHERE && !json_is(json_get(t->twigs[at].task, "state"), "done"))
+            n += (size_t)snprintf(out + n, TEXT_MAX - n, n ? ", %s" : "for %s",
+                                  text_of(t->twigs[at].task, "id", id));
+    }
+}
+
+/* What a person can do about it. */
+static void put_remedy(struct put *p, struct json run)
+{
+    char id[TEXT_MAX];
+    if (count_of(run, "review"))
+        put_text(p, "perdure review says what waits for a person, and takes the decision\n");
+    if (json_is(json_get(run, "state"), "paused"))
+        put_printf(p, "perdure runs resume %s goes on with it\n", text_of(run, "id", id));
 }
 
 pd_err progress_show(struct span run, const struct progress_look *look, struct buf *out)
 {
     struct json r;
+    struct tree t;
     char text[TEXT_MAX];
-    unsigned lines;
     struct put p = put_into(out);
     pd_err e = is_object(run, &r);
+    if (!e)
+        e = tree_make(r, &t);
     if (e)
         return e;
     put_printf(&p, "%s\n", text_of(r, "id", text));
     if (*text_of(r, "goal", text))
         put_printf(&p, "goal: %s\n", text);
     put_head(&p, r, look);
-    return put_tasks(&p, r, look, true, &lines);
+    for (unsigned i = t.root; i != NOWHERE; i = tree_next(&t, i)) {
+        struct place place = place_of(&t, &t.twigs[i]);
+        waits_for(&t, i, text);
+        place.waits = text;
+        put_task(&p, t.twigs[i].task, &place, look);
+    }
+    put_remedy(&p, r);
+    mem_free(t.twigs);
+    return p.err;
+}
+
+static void put_planned(struct put *p, const struct twig *g, const struct place *place,
+                        const struct progress_look *look)
+{
+    static const char *const members[] = {"prompt", "command", "agent"};
+    char id[TEXT_MAX], kind[TEXT_MAX], what[TEXT_MAX];
+    struct line l = {.n = 0};
+    line_add(&l, "  %*s%-*s  %-7s", (int)place->indent, "", (int)(place->cells - place->indent),
+             text_of(g->task, "id", id), text_of(g->task, "kind", kind));
+    for (int i = 0; i < 3; i++) {
+        struct json v = json_get(g->task, members[i]), word;
+        struct json_walk w;
+        if (*text_of(g->task, members[i], what) && v.type == JSON_STRING)
+            line_add(&l, "  %.60s", what);
+        json_walk_init(&w, v);
+        for (int k = 0; v.type == JSON_ARRAY && k < 8 && json_walk_next(&w, NULL, &word); k++)
+            line_add(&l, "%s%.40s", k ? " " : "  ", printable(json_inner(word), what));
+    }
+    put_line(p, &l, look, NULL, 0);
+}
+
+pd_err progress_plan(struct span plan, const struct progress_look *look, struct buf *out)
+{
+    struct json whole;
+    struct tree t;
+    struct put p = put_into(out);
+    pd_err e = is_object(plan, &whole);
+    if (!e)
+        e = tree_make(whole, &t);
+    if (e)
+        return e;
+    for (unsigned i = t.root; i != NOWHERE; i = tree_next(&t, i)) {
+        const struct place place = place_of(&t, &t.twigs[i]);
+        put_planned(&p, &t.twigs[i], &place, look);
+    }
+    mem_free(t.twigs);
+    return p.err;
 }
 
 /* ---- events ---------------------------------------------------------------------------------------------------------------------- */
@@ -383,6 +579,14 @@ static pd_err list_of(struct span answer, const char *member, struct json_walk *
     return e ? e : list.type == JSON_ARRAY ? PD_OK : PD_INVALID;
 }
 
+/* A run that only a person can go on with is none that runs. */
+static const char *list_state(struct json run, char out[TEXT_MAX])
+{
+    bool stands = json_is(json_get(run, "state"), "running") && count_of(run, "review") &&
+                  !count_of(run, "running") && !count_of(run, "ready") && !count_of(run, "ambiguous");
+    return stands ? "review" : text_of(run, "state", out);
+}
+
 pd_err progress_list(struct span answer, const struct progress_look *look, struct buf *out)
 {
     struct json_walk w;
@@ -403,7 +607,7 @@ pd_err progress_list(struct span answer, const struct progress_look *look, struc
         snprintf(done, sizeof(done), "%llu/%llu", (unsigned long long)count_of(r, "done"),
                  (unsigned long long)total_of(r));
         line_add(&l, "%-18s  %-18s  %-9s  %-8s  %7s ago  %9s  %8s", text_of(r, "id", id), name,
-                 text_of(r, "state", state), done, time_text(since(r, "created_ms", look->now_ms), ago),
+                 list_state(r, state), done, time_text(since(r, "created_ms", look->now_ms), ago),
                  count_text((uint64_t)number(r, "tokens"), count), money_text(r, money));
         put_line(&p, &l, look, NULL, 0);
     }

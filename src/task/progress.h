@@ -25,8 +25,10 @@ pd_err progress_event(struct span event, const struct progress_look *look, struc
 
 /* One line each, for `perdure runs`. `answer`: GET /api/runs. */
 pd_err progress_list(struct span answer, const struct progress_look *look, struct buf *out) PD_CHECKED;
-/* The run and all its tasks, for `perdure runs show`. */
+/* The run and all its tasks, each below the last one that it needs, for `perdure runs show`; of more than 500 tasks a list. */
 pd_err progress_show(struct span run, const struct progress_look *look, struct buf *out) PD_CHECKED;
+/* The tasks of a plan (plan_put_json()) in the same order, for `perdure run --check`. */
+pd_err progress_plan(struct span plan, const struct progress_look *look, struct buf *out) PD_CHECKED;
 /* What waits for a person, for `perdure review`. `answer`: GET /api/reviews. */
 pd_err progress_reviews(struct span answer, const struct progress_look *look, struct buf *out) PD_CHECKED;
 

@@ -24,6 +24,31 @@ def test_help_names_every_command():
     assert run()[0] == 2
     status, out, err = run("sevre")
     assert status == 2 and "sevre" in err and not out
+    assert 'did you mean "serve"?' in run("serv")[2]
+
+
+def test_a_plan_that_cannot_be_read_is_told_with_its_reason():
+    with tempfile.TemporaryDirectory() as folder:
+        for name, why in ((folder, "it is a folder"), (f"{folder}/none.yaml", "No such file")):
+            status, _, err = run("run", "--check", name)
+            assert status == 2 and name in err and why in err, err
+
+
+def test_check_shows_the_tasks_each_below_what_it_needs():
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "plan.yaml"
+        path.write_text('goal: x\ntasks:\n  - {id: b, needs: [a], command: [make, test]}\n  - {id: a, command: "true"}\n')
+        status, out, err = run("run", "--check", str(path))
+        assert status == 0 and not err, err
+        assert out.split("\n")[1:3] == ["  a                   command  true", "    b                 command  make test"], out
+        path.write_text('goal: x\ntasks:\n  - {id: a, comand: "true"}\n')
+        assert 'did you mean "command"?' in run("run", "--check", str(path))[2]
+
+
+def test_a_worker_is_not_left_alone_with_a_file_as_its_database():
+    with tempfile.TemporaryDirectory() as folder:
+        status, _, err = run("worker", "--database", "perdure.db", cwd=folder)
+        assert status == 2 and "postgres://" in err and "--url" in err and not list(pathlib.Path(folder).iterdir()), err
 
 
 def test_each_command_has_help_of_its_own():

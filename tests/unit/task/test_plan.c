@@ -169,6 +169,8 @@ static const struct row {
      "the id \"a b\" has another byte than letters, digits, '-', '_' and '.'"},
     {"an id twice", T "- {id: a, prompt: x}\n- {id: a, prompt: x}\n",
      "line 3: the id \"a\" is there twice, first in line 2: ids are to be different"},
+    {"a kind with a slip", T "- {id: a, comand: make}\n",
+     "task \"a\" has no member \"comand\": did you mean \"command\"?"},
     {"no kind", T "- {id: a}\n", "task \"a\" has no prompt, command or agent: write one of them"},
     {"two kinds", T "- {id: a, prompt: x, command: y}\n",
      "task \"a\" has both prompt and command: make two tasks of it"},

@@ -152,6 +152,99 @@ static void lists_show_what_there_is(void **state)
     buf_done(&answer);
 }
 
+static const char tree_json[] = "{\"id\":\"r-2\",\"name\":\"p\",\"state\":\"paused\",\"why\":\"tea\",\"created_"
+                                "ms\":1000,\"counts\":{\"waiting\":2,"
+                                "\"review\":1,\"done\":3},\"tasks\":["
+                                "{\"id\":\"write\",\"state\":\"done\"},{\"id\":\"slow\",\"state\":\"done\"},"
+                                "{\"id\":\"compile\",\"state\":\"done\"},{\"id\":\"bad\",\"state\":\"review\"},"
+                                "{\"id\":\"both\",\"state\":\"waiting\"},{\"id\":\"last\",\"state\":\"waiting\"}],"
+                                "\"needs\":{\"compile\":[\"write\"],\"bad\":[\"compile\"],\"both\":[\"bad\","
+                                "\"slow\"],\"last\":[\"bad\",\"both\"]}}";
+
+static void a_shown_run_is_a_tree_that_says_what_each_task_waits_for(void **state)
+{
+    (void)state;
+    struct buf out = {0};
+    assert_int_equal(progress_show(span_str(tree_json), &plain, &out), PD_OK);
+    char *text = mem_strndup(buf_span(&out).p, buf_size(&out));
+    assert_string_equal(text, "r-2\n"
+                              "p  ############............  3/6 done  1 review  1m12s  paused: tea\n"
+                              "  + write               done\n"
+                              "    + compile           done\n"
+                              "      ? bad             review     waits for a person\n"
+                              "          both          waiting    for bad\n"
+                              "            last        waiting    for bad, both\n"
+                              "  + slow                done\n"
+                              "perdure review says what waits for a person, and takes the decision\n"
+                              "perdure runs resume r-2 goes on with it\n");
+    mem_free(text);
+    buf_done(&out);
+}
+
+static void a_plan_is_a_tree_of_what_will_be_done(void **state)
+{
+    (void)state;
+    static const char json[] =
+        "{\"tasks\":[{\"id\":\"a\",\"kind\":\"llm\",\"prompt\":\"Write\\nit.\"},"
+        "{\"id\":\"b\",\"kind\":\"command\",\"command\":[\"make\",\"\\u001b[2J\"],\"needs\":[\"a\"]},"
+        "{\"id\":\"a-long-name-of-a-task-that-is-longer-than-its-column\",\"kind\":\"agent\",\"agent\":\"x\"}]}";
+    struct buf out = {0};
+    assert_int_equal(progress_plan(span_str(json), &plain, &out), PD_OK);
+    char *text = mem_strndup(buf_span(&out).p, buf_size(&out));
+    assert_string_equal(text, "  a                                         llm      Write it.\n"
+                              "    b                                       command  make ?[2J\n"
+                              "  a-long-name-of-a-task-that-is-longer-than-its-column  agent    x\n");
+    mem_free(text);
+    buf_done(&out);
+    assert_int_equal(progress_plan(SPAN_LIT("[]"), &plain, &out), PD_INVALID);
+    assert_int_equal(progress_plan(SPAN_LIT("{}"), &plain, &out), PD_OK);
+    assert_int_equal(buf_size(&out), 0);
+    buf_done(&out);
+}
+
+/* Deeper than it is indented, and longer than a tree may be. */
+static void a_chain_and_a_crowd_are_shown_whole(void **state)
+{
+    (void)state;
+    for (unsigned n = 30; n <= 600; n += 570) {
+        struct buf json = {0}, out = {0};
+        unsigned lines = 0;
+        assert_int_equal(buf_puts(&json, "{\"tasks\":["), PD_OK);
+        for (unsigned i = 0; i < n; i++)
+            assert_int_equal(
+                buf_printf(&json, "%s{\"id\":\"t%u\",\"needs\":[\"t%d\"]}", i ? "," : "", i, (int)i - 1), PD_OK);
+        assert_int_equal(buf_puts(&json, "]}"), PD_OK);
+        assert_int_equal(progress_plan(buf_span(&json), &plain, &out), PD_OK);
+        struct span rest = buf_span(&out);
+        while (rest.n) {
+            struct span line = span_cut(&rest, '\n');
+            char want[40];
+            snprintf(want, sizeof(want), "%*st%u", n > 500 ? 2 : 2 + 2 * (int)(lines < 8 ? lines : 8), "", lines);
+            assert_true(span_starts(line, want));
+            lines++;
+        }
+        assert_int_equal(lines, n);
+        buf_done(&out);
+        buf_done(&json);
+    }
+}
+
+static void a_run_that_waits_for_a_person_alone_does_not_run(void **state)
+{
+    (void)state;
+    struct buf out = {0};
+    assert_int_equal(
+        progress_list(SPAN_LIT("{\"runs\":[{\"id\":\"r-1\",\"state\":\"running\",\"counts\":{\"review\":1}},"
+                               "{\"id\":\"r-2\",\"state\":\"running\",\"counts\":{\"review\":1,\"ready\":1}}]}"),
+                      &plain, &out),
+        PD_OK);
+    struct span rest = buf_span(&out);
+    (void)span_cut(&rest, '\n');
+    assert_true(span_has(span_cut(&rest, '\n'), " review "));
+    assert_true(span_has(span_cut(&rest, '\n'), " running "));
+    buf_done(&out);
+}
+
 static pd_err render(void *ctx)
 {
     (void)ctx;
@@ -159,6 +252,8 @@ static pd_err render(void *ctx)
     unsigned lines;
     struct progress_look look = {.utf8 = true, .colour = true, .width = 80, .lines = 2, .now_ms = 73000};
     pd_err e = progress_run(span_str(run_json), &look, &out, &lines);
+    if (!e)
+        e = progress_show(span_str(tree_json), &look, &out);
     buf_done(&out);
     return e;
 }
@@ -178,6 +273,10 @@ int main(void)
         cmocka_unit_test(an_event_is_a_line),
         cmocka_unit_test(what_is_no_answer_is_refused),
         cmocka_unit_test(lists_show_what_there_is),
+        cmocka_unit_test(a_shown_run_is_a_tree_that_says_what_each_task_waits_for),
+        cmocka_unit_test(a_plan_is_a_tree_of_what_will_be_done),
+        cmocka_unit_test(a_chain_and_a_crowd_are_shown_whole),
+        cmocka_unit_test(a_run_that_waits_for_a_person_alone_does_not_run),
         cmocka_unit_test(survives_every_failed_allocation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
