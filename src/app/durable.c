@@ -113,12 +113,12 @@ static void open_done(void *ctx)
         loop_stop(k->loop); /* durable_close() waits */
         return;
     }
-    if (!k->err && !atomic_load(&k->leaving)) {
-        opened(k);
+    if (atomic_load(&k->leaving)) { /* it is the successor's, whether it was opened or not */
+        k->opened = db_close(k->opened);
         return;
     }
     if (!k->err) {
-        k->opened = db_close(k->opened);
+        opened(k);
         return;
     }
     bool soon = k->successor && k->err == PD_EXISTS;

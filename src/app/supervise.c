@@ -233,6 +233,8 @@ static int read_options(int argc, char **argv, struct options *o)
     }
     if (i + 1 >= argc)
         return wrongly("no COMMAND is given behind", "--", "");
+    if (argc - (o->keeper != NULL) > KEEP_WORDS_MAX)
+        return wrongly("more words than it can hand on:", argv[i + 1], ": write what it is to do into a file");
     o->rules.argv = (const char *const *)argv + i + 1;
     int status = follow(o);
     return status ? status : -1;

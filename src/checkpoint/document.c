@@ -134,8 +134,10 @@ pd_err checkpoint_check_members(const struct checkpoint *cp, char *why, size_t w
         return wrong(why, why_bytes, PD_INVALID, "agent_id",
                      " is to be up to 128 letters, digits, '-', '_', '.' and ':'");
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
-        if (texts[i].s.n > CHECKPOINT_TEXT_MAX || !utf8_valid(texts[i].s))
-            return wrong(why, why_bytes, PD_INVALID, texts[i].what, " is to be a text of up to 1,000 bytes");
+        if (texts[i].s.n > CHECKPOINT_TEXT_MAX || !utf8_valid(texts[i].s) ||
+            (texts[i].s.n && memchr(texts[i].s.p, '\0', texts[i].s.n)))
+            return wrong(why, why_bytes, PD_INVALID, texts[i].what,
+                         " is to be a text of up to 1,000 bytes, without NUL");
     for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++)
         total += values[i].s.n;
     if (total > CHECKPOINT_STATE_MAX - (1 << 20))

@@ -160,9 +160,11 @@ static pd_err on_old(void *ctx, const struct db_value *columns, unsigned n)
     return PD_OK;
 }
 
-static struct old *find(struct pruning *p, const char *id)
+/* A parent is older than its child: it comes later, and mostly next. */
+static struct old *find_parent(struct pruning *p, size_t child)
 {
-    for (size_t i = 0; i < p->count && *id; i++)
+    const char *id = p->rows[child].parent;
+    for (size_t i = child + 1; i < p->count && *id; i++)
         if (strcmp(p->rows[i].id, id) == 0)
             return &p->rows[i];
     return NULL;
@@ -177,9 +179,8 @@ static void decide(struct pruning *p)
         bool young = o->made_ms + r->keep_ms > p->now;
         o->stays |= young || (o->milestone && r->keep_milestones) || (!session && (i == 0 || i < r->keep_last));
     }
-    /* A parent is older than its child: it comes later. */
     for (size_t i = 0; i < p->count; i++) {
-        struct old *parent = p->rows[i].stays ? find(p, p->rows[i].parent) : NULL;
+        struct old *parent = p->rows[i].stays ? find_parent(p, i) : NULL;
         if (parent)
             parent->stays = true;
     }

@@ -21,6 +21,7 @@
 
 enum {
     KEEP_NAME_BYTES = 100,
+    KEEP_WORDS_MAX = 2000, /* of the command line, the agent's words included */
     KEEP_BEAT_MS = 1000,
     KEEP_HANG_MS = 30 * 1000,
     KEEP_ASK_MS = 5 * 1000,          /* of the gateway: what it measures, makes and resumes by */

@@ -19,7 +19,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-enum { WORDS_MAX = 1000, TAIL_BYTES = 2000, WHY_BYTES = 3000 };
+enum { WORDS_MAX = KEEP_WORDS_MAX + 100, TAIL_BYTES = 2000, WHY_BYTES = 3000 };
 
 struct keeper {
     const struct keep_rules *r;
@@ -150,7 +150,7 @@ static pd_err start(struct keeper *k, const char *const *argv, bool through, con
 
 static enum supervise_action start_agent(struct keeper *k)
 {
-    char why[PROCESS_WHY_BYTES], path[PATH_MAX] = "";
+    char why[PROCESS_WHY_BYTES] = "out of memory", path[PATH_MAX] = "";
     struct buf resume = {0};
     bool again = k->s.starts > 1;
     k->noted = false;

@@ -18,7 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { WORDS_MAX = 2000, SLEPT_MS = 5000 };
+enum { WORDS_MAX = KEEP_WORDS_MAX, SLEPT_MS = 5000 };
 
 struct watchdog {
     const struct keep_rules *r;

@@ -135,6 +135,14 @@ note("words", sys.argv[1:])
         assert "not verified" in s.said()
 
 
+def test_all_words_of_a_command_are_handed_on_or_it_is_refused():
+    with tempfile.TemporaryDirectory() as folder:
+        for words, status, says in ((1900, 0, "1900"), (2100, 2, "more words than it can hand on")):
+            done = subprocess.run([PERDURE, "supervise", "--no-gateway", "--no-terminal", "--", "sh", "-c", "echo $#", "sh", *["x"] * words],
+                                  cwd=folder, capture_output=True, text=True, timeout=60)
+            assert done.returncode == status and says in done.stdout + done.stderr, (words, done)
+
+
 def test_its_checkpoints_are_the_gateways_too():
     agent = """
 if start == 1:

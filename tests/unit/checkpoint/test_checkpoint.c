@@ -323,6 +323,8 @@ static void what_cannot_be_a_checkpoint_is_refused_with_its_member(void **state)
         {{.agent = SPAN_LIT("a"), .state = SPAN_LIT("\"\xff\""), .step_index = -1}, "state"},
         {{.agent = SPAN_LIT("a"), .milestone = SPAN_LIT("\xff"), .step_index = -1}, "milestone"},
         {{.agent = SPAN_LIT("a"), .task = span_str(long_text), .step_index = -1}, "task"},
+        {{.agent = SPAN_LIT("a"), .task = SPAN_LIT("a\0b"), .step_index = -1}, "task is to be a text"},
+        {{.agent = SPAN_LIT("a"), .parent = SPAN_LIT("\0"), .step_index = -1}, "parent is to be a text"},
         {{.agent = SPAN_LIT("a"), .messages = &empty_message, .messages_count = 1, .step_index = -1}, "messages"},
         {{.agent = SPAN_LIT("a"), .messages = &bad_message, .messages_count = 1, .step_index = -1}, "messages"},
     };
@@ -739,7 +741,7 @@ static void a_turn_goes_to_the_object_store_for_those_it_overtook(void **state)
     assert_true(made > 10);
     assert_true(count_of(&w, "SELECT COUNT(*) FROM checkpoints WHERE uploaded = 3") >= 1);
     assert_true(count_of(&w, "SELECT COUNT(*) FROM uploads") > 0); /* those that rest still */
-    settle(&w); /* nothing rests while somebody waits */
+    settle(&w);                                                    /* nothing rests while somebody waits */
     assert_int_equal(count_of(&w, "SELECT COUNT(*) FROM uploads"), 0);
     assert_true(count_of(&w, "SELECT COUNT(*) FROM checkpoints WHERE uploaded = 1") <= 3);
     assert_true(count_of(&w, "SELECT COUNT(*) FROM checkpoints WHERE uploaded = 3") >= made - 3);
