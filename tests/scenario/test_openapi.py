@@ -212,6 +212,7 @@ def test_what_perdure_answers_fits_the_schemas():
         ask = Asked(gateway.port)
         for page in ("/", "/healthz", "/readyz", "/metrics"):
             ask("GET", page)
+        ask("GET", "/api/storage")
         ask_for_calls(ask, gateway)
         ask_for_runs(ask)
         ask_for_checkpoints(ask, gateway)
