@@ -67,8 +67,8 @@ struct answer *answer_new(const struct codec *c, enum framing framing, answer_fn
     an->framing = framing;
     an->on_event = on_event;
     an->ctx = ctx;
-    arena_init(&an->arena, 512, 0);
-    buf_init(&an->frame, 0); /* these as large as an event at most */
+    arena_init(&an->arena, 256, 0); /* an id, a model and a finish reason, nearly always */
+    buf_init(&an->frame, 0);        /* these as large as an event at most */
     buf_init(&an->inner, 0);
     buf_init(&an->bare, BARE_MAX);
     if (!open_framing(an) || reader_new(c, &an->arena, false, &an->reader))
