@@ -3,8 +3,11 @@
 #include "parse/nearest.h"
 #include "simulate/simulate.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static const struct {
     const char *name, *what;
@@ -48,6 +51,22 @@ int command_version(int argc, char **argv)
     return 0;
 }
 
+/* A checkpoint that was restored into a full disk is none. Whoever closes a pipe has read enough; a server's words on its way are no result. */
+static int written(const char *word, int status)
+{
+    struct stat st;
+    bool serves = strcmp(word, "serve") == 0 || strcmp(word, "simulate") == 0;
+    errno = 0;
+    bool lost = fflush(stdout) != 0 || ferror(stdout);
+    int why = errno;
+    if (status || !lost || serves || fstat(STDOUT_FILENO, &st) != 0 || S_ISFIFO(st.st_mode) ||
+        S_ISSOCK(st.st_mode))
+        return status;
+    fprintf(stderr, "perdure %s: not all of the output could be written%s%s: make room, and ask again\n", word,
+            why ? ": " : "", why ? strerror(why) : "");
+    return 1;
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 2) {
@@ -61,7 +80,7 @@ int main(int argc, char **argv)
         word = "version";
     for (int i = 0; i < COMMANDS; i++)
         if (strcmp(word, commands[i].name) == 0)
-            return commands[i].run(argc - 1, argv + 1);
+            return written(word, commands[i].run(argc - 1, argv + 1));
     const char *names[COMMANDS];
     char hint[80];
     for (int i = 0; i < COMMANDS; i++)

@@ -45,6 +45,15 @@ def test_check_shows_the_tasks_each_below_what_it_needs():
         assert 'did you mean "command"?' in run("run", "--check", str(path))[2]
 
 
+def test_output_that_could_not_be_written_is_no_success():
+    for args in (("version",), ("docs", "settings")):     # less and more than is written at once
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([PERDURE, *args], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+        assert done.returncode == 1 and "not all of the output" in done.stderr, (args, done)
+    done = subprocess.run(f"{PERDURE} docs settings | head -1; echo ${{PIPESTATUS[0]}}", shell=True, executable="/bin/bash", capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] in ("0", "141") and not done.stderr, done
+
+
 def test_a_worker_is_not_left_alone_with_a_file_as_its_database():
     with tempfile.TemporaryDirectory() as folder:
         status, _, err = run("worker", "--database", "perdure.db", cwd=folder)
