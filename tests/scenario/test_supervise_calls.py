@@ -152,6 +152,15 @@ def test_every_way_to_say_a_name():
         assert gateway.get("/agent/night/v1/models/main").json["id"] == "main"
 
 
+def test_an_answer_is_its_agents_alone():
+    """The same key of two agents is two calls; of one it is one."""
+    with gateway_of() as gateway:
+        once = {"Idempotency-Key": "one-and-the-same"}
+        for agent, calls in (("one", 1), ("one", 1), ("two", 2), ("two", 2)):
+            assert ask(gateway, f"/agent/{agent}/v1/chat/completions", body='{"model":"main","stream":true,"messages":[{"role":"user","content":"hello"}]}', **once).status == 200
+            assert len(gateway.get("/api/calls").json["recent"]) == calls, agent
+
+
 def test_agents_that_ask_the_same_are_not_taken_for_one():
     """A request asked twice at once is one call, but not of two agents: else one's progress would be the other's."""
     agent = ASK + """

@@ -28,6 +28,8 @@ static const struct row {
      "https://api.openai.com/v1"},
     {"another port too", &local, "OPENAI_BASE_URL=http://127.0.0.1:8081/v1", "OPENAI_BASE_URL",
      "http://127.0.0.1:8081/v1"},
+    {"another machine", &local, "OPENAI_BASE_URL=http://gpu.lan:8080/v1", "OPENAI_BASE_URL",
+     "http://gpu.lan:8080/v1"},
     {"and TLS", &local, "OPENAI_BASE_URL=https://127.0.0.1:8080/v1", "OPENAI_BASE_URL",
      "https://127.0.0.1:8080/v1"},
     {"the same gateway", &local, "OPENAI_BASE_URL=http://127.0.0.1:8080/v1", "OPENAI_BASE_URL", OWN "/v1"},
