@@ -6,6 +6,7 @@
 #include "dialect/codec.h"
 #include "dialect/shown.h"
 #include "parse/json.h"
+#include "state/snapshot.h"
 #include "test.h"
 #include "torture.h"
 
@@ -460,9 +461,11 @@ static void what_is_ended_after_the_hand_over_is_left_and_read(void **state)
     assert_non_null(f);
     fputs("damaged", f);
     fclose(f);
+    assert_int_equal(snapshot_write(left, "1.turn", SPAN_LIT("{}")), PD_OK); /* whole, and no turn */
     next = begin(left, false); /* reads once, whoever was there before */
     while (files_in(left) && clock_mono_ms() < until)
         usleep(1000);
+    assert_int_equal(files_in(left), 0);
     has_turn(7, 7);
     turns_free(next);
     buf_done(&conversation);
