@@ -255,7 +255,7 @@ static int keep(const struct options *o)
 static int watch(const struct options *o, char **argv)
 {
     int lock = -1;
-    pd_err e = keep_hold(&o->rules, &lock);
+    pd_err e = keep_hold(&o->rules, KEEP_LOCK, &lock);
     if (e) {
         if (e == PD_EXISTS)
             fprintf(stderr,

@@ -12,7 +12,9 @@
  * watchdog (kill -9), then the kernel kills the keeper and the guard the agent: nothing is left, and the same command again goes on. A watchdog that is stopped
  * sees nothing; the agent works on.
  *
- * The keeper's record is `supervise-NAME` in `folder`/.perdure, replaced as a whole (snapshot.h) before each start. */
+ * The keeper's record is `supervise-NAME` in `folder`/.perdure, replaced as a whole (snapshot.h) before each start. That it is done is written down too, and the
+ * record removed by the watchdog, last of all: a crash between does not have the agent begin anew. A lock that the guard holds keeps two of an agent from
+ * living at once, however slowly the one before ends. */
 #ifndef PERDURE_TASK_KEEP_H
 #define PERDURE_TASK_KEEP_H
 
@@ -29,6 +31,8 @@ enum {
     KEEP_MEASURE_MOST_MS = 10 * 1000,
     KEEP_CHECK_MS = 30 * 60 * 1000, /* of --check; over it it has failed */
     KEEP_ALERT_MS = 60 * 1000,
+    KEEP_FREE_MS = 20,           /* between looks whether an earlier agent is gone */
+    KEEP_TELL_MS = 10 * 1000,    /* it is not, and that is said again */
     KEEP_RESUME_MAX = 100 << 10, /* of the resume text: an argument holds 128 KB */
     KEEP_FILES_MAX = 200,        /* changed files that a checkpoint names, the newest */
     KEEP_HASH_MAX = 8 << 20,     /* bytes of a file that is hashed; a larger one has its size and time */
@@ -92,8 +96,10 @@ pd_err keep_record_write(const struct keep_rules *r, const struct keep_record *k
 /* PD_NOTFOUND: none, or of another command. */
 pd_err keep_record_read(const struct keep_rules *r, struct keep_record *ret) PD_CHECKED;
 void keep_record_remove(const struct keep_rules *r);
-/* Held by one at a time. PD_EXISTS: by another. */
-pd_err keep_hold(const struct keep_rules *r, int *ret_fd) PD_CHECKED;
+/* Held by one at a time: KEEP_LOCK by the watchdog; KEEP_AGENT_LOCK by the keeper and its guard, as long as anything of the agent may live. PD_EXISTS: by another. */
+#define KEEP_LOCK ".lock"
+#define KEEP_AGENT_LOCK ".agent"
+pd_err keep_hold(const struct keep_rules *r, const char *what, int *ret_fd) PD_CHECKED;
 
 /* ---- what the agent is given (keep_env.c) ---- */
 /* The environment of its start number `starts`, made of ours: where the gateway is, by an address and a key that say whose calls they are. What is set to

@@ -112,12 +112,12 @@ void keep_record_remove(const struct keep_rules *r)
         (void)!folder_sync(folder);
 }
 
-pd_err keep_hold(const struct keep_rules *r, int *ret_fd)
+pd_err keep_hold(const struct keep_rules *r, const char *what, int *ret_fd)
 {
     char folder[PATH_MAX], name[KEEP_NAME_BYTES + 20], path[FOLDER_PATH_MAX];
     if (!places(r, folder, name))
         return PD_TOOBIG;
-    strcat(name, ".lock");
+    strcat(name, what);
     pd_err e = folder_make(folder);
     if (!e)
         e = folder_path(folder, name, path);

@@ -32,7 +32,7 @@ struct keeper {
     bool ended_by_user;  /* in a terminal: Ctrl-C reached the agent alone */
     uint64_t check_until_ms, beat_ms, checkpoint_ms, said;
     uint64_t read_ms; /* the newest reading */
-    int readings_fd, beats_fd, signal_fd, wake_fd;
+    int readings_fd, beats_fd, signal_fd, wake_fd, hold_fd;
     char why[WHY_BYTES]; /* why it is started again, in words */
     enum keep_end end;
     bool over;
@@ -140,6 +140,7 @@ static pd_err start(struct keeper *k, const char *const *argv, bool through, con
                                     .through = through,
                                     .output_bytes = 2 * TAIL_BYTES,
                                     .grace_ms = k->r->grace_ms,
+                                    .hold_fd = k->hold_fd,
                                     .on_output = through ? NULL : on_output,
                                     .ctx = k};
     snprintf(why, PROCESS_WHY_BYTES, "out of memory");
@@ -168,7 +169,7 @@ static enum supervise_action start_agent(struct keeper *k)
         return SUPERVISE_NOTHING;
     }
     snprintf(k->why, sizeof(k->why), "it could not be started: %.400s", why);
-    if (k->s.starts == 1) { /* a wrong name does not become right by trying */
+    if (k->s.starts == 1 && (e == PD_NOTFOUND || e == PD_TOOBIG)) { /* does not become right by trying */
         fprintf(stderr, "perdure supervise: %s\n", why);
         keep_record_remove(k->r);
         k->end = KEEP_FAILED;
@@ -277,8 +278,8 @@ static void leave(struct keeper *k)
     k->over = true;
     if (k->s.state == SUPERVISE_DONE) {
         k->end = KEEP_DONE;
+        write_record(k); /* the watchdog removes it */
         checkpoint(k, "milestone", k->s.verified ? "done, verified" : "done, not verified");
-        keep_record_remove(k->r);
         LOG(NULL, LOG_INFO, "supervise.done", "agent=%s starts=%u verified=%s", k->r->name, k->s.starts,
             k->s.verified ? "yes" : "no");
         if (!k->s.verified)
@@ -410,6 +411,31 @@ static bool open_fds(struct keeper *k)
            epoll_ctl(k->wake_fd, EPOLL_CTL_ADD, k->signal_fd, &ev) == 0;
 }
 
+/* Until nothing is left of an agent that another keeper had: it may wait for a disk, and cannot be ended then. False: we are to stop. */
+static bool wait_for_the_last(struct keeper *k)
+{
+    struct signalfd_siginfo in;
+    uint64_t told = clock_mono_ms() + KEEP_BEAT_MS - KEEP_TELL_MS, now; /* it may be ending just now */
+    pd_err e;
+    while ((e = keep_hold(k->r, KEEP_AGENT_LOCK, &k->hold_fd)) == PD_EXISTS) {
+        struct pollfd fd = {k->signal_fd, POLLIN, 0};
+        if (poll(&fd, 1, KEEP_FREE_MS) > 0 && read(k->signal_fd, &in, sizeof(in)) == (ssize_t)sizeof(in))
+            return false;
+        now = clock_mono_ms();
+        beat(k, now);
+        if (now - told < KEEP_TELL_MS)
+            continue;
+        told = now;
+        LOG(NULL, LOG_WARN, "supervise.still_ending",
+            "agent=%s remedy=\"what an earlier supervise ran is not gone yet, and two are not run at once: look "
+            "for its processes\"",
+            k->r->name);
+    }
+    if (e)
+        LOG(NULL, LOG_WARN, "supervise.unrecorded", "agent=%s err=%s", k->r->name, pd_err_name(e));
+    return true;
+}
+
 /* What an earlier process wrote down. A person who gives the same command again after a pause has looked: then nothing counts. */
 static void recall(struct keeper *k, bool again)
 {
@@ -430,6 +456,24 @@ static void recall(struct keeper *k, bool again)
              again ? "its keeper hung or was killed." : "it was stopped, or died with the machine.");
 }
 
+static enum keep_end live(struct keeper *k, bool again)
+{
+    recall(k, again);
+    if (strcmp(k->record.state, supervise_state_name(SUPERVISE_DONE)) == 0) {
+        fprintf(stderr, "perdure supervise: it was done before, and a crash kept that from being said; given "
+                        "again, the command begins anew\n");
+        k->s.state = SUPERVISE_DONE;
+        k->s.verified = k->s.rules.check;
+        leave(k);
+    } else {
+        act(k, again && k->record.starts ? supervise_fell(&k->s, clock_mono_ms())
+                                         : supervise_begin(&k->s, clock_mono_ms()));
+    }
+    while (!k->over)
+        turn(k);
+    return k->end;
+}
+
 enum keep_end keeper_run(const struct keep_rules *r, int readings_fd, int beats_fd, bool again)
 {
     struct keeper *k = mem_zalloc(sizeof(*k));
@@ -448,16 +492,13 @@ enum keep_end keeper_run(const struct keep_rules *r, int readings_fd, int beats_
     if (e || !open_fds(k)) {
         fprintf(stderr, "perdure supervise: cannot begin: %s\n", e ? pd_err_text(e) : strerror(errno));
     } else {
-        recall(k, again);
         beat(k, clock_mono_ms());
-        act(k, again && k->record.starts ? supervise_fell(&k->s, clock_mono_ms())
-                                         : supervise_begin(&k->s, clock_mono_ms()));
-        while (!k->over)
-            turn(k);
-        end = k->end;
+        end = wait_for_the_last(k) ? live(k, again) : KEEP_STOPPED;
     }
     process_free(k->p);
     asker_free(k->asker);
+    if (k->hold_fd > 0)
+        close(k->hold_fd);
     if (k->signal_fd >= 0)
         close(k->signal_fd);
     if (k->wake_fd >= 0)

@@ -269,9 +269,12 @@ static _Noreturn void guard_main(const struct process_rules *r, const struct ter
     /* Only what it needs: an output is at its end when the program and all it started have closed it. */
     int o = fcntl(orders, F_DUPFD, 16), n = fcntl(news, F_DUPFD, 16);
     int t = g.terminal.fd >= 0 ? fcntl(g.terminal.fd, F_DUPFD, 16) : -1;
+    int h = r->hold_fd > 0 ? fcntl(r->hold_fd, F_DUPFD, 16) : -1, kept = 2;
     if (o >= 0 && n >= 0 && dup2(o, 0) == 0 && dup2(n, 1) == 1) {
-        g.terminal.fd = t >= 0 ? dup2(t, 2) : -1;
-        close_from(g.terminal.fd >= 0 ? 3 : 2);
+        g.terminal.fd = t >= 0 ? dup2(t, kept) : -1;
+        kept += g.terminal.fd >= 0;
+        kept += h >= 0 && dup2(h, kept) == kept;
+        close_from(kept);
         g.orders = 0;
         g.news = 1;
     }
@@ -413,6 +416,10 @@ static pd_err fork_guard(struct process *p, const struct process_rules *r, int *
 static pd_err not_started(const struct process_rules *r, const struct news *n, char why[PROCESS_WHY_BYTES])
 {
     bool folder = n->kind == NEWS_NO_FOLDER;
+    if (!n->kind) {
+        snprintf(why, PROCESS_WHY_BYTES, "\"%.200s\" cannot be run: its guard was killed", r->argv[0]);
+        return PD_IO;
+    }
     snprintf(why, PROCESS_WHY_BYTES,
              folder ? "the folder \"%.200s\" cannot be entered: %s" : "\"%.200s\" cannot be run: %s",
              folder ? r->dir : r->argv[0], strerror(n->value));
@@ -431,7 +438,7 @@ static pd_err not_started(const struct process_rules *r, const struct news *n, c
 
 pd_err process_start(const struct process_rules *r, struct process **ret, char why[PROCESS_WHY_BYTES])
 {
-    struct news n;
+    struct news n = {0};
     int exec = -1;
     why[0] = '\0';
     struct process *p = process_new(r);

@@ -36,13 +36,14 @@ struct process_rules {
         input; /* for its standard input; must live as long as the process. Empty: it reads nothing (/dev/null) */
     bool through;        /* its three descriptors are ours: an agent in a terminal. Nothing is kept then */
     size_t output_bytes; /* kept of each output; 0: the default. Over it the middle is left out, and said */
-    uint64_t grace_ms;   /* from being asked to end (TERM) to being ended (KILL); 0: the default */
+    int hold_fd; /* kept open by the guard until nothing is left; 0: none. A lock on it says so, also when we are gone */
+    uint64_t grace_ms;            /* from being asked to end (TERM) to being ended (KILL); 0: the default */
     process_output_fn *on_output; /* may be NULL */
     void *ctx;
 };
 
 struct process;
-/* PD_NOTFOUND: no such program or folder; PD_IO: it cannot be started; `why` says both. PD_NOFD, PD_NOMEM. The program runs when this returns. */
+/* PD_NOTFOUND: no such program or folder; PD_IO: it cannot be started, or its guard was killed amid it; `why` says both. PD_NOFD, PD_NOMEM. The program runs when this returns. */
 pd_err process_start(const struct process_rules *r, struct process **ret, char why[PROCESS_WHY_BYTES]) PD_CHECKED;
 /* Kills what still runs, waits until nothing is left, and frees. NULL is fine; returns NULL. */
 struct process *process_free(struct process *p);

@@ -295,6 +295,8 @@ enum keep_end watchdog_run(const struct keep_rules *r, char *const *argv)
         fprintf(stderr, "perdure supervise: cannot begin: %s\n", e ? pd_err_text(e) : strerror(errno));
     else
         end = watch(&w);
+    if (end == KEEP_DONE)
+        keep_record_remove(r);
     asker_free(w.asker);
     terminal_close(&w.terminal);
     if (w.signal_fd >= 0)

@@ -5,12 +5,13 @@
  *
  *   CRASH_ROOT    the folder that is watched
  *   CRASH_RECORD  file that gets the record; disk.py reads it and makes the disks that a loss of power could have left
- *   CRASH_ROLE    which process is to die: the program's first argument ("serve", "worker", "run", "supervise"), the program's name, or "keeper": the one
- *                 that supervise starts, and the guard that is a copy of it
+ *   CRASH_ROLE    which process is to die: the program's first argument ("serve", "worker", "run"; "supervise" is the watchdog), or the program's name;
+ *                 "keeper" is the one of supervise, "guard" what it forks around a program
  *   CRASH_COUNT   file with that role's count of points so far (a 64-bit number), so that it goes on over several processes of a role
  *   CRASH_AT      the point before which a process of that role is killed (SIGKILL), once
  *   CRASH_ALL     all processes of the run are killed with it, as by a machine that stops
  *   CRASH_SOCKETS what a process of that role sends on sockets is a point too (for one that writes little itself)
+ *   CRASH_PIPES   so is what it writes into pipes, and each signal that it sends
  *
  * Without CRASH_RECORD nothing is written down, without CRASH_AT nobody dies. */
 #define _GNU_SOURCE
@@ -71,10 +72,13 @@ static int record_fd = -1;
 static pid_t record_pid;
 static struct tally *tally;
 static uint64_t die_at;
-static bool is_role, counts_sockets, dies_with_all;
+static bool is_role, counts_sockets, counts_pipes, dies_with_all;
+static int forks, role_forks = -1; /* since the program began; only that child of a program of the role; -1: any */
+static bool program_is_role, asks_sockets, asks_pipes;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static _Thread_local int inside;  /* our own calls are no points */
-static _Atomic char watched[FDS]; /* of a descriptor: 0 not asked, 1 under root, 2 elsewhere, 3 a socket */
+static _Thread_local int inside; /* our own calls are no points */
+static _Atomic char
+    watched[FDS]; /* of a descriptor: 0 not asked, 1 under root, 2 elsewhere, 3 a socket, 4 a pipe */
 
 #define NEXT(name)                         \
     static __typeof__(&(name)) next;       \
@@ -93,14 +97,21 @@ static bool role_fits(const char *role)
     if (n <= 0)
         return false;
     line[n] = 0;
-    const char *base = strrchr(line, '/'), *end = line + n, *first = line + strlen(line) + 1,
-               *second = first < end ? first + strlen(first) + 1 : end;
+    const char *base = strrchr(line, '/'), *first = line + strlen(line) + 1;
     if (strcmp(base ? base + 1 : line, role) == 0)
         return true;
-    if (first >= end || !strstr(line, "perdure"))
+    if (first >= line + n || !strstr(line, "perdure"))
         return false;
-    bool keeper = second < end && strncmp(second, "--keeper=", 9) == 0;
-    return keeper ? strcmp(role, "keeper") == 0 : strcmp(first, role) == 0;
+    const char *second = first + strlen(first) + 1;
+    bool supervises = strcmp(first, "supervise") == 0,
+         keeps = supervises && second < line + n && strncmp(second, "--keeper=", 9) == 0;
+    if (strcmp(role, "keeper") == 0 || strcmp(role, "guard") == 0) {
+        role_forks = strcmp(role, "guard") == 0;
+        return keeps;
+    }
+    if (supervises)
+        role_forks = 0;
+    return strcmp(first, role) == 0 && !keeps;
 }
 
 static char mark[PATH_MAX + 16]; /* what the surroundings of each process of this run have */
@@ -110,6 +121,30 @@ static void register_self(void)
     uint32_t n = tally && dies_with_all ? __atomic_fetch_add(&tally->pids_count, 1, __ATOMIC_SEQ_CST) : TALLY_PIDS;
     if (n < TALLY_PIDS)
         tally->pids[n] = (uint32_t)getpid();
+}
+
+static void decide_role(void)
+{
+    is_role = program_is_role && (role_forks < 0 || role_forks == forks);
+    counts_sockets = is_role && asks_sockets;
+    counts_pipes = is_role && asks_pipes;
+}
+
+/* A child has the lock as it was at the fork: of a thread that it has not. */
+static void before_fork(void)
+{
+    pthread_mutex_lock(&lock);
+}
+static void after_fork(void)
+{
+    pthread_mutex_unlock(&lock);
+}
+static void in_child(void)
+{
+    pthread_mutex_unlock(&lock);
+    forks++;
+    decide_role();
+    register_self();
 }
 
 /* A number may be another process's by now. */
@@ -149,11 +184,13 @@ __attribute__((constructor)) static void begin(void)
     record_path = getenv("CRASH_RECORD");
     if (record_path)
         record_path = strdup(record_path); /* a server may write its title over its environment */
-    is_role = role && role_fits(role);
-    counts_sockets = is_role && getenv("CRASH_SOCKETS");
+    asks_sockets = getenv("CRASH_SOCKETS") != NULL;
+    asks_pipes = getenv("CRASH_PIPES") != NULL;
+    program_is_role = role && role_fits(role);
+    decide_role();
     die_at = at ? strtoull(at, NULL, 10) : 0;
     dies_with_all = getenv("CRASH_ALL") != NULL;
-    if (counted && (is_role || dies_with_all)) {
+    if (counted && (program_is_role || dies_with_all)) {
         snprintf(mark, sizeof(mark), "CRASH_COUNT=%s", counted);
         int fd = open(counted, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
         if (fd >= 0 && ftruncate(fd, sizeof(*tally)) == 0) {
@@ -163,8 +200,8 @@ __attribute__((constructor)) static void begin(void)
         if (fd >= 0)
             close(fd);
         register_self();
-        pthread_atfork(NULL, NULL, register_self);
     }
+    pthread_atfork(before_fork, after_fork, in_child);
     inside--;
 }
 
@@ -281,6 +318,8 @@ static int look(int fd)
     if (fstat(fd, &st) == 0) {
         if (S_ISSOCK(st.st_mode))
             is = 3;
+        else if (S_ISFIFO(st.st_mode))
+            is = 4;
         else if ((S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)) && path_of_fd(fd, path) && under_root(path))
             is = 1;
     }
@@ -443,16 +482,21 @@ int dup3(int from, int to, int flags)
 
 enum { AT_POSITION = -1 };
 
+/* Something is about to be said to another process. */
+static void told(void)
+{
+    enter();
+    count_point();
+    put(POINT_SEND, 0, 0, NULL, NULL, NULL, 0, 0);
+    leave();
+}
+
 static ssize_t do_write(int fd, const struct iovec *v, int n, off_t at,
                         ssize_t (*real)(int, const struct iovec *, int, off_t))
 {
     int is = inside ? 2 : look(fd);
-    if (is == 3 && counts_sockets) {
-        enter();
-        count_point();
-        put(POINT_SEND, 0, 0, NULL, NULL, NULL, 0, 0);
-        leave();
-    }
+    if ((is == 3 && counts_sockets) || (is == 4 && counts_pipes))
+        told();
     if (is != 1)
         return real(fd, v, n, at);
     enter();
@@ -527,12 +571,8 @@ ssize_t pwritev64(int fd, const struct iovec *v, int n, off64_t at)
 
 static void sending(int fd)
 {
-    if (inside || !counts_sockets || look(fd) != 3)
-        return;
-    enter();
-    count_point();
-    put(POINT_SEND, 0, 0, NULL, NULL, NULL, 0, 0);
-    leave();
+    if (!inside && counts_sockets && look(fd) == 3)
+        told();
 }
 ssize_t send(int fd, const void *p, size_t n, int flags)
 {
@@ -551,6 +591,24 @@ ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
     NEXT(sendmsg)
     sending(fd);
     return next(fd, m, flags);
+}
+
+int kill(pid_t pid, int signum)
+{
+    NEXT(kill)
+    if (!inside && counts_pipes)
+        told();
+    return next(pid, signum);
+}
+
+/* What cat and cp try first, and do without where it is not there: what is copied is to be seen. */
+ssize_t copy_file_range(int from, off64_t *from_at, int to, off64_t *to_at, size_t n, unsigned flags)
+{
+    NEXT(copy_file_range)
+    if (inside || look(to) != 1)
+        return next(from, from_at, to, to_at, n, flags);
+    errno = ENOSYS;
+    return -1;
 }
 
 static int do_truncate(int fd, off_t n)
@@ -699,6 +757,18 @@ int rename(const char *a, const char *b)
 int renameat(int at, const char *a, int at2, const char *b)
 {
     return named(POINT_RENAME, at, a, at2, b, real_rename);
+}
+/* What mv calls. Of its flags only RENAME_EXCHANGE would be another change of names. */
+static _Thread_local unsigned rename_flags;
+static int real_rename2(int at, const char *a, int at2, const char *b)
+{
+    NEXT(renameat2)
+    return next(at, a, at2, b, rename_flags);
+}
+int renameat2(int at, const char *a, int at2, const char *b, unsigned flags)
+{
+    rename_flags = flags;
+    return named(POINT_RENAME, at, a, at2, b, real_rename2);
 }
 int link(const char *a, const char *b)
 {

@@ -1,5 +1,6 @@
 """perdure supervise: agents that die, hang, lie, wait, fork away and will not end; and what is around them killed and stopped. Nothing of an agent is left behind."""
 import contextlib
+import fcntl
 import json
 import os
 import pathlib
@@ -337,6 +338,45 @@ if start == 1:
         os.kill(s.keeper(), signal.SIGKILL)
         s.ends(0, starts=2)
         assert "supervise.keeper_died" in s.said() and "why=fell" in s.said(), s.said()
+
+
+def lock_of(s):
+    """What a guard holds until nothing is left of its agent."""
+    return s.work / ".perdure" / "supervise-one.agent"
+
+
+def test_the_guard_holds_a_lock_until_nothing_is_left():
+    with supervised('note("pid", os.getpid()); time.sleep(600)', "--agent", "one") as s:
+        pid = int(s.until("pid")[0])
+        guard = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1]
+        held = [os.readlink(fd) for fd in pathlib.Path(f"/proc/{guard}/fd").iterdir()]
+        assert str(lock_of(s).resolve()) in held, held
+        assert str(lock_of(s).resolve()) not in [os.readlink(fd) for fd in pathlib.Path(f"/proc/{pid}/fd").iterdir()]
+        with open(lock_of(s)) as other, contextlib.suppress(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            raise AssertionError("nobody holds it")
+        s.process.kill()
+        s.process.wait()
+        with open(lock_of(s)) as other:
+            fcntl.flock(other, fcntl.LOCK_EX)
+            assert pid not in processes(s.mark)
+
+
+def test_two_of_an_agent_never_live_at_once():
+    with tempfile.TemporaryDirectory() as folder:
+        (pathlib.Path(folder) / "work" / ".perdure").mkdir(parents=True)
+        with open(f"{folder}/work/.perdure/supervise-one.agent", "w") as earlier:   # as a guard whose agent waits for a disk
+            fcntl.flock(earlier, fcntl.LOCK_EX)
+            with supervised("", "--agent", "one", "--hang", "2s", folder=folder) as s:
+                s.until_said(r"supervise.still_ending")
+                assert not s.told("starts"), s.said()
+                s.process.send_signal(signal.SIGTERM)
+                assert s.wait() == 4, s.said()
+                s.start()
+                s.until_said(r"supervise.still_ending")
+                assert not s.told("starts"), s.said()
+                fcntl.flock(earlier, fcntl.LOCK_UN)
+                s.ends(0, starts=1)
 
 
 def test_a_stopped_keeper_is_seen_by_the_watchdog():
