@@ -2,6 +2,7 @@
 import json
 import pathlib
 import tempfile
+import time
 
 from test_checkpoints import server, tell
 from perdure_test import Program, Stream, main, request, running
@@ -134,7 +135,9 @@ def test_readiness_for_runs_is_that_of_the_database_and_calls_go_on_without_it()
             gateway.until("it is open", lambda: gateway.get("/readyz?for=runs").status == 200)
             assert gateway.get("/api/storage").json["database"]["kind"] == "postgres"
             tell(pg[0], "kill", "killed")
+            killed = time.monotonic()
             gateway.until("it is seen", lambda: gateway.get("/readyz?for=runs").status == 503)
+            assert time.monotonic() - killed < 30, "not before jobs lose their patience"
             assert gateway.get("/readyz").status == 200 and gateway.chat().status == 200
             storage = gateway.get("/api/storage")
             assert storage.json["database"]["state"] == "failing" and storage.json["database"]["why"], storage.json

@@ -488,6 +488,45 @@ static pd_err always_in_conflict(struct tx *t, void *ctx)
     return TX_RUN(t, "SELECT say_code($1)", NULL, NULL, DB_S("40001"));
 }
 
+static pd_err sleep_job(struct tx *t, void *ctx)
+{
+    (void)ctx;
+    return tx_run(t, "SELECT pg_sleep(20)", NULL, 0, NULL, NULL);
+}
+
+static void *sleep_main(void *d)
+{
+    struct db_job job = {.fn = sleep_job, .limit_ms = 3000};
+    return db_do_job(d, &job) ? NULL : d;
+}
+
+/* Neither where it runs nor where it waits for the only connection. */
+static void a_job_with_a_limit_is_waited_for_no_longer(void **state)
+{
+    (void)state;
+    struct db_rules r;
+    pthread_t busy;
+    db_rules_default(&r);
+    r.connections = 1;
+    struct db *d = open_with(&r);
+    struct db_job job = {.fn = sleep_job, .limit_ms = 300};
+    uint64_t before = clock_mono_ms();
+    assert_int_equal(db_do_job(d, &job), PD_IO);
+    assert_in_range(clock_mono_ms() - before, 300, 2500);
+    assert_int_equal(pthread_create(&busy, NULL, sleep_main, d), 0);
+    struct db_stats stats;
+    do
+        db_stats(d, &stats);
+    while (stats.connects < 2); /* the first was given up */
+    before = clock_mono_ms();
+    assert_int_equal(db_do_job(d, &job), PD_TIMEOUT);
+    assert_in_range(clock_mono_ms() - before, 300, 2000);
+    void *slept;
+    pthread_join(busy, &slept);
+    assert_null(slept);
+    db_close(d);
+}
+
 static void a_job_that_is_always_in_conflict_ends_when_patience_does(void **state)
 {
     (void)state;
@@ -742,6 +781,7 @@ static void a_line_that_has_gone_silent_is_given_up(void **state)
     TEST(several_may_start_at_once)                                       \
     TEST(what_is_told_done_is_on_the_disk_whatever_the_servers_default)   \
     TEST(a_deadlock_is_run_again)                                         \
+    TEST(a_job_with_a_limit_is_waited_for_no_longer)                      \
     TEST(a_job_that_is_always_in_conflict_ends_when_patience_does)        \
     TEST(each_code_means_what_it_says)                                    \
     TEST(what_a_new_connection_does_not_know_either_is_a_mistake_of_ours) \
