@@ -351,18 +351,20 @@ static void write_batch(struct batch *b, unsigned fine)
     bool alone = e && fine > 1; /* one that cannot be written takes nothing of the others with it */
     if (fine && !alone)
         count_turns(b, fine, e);
-    for (unsigned i = 0; i < b->count && alone; i++) {
-        b->from = i;
-        b->to = i + 1;
-        if (b->list[i].made)
-            count_turns(b, 1, db_do(b->t->c->db, write_turns, b));
-    }
     for (unsigned i = 0; i < b->count; i++) {
-        struct made *m = b->list[i].made;
-        if (m)
-            checkpoints_count(b->t->c, m, e && !alone ? e : PD_OK);
-        if (m && !e)
-            remember(b->t, b->list[i].turn, m);
+        struct making *k = &b->list[i];
+        if (!k->made)
+            continue;
+        pd_err own = e;
+        if (alone) {
+            b->from = i;
+            b->to = i + 1;
+            own = db_do(b->t->c->db, write_turns, b);
+            count_turns(b, 1, own);
+        }
+        checkpoints_count(b->t->c, k->made, own);
+        if (!own)
+            remember(b->t, k->turn, k->made);
     }
 }
 

@@ -72,7 +72,8 @@ static pd_err read_endpoint(struct setup *u, const char *name, const char *value
         return SAY(u, PD_TOOBIG, "%s is longer than %d", name, S3_HOST_MAX);
     snprintf(text, sizeof(text), "%s%s", strstr(value, "://") ? "" : "http://", value);
     if (url_parse(span_str(text), &url, &reason) || url.query.n || url.user_info.p)
-        return SAY(u, PD_INVALID, "%s is \"%.100s\": %s; it is written as in http://minio:9000", name, value,
+        return SAY(u, PD_INVALID, "%s is \"%.100s\": %s; it is written as in http://minio:9000", name,
+                   strchr(value, '@') ? "..." : value, /* a password may be in it */
                    reason ? reason : "it has more than a host and a port");
     char port[10] = "";
     if (url.port != (url.tls ? 443 : 80))
