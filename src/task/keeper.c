@@ -28,6 +28,7 @@ struct keeper {
     struct asker *asker; /* NULL: no gateway */
     struct process *p;   /* the agent, the check or the alert */
     bool checks;         /* p is the check */
+    bool overdue;        /* it was ended at its time: whatever it says, it has not passed */
     bool noted;          /* this end of it is written down */
     bool ended_by_user;  /* in a terminal: Ctrl-C reached the agent alone */
     uint64_t check_until_ms, beat_ms, checkpoint_ms, said;
@@ -186,6 +187,7 @@ static enum supervise_action start_check(struct keeper *k)
     k->check_until_ms = clock_mono_ms() + KEEP_CHECK_MS;
     if (start(k, argv, false, NULL, why) == PD_OK) {
         k->checks = true;
+        k->overdue = false;
         return SUPERVISE_NOTHING;
     }
     snprintf(k->why, sizeof(k->why), "its check could not be made: %.400s", why);
@@ -235,7 +237,7 @@ static void say_how(struct keeper *k, struct process_result how)
 static enum supervise_action ended(struct keeper *k)
 {
     struct process_result how = process_result(k->p);
-    bool well = how.how == PROCESS_EXITED && how.status == 0, checks = k->checks;
+    bool checks = k->checks, well = how.how == PROCESS_EXITED && how.status == 0 && !(checks && k->overdue);
     uint64_t now = clock_mono_ms();
     say_how(k, how);
     if (k->r->through && !checks &&
@@ -383,8 +385,10 @@ static void turn(struct keeper *k)
     hear_readings(k);
     uint64_t now = clock_mono_ms();
     beat(k, now);
-    if (k->checks && now >= k->check_until_ms)
+    if (k->checks && !k->overdue && now >= k->check_until_ms) {
+        k->overdue = true;
         process_end(k->p);
+    }
     if (!k->over)
         act(k, supervise_wake(&k->s, now));
     if (!k->over && k->s.state == SUPERVISE_RUNNING && clock_mono_ms() - k->checkpoint_ms >= k->r->checkpoint_ms)
