@@ -322,6 +322,29 @@ size_t shown_tell(const struct shown *s, size_t from, msg_delta_fn *fn, void *ct
     return log.n;
 }
 
+size_t shown_tell_some(const struct shown *s, size_t from, size_t most, msg_delta_fn *fn, void *ctx)
+{
+    struct span log = buf_span(&s->log);
+    struct msg_delta d;
+    assert(most >= SHOWN_PIECE_LEAST); /* any character is smaller, so that something is told each time */
+    for (size_t at = first_entry(s, from), end, told = 0; at < log.n; at = end) {
+        end = at + entry_bytes(log.p + at);
+        if (!rest_of(log.p, at, from, &d))
+            continue;
+        if (told && told + d.text.n > most)
+            return at;
+        if (d.text.n > most && in_pieces(d.kind)) {
+            size_t text_at = end - d.text.n;
+            d.text = span_upto(d.text, character_begin(d.text, most));
+            fn(ctx, &d);
+            return text_at + d.text.n;
+        }
+        fn(ctx, &d);
+        told += end - at;
+    }
+    return log.n;
+}
+
 pd_err shown_text(const struct shown *s, struct buf *out)
 {
     struct span log = buf_span(&s->log), text = SPAN_NONE;

@@ -45,6 +45,9 @@ static inline size_t shown_end(const struct shown *s)
 /* Tells what was added since `from` (0: all), in order. A position inside a text tells the rest of it, from the beginning of the character it stands in (an
  * escape and a pair of surrogates is one); any other position inside an entry tells all of that. Returns the position behind it. */
 size_t shown_tell(const struct shown *s, size_t from, msg_delta_fn *fn, void *ctx);
+/* The same, but no more than about `most` bytes of text at once (SHOWN_PIECE_LEAST or more), a long one in parts of whole characters. */
+enum { SHOWN_PIECE_LEAST = 16 };
+size_t shown_tell_some(const struct shown *s, size_t from, size_t most, msg_delta_fn *fn, void *ctx);
 /* All text (MSG_TEXT of choice 0), plain, appended to `out`. PD_NOMEM, PD_SYNTAX: it is no text of a JSON string. */
 pd_err shown_text(const struct shown *s, struct buf *out) PD_CHECKED;
 /* The log as bytes, for a file, and back again: PD_SYNTAX when they are not what shown_save() wrote; all whole entries before that

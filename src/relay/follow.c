@@ -10,7 +10,8 @@
 
 enum {
     FOLLOW_OUT_MAX = 128 << 20,
-    FOLLOW_HIGH = 64 * 1024, /* more than this unsent: the client is waited for */
+    FOLLOW_PIECE = 256 * 1024, /* of what is there already, told before others get their turn */
+    FOLLOW_HIGH = 64 * 1024,   /* more than this unsent: the client is waited for */
 };
 
 struct follows {
@@ -30,6 +31,7 @@ struct follow {
     struct buf model;        /* the answer's, for the encoder */
     struct follow_want want;
     struct timer keepalive;
+    struct timer next;     /* more is there already */
     uint64_t keepalive_ms; /* 0: none */
     size_t at;             /* told up to there */
     bool begun, sent, paused;
@@ -49,6 +51,7 @@ static struct follow *follow_free(struct follow *f)
     list_remove(&f->wake);
     pthread_mutex_unlock(&f->follows->lock);
     timer_stop(f->follows->w->loop, &f->keepalive);
+    timer_stop(f->follows->w->loop, &f->next);
     encoder_free(f->encoder);
     buf_done(&f->model);
     kept_unref(a);
@@ -328,6 +331,21 @@ static pd_err make_encoder(struct follow *f)
     return PD_OK;
 }
 
+/* In another turn of the loop, and when the client has taken what it was sent. */
+static void go_on_later(struct follow *f)
+{
+    struct loop *l = f->follows->w->loop;
+    reply_flush(f->rq);
+    f->paused = reply_queued(f->rq) > FOLLOW_HIGH;
+    if (!f->paused)
+        timer_arm(l, &f->next, loop_now_ms(l));
+}
+
+static void on_next(void *ctx)
+{
+    pump(ctx);
+}
+
 static void pump(struct follow *f)
 {
     struct kept_answer *a = f->answer;
@@ -342,13 +360,19 @@ static void pump(struct follow *f)
         return;
     }
     pd_err e = !f->encoder && (a->shown.any || state != KEPT_RUNNING) ? make_encoder(f) : PD_OK;
-    if (f->encoder)
-        f->at = shown_tell(&a->shown, f->at, encoder_delta, f->encoder);
+    if (f->encoder) /* one that does not stream gets a document, at once */
+        f->at =
+            shown_tell_some(&a->shown, f->at, f->want.stream ? FOLLOW_PIECE : SIZE_MAX, encoder_delta, f->encoder);
+    bool more = f->encoder && f->at < shown_end(&a->shown);
     pthread_mutex_unlock(&a->lock);
     if (!e && f->encoder && f->want.stream)
         e = put_made(f);
     if (e) {
         lost(f);
+        return;
+    }
+    if (more) {
+        go_on_later(f);
         return;
     }
     if (state == KEPT_WHOLE) {
@@ -423,6 +447,7 @@ void follow_start(struct worker *w, struct request *rq, struct kept_answer *a, c
     list_init(&f->node);
     list_init(&f->wake);
     timer_init(&f->keepalive, on_keepalive, f);
+    timer_init(&f->next, on_next, f);
     request_set_handler(rq, &handler, f);
     buf_init(&f->model, 0);
     f->keepalive_ms = want->stream && want->codec->keepalive ? routing_conf(w->routing)->settings.keepalive : 0;

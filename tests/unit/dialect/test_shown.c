@@ -215,6 +215,39 @@ static void a_position_never_splits_a_character(void **state)
     }
 }
 
+static void what_is_told_in_parts_is_the_same_text(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"a \\ud83d\\ude00 b \\\\ and \\n and \xf0\x9f\x98\x80 "
+                                        "\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4 the end of it",
+                                        "\\ud83d\\ude00\\ud83d\\ude00\\ud83d\\ude00\\ud83d\\ude00", "short", ""};
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+        for (size_t most = SHOWN_PIECE_LEAST; most < 90; most++) {
+            struct shown s;
+            struct pieces once = {.whole = true}, parts = {.whole = true};
+            const struct msg_delta d[] = {
+                {.kind = MSG_REASONING, .tool = -1, .text = SPAN_LIT("it thinks for longer than one part")},
+                {.kind = MSG_TEXT, .tool = -1, .text = span_str(texts[i])}};
+            shown_init(&s);
+            fill(&s, d, 2);
+            size_t at = 0, rounds = 0;
+            (void)shown_tell(&s, 0, on_piece, &once);
+            while (at < shown_end(&s)) {
+                size_t before = buf_size(&parts.text), to = shown_tell_some(&s, at, most, on_piece, &parts);
+                assert_true(to > at);
+                assert_true(buf_size(&parts.text) - before <= most);
+                at = to;
+                rounds++;
+            }
+            assert_true(parts.whole);
+            assert_true(rounds > 1 || buf_size(&once.text) <= most);
+            assert_true(span_eq(buf_span(&once.text), buf_span(&parts.text)));
+            buf_done(&once.text);
+            buf_done(&parts.text);
+            shown_done(&s);
+        }
+}
+
 static void all_text_is_given_plain(void **state)
 {
     (void)state;
@@ -416,6 +449,7 @@ int main(void)
         cmocka_unit_test(everything_is_told_again),
         cmocka_unit_test(pieces_of_one_text_are_one_entry),
         cmocka_unit_test(a_position_never_splits_a_character),
+        cmocka_unit_test(what_is_told_in_parts_is_the_same_text),
         cmocka_unit_test(all_text_is_given_plain),
         cmocka_unit_test(the_first_names_stay),
         cmocka_unit_test(what_is_saved_in_goes_is_the_same_log),
