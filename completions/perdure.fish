@@ -52,7 +52,7 @@ complete -c perdure -n '__fish_seen_subcommand_from run' -l workers -x -d 'proce
 complete -c perdure -n '__fish_seen_subcommand_from run' -l config -r -F -d 'configuration'
 complete -c perdure -n '__fish_seen_subcommand_from run' -l name -x -d 'of the run'
 complete -c perdure -n '__fish_seen_subcommand_from run' -l again -d 'begin it anew'
-complete -c perdure -n '__fish_seen_subcommand_from run' -l check -d 'say whether the plan is well formed, and end'
+complete -c perdure -n '__fish_seen_subcommand_from run' -l check -d 'say whether the plan is well formed, show its tasks, and end'
 complete -c perdure -n '__fish_seen_subcommand_from run' -l resume -x -d 'go on with this run'
 complete -c perdure -n '__fish_seen_subcommand_from run' -l dir -x -a '(__fish_complete_directories)' -d 'where its tasks work'
 complete -c perdure -n '__fish_seen_subcommand_from run' -l detach -d 'hand it over and end'

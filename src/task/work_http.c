@@ -1,6 +1,7 @@
 #include "task/work_http.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "net/asker.h"
 #include "parse/put.h"
@@ -14,7 +15,7 @@ enum {
     PATIENCE_MS = 60 * 1000,
     PATIENCE_STOPPED_MS = 5 * 1000, /* of a worker that ends: its perdure may have ended too */
     PAUSE_FIRST_MS = 50,
-    PAUSE_MOST_MS = 2000,
+    PAUSE_MOST_MS = 2000,          /* who waits for so long says so */
     ANSWER_MS = 30 * 1000,         /* a request that does not wait for anything */
     CLAIM_WAIT_MAX_MS = 20 * 1000, /* of one request: a connection that died is noticed */
     ANSWER_MAX = 32 << 20,
@@ -36,7 +37,7 @@ struct work_http {
     struct seat seats[WORK_HTTP_ASKERS];
     _Atomic(struct asker *) askers[WORK_HTTP_ASKERS]; /* the same, for a signal handler */
     atomic_bool claiming[WORK_HTTP_ASKERS];
-    atomic_bool stopped;
+    atomic_bool stopped, unreached; /* unreached: nobody answers, and that was said */
     char why[WHY_MAX];
 };
 
@@ -153,6 +154,20 @@ static void pause_ms(uint64_t ms)
     nanosleep(&t, NULL); /* a signal ends it early, which is as well */
 }
 
+static void say_reach(struct work_http *h, bool lost)
+{
+    if (atomic_exchange(&h->unreached, lost) == lost)
+        return;
+    pthread_mutex_lock(&h->lock);
+    if (lost)
+        LOG(NULL, LOG_WARN, "worker.unreached",
+            "url=%s why=\"%s\" remedy=\"it asks again: start perdure there, or name another with --url\"", h->url,
+            h->why);
+    else
+        LOG(NULL, LOG_INFO, "worker.reached", "url=%s", h->url);
+    pthread_mutex_unlock(&h->lock);
+}
+
 /* The same request again, with growing pauses, until it is answered or patience ends. *ret has a body on PD_OK. */
 static pd_err ask(struct work_http *h, const char *path, struct span body, uint64_t limit_ms, bool claim,
                   struct asker_answer *ret)
@@ -172,9 +187,13 @@ static pd_err ask(struct work_http *h, const char *path, struct span body, uint6
             patience = PATIENCE_STOPPED_MS;
         if (!is_lost(e) || clock_mono_ms() - began + pause > patience)
             break;
+        if (pause == PAUSE_MOST_MS)
+            say_reach(h, true);
         pause_ms(pause);
         pause = pause * 2 < PAUSE_MOST_MS ? pause * 2 : PAUSE_MOST_MS;
     }
+    if (!is_lost(e))
+        say_reach(h, false);
     atomic_store(&h->claiming[seat], false);
     seat_leave(h, seat);
     return is_lost(e) ? PD_IO : e;

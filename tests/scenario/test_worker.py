@@ -171,6 +171,17 @@ def test_a_worker_that_nobody_hears_for_a_lease_stops():
         assert not [t for t, _ in server.finished if t == "t"]
 
 
+def test_a_perdure_that_does_not_answer_is_said_once_and_so_is_its_return():
+    with working(start=False) as server:
+        server.refuse["claim"] = 10 ** 6
+        worker = server.spawn()
+        server.until(lambda: "worker.unreached" in worker.stderr())
+        assert 'why="it answers with status 503: later"' in worker.stderr() and "--url" in worker.stderr(), worker.stderr()
+        server.refuse["claim"] = 0
+        server.until(lambda: "worker.reached" in worker.stderr())
+        assert worker.stop() == 0 and worker.stderr().count("worker.unreached") == 1, worker.stderr()
+
+
 def test_a_cancelled_task_is_ended_and_given_back():
     with working(lease="1s") as server:
         server.add({"id": "t", "command": "sleep 1000", "checks": []})
