@@ -114,6 +114,7 @@ static int read_options(int argc, char **argv, const char *command, const char *
 
 typedef pd_err view_fn(struct span answer, const struct progress_look *look, struct buf *out);
 
+/* `view` NULL: as JSON. */
 static int show(const struct wish *w, const char *path, view_fn *view)
 {
     struct ask_answer a;
@@ -123,7 +124,8 @@ static int show(const struct wish *w, const char *path, view_fn *view)
     if (!ask_json(&w->where, &q, &a))
         return 1;
     struct span answer = buf_span(&a.body);
-    pd_err e = w->json ? buf_printf(&out, "%.*s\n", SPAN_FMT(span_trim(answer))) : view(answer, &look, &out);
+    pd_err e =
+        w->json || !view ? buf_printf(&out, "%.*s\n", SPAN_FMT(span_trim(answer))) : view(answer, &look, &out);
     if (e == PD_INVALID)
         ask_no_perdure(&w->where);
     else if (!e)
@@ -192,10 +194,8 @@ static int review_word(const struct wish *w)
     if (w->count != 3 || !is_name(w->words[1]) || !is_name(w->words[2]))
         return wrongly(w, "which task? Write its run and its id behind", word);
     if (strcmp(word, "show") == 0) {
-        struct wish all = *w;
-        all.json = true;
         snprintf(path, sizeof(path), "/api/runs/%s/tasks/%s", w->words[1], w->words[2]);
-        return show(&all, path, NULL);
+        return show(w, path, NULL);
     }
     if (w->value && json_check(span_str(w->value)) != PD_OK)
         return wrongly(w, "--value is no JSON (a text needs quotes of its own):", w->value);
