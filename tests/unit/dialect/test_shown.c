@@ -218,8 +218,8 @@ static void a_position_never_splits_a_character(void **state)
 static void what_is_told_in_parts_is_the_same_text(void **state)
 {
     (void)state;
-    static const char *const texts[] = {"a \\ud83d\\ude00 b \\\\ and \\n and \xf0\x9f\x98\x80 "
-                                        "\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4 the end of it",
+    static const char *const texts[] = {("a \\ud83d\\ude00 b \\\\ and \\n and \xf0\x9f\x98\x80 "
+                                         "\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4 the end of it"),
                                         "\\ud83d\\ude00\\ud83d\\ude00\\ud83d\\ude00\\ud83d\\ude00", "short", ""};
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
         for (size_t most = SHOWN_PIECE_LEAST; most < 90; most++) {

@@ -226,19 +226,19 @@ static void one_holds_a_name_at_a_time(void **state)
     (void)state;
     int fd = -1, other = -1, status;
     struct keep_rules r = rules;
-    assert_int_equal(keep_hold(&rules, &fd), PD_OK);
+    assert_int_equal(keep_hold(&rules, KEEP_LOCK, &fd), PD_OK);
     pid_t pid = fork();
     if (pid == 0)
-        _exit(keep_hold(&rules, &other) == PD_EXISTS ? 0 : 1);
+        _exit(keep_hold(&rules, KEEP_LOCK, &other) == PD_EXISTS ? 0 : 1);
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_int_equal(status, 0);
-    assert_int_equal(keep_hold(&rules, &other), PD_EXISTS);
+    assert_int_equal(keep_hold(&rules, KEEP_LOCK, &other), PD_EXISTS);
     assert_int_equal(other, -1);
     r.name = "day";
-    assert_int_equal(keep_hold(&r, &other), PD_OK);
+    assert_int_equal(keep_hold(&r, KEEP_LOCK, &other), PD_OK);
     close(other);
     close(fd);
-    assert_int_equal(keep_hold(&rules, &fd), PD_OK);
+    assert_int_equal(keep_hold(&rules, KEEP_LOCK, &fd), PD_OK);
     close(fd);
 }
 
@@ -254,7 +254,7 @@ static void the_longest_name_and_folder_have_room(void **state)
     r.name = name;
     assert_int_equal(keep_record_write(&r, &k), PD_OK);
     assert_int_equal(keep_record_read(&r, &read), PD_OK);
-    assert_int_equal(keep_hold(&r, &fd), PD_OK);
+    assert_int_equal(keep_hold(&r, KEEP_LOCK, &fd), PD_OK);
     close(fd);
     memset(far, 'f', sizeof(far) - 1);
     far[0] = '/';
@@ -262,7 +262,7 @@ static void the_longest_name_and_folder_have_room(void **state)
     r.folder = far;
     assert_int_equal(keep_record_write(&r, &k), PD_TOOBIG);
     assert_int_equal(keep_record_read(&r, &read), PD_TOOBIG);
-    assert_int_equal(keep_hold(&r, &fd), PD_TOOBIG);
+    assert_int_equal(keep_hold(&r, KEEP_LOCK, &fd), PD_TOOBIG);
     keep_record_remove(&r);
 }
 
@@ -274,7 +274,7 @@ static void a_folder_that_cannot_be_made_is_said(void **state)
     close(fd);
     assert_int_not_equal(keep_record_write(&rules, &k), PD_OK);
     assert_int_not_equal(keep_record_read(&rules, &read), PD_OK);
-    assert_int_not_equal(keep_hold(&rules, &held), PD_OK);
+    assert_int_not_equal(keep_hold(&rules, KEEP_LOCK, &held), PD_OK);
     keep_record_remove(&rules);
     assert_int_equal(access(state_dir, F_OK), 0);
 }
