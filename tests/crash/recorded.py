@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 import threading
 import traceback
 
@@ -82,6 +83,17 @@ def postgres_module():
     loader.exec_module(module)
     sys.dont_write_bytecode = before
     return module
+
+
+def until_dead(count):
+    """Who dies with all the others is the last of them: what begins before it has gone would be taken along."""
+    end = time.monotonic() + 15
+    try:
+        stat = pathlib.Path(f"/proc/{who_died(count)}/stat")
+        while stat.read_text().rsplit(")", 1)[1].split()[0] not in "ZX" and time.monotonic() < end:
+            time.sleep(0.002)
+    except (OSError, struct.error):
+        pass    # it has, or nobody died
 
 
 # ---- a try at each point ------------------------------------------------------------------------------------
