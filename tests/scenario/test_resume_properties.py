@@ -24,7 +24,7 @@ import threading
 
 from test_checkpoints import server
 from perdure_test import PERDURE, Program, Providers, config, main, request
-from test_run import Run, lines, until
+from test_run import Run, lines, serving, until
 
 ONCE = "flock lock sh -c 'grep -qx $PERDURE_IDEMPOTENCY_KEY effects || echo $PERDURE_IDEMPOTENCY_KEY >> effects'"
 GATE = "echo $PERDURE_TASK >> begun; [ ! -e gate-$PERDURE_TASK ] || { echo > at-$PERDURE_TASK; sleep 1000; }"
@@ -345,7 +345,10 @@ def half_done(where):
     """The id of a run of which all of the third row is done but one task, which died with its worker."""
     (where / "gate-t9").touch()
     run = Run(where, "--workers", "2")
-    until("it is half done", lambda: (where / "at-t9").exists() and len(lines(where / "ended")) == 11)
+    until("it is held", lambda: (where / "at-t9").exists())
+    port = int(serving(where)[0].rsplit(":", 1)[1])
+    name = request(port, "GET", "/api/runs").json["runs"][0]["id"]
+    until("the rest of its row is recorded", lambda: [t["state"] for t in request(port, "GET", f"/api/runs/{name}").json["tasks"]].count("done") == 11)
     kill_all(run)
     (where / "gate-t9").unlink()
 
