@@ -241,7 +241,6 @@ pd_err durable_open(struct gateway *g, struct loop *l, const struct durable_opti
     timer_init(&k->again, on_again, k);
     const struct settings *s = &o->conf->settings;
     checkpoints_rules_default(&k->rules);
-    k->rules.interval_ms = s->checkpoint_interval;
     k->rules.keep_last = (unsigned)s->checkpoint_keep;
     k->rules.keep_ms = s->checkpoint_keep_for;
     k->rules.keep_milestones = s->checkpoint_milestones;

@@ -1,6 +1,7 @@
 /* perdure supervise: an agent CLI kept going. */
 #include "app/ask.h"
 #include "app/commands.h"
+#include "app/load.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "checkpoint/checkpoint.h"
@@ -26,7 +27,8 @@ static const char supervise_help[] =
     "  --restarts N         so many within --window, and the next is not made (default 3)\n"
     "  --window TIME        (default 10m)\n"
     "  --alert-command TEXT for sh -c, when it is paused; PERDURE_ALERT says why\n"
-    "  --checkpoint TIME    between checkpoints (default $CHECKPOINT_INTERVAL, else 5m)\n"
+    "  --checkpoint TIME    between checkpoints (default $CHECKPOINT_INTERVAL, else checkpoint_interval of this "
+    "configuration, 5m)\n"
     "  --grace TIME         from SIGTERM to SIGKILL (default 5s)\n"
     "  --pause TIME         before the first restart; each doubles it (default 1s)\n"
     "  --hang TIME          a keeper silent for so long is ended too (default 30s)\n"
@@ -196,7 +198,7 @@ static int follow(struct options *o)
         o->rules.rules.restarts = (unsigned)n;
     }
     if (!o->rules.checkpoint_ms)
-        o->rules.checkpoint_ms = ask_checkpoint_ms(KEEP_CHECKPOINT_MS);
+        o->rules.checkpoint_ms = ask_checkpoint_ms(load_checkpoint_ms(NULL, KEEP_CHECKPOINT_MS));
     o->rules.key_variable = o->where.key_variable;
     if (!o->no_gateway) {
         o->rules.url = o->where.url;

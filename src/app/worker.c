@@ -2,6 +2,7 @@
 #include "task/worker.h"
 #include "app/ask.h"
 #include "app/commands.h"
+#include "app/load.h"
 #include "base/log.h"
 #include "conf/conf.h"
 #include "net/net.h"
@@ -195,6 +196,13 @@ static int say_end(const struct options *o, struct work_queue *q, pd_err e, cons
     return 1;
 }
 
+/* 0: what the perdure says that gives the tasks. Beside a database there is none to say it. */
+static uint64_t checkpoint_ms(const struct options *o)
+{
+    uint64_t said = ask_checkpoint_ms(0);
+    return said || !o->database ? said : load_checkpoint_ms(NULL, WORKER_CHECKPOINT_MS);
+}
+
 static int work(const struct options *o, struct work_queue *q, struct listener *l)
 {
     struct worker_done done = {0};
@@ -210,7 +218,7 @@ static int work(const struct options *o, struct work_queue *q, struct listener *
                                    .key = o->where.key,
                                    .key_variable = o->where.key_variable,
                                    .dir = o->dir,
-                                   .checkpoint_ms = ask_checkpoint_ms(WORKER_CHECKPOINT_MS)};
+                                   .checkpoint_ms = checkpoint_ms(o)};
     pd_err e = worker_new(&r, &l->worker);
     if (!e && pthread_create(&l->thread, NULL, listen_for_signals, l) != 0) {
         l->worker = worker_free(l->worker);

@@ -8,7 +8,6 @@
 #include <time.h>
 
 enum {
-    INTERVAL_MS = 300 * 1000,
     KEEP_LAST = 50,
     KEEP_MS = 7 * 24 * 3600 * 1000,
     WAITING_BYTES = 64 << 20,
@@ -19,8 +18,7 @@ enum {
 
 void checkpoints_rules_default(struct checkpoints_rules *r)
 {
-    *r = (struct checkpoints_rules){.interval_ms = INTERVAL_MS,
-                                    .keep_last = KEEP_LAST,
+    *r = (struct checkpoints_rules){.keep_last = KEEP_LAST,
                                     .keep_ms = KEEP_MS,
                                     .keep_milestones = true,
                                     .waiting_bytes = WAITING_BYTES,

@@ -59,7 +59,6 @@ bool checkpoint_agent_fine(struct span agent);
 
 struct checkpoints;
 struct checkpoints_rules {
-    uint64_t interval_ms;    /* CHECKPOINT_INTERVAL, 300 s (g) */
     unsigned keep_last;      /* of each agent, at least; default 50 */
     uint64_t keep_ms;        /* younger ones are kept whatever their number; default 7 days */
     bool keep_milestones;    /* those with a milestone are kept; default true */

@@ -2,6 +2,7 @@
 #include "dialect/codec.h"
 #include "front/desk.h"
 #include "front/front_priv.h"
+#include "relay/routing.h"
 
 #include <stdio.h>
 
@@ -58,9 +59,10 @@ static void claim_answer(struct visit *a, pd_err e)
     put_json(&p, span_str(c->run));
     put_text(&p, ",\"task\":");
     put_json(&p, span_str(c->task));
-    put_printf(&p,
-               ",\"epoch\":%lld,\"attempt\":%lld,\"kind\":\"%s\",\"lease_ms\":%lld,\"spec\":", (long long)c->epoch,
-               (long long)c->attempt, task_kind_name(c->kind), (long long)c->lease_ms);
+    put_printf(
+        &p, ",\"epoch\":%lld,\"attempt\":%lld,\"kind\":\"%s\",\"lease_ms\":%lld,\"checkpoint_ms\":%llu,\"spec\":",
+        (long long)c->epoch, (long long)c->attempt, task_kind_name(c->kind), (long long)c->lease_ms,
+        (unsigned long long)routing_conf(a->worker->routing)->settings.checkpoint_interval);
     put_span(&p, buf_span(&c->spec));
     put_text(&p, ",\"plan\":");
     put_span(&p, buf_span(&c->run_document));

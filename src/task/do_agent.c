@@ -63,6 +63,8 @@ static const char *const *words_of(struct doing *d, const char *again)
         w[n++] = "--key-env";
         w[n++] = KEY_VARIABLE;
     }
+    w[n++] = "--checkpoint";
+    w[n++] = arena_printf(&d->arena, "%llums", (unsigned long long)doing_checkpoint_ms(d));
     if (json_i64(json_get(d->spec, "stall_ms"), &stall) && stall > 0) {
         w[n++] = "--stall";
         w[n++] = arena_printf(&d->arena, "%lldms", (long long)stall);

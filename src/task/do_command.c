@@ -18,13 +18,7 @@
 
 #include <stdio.h>
 
-enum {
-    OUTPUT_MAX = 512 << 10,
-    TAIL_MAX = 2000,
-    LOOK_MS = 1000,
-    RESOLVE_MS = 60 * 1000,
-    CHECKPOINT_MS = WORKER_CHECKPOINT_MS
-};
+enum { OUTPUT_MAX = 512 << 10, TAIL_MAX = 2000, LOOK_MS = 1000, RESOLVE_MS = 60 * 1000 };
 
 enum resolved { RESOLVED_DONE, RESOLVED_RUN, RESOLVED_UNKNOWN, RESOLVED_STOPPED };
 
@@ -39,8 +33,7 @@ static void on_output(void *ctx, enum process_stream from, struct span piece)
 /* True: it ended by itself. */
 static bool run_to_its_end(struct doing *d, struct process *p)
 {
-    uint64_t every = d->rules->checkpoint_ms ? d->rules->checkpoint_ms : CHECKPOINT_MS,
-             due = clock_mono_ms() + every;
+    uint64_t every = doing_checkpoint_ms(d), due = clock_mono_ms() + every;
     for (;;) {
         uint64_t left = doing_left_ms(d);
         if (process_wait(p, left < LOOK_MS ? left : LOOK_MS, d->wake_fd))

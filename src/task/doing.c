@@ -442,6 +442,14 @@ static pd_err put_checkpoint(struct doing *d, const char *reason, const char *mi
     return p.err;
 }
 
+/* What was said where the worker was started holds; else what the configuration says of the perdure that gave the task. */
+uint64_t doing_checkpoint_ms(const struct doing *d)
+{
+    return d->rules->checkpoint_ms   ? d->rules->checkpoint_ms
+           : d->claim->checkpoint_ms ? d->claim->checkpoint_ms
+                                     : WORKER_CHECKPOINT_MS;
+}
+
 /* Beside the run's own record, which is what a run goes on from: so one that cannot be made stops nothing. */
 void doing_checkpoint(struct doing *d, const char *reason, const char *milestone)
 {

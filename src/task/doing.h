@@ -82,6 +82,7 @@ enum { DOING_WHY_BYTES = 1024 };
 pd_err doing_check(struct doing *d, bool proven, char ret_why[DOING_WHY_BYTES]) PD_CHECKED;
 /* A checkpoint of where it is: `reason` as in checkpoint.h. A gateway that has none is fine. */
 void doing_checkpoint(struct doing *d, const char *reason, const char *milestone);
+uint64_t doing_checkpoint_ms(const struct doing *d); /* from one to the next, of a task that takes long */
 
 pd_err do_llm(struct doing *d) PD_CHECKED;
 pd_err do_command(struct doing *d) PD_CHECKED;

@@ -122,6 +122,7 @@ struct claimed {
     struct buf run_document; /* JSON: goal, defaults, model */
     struct buf inputs;       /* JSON: {"need": output, ...} */
     struct buf last_error;   /* JSON of the attempt before; empty: none */
+    uint64_t checkpoint_ms;  /* between checkpoints, as who gave it says; 0: not said. Not of the database */
 };
 void claimed_done(struct claimed *c);
 /* PD_NOTFOUND: there is nothing to do now; *ret_wait_ms then says when something is due (UINT64_MAX: when something changes). */

@@ -253,7 +253,10 @@ static pd_err take_claim(struct span answer, struct claimed *ret)
 {
     struct json a = {JSON_OBJECT, answer};
     int kind = 0;
+    int64_t every = 0;
     *ret = (struct claimed){0};
+    if (json_i64(json_get(a, "checkpoint_ms"), &every) && every > 0)
+        ret->checkpoint_ms = (uint64_t)every;
     while (kind < TASK_KIND_COUNT && !json_is(json_get(a, "kind"), task_kind_name(kind)))
         kind++;
     ret->kind = kind;

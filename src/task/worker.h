@@ -26,9 +26,10 @@ struct worker_rules {
     const char *base; /* the path before /v1 and /api */
     const char *key;  /* NULL: none */
     const char
-        *key_variable;      /* of the environment, that holds it: not given to the programs of tasks; NULL: none */
-    const char *dir;        /* where tasks work; NULL: here */
-    uint64_t checkpoint_ms; /* of a task that takes long; 0: WORKER_CHECKPOINT_MS */
+        *key_variable; /* of the environment, that holds it: not given to the programs of tasks; NULL: none */
+    const char *dir;   /* where tasks work; NULL: here */
+    uint64_t
+        checkpoint_ms; /* between those of a task that takes long; 0: what its claim says, else WORKER_CHECKPOINT_MS */
 };
 enum {
     WORKER_DRAIN_MS = 10 * 1000,

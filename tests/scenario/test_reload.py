@@ -1,7 +1,7 @@
 """SIGHUP: all of a new configuration or nothing of it, and never at the cost of a running call."""
 import signal
 
-from perdure_test import Gateway, Providers, config, main
+from perdure_test import Gateway, Providers, config, main, request
 
 RULES = {"ttft": 0, "backoff": "10ms", "affinity": 0}
 
@@ -62,6 +62,19 @@ def test_a_bad_configuration_keeps_the_last_good_one_and_says_why():
             assert provider(gateway) == "alpha"
         pair.reload(pair.text(["beta/m"]), "ok")
         assert provider(gateway) == "beta"
+        assert gateway.stop() == 0
+
+
+def test_workers_are_told_the_interval_of_the_newest_configuration():
+    with Pair() as (pair, _, gateway):
+        plan = {"goal": "x", "tasks": [{"id": t, "command": "x"} for t in "ab"]}
+        assert request(gateway.port, "POST", "/api/runs", plan).status == 201
+
+        def told(word):
+            return request(gateway.port, "POST", "/api/work/claim", {"worker": "w", "claim": word}).json["checkpoint_ms"]
+        assert told("one") == 300 * 1000
+        pair.reload(pair.text(["alpha/m"], extra={"checkpoint_interval": "90s"}), "ok")
+        assert told("two") == 90 * 1000
         assert gateway.stop() == 0
 
 

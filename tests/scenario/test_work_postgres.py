@@ -64,5 +64,33 @@ def test_a_worker_stops_before_its_lease_is_over_when_the_database_hangs_and_wor
             serve.kill()
 
 
+def test_a_worker_straight_on_the_database_reads_the_interval_of_its_own_configuration():
+    with server("postgres_server") as pg, tempfile.TemporaryDirectory() as name:
+        if not pg:
+            print("    no PostgreSQL here: not tried")
+            return
+        where = pathlib.Path(name)
+        (where / "perdure.yaml").write_text('{"listen": "127.0.0.1:0", "state": "state"}')
+        (where / "own").mkdir()
+        (where / "own" / "perdure.yaml").write_text('{"state": "off", "checkpoint_interval": "1s"}')
+        serve = Program(["serve", "--without-providers"], env={"DATABASE_URL": pg[1]}, cwd=where)
+        worker = None
+        try:
+            port = int(serve.line(r"listens on http://.*:(\d+)/v1").group(1))
+            until("the database", lambda: request(port, "GET", "/api/runs").status == 200)
+            plan = {"goal": "x", "tasks": [{"id": "t", "command": "until [ -e enough ]; do sleep 0.05; done", "checks": "none"}]}
+            run = request(port, "POST", "/api/runs", plan).json["id"]
+            worker = Program(["worker", "--database", pg[1], "--url", f"127.0.0.1:{port}"], cwd=where / "own")
+            until("a checkpoint in its middle",
+                  lambda: [c for c in request(port, "GET", f"/api/checkpoints?agent={run}").json["checkpoints"] if c["reason"] == "interval"])
+            (where / "own" / "enough").touch()
+            until("its end", lambda: request(port, "GET", f"/api/runs/{run}").json["state"] == "done")
+            assert worker.stop() == 0, worker.stderr()
+        finally:
+            if worker:
+                worker.kill()
+            serve.kill()
+
+
 if __name__ == "__main__":
     main(globals())

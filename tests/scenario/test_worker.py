@@ -98,6 +98,46 @@ def test_a_long_program_has_a_checkpoint_every_interval_that_the_environment_nam
         assert server.worker.stop() == 0, server.worker.stderr()
 
 
+def until_checkpoints(server, n):
+    return server.until(lambda: [c for c in server.checkpoints if c["reason"] == "interval"][n - 1:])
+
+
+def test_a_long_program_has_a_checkpoint_every_interval_that_its_claim_tells():
+    with working() as server:
+        server.add({"id": "t", "command": "until test -e seen; do sleep 0.05; done", "checks": []}, checkpoint_ms=1000)
+        until_checkpoints(server, 2)
+        (server.folder / "seen").touch()
+        assert done(server, "t")["outcome"] == "done"
+
+
+def test_an_agent_is_supervised_at_the_interval_that_its_claim_tells():
+    with working() as server:
+        server.add({"id": "t", "agent": ["sh", "-c", "until test -e seen; do sleep 0.05; done"], "checks": []}, kind="agent", checkpoint_ms=1000)
+        assert until_checkpoints(server, 1)[0]["agent_id"] == "r-test:t"
+        (server.folder / "seen").touch()
+        assert done(server, "t")["outcome"] == "done"
+
+
+def test_an_agent_of_no_worker_is_supervised_at_the_interval_of_the_configuration():
+    with working(start=False) as server:
+        (server.folder / "perdure.yaml").write_text('{"state": "off", "checkpoint_interval": "1s"}')
+        agent = Program(["supervise", "--url", f"http://127.0.0.1:{server.port}", "--no-terminal", "--agent", "a", "--", "sh", "-c",
+                         "until test -e seen; do sleep 0.05; done"], cwd=server.folder)
+        assert until_checkpoints(server, 1)[0]["agent_id"] == "a"
+        (server.folder / "seen").touch()
+        assert agent.process.wait(DEADLINE) == 0, agent.stderr()
+
+
+def test_what_the_environment_of_a_worker_says_goes_before_what_its_claim_tells():
+    with working(start=False) as server:
+        server.worker = server.spawn(env={"CHECKPOINT_INTERVAL": "1"})
+        server.add({"id": "t", "command": "until test -e seen; do sleep 0.05; done", "checks": []}, checkpoint_ms=3600 * 1000)
+        until_checkpoints(server, 1)
+        (server.folder / "seen").touch()
+        assert done(server, "t")["outcome"] == "done"
+        assert server.worker.stop() == 0, server.worker.stderr()
+
+
 def test_an_end_with_status_0_is_no_evidence():
     with working() as server:
         server.add({"id": "bare", "command": "true"})

@@ -74,11 +74,11 @@ class WorkServer:
         self.http.shutdown()
         self.http.server_close()
 
-    def add(self, spec, plan=None, inputs=None, last_error=None, kind=None):
+    def add(self, spec, plan=None, inputs=None, last_error=None, kind=None, **more):
         with self.lock:
             self.tasks.append({"run": "r-test", "task": spec["id"], "epoch": 0, "attempt": 1, "kind": kind or ("llm" if "prompt" in spec else "command"),
                                "spec": spec, "plan": plan or {"goal": "a goal", "model": "main"}, "inputs": inputs or {}, "last_error": last_error,
-                               "steps": {}})
+                               "steps": {}, **more})
             self.lock.notify_all()
 
     def until(self, test, seconds=30):
