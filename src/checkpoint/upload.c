@@ -15,8 +15,10 @@
 enum {
     PAUSE_FIRST_MS = 1000,
     PAUSE_MOST_MS = 60 * 1000,
-    LOOK_MS = 30 * 1000,  /* with nothing to do: another process may have left something */
-    TAKEN_MS = 60 * 1000, /* so long a row is another's */
+    LOOK_MS = 30 * 1000, /* with nothing to do: another process may have left something */
+    /* So long a row is another's, who may be dead. What is put can be put twice; a deletion that comes late deletes what was put since. */
+    PUT_TAKEN_MS = 15 * 1000,
+    DELETE_TAKEN_MS = 60 * 1000,
     LATEST_TRIES = 5,
     COUNT_EVERY = 64,
     SWEEP_MOST = 1000, /* turns that are left out in one transaction */
@@ -84,6 +86,11 @@ static pd_err sweep(struct tx *t, uint64_t now)
                       DB_I(now), DB_I(SWEEP_MOST), DB_I(SKIPPED));
 }
 
+static uint64_t taken_until(const struct upload *u)
+{
+    return (uint64_t)u->taken_ms + (u->kind ? DELETE_TAKEN_MS : PUT_TAKEN_MS);
+}
+
 static pd_err take_job(struct tx *t, void *ctx)
 {
     struct taking *k = ctx;
@@ -103,7 +110,7 @@ static pd_err take_job(struct tx *t, void *ctx)
     if (e || !u->found)
         return e;
     u->ours = !db_is_postgres(k->c->db) || !u->taken_by[0] || strcmp(u->taken_by, k->c->name) == 0 ||
-              (uint64_t)u->taken_ms + TAKEN_MS < now;
+              taken_until(u) < now;
     if (u->ours && db_is_postgres(k->c->db))
         e = TX_RUN(t, "UPDATE uploads SET taken_by = $2, taken_ms = $3 WHERE n = $1", NULL, NULL, DB_I(u->n),
                    DB_S(k->c->name), DB_I(now));
@@ -427,10 +434,18 @@ static pd_err release_job(struct tx *t, void *ctx)
     return TX_RUN(t, "UPDATE uploads SET taken_by = '' WHERE taken_by = $1", NULL, NULL, DB_S(c->name));
 }
 
-/* Everything that is to go now, until something fails. *ret_resting: is there something that is to go later? */
-static pd_err catch_up(struct checkpoints *c, bool *ret_resting)
+/* Until the other is done with it, or dead. Its clock may be another machine's. */
+static uint64_t others_ms(const struct upload *u)
+{
+    uint64_t now = clock_wall_ms(), until = taken_until(u);
+    return until > now + LOOK_MS ? LOOK_MS : until > now ? until - now + 1 : 1;
+}
+
+/* Everything that is to go now, until something fails. *ret_ms: then it is to be looked for again. */
+static pd_err catch_up(struct checkpoints *c, uint64_t *ret_ms)
 {
     int64_t waiting = 0;
+    bool resting = false;
     for (unsigned i = 0;; i++) {
         struct upload u = {0};
         struct taking k = {.c = c, .u = &u, .counts = i % COUNT_EVERY == 0};
@@ -440,13 +455,11 @@ static pd_err catch_up(struct checkpoints *c, bool *ret_resting)
             i = COUNT_EVERY - 1; /* looked at once more, and counted */
             continue;
         }
-        *ret_resting = false;
-        if (!e && !u.found && !is_empty(c, u.waiting, ret_resting))
+        if (!e && !u.found && !is_empty(c, u.waiting, &resting))
             continue;
-        if (e || !u.found)
+        *ret_ms = !u.found ? (resting ? TURN_RESTS_MS / 2 : LOOK_MS) : others_ms(&u);
+        if (e || !u.found || !u.ours)
             return e;
-        if (!u.ours)
-            return PD_OK;
         waiting = k.counts ? u.waiting : waiting;
         e = u.kind ? delete (c, &u) : upload(c, &u);
         waiting = waiting > 1 ? waiting - !e : 1; /* that there are none is found by looking */
@@ -495,12 +508,12 @@ void *upload_thread(void *ctx)
     bool looked = !c->objects || !c->rules.prune_every_ms; /* a command of an hour of need fills nothing */
     for (;;) {
         looked = looked || !refill(c);
-        bool resting = false;
-        pd_err e = c->objects ? catch_up(c, &resting) : PD_OK;
+        uint64_t look_ms = LOOK_MS;
+        pd_err e = c->objects ? catch_up(c, &look_ms) : PD_OK;
         pause = !e ? 0 : !pause ? PAUSE_FIRST_MS : pause * 2 < PAUSE_MOST_MS ? pause * 2 : PAUSE_MOST_MS;
-        if (rest(c, pause ? pause : resting ? TURN_RESTS_MS / 2 : LOOK_MS, !pause)) {
+        if (rest(c, pause ? pause : look_ms, !pause)) {
             if (db_is_postgres(c->db))
-                (void)!db_do(c->db, release_job, c); /* others would wait for TAKEN_MS */
+                (void)!db_do(c->db, release_job, c); /* others would wait for it */
             return NULL;
         }
         if (c->rules.prune_every_ms && clock_mono_ms() >= prune_at) {

@@ -61,8 +61,8 @@ def the_hung_one_alone_is_restarted(gateway, hung, busy):
 
 
 def test_an_agent_that_hangs_is_seen_beside_one_that_works():
-    with gateway_of() as gateway, supervised(WORKS, "--stall", "2s", "--agent", "busy", gateway=gateway) as busy, \
-            supervised(HANGS, "--stall", "2s", "--agent", "hung", gateway=gateway) as hung:
+    with gateway_of() as gateway, supervised(WORKS, "--stall", "4s", "--agent", "busy", gateway=gateway) as busy, \
+            supervised(HANGS, "--stall", "4s", "--agent", "hung", gateway=gateway) as hung:
         the_hung_one_alone_is_restarted(gateway, hung, busy)
         assert agents_of(gateway) == {"busy", "hung"}, agents_of(gateway)
         assert {s["agent"] for s in gateway.get("/api/sessions").json["sessions"]} == {"busy", "hung"}
@@ -74,8 +74,8 @@ def test_it_is_known_by_its_key_or_a_header_where_its_address_is_its_own():
     for says in ("key", "header"):
         with gateway_of() as gateway:
             fixed = {"FIXED": f"http://127.0.0.1:{gateway.port}/v1", "SAYS": says}
-            with supervised(WORKS, "--stall", "2s", "--agent", "busy", gateway=gateway, **fixed) as busy, \
-                    supervised(HANGS, "--stall", "2s", "--agent", "hung", gateway=gateway, **fixed) as hung:
+            with supervised(WORKS, "--stall", "4s", "--agent", "busy", gateway=gateway, **fixed) as busy, \
+                    supervised(HANGS, "--stall", "4s", "--agent", "hung", gateway=gateway, **fixed) as hung:
                 the_hung_one_alone_is_restarted(gateway, hung, busy)
                 assert agents_of(gateway) == {"busy", "hung"}, (says, agents_of(gateway))
 
@@ -98,23 +98,23 @@ def test_calls_of_nobody_are_taken_for_its_own_and_that_is_said_once():
     """Its own calls do not tell; those of another agent that does are not its own all the same."""
     with gateway_of() as gateway:
         silent = {"FIXED": f"http://127.0.0.1:{gateway.port}/v1"}
-        with supervised(WORKS, "--stall", "2s", "--agent", "silent", gateway=gateway, **silent) as works:
+        with supervised(WORKS, "--stall", "4s", "--agent", "silent", gateway=gateway, **silent) as works:
             works.until_said("supervise.calls_unknown")
             works.until("asked", len(works.told("asked")) + 50)
             (works.notes / "enough").touch()
             works.ends(0, starts=1)
             assert works.said().count("supervise.calls_unknown") == 1 and "calls_known" not in works.said(), works.said()
-        with supervised(WORKS, "--stall", "2s", "--agent", "busy", gateway=gateway) as busy:
+        with supervised(WORKS, "--stall", "4s", "--agent", "busy", gateway=gateway) as busy:
             busy.until("asked", 5)
-            with supervised(HANGS, "--stall", "2s", "--agent", "hung", gateway=gateway, **silent) as hung:
+            with supervised(HANGS, "--stall", "4s", "--agent", "hung", gateway=gateway, **silent) as hung:
                 the_hung_one_alone_is_restarted(gateway, hung, busy)
 
 
 def test_a_named_client_key_is_what_counts():
     keys = {"keys": [{"name": "one", "key": "key-one-0123456789"}, {"name": "two", "key": "key-two-0123456789"}]}
     with gateway_of(**keys) as gateway:
-        with supervised(WORKS, "--stall", "2s", "--client", "two", "--agent", "busy", gateway=gateway, SAYS="key", OPENAI_API_KEY="key-two-0123456789") as busy, \
-                supervised(HANGS, "--stall", "2s", "--client", "one", "--agent", "hung", gateway=gateway, SAYS="key", OPENAI_API_KEY="key-one-0123456789") as hung:
+        with supervised(WORKS, "--stall", "4s", "--client", "two", "--agent", "busy", gateway=gateway, SAYS="key", OPENAI_API_KEY="key-two-0123456789") as busy, \
+                supervised(HANGS, "--stall", "4s", "--client", "one", "--agent", "hung", gateway=gateway, SAYS="key", OPENAI_API_KEY="key-one-0123456789") as hung:
             the_hung_one_alone_is_restarted(gateway, hung, busy)
 
 

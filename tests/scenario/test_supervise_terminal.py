@@ -234,7 +234,7 @@ if start == 1:
     spoil()
     os.kill(os.getpid(), signal.SIGSTOP)
 """
-    with in_terminal(agent, "--stall", "1s", "--grace", "100ms") as s:
+    with in_terminal(agent, "--stall", "3s", "--grace", "100ms") as s:
         spoilt(s)
         ends_in_order(s)
 
