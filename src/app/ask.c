@@ -2,6 +2,7 @@
 
 #include "app/load.h"
 #include "base/mem.h"
+#include "conf/misuse.h"
 #include "net/client.h"
 #include "net/net.h"
 #include "parse/json.h"
@@ -269,19 +270,13 @@ int ask_where_option(struct ask_where *a, int argc, char **argv, int *i)
         a->said = true;
         if (value && ask_url(a, value))
             return 1;
-        fprintf(stderr,
-                value ? "%s: --url is \"%s\": write it as in " ASK_URL_DEFAULT "\n"
-                      : "%s: --url needs a value%s\n",
-                a->command, value ? value : "");
-        return 2;
+        return misuse_value(a->command, "--url", value, "write it as in " ASK_URL_DEFAULT);
     }
     if (ask_option(argc, argv, i, "--key-env", &value)) {
         if (value && ask_key_env(a, value))
             return 1;
-        fprintf(stderr,
-                value ? "%s: --key-env names \"%s\", which is not set\n" : "%s: --key-env needs a value%s\n",
-                a->command, value ? value : "");
-        return 2;
+        return value ? misuse(a->command, "--key-env names \"%.200s\", which is not set", value)
+                     : misuse_value(a->command, "--key-env", NULL, NULL);
     }
     return 0;
 }

@@ -1,7 +1,9 @@
 /* perdure check: what a configuration says, or what is wrong with it. Nothing is started and nobody is asked. */
+#include "app/ask.h"
 #include "app/commands.h"
 #include "app/load.h"
 #include "base/buf.h"
+#include "conf/misuse.h"
 #include "dialect/carry.h"
 #include "meter/meter.h"
 #include "provider/failure.h"
@@ -18,6 +20,21 @@ static const char check_help[] = "usage: perdure check [FILE]\n\n"
                                  "remedy. Keys are never printed.\n\n"
                                  "exit status: 0 it can be served; 1 it cannot; 2 called wrongly\n";
 
+/* -1: go on; else the exit status. */
+static int read_one(int argc, char **argv, int *i, const char **path)
+{
+    static const char command[] = "perdure check";
+    bool named = *path != NULL;
+    if (ask_option(argc, argv, i, "--config", path))
+        return *path ? -1 : misuse_value(command, "--config", NULL, NULL);
+    if (argv[*i][0] == '-')
+        return misuse_option(command, check_help, argv[*i]);
+    if (named)
+        return misuse(command, "one file at a time: \"%.200s\" is a second one", argv[*i]);
+    *path = argv[*i];
+    return -1;
+}
+
 int command_check(int argc, char **argv)
 {
     const char *path = NULL;
@@ -26,14 +43,9 @@ int command_check(int argc, char **argv)
             fputs(check_help, stdout);
             return 0;
         }
-        if (strcmp(argv[i], "--config") == 0 && i + 1 < argc) {
-            path = argv[++i];
-        } else if (argv[i][0] == '-' || path) {
-            fprintf(stderr, "perdure check: \"%s\" is not understood\n%s", argv[i], check_help);
-            return 2;
-        } else {
-            path = argv[i];
-        }
+        int status = read_one(argc, argv, &i, &path);
+        if (status >= 0)
+            return status;
     }
     struct conf *c = NULL;
     if (load_config(path, false, &c) != PD_OK)
@@ -69,18 +81,39 @@ static pd_err put_failures(struct buf *out)
     return e;
 }
 
+static const char docs_help[] = "usage: perdure docs settings|metrics|failures|translation\n\n"
+                                "  --help\n\n"
+                                "Prints the table as Markdown, made from the rows that the program itself uses.\n";
+
+static const struct {
+    const char *name;
+    pd_err (*put)(struct buf *out);
+} tables[] = {
+    {"settings", settings_write_markdown},
+    {"metrics", metrics_write_markdown},
+    {"failures", put_failures},
+    {"translation", carry_write_markdown},
+};
+enum { TABLES = sizeof(tables) / sizeof(tables[0]) };
+
+static int no_table(const char *word)
+{
+    static const char command[] = "perdure docs";
+    const char *names[TABLES];
+    for (unsigned i = 0; i < TABLES; i++)
+        names[i] = tables[i].name;
+    if (!word)
+        return misuse(command, "which table? Write settings, metrics, failures or translation");
+    return *word == '-' ? misuse_option(command, docs_help, word) : misuse_word(command, word, names, TABLES);
+}
+
 int command_docs(int argc, char **argv)
 {
-    static const struct {
-        const char *name;
-        pd_err (*put)(struct buf *out);
-    } tables[] = {
-        {"settings", settings_write_markdown},
-        {"metrics", metrics_write_markdown},
-        {"failures", put_failures},
-        {"translation", carry_write_markdown},
-    };
-    for (unsigned i = 0; argc == 2 && i < sizeof(tables) / sizeof(tables[0]); i++) {
+    if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
+        fputs(docs_help, stdout);
+        return 0;
+    }
+    for (unsigned i = 0; argc == 2 && i < TABLES; i++) {
         if (strcmp(argv[1], tables[i].name) != 0)
             continue;
         struct buf out = {0};
@@ -90,10 +123,5 @@ int command_docs(int argc, char **argv)
         buf_done(&out);
         return e ? 1 : 0;
     }
-    bool help = argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0);
-    fputs("usage: perdure docs settings|metrics|failures|translation\n\nPrints the table as Markdown, made from "
-          "the rows that "
-          "the program itself uses.\n",
-          help ? stdout : stderr);
-    return help ? 0 : 2;
+    return no_table(argc > 2 ? argv[2] : argc == 2 ? argv[1] : NULL);
 }

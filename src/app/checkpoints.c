@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "checkpoint/checkpoint.h"
+#include "conf/misuse.h"
 #include "net/net.h"
 #include "parse/put.h"
 #include "parse/url.h"
@@ -13,6 +14,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
+
+#define COMMAND "perdure checkpoints"
 
 static const char checkpoints_help[] =
     "usage: perdure checkpoints [list] [--agent NAME] [--limit N] [OPTIONS]\n"
@@ -68,13 +71,6 @@ static int failed(const char *why)
 {
     fprintf(stderr, "perdure checkpoints: %s\n", why);
     return 1;
-}
-
-static int wrongly(const char *what, const char *value)
-{
-    fprintf(stderr, "perdure checkpoints: %s%s%s\n%s", what, value ? " " : "", value ? value : "",
-            checkpoints_help);
-    return 2;
 }
 
 static const char *agent_of(const struct wish *wish)
@@ -221,7 +217,7 @@ static int diff(struct wish *wish)
 {
     struct buf older = {0}, newer = {0}, lines = {0};
     if (wish->ids_count != 2)
-        return wrongly("diff needs two ids", NULL);
+        return misuse(COMMAND, "diff needs two ids");
     int status = get(wish, wish->ids[0], &older);
     if (!status)
         status = get(wish, wish->ids[1], &newer);
@@ -395,7 +391,7 @@ static int create(struct wish *wish)
     struct buf file = {0};
     uint64_t step;
     if (wish->step && !span_u64(span_str(wish->step), &step))
-        return wrongly("--step is to be a whole number, and not", wish->step);
+        return misuse_value(COMMAND, "--step", wish->step, "write a whole number");
     if (wish->state_file && read_state(wish->state_file, &file)) {
         buf_done(&file);
         return 1;
@@ -458,22 +454,32 @@ static const struct action actions[] = {
     {"diff", 2, diff}, {"create", 0, create}, {"prune", 0, prune},
 };
 
+enum { ACTIONS = sizeof(actions) / sizeof(actions[0]) };
+
 static const struct action *find_action(const char *name)
 {
-    for (size_t i = 0; i < sizeof(actions) / sizeof(actions[0]); i++)
+    for (size_t i = 0; i < ACTIONS; i++)
         if (strcmp(actions[i].name, name) == 0)
             return &actions[i];
     return NULL;
+}
+
+static int no_action(const char *word)
+{
+    const char *names[ACTIONS];
+    for (size_t i = 0; i < ACTIONS; i++)
+        names[i] = actions[i].name;
+    return misuse_word(COMMAND, word, names, ACTIONS);
 }
 
 static int read_word(struct wish *wish, const char *word)
 {
     if (!wish->action) {
         wish->action = find_action(word);
-        return wish->action ? 0 : wrongly("not understood:", word);
+        return wish->action ? 0 : no_action(word);
     }
     if (wish->ids_count == wish->action->ids)
-        return wrongly("not understood:", word);
+        return misuse_word(COMMAND, word, NULL, 0);
     wish->ids[wish->ids_count++] = word;
     return 0;
 }
@@ -496,7 +502,7 @@ static int read_options(int argc, char **argv, struct wish *wish)
         for (size_t k = 0; k < sizeof(valued) / sizeof(valued[0]) && !taken; k++) {
             taken = ask_option(argc, argv, &i, valued[k].name, valued[k].into);
             if (taken && !*valued[k].into)
-                return wrongly("this option needs a value:", valued[k].name);
+                return misuse_value(COMMAND, valued[k].name, NULL, NULL);
         }
         if (taken)
             continue;
@@ -505,20 +511,21 @@ static int read_options(int argc, char **argv, struct wish *wish)
         else if (strcmp(argv[i], "--json") == 0)
             wish->json = true;
         else
-            status = argv[i][0] == '-' ? wrongly("not understood:", argv[i]) : read_word(wish, argv[i]);
+            status =
+                argv[i][0] == '-' ? misuse_option(COMMAND, checkpoints_help, argv[i]) : read_word(wish, argv[i]);
         if (status)
             return status;
     }
     uint64_t n;
     if (wish->limit && (!span_u64(span_str(wish->limit), &n) || n == 0))
-        return wrongly("--limit is to be a whole number from 1 on, and not", wish->limit);
+        return misuse_value(COMMAND, "--limit", wish->limit, "write a number from 1 on");
     return 0;
 }
 
 int command_checkpoints(int argc, char **argv)
 {
     struct wish wish = {0};
-    ask_init(&wish.where, "perdure checkpoints");
+    ask_init(&wish.where, COMMAND);
     for (int i = 1; i < argc; i++)
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
             fputs(checkpoints_help, stdout);

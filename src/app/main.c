@@ -1,5 +1,5 @@
 #include "app/commands.h"
-#include "base/span.h"
+#include "conf/misuse.h"
 #include "parse/nearest.h"
 #include "simulate/simulate.h"
 
@@ -25,13 +25,18 @@ static const struct {
     {"simulate", "serve simulated providers with scripted and random faults", simulate_main},
     {"docs", "print a reference table: settings, metrics, failures or translation", command_docs},
     {"version", "print the version", command_version},
-    {"help", "print this", command_help},
+    {"help", "print this, or the help of a command", command_help},
 };
 enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };
 
+static int help_of(const char *word);
+
 int command_help(int argc, char **argv)
 {
-    (void)argc, (void)argv;
+    if (argc > 2)
+        return misuse_word("perdure help", argv[2], NULL, 0);
+    if (argc == 2 && strcmp(argv[1], "--help") != 0 && strcmp(argv[1], "-h") != 0)
+        return help_of(argv[1]);
     printf("perdure " PERDURE_VERSION " keeps long LLM work going: a gateway between LLM clients and providers, "
            "and a runtime for work of hours.\n\n"
            "usage: perdure COMMAND [OPTIONS]\n\n");
@@ -46,7 +51,14 @@ int command_help(int argc, char **argv)
 
 int command_version(int argc, char **argv)
 {
-    (void)argc, (void)argv;
+    static const char version_help[] = "usage: perdure version\n\n  --help\n\nPrints the version.\n";
+    if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
+        fputs(version_help, stdout);
+        return 0;
+    }
+    if (argc > 1)
+        return argv[1][0] == '-' ? misuse_option("perdure version", version_help, argv[1])
+                                 : misuse_word("perdure version", argv[1], NULL, 0);
     printf("perdure " PERDURE_VERSION "\n");
     return 0;
 }
@@ -67,26 +79,49 @@ static int written(const char *word, int status)
     return 1;
 }
 
+/* NULL: there is none. */
+static int (*find(const char *word))(int argc, char **argv)
+{
+    for (int i = 0; i < COMMANDS; i++)
+        if (strcmp(word, commands[i].name) == 0)
+            return commands[i].run;
+    return NULL;
+}
+
+/* An option that is no command's may be one of a command that was left out. */
+static int no_command(const char *word)
+{
+    const char *names[COMMANDS + 2];
+    char hint[MISUSE_HINT_BYTES];
+    unsigned count = 0;
+    for (int i = 0; i < COMMANDS; i++)
+        names[count++] = commands[i].name;
+    names[count++] = "--help";
+    names[count++] = "--version";
+    nearest_hint(span_str(word), names, count, hint, sizeof(hint));
+    if (*word == '-')
+        return misuse("perdure", "a command is to stand before \"%.200s\"%s", word, hint);
+    return misuse("perdure", "there is no command \"%.200s\"%s", word, hint);
+}
+
+static int help_of(const char *word)
+{
+    char *words[] = {(char *)word, (char *)"--help", NULL};
+    int (*run)(int argc, char **argv) = find(word);
+    return run ? run(2, words) : no_command(word);
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 2) {
         command_help(argc, argv);
-        return 2;
+        return MISUSE_WRONG;
     }
     const char *word = argv[1];
     if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)
         word = "help";
     if (strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0)
         word = "version";
-    for (int i = 0; i < COMMANDS; i++)
-        if (strcmp(word, commands[i].name) == 0)
-            return written(word, commands[i].run(argc - 1, argv + 1));
-    const char *names[COMMANDS];
-    char hint[80];
-    for (int i = 0; i < COMMANDS; i++)
-        names[i] = commands[i].name;
-    const char *meant = nearest_hint(span_str(word), names, COMMANDS, hint, sizeof(hint));
-    fprintf(stderr, "perdure: there is no command \"%s\"%s `perdure help` lists them\n", word,
-            *meant ? meant : ";");
-    return 2;
+    int (*run)(int argc, char **argv) = find(word);
+    return run ? written(word, run(argc - 1, argv + 1)) : no_command(word);
 }

@@ -3,6 +3,7 @@
 #include "app/commands.h"
 #include "app/terminal.h"
 #include "base/clock.h"
+#include "conf/misuse.h"
 #include "net/net.h"
 #include "parse/put.h"
 #include "task/plan.h"
@@ -55,13 +56,6 @@ struct wish {
     bool json;
 };
 
-static int wrongly(const struct wish *w, const char *what, const char *value)
-{
-    fprintf(stderr, "%s: %s%s%s%s\n%s", w->where.command, what, value ? " \"" : "", value ? value : "",
-            value ? "\"" : "", w->help);
-    return 2;
-}
-
 static int read_one(struct wish *w, int argc, char **argv, int *i)
 {
     static const struct {
@@ -76,14 +70,16 @@ static int read_one(struct wish *w, int argc, char **argv, int *i)
     if (asked)
         return asked == 1 ? -1 : 2;
     for (size_t k = 0; k < sizeof(texts) / sizeof(texts[0]); k++)
-        if (ask_option(argc, argv, i, texts[k].name, &value)) {
+        if (misuse_knows(w->help, texts[k].name) && ask_option(argc, argv, i, texts[k].name, &value)) {
             *(const char **)(void *)((char *)w + texts[k].at) = value;
-            return value ? -1 : wrongly(w, "a value is missing:", texts[k].name);
+            return value ? -1 : misuse_value(w->where.command, texts[k].name, NULL, NULL);
         }
     if (strcmp(argv[*i], "--json") == 0)
         w->json = true;
-    else if (argv[*i][0] == '-' || w->count == WORDS_MAX)
-        return wrongly(w, "not understood:", argv[*i]);
+    else if (argv[*i][0] == '-')
+        return misuse_option(w->where.command, w->help, argv[*i]);
+    else if (w->count == WORDS_MAX)
+        return misuse_word(w->where.command, argv[*i], NULL, 0);
     else
         w->words[w->count++] = argv[*i];
     return -1;
@@ -104,7 +100,7 @@ static int read_options(int argc, char **argv, const char *command, const char *
     }
     uint64_t n;
     if (status < 0 && w->limit && (!span_u64(span_str(w->limit), &n) || n == 0))
-        return wrongly(w, "--limit: write a number from 1 on, not", w->limit);
+        return misuse_value(command, "--limit", w->limit, "write a number from 1 on");
     if (status < 0 && net_process_init() == PD_NOMEM)
         return 1;
     if (status < 0)
@@ -149,6 +145,15 @@ static int post(const struct wish *w, const char *path, struct span body)
     return 0;
 }
 
+/* What the first word may be, `list` first; -1: it is none of them. */
+static int find_word(const struct wish *w, const char *const *words, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (!w->count || strcmp(w->words[0], words[i]) == 0)
+            return (int)i;
+    return -1;
+}
+
 static bool is_name(const char *s)
 {
     return *s && strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.@") == strlen(s) &&
@@ -185,26 +190,27 @@ static int decide(const struct wish *w)
 
 static int review_word(const struct wish *w)
 {
-    static const char *const decisions[] = {"retry", "accept", "drop", "edit"};
+    static const char *const words[] = {"list", "show", "retry", "accept", "drop", "edit"};
+    enum { WORDS = sizeof(words) / sizeof(words[0]), LIST = 0, SHOW, EDIT = WORDS - 1 };
+    const char *command = w->where.command;
     char path[400];
-    const char *word = w->count ? w->words[0] : "list";
-    if (strcmp(word, "list") == 0)
+    int word = find_word(w, words, WORDS);
+    if (word < 0)
+        return misuse_word(command, w->words[0], words, WORDS);
+    if (word == LIST)
         return w->count < 2 ? show(w, "/api/reviews", progress_reviews)
-                            : wrongly(w, "not understood:", w->words[1]);
+                            : misuse_word(command, w->words[1], NULL, 0);
     if (w->count != 3 || !is_name(w->words[1]) || !is_name(w->words[2]))
-        return wrongly(w, "which task? Write its run and its id behind", word);
-    if (strcmp(word, "show") == 0) {
+        return misuse(command, "%s which task? Write its run and its id behind it", words[word]);
+    if (word == SHOW) {
         snprintf(path, sizeof(path), "/api/runs/%s/tasks/%s", w->words[1], w->words[2]);
         return show(w, path, NULL);
     }
     if (w->value && json_check(span_str(w->value)) != PD_OK)
-        return wrongly(w, "--value is no JSON (a text needs quotes of its own):", w->value);
-    if (strcmp(word, "edit") == 0 && !w->value)
-        return wrongly(w, "edit needs --value JSON", NULL);
-    for (int i = 0; i < 4; i++)
-        if (strcmp(word, decisions[i]) == 0)
-            return decide(w);
-    return wrongly(w, "not understood:", word);
+        return misuse_value(command, "--value", w->value, "write JSON (a text needs quotes of its own)");
+    if (word == EDIT && !w->value)
+        return misuse(command, "edit needs --value JSON");
+    return decide(w);
 }
 
 int command_review(int argc, char **argv)
@@ -252,25 +258,23 @@ static int tell(const struct wish *w)
 
 static int runs_word(const struct wish *w)
 {
-    static const char *const wishes[] = {"pause", "resume", "cancel"};
+    static const char *const words[] = {"list", "show", "events", "pause", "resume", "cancel"};
+    enum { WORDS = sizeof(words) / sizeof(words[0]), LIST = 0, SHOW, EVENTS };
     char path[400];
-    const char *word = w->count ? w->words[0] : "list";
-    if (strcmp(word, "list") == 0) {
+    int word = find_word(w, words, WORDS);
+    if (word < 0)
+        return misuse_word(w->where.command, w->words[0], words, WORDS);
+    if (word == LIST) {
         snprintf(path, sizeof(path), "/api/runs%s%s", w->limit ? "?limit=" : "", w->limit ? w->limit : "");
-        return w->count < 2 ? show(w, path, progress_list) : wrongly(w, "not understood:", w->words[1]);
+        return w->count < 2 ? show(w, path, progress_list) : misuse_word(w->where.command, w->words[1], NULL, 0);
     }
     if (w->count != 2 || !is_name(w->words[1]))
-        return wrongly(w, "which run? Write its id behind", word);
-    if (strcmp(word, "show") == 0) {
+        return misuse(w->where.command, "%s which run? Write its id behind it", words[word]);
+    if (word == SHOW) {
         snprintf(path, sizeof(path), "/api/runs/%s", w->words[1]);
         return show(w, path, progress_show);
     }
-    if (strcmp(word, "events") == 0)
-        return events(w);
-    for (int i = 0; i < 3; i++)
-        if (strcmp(word, wishes[i]) == 0)
-            return tell(w);
-    return wrongly(w, "not understood:", word);
+    return word == EVENTS ? events(w) : tell(w);
 }
 
 int command_runs(int argc, char **argv)

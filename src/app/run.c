@@ -7,6 +7,7 @@
 #include "app/terminal.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "conf/misuse.h"
 #include "net/net.h"
 #include "parse/put.h"
 #include "task/progress.h"
@@ -22,6 +23,8 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#define COMMAND "perdure run"
 
 static const char run_help[] =
     "usage: perdure run PLAN [OPTIONS]\n"
@@ -109,13 +112,6 @@ struct run {
 
 /* ---- options --------------------------------------------------------------------------------------------------------------- */
 
-static int wrongly(const char *what, const char *value, const char *remedy)
-{
-    fprintf(stderr, "perdure run: %s%s%s%s%s\n%s", what, value ? " \"" : "", value ? value : "", value ? "\"" : "",
-            remedy, run_help);
-    return EXIT_WRONGLY;
-}
-
 static const struct {
     const char *name;
     size_t at;
@@ -139,7 +135,7 @@ static int read_word(struct options *o, int argc, char **argv, int *i)
     for (size_t k = 0; k < sizeof(texts) / sizeof(texts[0]); k++)
         if (ask_option(argc, argv, i, texts[k].name, &value)) {
             *(const char **)(void *)((char *)o + texts[k].at) = value;
-            return value && *value ? 0 : wrongly("a value is missing:", texts[k].name, "");
+            return value && *value ? 0 : misuse_value(COMMAND, texts[k].name, value, "a value is missing");
         }
     for (size_t k = 0; k < sizeof(flags) / sizeof(flags[0]); k++)
         if (strcmp(argv[*i], flags[k].name) == 0) {
@@ -148,12 +144,14 @@ static int read_word(struct options *o, int argc, char **argv, int *i)
         }
     if (ask_option(argc, argv, i, "--workers", &value)) {
         if (!value || !span_u64(span_str(value), &n) || n > WORKERS_MAX)
-            return wrongly("--workers is", value ? value : "", ": write a number up to 64");
+            return misuse_value(COMMAND, "--workers", value, "write a number up to 64");
         o->workers = (unsigned)n;
         return 0;
     }
-    if (argv[*i][0] == '-' || o->plan)
-        return wrongly("not understood:", argv[*i], "");
+    if (argv[*i][0] == '-')
+        return misuse_option(COMMAND, run_help, argv[*i]);
+    if (o->plan)
+        return misuse(COMMAND, "one plan at a time: \"%.200s\" is a second one", argv[*i]);
     o->plan = argv[*i];
     return 0;
 }
@@ -162,7 +160,7 @@ static int read_options(int argc, char **argv, struct options *o)
 {
     int status = 0;
     *o = (struct options){.workers = 1, .lease = "10s"};
-    ask_init(&o->where, "perdure run");
+    ask_init(&o->where, COMMAND);
     for (int i = 1; i < argc && !status; i++) {
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
             fputs(run_help, stdout);
@@ -173,15 +171,14 @@ static int read_options(int argc, char **argv, struct options *o)
     if (status)
         return status;
     if (!o->plan == !o->resume)
-        return wrongly(o->plan ? "a plan or --resume ID, not both" : "run what? Write the name of a plan", NULL,
-                       "");
+        return misuse(COMMAND, o->plan ? "a plan or --resume ID, not both" : "run what? Write the name of a plan");
     o->where.said = o->url != NULL;
     if (o->url && !ask_url(&o->where, o->url))
-        return wrongly("--url is", o->url, ": write it as in " ASK_URL_DEFAULT);
+        return misuse_value(COMMAND, "--url", o->url, "write it as in " ASK_URL_DEFAULT);
     if (o->key_env && !ask_key_env(&o->where, o->key_env))
-        return wrongly("--key-env names", o->key_env, ", which is not set");
+        return misuse(COMMAND, "--key-env names \"%.200s\", which is not set", o->key_env);
     if (o->detach && !o->url)
-        return wrongly("--detach needs --url: a perdure that goes on when this command has ended", NULL, "");
+        return misuse(COMMAND, "--detach needs --url: a perdure that goes on when this command has ended");
     return -1;
 }
 
@@ -694,7 +691,7 @@ static int whole_run(struct run *r)
 static int say_checked(const struct run *r)
 {
     if (!r->o.plan)
-        return wrongly("--check is for a plan", NULL, "");
+        return misuse(COMMAND, "--check is for a plan");
     if (r->plan.tasks)
         printf("%s is fine: %u task%s\n", r->o.plan, r->plan.tasks, r->plan.tasks == 1 ? "" : "s");
     else

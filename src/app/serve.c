@@ -1,13 +1,17 @@
 /* perdure serve: options, signals, and the life of the process. */
+#include "app/ask.h"
 #include "app/commands.h"
 #include "app/load.h"
 #include "app/service.h"
 #include "base/log.h"
+#include "conf/misuse.h"
 
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define COMMAND "perdure serve"
 
 static const char serve_help[] =
     "usage: perdure serve [OPTIONS]\n\n"
@@ -32,61 +36,79 @@ static const char serve_help[] =
     "configuration again;\nUSR2 starts the program anew and hands the listening sockets over: the old process "
     "ends its calls and goes.\n";
 
-static bool option(int argc, char **argv, int *i, const char *name, const char **ret)
+static int listen_too(struct service_options *o, const char *value)
 {
-    size_t n = strlen(name);
-    if (strncmp(argv[*i], name, n) != 0)
-        return false;
-    if (argv[*i][n] == '=') {
-        *ret = argv[*i] + n + 1;
-        return true;
-    }
-    if (argv[*i][n] != '\0' || *i + 1 >= argc)
-        return false;
-    *ret = argv[++*i];
-    return true;
+    if (o->listen_count == SERVICE_LISTEN_MAX)
+        return misuse(COMMAND, "--listen stands here more than %d times", SERVICE_LISTEN_MAX);
+    o->listen[o->listen_count++] = value;
+    return -1;
 }
 
-static int wrongly(const char *arg)
+static int read_level(struct service_options *o, const char *value)
 {
-    fprintf(stderr, "perdure serve: \"%s\" is not understood\n%s", arg, serve_help);
-    return 2;
+    o->log_level_given = log_level_parse(span_str(value), &o->log_level);
+    return o->log_level_given ? -1
+                              : misuse_value(COMMAND, "--log-level", value, "write error, warn, info or debug");
 }
 
-static int read_options(int argc, char **argv, struct service_options *o)
+static int read_format(struct service_options *o, const char *value)
+{
+    o->log_format = value;
+    return strcmp(value, "json") == 0 || strcmp(value, "text") == 0
+               ? -1
+               : misuse_value(COMMAND, "--log-format", value, "write text or json");
+}
+
+static int read_config(struct service_options *o, const char *value)
+{
+    o->config_path = value;
+    return -1;
+}
+
+static int read_pid_file(struct service_options *o, const char *value)
+{
+    o->pid_file = value;
+    return -1;
+}
+
+static const struct {
+    const char *name;
+    int (*read)(struct service_options *o, const char *value); /* -1: fine */
+} valued[] = {{"--config", read_config},
+              {"--listen", listen_too},
+              {"--log-level", read_level},
+              {"--log-format", read_format},
+              {"--pid-file", read_pid_file}};
+
+static int read_one(int argc, char **argv, int *i, struct service_options *o)
 {
     const char *value;
-    for (int i = 1; i < argc; i++) {
-        int at = i;
+    for (size_t k = 0; k < sizeof(valued) / sizeof(valued[0]); k++)
+        if (ask_option(argc, argv, i, valued[k].name, &value))
+            return value ? valued[k].read(o, value) : misuse_value(COMMAND, valued[k].name, NULL, NULL);
+    if (strcmp(argv[*i], "--without-providers") == 0)
+        o->without_providers = true;
+    else if (strcmp(argv[*i], "--for-run") == 0)
+        o->without_providers = o->for_run = true;
+    else if (argv[*i][0] == '-')
+        return misuse_option(COMMAND, serve_help, argv[*i]);
+    else
+        return misuse_word(COMMAND, argv[*i], NULL, 0);
+    return -1;
+}
+
+/* -1: go on; else the exit status. */
+static int read_options(int argc, char **argv, struct service_options *o)
+{
+    int status = -1;
+    for (int i = 1; i < argc && status < 0; i++) {
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
             fputs(serve_help, stdout);
             return 0;
         }
-        if (option(argc, argv, &i, "--config", &value)) {
-            o->config_path = value;
-        } else if (option(argc, argv, &i, "--listen", &value)) {
-            if (o->listen_count == SERVICE_LISTEN_MAX)
-                return wrongly(value);
-            o->listen[o->listen_count++] = value;
-        } else if (option(argc, argv, &i, "--log-level", &value)) {
-            if (!log_level_parse(span_str(value), &o->log_level))
-                return wrongly(value);
-            o->log_level_given = true;
-        } else if (option(argc, argv, &i, "--log-format", &value)) {
-            if (strcmp(value, "json") != 0 && strcmp(value, "text") != 0)
-                return wrongly(value);
-            o->log_format = value;
-        } else if (strcmp(argv[i], "--without-providers") == 0) {
-            o->without_providers = true;
-        } else if (strcmp(argv[i], "--for-run") == 0) {
-            o->without_providers = o->for_run = true;
-        } else if (option(argc, argv, &i, "--pid-file", &value)) {
-            o->pid_file = value;
-        } else {
-            return wrongly(argv[at]);
-        }
+        status = read_one(argc, argv, &i, o);
     }
-    return -1;
+    return status;
 }
 
 int command_serve(int argc, char **argv)

@@ -4,6 +4,7 @@
 #include "app/terminal.h"
 #include "base/buf.h"
 #include "base/clock.h"
+#include "conf/misuse.h"
 #include "net/net.h"
 #include "parse/put.h"
 #include "relay/ledger_view.h"
@@ -121,25 +122,22 @@ static int list(const struct wish *wish)
     return status;
 }
 
-static int wrongly(const char *what, const char *value, const char *remedy)
-{
-    fprintf(stderr, "perdure sessions: %s%s%s%s\n%s", what, value ? " \"" : "", value ? value : "", remedy,
-            sessions_help);
-    return 2;
-}
+#define COMMAND "perdure sessions"
 
 static int read_limit(struct wish *wish, const char *value)
 {
     uint64_t n;
     wish->limit = value;
     if (!value)
-        return wrongly("this option needs a value:", "--limit", "\"");
-    return span_u64(span_str(value), &n) && n > 0 ? 0
-                                                  : wrongly("--limit is", value, "\": write a number from 1 on");
+        return misuse_value(COMMAND, "--limit", NULL, NULL);
+    return span_u64(span_str(value), &n) && n > 0
+               ? 0
+               : misuse_value(COMMAND, "--limit", value, "write a number from 1 on");
 }
 
 static int read_word(struct wish *wish, const char *word)
 {
+    static const char *const words[] = {"list", "show"};
     if (wish->show && !wish->id)
         wish->id = word;
     else if (!wish->show && !wish->listed && strcmp(word, "show") == 0)
@@ -147,7 +145,7 @@ static int read_word(struct wish *wish, const char *word)
     else if (!wish->show && !wish->listed && strcmp(word, "list") == 0)
         wish->listed = true;
     else
-        return wrongly("not understood:", word, "\"");
+        return misuse_word(COMMAND, word, words, wish->show || wish->listed ? 0 : 2);
     return 0;
 }
 
@@ -166,21 +164,21 @@ static int read_options(int argc, char **argv, struct wish *wish)
         else if (strcmp(argv[i], "--json") == 0)
             wish->json = true;
         else if (argv[i][0] == '-')
-            status = wrongly("not understood:", argv[i], "\"");
+            status = misuse_option(COMMAND, sessions_help, argv[i]);
         else
             status = read_word(wish, argv[i]);
     }
     if (!status && wish->show && !wish->id)
-        status = wrongly("show which session? Write its id or its name", NULL, "");
+        status = misuse(COMMAND, "show which session? Write its id or its name");
     if (!status && wish->show && wish->limit)
-        status = wrongly("--limit is for the list alone", NULL, "");
+        status = misuse(COMMAND, "--limit is for the list alone");
     return status;
 }
 
 int command_sessions(int argc, char **argv)
 {
     struct wish wish = {0};
-    ask_init(&wish.where, "perdure sessions");
+    ask_init(&wish.where, COMMAND);
     for (int i = 1; i < argc; i++)
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
             fputs(sessions_help, stdout);

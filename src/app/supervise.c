@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "checkpoint/checkpoint.h"
 #include "conf/conf.h"
+#include "conf/misuse.h"
 #include "loop/loop.h"
 #include "net/net.h"
 #include "task/keep.h"
@@ -18,6 +19,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#define COMMAND "perdure supervise"
 
 static const char supervise_help[] =
     "usage: perdure supervise [OPTIONS] -- COMMAND [ARGUMENTS]\n\n"
@@ -68,13 +71,6 @@ struct options {
     bool no_gateway, no_terminal;
 };
 
-static int wrongly(const char *what, const char *value, const char *remedy)
-{
-    fprintf(stderr, "perdure supervise: %s \"%.200s\"%s\n`perdure supervise --help` tells how it is called\n",
-            what, value ? value : "", remedy);
-    return 2;
-}
-
 static const struct {
     const char *name;
     size_t at;
@@ -109,13 +105,13 @@ static int read_one(struct options *o, int argc, char **argv, int *i)
     for (size_t k = 0; k < sizeof(texts) / sizeof(texts[0]); k++)
         if (ask_option(argc, argv, i, texts[k].name, &value)) {
             *(const char **)(void *)((char *)o + texts[k].at) = value;
-            return value && *value ? 1 : wrongly("a value is missing:", texts[k].name, "");
+            return value && *value ? 1 : misuse_value(COMMAND, texts[k].name, value, "a value is missing");
         }
     for (size_t k = 0; k < sizeof(times) / sizeof(times[0]); k++)
         if (ask_option(argc, argv, i, times[k].name, &value))
             return ask_time(value, times[k].least, "7d", (uint64_t *)(void *)((char *)o + times[k].at))
                        ? 1
-                       : wrongly(times[k].name, value, ": write a time, as in 10m");
+                       : misuse_value(COMMAND, times[k].name, value, "write a time, as in 10m");
     if (strcmp(argv[*i], "--no-gateway") == 0)
         return o->no_gateway = true;
     if (strcmp(argv[*i], "--no-terminal") == 0)
@@ -152,7 +148,7 @@ static int read_name(struct options *o)
     const char *env = getenv("AGENT_ID");
     const char *name = o->agent ? o->agent : env && *env ? env : NULL;
     if (name && (strlen(name) >= sizeof(o->name) || !checkpoint_agent_fine(span_str(name))))
-        return wrongly("--agent", name, ": write up to 99 letters, digits, '-', '_', '.' and ':'");
+        return misuse_value(COMMAND, "--agent", name, "write up to 99 letters, digits, '-', '_', '.' and ':'");
     if (name)
         snprintf(o->name, sizeof(o->name), "%s", name);
     else
@@ -171,7 +167,7 @@ static int read_resume_args(struct options *o)
         if (!word.n)
             continue;
         if (n == RESUME_WORDS_MAX || at + word.n + 1 > sizeof(o->words))
-            return wrongly("--resume-args", o->resume_args, ": these are more than 32 words");
+            return misuse_value(COMMAND, "--resume-args", o->resume_args, "these are more than 32 words");
         o->resume_words[n++] = memcpy(o->words + at, word.p, word.n);
         o->words[at + word.n] = '\0';
         at += word.n + 1;
@@ -184,7 +180,7 @@ static int read_level(struct options *o)
 {
     enum log_level level = o->rules.through ? LOG_WARN : LOG_INFO;
     if (o->level && !log_level_parse(span_str(o->level), &level))
-        return wrongly("--log-level", o->level, ": write error, warn, info or debug");
+        return misuse_value(COMMAND, "--log-level", o->level, "write error, warn, info or debug");
     log_threshold = level;
     return 0;
 }
@@ -194,7 +190,7 @@ static int follow(struct options *o)
     uint64_t n;
     if (o->restarts) {
         if (!span_u64(span_str(o->restarts), &n) || n >= SUPERVISE_RESTARTS_MAX)
-            return wrongly("--restarts", o->restarts, ": write a number from 0 to 99");
+            return misuse_value(COMMAND, "--restarts", o->restarts, "write a number from 0 to 99");
         o->rules.rules.restarts = (unsigned)n;
     }
     if (!o->rules.checkpoint_ms)
@@ -218,7 +214,7 @@ static int follow(struct options *o)
 static int read_options(int argc, char **argv, struct options *o)
 {
     *o = (struct options){0};
-    ask_init(&o->where, "perdure supervise");
+    ask_init(&o->where, COMMAND);
     keep_rules_default(&o->rules);
     o->rules.checkpoint_ms = 0;
     int i = 1;
@@ -231,12 +227,17 @@ static int read_options(int argc, char **argv, struct options *o)
         if (taken == 2)
             return 2;
         if (!taken)
-            return wrongly("not understood:", argv[at], "; COMMAND stands behind --");
+            return argv[at][0] == '-'
+                       ? misuse_option(COMMAND, supervise_help, argv[at])
+                       : misuse(COMMAND,
+                                "not understood: \"%.200s\"; COMMAND stands behind --, as in: " COMMAND
+                                " -- claude",
+                                argv[at]);
     }
     if (i + 1 >= argc)
-        return wrongly("no COMMAND is given behind", "--", "");
+        return misuse(COMMAND, "no COMMAND is given: write it behind --, as in: " COMMAND " -- claude");
     if (argc - (o->keeper != NULL) > KEEP_WORDS_MAX)
-        return wrongly("more words than it can hand on:", argv[i + 1], ": write what it is to do into a file");
+        return misuse(COMMAND, "more words than it can hand on: write what it is to do into a file");
     o->rules.argv = (const char *const *)argv + i + 1;
     int status = follow(o);
     return status ? status : -1;
@@ -250,7 +251,7 @@ static int keep(const struct options *o)
     struct span rest = span_str(o->keeper); /* "READINGS,BEATS" or "READINGS,BEATS,again" */
     if (!span_u64(span_cut(&rest, ','), &readings) || !span_u64(span_cut(&rest, ','), &beats) || readings < 3 ||
         beats < 3 || readings > INT_MAX || beats > INT_MAX)
-        return wrongly("not understood:", "--keeper", "");
+        return misuse(COMMAND, "--keeper is its own");
     return (int)keeper_run(&o->rules, (int)readings, (int)beats, span_is(rest, "again"));
 }
 

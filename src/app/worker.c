@@ -5,6 +5,7 @@
 #include "app/load.h"
 #include "base/log.h"
 #include "conf/conf.h"
+#include "conf/misuse.h"
 #include "net/net.h"
 #include "task/work_http.h"
 
@@ -43,11 +44,7 @@ struct options {
     uint64_t lease_ms, drain_ms, idle_ms;
 };
 
-static int wrongly(const char *what, const char *value, const char *remedy)
-{
-    fprintf(stderr, "perdure worker: %s \"%s\"%s\n%s", what, value ? value : "", remedy, worker_help);
-    return 2;
-}
+#define COMMAND "perdure worker"
 
 static bool read_kinds(const char *text, unsigned *ret)
 {
@@ -88,20 +85,20 @@ static int read_one(struct options *o, int argc, char **argv, int *i)
     for (size_t k = 0; k < sizeof(texts) / sizeof(texts[0]); k++)
         if (ask_option(argc, argv, i, texts[k].name, &value)) {
             *(const char **)(void *)((char *)o + texts[k].at) = value;
-            return value && *value ? 1 : wrongly("a value is missing:", texts[k].name, "");
+            return value && *value ? 1 : misuse_value(COMMAND, texts[k].name, value, "a value is missing");
         }
     for (size_t k = 0; k < sizeof(times) / sizeof(times[0]); k++)
         if (ask_option(argc, argv, i, times[k].name, &value))
             return ask_time(value, times[k].least, "1h", (uint64_t *)(void *)((char *)o + times[k].at))
                        ? 1
-                       : wrongly(times[k].name, value, ": write a time up to 1h, as in 30s");
+                       : misuse_value(COMMAND, times[k].name, value, "write a time up to 1h, as in 30s");
     if (ask_option(argc, argv, i, "--kinds", &value))
         return value && read_kinds(value, &o->kinds)
                    ? 1
-                   : wrongly("--kinds", value, ": write kinds of tasks, as in llm,command,agent");
+                   : misuse_value(COMMAND, "--kinds", value, "write kinds of tasks, as in llm,command,agent");
     if (ask_option(argc, argv, i, "--name", &value)) {
         if (!value || !*value || strlen(value) >= sizeof(o->name))
-            return wrongly("--name", value, ": write a name of at most 99 bytes");
+            return misuse_value(COMMAND, "--name", value, "write a name of at most 99 bytes");
         snprintf(o->name, sizeof(o->name), "%s", value);
         return 1;
     }
@@ -112,7 +109,7 @@ static int read_options(int argc, char **argv, struct options *o)
 {
     char host[60] = "worker";
     *o = (struct options){0};
-    ask_init(&o->where, "perdure worker");
+    ask_init(&o->where, COMMAND);
     (void)gethostname(host, sizeof(host) - 1);
     snprintf(o->name, sizeof(o->name), "%s-%d", host, (int)getpid());
     for (int i = 1; i < argc; i++) {
@@ -124,13 +121,16 @@ static int read_options(int argc, char **argv, struct options *o)
         if (taken == 2)
             return 2;
         if (!taken)
-            return wrongly("not understood:", argv[at], "");
+            return argv[at][0] == '-' ? misuse_option(COMMAND, worker_help, argv[at])
+                                      : misuse_word(COMMAND, argv[at], NULL, 0);
     }
     /* One process has a SQLite file: a worker that opened another would wait in it for ever. */
     if (o->database && !span_starts(span_str(o->database), "postgres://") &&
         !span_starts(span_str(o->database), "postgresql://"))
-        return wrongly("--database is", o->database,
-                       ": write postgres://USER@HOST/NAME; with SQLite, ask the perdure that has it with --url");
+        return misuse(COMMAND,
+                      "--database is \"%.200s\": write postgres://USER@HOST/NAME; with SQLite, ask the perdure "
+                      "that has it with --url",
+                      o->database);
     return -1;
 }
 

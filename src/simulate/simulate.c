@@ -1,11 +1,14 @@
 #include "simulate/simulate.h"
 
 #include "base/mem.h"
+#include "conf/misuse.h"
 #include "simulate/sim.h"
 
 #include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
+
+#define COMMAND "perdure simulate"
 
 static const char help[] =
     "usage: perdure simulate [OPTIONS]\n\n"
@@ -37,7 +40,7 @@ static const char help[] =
     "  curl http://127.0.0.1:9101/sim/state\n"
     "  curl 'http://127.0.0.1:9101/sim/wait?requests=3&running=0'\n";
 
-enum { SPREAD_MAX = 32 };
+enum { SPREAD_MAX = 32, KEY_ROOM = 40, NAMES_ROOM = sizeof(help) + SPREAD_MAX * KEY_ROOM };
 
 struct options {
     struct script *script;
@@ -50,8 +53,7 @@ struct options {
 
 static int wrong(const char *why)
 {
-    fprintf(stderr, "perdure simulate: %s\n", why);
-    return 2;
+    return misuse(COMMAND, "%s", why);
 }
 
 static pd_err read_file(const char *path, struct buf *ret, char *why)
@@ -134,8 +136,32 @@ static pd_err read_option(struct options *o, const char *option, const char *val
         o->spread_values[o->spread_count++] = value;
         return PD_OK;
     }
-    snprintf(why, READ_WHY, "\"%.100s\" is not understood: `perdure simulate --help` lists the options", option);
+    snprintf(why, READ_WHY, row ? "more than %d keys for all providers" : "that option takes no value",
+             SPREAD_MAX);
     return PD_INVALID;
+}
+
+/* One of the options, or a key of a provider written as one. The keys are not all in the help. */
+static int no_option(const char *arg)
+{
+    char known[NAMES_ROOM];
+    size_t n = (size_t)snprintf(known, sizeof(known), "%s", help);
+    for (unsigned i = 0; i < provider_keys_count && n < sizeof(known) - KEY_ROOM; i++) {
+        n += (size_t)snprintf(known + n, KEY_ROOM, " --%s", provider_keys[i].name);
+        for (char *c = known + n - strlen(provider_keys[i].name); *c; c++)
+            *c = (char)(*c == '_' ? '-' : *c);
+    }
+    return misuse_option(COMMAND, known, arg);
+}
+
+/* One that takes a value. */
+static bool is_option(const char *name)
+{
+    static const char *const flags[] = {"--verbose", "--reference", "--help"};
+    for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++)
+        if (strcmp(name, flags[i]) == 0)
+            return false;
+    return misuse_knows(help, name) || spread_key(name) != NULL;
 }
 
 static pd_err spread(struct options *o, char *why)
@@ -172,14 +198,14 @@ static int read_options(int argc, char **argv, struct options *o)
         snprintf(name, sizeof(name), "%.*s", equals ? (int)(equals - argv[i]) : 63, argv[i]);
         if (equals)
             value = equals + 1;
-        else if (i + 1 < argc)
+        if (argv[i][0] != '-')
+            return misuse_word(COMMAND, argv[i], NULL, 0);
+        if (!is_option(name))
+            return no_option(argv[i]);
+        if (!value && i + 1 == argc)
+            return misuse_value(COMMAND, name, NULL, NULL);
+        if (!value)
             value = argv[++i];
-        if (!value) {
-            snprintf(why, sizeof(why),
-                     "\"%.100s\" is not understood, or has no value: `perdure simulate --help` lists the options",
-                     name);
-            return wrong(why);
-        }
         if (read_option(o, name, value, why) != PD_OK)
             return wrong(why);
     }

@@ -1,6 +1,7 @@
 """The command line: what each command says and with which status it ends."""
 import json
 import pathlib
+import re
 import subprocess
 import tempfile
 
@@ -72,15 +73,87 @@ def test_version():
         assert status == 0 and out.startswith("perdure ") and out.count("\n") == 1, out
 
 
+COMMANDS = ("serve", "check", "run", "runs", "review", "worker", "supervise", "sessions", "checkpoints", "simulate", "docs", "version")
+
+
+def options_of(command):
+    """Those that its help names; without what it quotes of other programs."""
+    text = re.sub(r'"[^"\n]*"|`[^`]*`', "", run(command, "--help")[1])
+    return sorted(set(re.findall(r"(?<=[ \[])--[a-z][a-z-]+", text)))
+
+
+def wrongly(*args):
+    """The sentence that tells what was wrong with it; a second line tells where the help is, and there is no third."""
+    status, out, err = run(*args)
+    of = f"perdure {args[0]}" if args and args[0] in COMMANDS else "perdure"
+    lines = err.split("\n")
+    assert status == 2 and not out and len(lines) == 3 and not lines[2], (args, status, out, err)
+    assert lines[0].startswith(of + ": ") and lines[1] == f"`{of} --help` tells how it is called", (args, err)
+    return lines[0]
+
+
+def test_a_misspelled_option_is_told_which_one_was_meant():
+    seen = 0
+    for command in COMMANDS:
+        options = options_of(command)
+        assert "--help" in options, command
+        for option in options:
+            for wrong in (option[:-1], option[:-2] + option[-1] + option[-2], option[1:], option + "x"):
+                if wrong in options or wrong == "--hlep" or len(wrong) < 5 or wrong[-1] == "-" or wrong[-2] == wrong[-1]:
+                    continue
+                said = wrongly(command, wrong)
+                assert f'no option "{wrong}": did you mean "{option}"?' in said, said
+                seen += 1
+        assert f'no option "--zzzzzzzzz"' in (said := wrongly(command, "--zzzzzzzzz=3")) and "mean" not in said and "=" not in said, said
+    assert seen > 200, seen
+
+
+def test_an_option_without_its_value_and_one_with_a_value_too_many():
+    valued, bare = 0, 0
+    for command in COMMANDS:
+        for option in options_of(command):
+            if option == "--help":
+                continue
+            if re.search(rf"{option}( [A-Z\d]|  +\()", run(command, "--help")[1]):
+                assert wrongly(command, option) == f"perdure {command}: {option} needs a value", (command, option)
+                valued += 1
+            else:
+                assert wrongly(command, option + "=yes") == f"perdure {command}: {option} takes no value", (command, option)
+                bare += 1
+    assert valued > 40 and bare > 8, (valued, bare)
+
+
+def test_a_word_that_is_none_is_told_which_one_was_meant():
+    for args, want in ((("sevre",), 'there is no command "sevre": did you mean "serve"?'), (("xyzzy",), 'there is no command "xyzzy"'),
+                       (("help", "srve"), 'there is no command "srve": did you mean "serve"?'), (("--hlep",), 'before "--hlep": did you mean "--help"?'),
+                       (("--config", "x", "serve"), 'a command is to stand before "--config"'),
+                       (("docs", "setings"), 'did you mean "settings"?'), (("runs", "shwo", "r"), 'did you mean "show"?'),
+                       (("review", "retyr", "r", "t"), 'did you mean "retry"?'), (("sessions", "lst"), 'did you mean "list"?'),
+                       (("checkpoints", "lsit"), 'did you mean "list"?'), (("checkpoints", "restor"), 'did you mean "restore"?')):
+        assert want in wrongly(*args), (args, want, wrongly(*args))
+    for command in COMMANDS:
+        assert run("help", command) == run(command, "--help"), command
+
+
 def test_options_that_are_not_understood_end_with_2():
-    for args in (("serve", "--prot", "1"), ("serve", "--config"), ("serve", "--log-level", "loud"), ("serve", "extra"), ("check", "--what"),
-                 ("check", "a", "b"), ("docs",), ("docs", "nothing"), ("simulate", "--what"), ("sessions", "--what"), ("sessions", "show"),
+    for args in (("serve", "--prot", "1"), ("serve", "--config"), ("serve", "--log-level", "loud"), ("serve", "--log-format", "xml"), ("serve", "extra"),
+                 ("serve", *["--listen", "127.0.0.1:0"] * 40), ("check", "--what"), ("check", "a", "b"), ("check", "a", "--config"), ("docs",), ("docs", "nothing"), ("docs", "settings", "more"),
+                 ("version", "more"), ("simulate", "--what"), ("simulate", "word"), ("simulate", "--seed", "many"), ("simulate", "--verbose=yes"),
+                 ("simulate", "--provider", "a:0,fault=nothing"), ("sessions", "--what"), ("sessions", "show"),
                  ("sessions", "list", "list"), ("sessions", "--limit", "0"), ("sessions", "--url"), ("sessions", "--url", "ftp://x"),
-                 ("sessions", "--key-env", "PERDURE_NO_SUCH_KEY"), ("sessions", "show", "s-1", "--limit", "2"), ("run",), ("run", "no-such-plan.yaml"), ("run", "a", "b"), ("run", "a", "--workers", "many"),
-                 ("run", "a", "--detach"), ("worker", "what"), ("worker", "--kinds", "llm,soup"), ("worker", "--lease", "soon"), ("runs", "show"), ("runs", "what"),
-                 ("review", "accept", "r-1"), ("review", "edit", "r-1", "t"), ("review", "edit", "r-1", "t", "--value", "{"), ("review", "what", "a", "b")):
-        status, _, err = run(*args)
-        assert status == 2 and err, (args, status, err)
+                 ("sessions", "--key-env", "PERDURE_NO_SUCH_KEY"), ("sessions", "show", "s-1", "--limit", "2"), ("run",), ("run", "a", "b"), ("run", "a", "--workers", "many"),
+                 ("run", "a", "--resume", "r"), ("run", "a", "--url", "ftp://x"), ("run", "a", "--key-env", "PERDURE_NO_SUCH_KEY"), ("run", "--resume", "r", "--check"),
+                 ("run", "a", "--detach"), ("worker", "what"), ("worker", "--kinds", "llm,soup"), ("worker", "--lease", "soon"), ("worker", "--name", "n" * 100),
+                 ("worker", "--database", "x.db"), ("runs", "show"), ("runs", "what"), ("runs", "--limit", "0"), ("runs", "--value", "1"), ("runs", "show", "a", "b"), ("runs", "list", "x"),
+                 ("review", "--limit", "3"), ("review", "list", "x"), ("review", "a", "b", "c", "d"),
+                 ("review", "accept", "r-1"), ("review", "edit", "r-1", "t"), ("review", "edit", "r-1", "t", "--value", "{"), ("review", "what", "a", "b"),
+                 ("supervise",), ("supervise", "claude"), ("supervise", "--"), ("supervise", "--stall", "soon", "--", "true"), ("supervise", "--agent", "a b", "--", "true"),
+                 ("supervise", "--restarts", "100", "--", "true"), ("supervise", "--log-level", "loud", "--", "true"), ("supervise", "--keeper", "x", "--", "true"),
+                 ("supervise", "--resume-args", "x " * 33, "--", "true"),
+                 ("checkpoints", "what"), ("checkpoints", "list", "x"), ("checkpoints", "show", "a", "b"), ("checkpoints", "diff", "a"), ("checkpoints", "--limit", "0"),
+                 ("checkpoints", "create", "--step", "x")):
+        wrongly(*args)
+    assert run("run", "no-such-plan.yaml")[0] == 2
 
 
 def check(text, env=None):
