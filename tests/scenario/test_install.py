@@ -49,18 +49,33 @@ def test_everything_is_installed_where_it_belongs():
         assert done.returncode == 0 and re.fullmatch(r"perdure \d+\.\d+\.\d+\n", done.stdout), done
 
 
+def lacks(program):
+    """True, and said, where a program is not installed."""
+    missing = not shutil.which(program)
+    if missing:
+        print(f"      NOT RUN  there is no {program} here (tools/setup installs it)")
+    return missing
+
+
 def test_the_man_page_is_clean():
-    if not shutil.which("mandoc"):
-        print("      (no mandoc here)")
-        return
+    """To both that render it, with every warning they have, and in a terminal of 80 columns."""
     with Installed() as to:
         page = to.path("share/man/man1/perdure.1")
-        done = run("mandoc", "-Tlint", page)
-        said = [line for line in (done.stdout + done.stderr).splitlines() if "mandoc.db" not in line]
-        assert not said, "\n".join(said)
-        text = re.sub(".\b", "", run("mandoc", "-Tascii", page).stdout)
-        for word in ("SIGNALS", "ENVIRONMENT", "EXIT STATUS", "EXAMPLES"):
-            assert word in text, word
+        ways = [("mandoc", ("mandoc", "-Tascii", page)), ("groff", ("groff", "-mandoc", "-ww", "-Tascii", "-P-c", page)), ("man", ("man", "-l", "--warnings=w", page))]
+        if not lacks("mandoc"):
+            done = run("mandoc", "-Tlint", page)
+            said = [line for line in (done.stdout + done.stderr).splitlines() if "mandoc.db" not in line]
+            assert not said, "\n".join(said)
+        for program, words in ways:
+            if lacks(program):
+                continue
+            done = run(*words, env={**os.environ, "MANWIDTH": "80", "LC_ALL": "C", "MANPAGER": "cat", "PAGER": "cat", "MANOPT": ""})
+            assert done.returncode == 0 and not done.stderr, done.stderr
+            lines = re.sub(".\b", "", done.stdout).splitlines()
+            wide = [line for line in lines if len(line) > 80]
+            assert not wide, (program, wide)
+            for title in ("NAME", "SYNOPSIS", "DESCRIPTION", "SIGNALS", "ENVIRONMENT", "FILES", "EXIT STATUS", "EXAMPLES"):
+                assert title in lines, (program, title)
 
 
 def test_the_installed_documents_lead_to_each_other():
