@@ -1,5 +1,6 @@
 /* Where what must last is kept: the database, and the object store of checkpoints. */
 #include "conf/conf_priv.h"
+#include "parse/object_name.h"
 
 #include <stdio.h>
 
@@ -64,11 +65,15 @@ static void read_snapshots(struct conf_reader *r, const struct node *n)
     struct conf_value v;
     if (!conf_text(r, n, "snapshots", &v))
         return;
+    struct span bucket, prefix;
+    char why[PLACE_WHY_BYTES];
     bool s3 = span_starts(v.text, "s3://");
     if (v.text.n == 0 || (span_has(v.text, "://") && !s3) || (s3 && v.text.n == strlen("s3://")))
         conf_error(r, n->line,
                    "snapshots is to be s3://BUCKET/PREFIX, a folder, or off; without it one in the state folder "
                    "is taken");
+    else if (s3 && !bucket_place(v.text, &bucket, &prefix, why))
+        conf_error(r, n->line, "snapshots: %s", why);
     else
         r->c->snapshots = conf_copy(r, v.text);
 }
@@ -76,12 +81,17 @@ static void read_snapshots(struct conf_reader *r, const struct node *n)
 /* "llm-checkpoints", as in the guide; with a prefix; or s3:// and all. */
 static void bucket_variable(struct conf_reader *r)
 {
-    char where[600];
+    char where[600], why[PLACE_WHY_BYTES];
+    struct span bucket, prefix;
     struct span text = span_str(conf_env(r, "CHECKPOINT_BUCKET"));
     if (text.n == 0)
         return;
     if (text.n > 500 || (span_has(text, "://") && !span_starts(text, "s3://"))) {
         conf_error(r, 0, "CHECKPOINT_BUCKET is to be the name of an S3 bucket, as in llm-checkpoints");
+        return;
+    }
+    if (!bucket_place(text, &bucket, &prefix, why)) {
+        conf_error(r, 0, "CHECKPOINT_BUCKET: %s", why);
         return;
     }
     snprintf(where, sizeof(where), "%s%.*s", span_starts(text, "s3://") ? "" : "s3://", SPAN_FMT(text));

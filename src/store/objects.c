@@ -21,51 +21,9 @@ pd_err objects_fail(pd_err e, const char *fmt, ...)
     return e;
 }
 
-static bool key_char(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
-           c == '.' || c == '=' || c == ':';
-}
-
-static bool name_chars(struct span name)
-{
-    for (size_t i = 0; i < name.n; i++)
-        if (!key_char(name.p[i]))
-            return false;
-    return name.n > 0 && name.n <= OBJECT_NAME_MAX;
-}
-
-static bool is_dots(struct span name)
-{
-    return span_is(name, ".") || span_is(name, "..");
-}
-
-/* Its last part may go on: it may be dots as yet. */
-bool objects_prefix_fits(struct span prefix)
-{
-    if (prefix.n > OBJECT_KEY_MAX || span_starts(prefix, "."))
-        return false;
-    for (unsigned parts = 1; prefix.p && prefix.n; parts++) {
-        struct span name = span_cut(&prefix, '/');
-        if (parts > OBJECT_PARTS_MAX || !name_chars(name) || (prefix.p && is_dots(name)))
-            return false;
-    }
-    return true;
-}
-
-bool objects_key_fits(struct span key)
-{
-    if (key.n == 0 || !objects_prefix_fits(key) || span_ends(key, "/"))
-        return false;
-    size_t at = key.n;
-    while (at > 0 && key.p[at - 1] != '/')
-        at--;
-    return !is_dots(span_from(key, at));
-}
-
 static pd_err check_key(const char *key)
 {
-    if (objects_key_fits(span_str(key)))
+    if (object_key_fits(span_str(key)))
         return PD_OK;
     return objects_fail(
         PD_INVALID,
@@ -172,7 +130,7 @@ pd_err objects_list(struct objects *o, const char *prefix, object_fn *fn, void *
     pd_err e = begin(o);
     if (e)
         return e;
-    if (!objects_prefix_fits(span_str(prefix)))
+    if (!object_prefix_fits(span_str(prefix)))
         return objects_fail(PD_INVALID, "\"%.80s\": no key begins like this", prefix);
     return o->table->list(o, prefix, fn, ctx);
 }

@@ -23,11 +23,9 @@
 
 #include "base/buf.h"
 #include "conf/conf.h"
+#include "parse/object_name.h"
 
 enum {
-    OBJECT_KEY_MAX = 900,
-    OBJECT_NAME_MAX = 255, /* of one part of a key: what a file's name may have */
-    OBJECT_PARTS_MAX = 32,
     OBJECT_BYTES_MAX = 1 << 30,
     OBJECT_PART_BYTES = 16 << 20,
     OBJECT_ETAG_BYTES = 100,

@@ -473,7 +473,7 @@ static pd_err read_names(struct lister *l, int fd, size_t n, struct buf *names, 
         snprintf(name, sizeof(name), "%s%s", entry->d_name, folder ? "/" : "");
         int way_n = snprintf(way, sizeof(way), "%.*s%s", (int)n, l->info.key, name);
         struct span key = span_of(way, (size_t)way_n - folder);
-        if (!objects_key_fits(key) || !wanted(span_str(way), folder, l->prefix))
+        if (!object_key_fits(key) || !wanted(span_str(way), folder, l->prefix))
             continue;
         e = buf_add(names, span_of(name, strlen(name) + 1));
         *ret_count += 1;

@@ -26,11 +26,6 @@ struct objects {
     atomic_bool cancelled;
 };
 
-/* A key of ours: see objects.h. */
-bool objects_key_fits(struct span key);
-/* What a key can begin with. */
-bool objects_prefix_fits(struct span prefix);
-
 /* Keeps the sentence for this thread, and returns e. */
 pd_err objects_fail(pd_err e, const char *fmt, ...) PD_PRINTF(2, 3);
 

@@ -292,7 +292,7 @@ static void read_key(struct lister *l, struct span text)
     size_t prefix_n = strlen(l->s->prefix);
     l->is_ours = text.n > prefix_n && memcmp(text.p, l->s->prefix, prefix_n) == 0;
     text = span_from(text, prefix_n);
-    l->is_ours = l->is_ours && objects_key_fits(text) && text.n >= l->prefix.n &&
+    l->is_ours = l->is_ours && object_key_fits(text) && text.n >= l->prefix.n &&
                  memcmp(text.p, l->prefix.p, l->prefix.n) == 0;
     if (l->is_ours)
         snprintf(l->info.key, sizeof(l->info.key), "%.*s", SPAN_FMT(text));

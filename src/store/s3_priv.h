@@ -20,7 +20,7 @@ enum {
     S3_LONGEST_MS = 5 * 60 * 1000,   /* after it nothing is tried again */
     S3_SKEW_LEAST_MS = 60 * 1000,    /* a server that minds our clock is not believed below this */
     S3_TEXT_MAX = 8 << 20,           /* of what is not an object: a page of a list, an error */
-    S3_BUCKET_MAX = 255,
+    S3_BUCKET_MAX = BUCKET_NAME_MAX,
     S3_HOST_MAX = 512,
     S3_TARGET_MAX = 3 * (S3_BUCKET_MAX + OBJECTS_WHERE_MAX + OBJECT_KEY_MAX) + 4096,
     S3_FIELDS_MAX = 10,

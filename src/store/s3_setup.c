@@ -28,36 +28,16 @@ static const char *variable(struct setup *u, const char *name)
 
 /* ---- s3://BUCKET/PREFIX ------------------------------------------------------------------ */
 
-static bool bucket_fits(struct span name)
-{
-    if (name.n < 3 || name.n > S3_BUCKET_MAX || name.p[0] == '.' || name.p[0] == '-' || span_has(name, ".."))
-        return false;
-    for (size_t i = 0; i < name.n; i++) {
-        char c = name.p[i];
-        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '-' ||
-              c == '_'))
-            return false;
-    }
-    return true;
-}
-
 static pd_err read_where(struct setup *u, const char *where)
 {
-    struct span rest = span_str(where), bucket;
-    if (!span_starts(rest, "s3://"))
+    struct span bucket, prefix;
+    char why[PLACE_WHY_BYTES];
+    if (!span_starts(span_str(where), "s3://"))
         return SAY(u, PD_INVALID, "\"%.200s\": a bucket is written s3://BUCKET/PREFIX", where);
-    rest = span_from(rest, 5);
-    bucket = span_cut(&rest, '/');
-    while (rest.n && rest.p[rest.n - 1] == '/')
-        rest.n--;
-    if (!bucket_fits(bucket))
-        return SAY(u, PD_INVALID, "\"%.200s\": \"%.*s\" is no bucket's name: 3 to 63 of a-z 0-9 . -", where,
-                   SPAN_FMT(span_upto(bucket, 100)));
-    if (rest.n && !objects_key_fits(rest))
-        return SAY(u, PD_INVALID,
-                   "\"%.200s\": a prefix is of letters, digits and - _ . = : with / between its parts", where);
+    if (!bucket_place(span_str(where), &bucket, &prefix, why))
+        return SAY(u, PD_INVALID, "\"%.200s\": %s", where, why);
     snprintf(u->s->bucket, sizeof(u->s->bucket), "%.*s", SPAN_FMT(bucket));
-    snprintf(u->s->prefix, sizeof(u->s->prefix), "%.*s%s", SPAN_FMT(rest), rest.n ? "/" : "");
+    snprintf(u->s->prefix, sizeof(u->s->prefix), "%.*s%s", SPAN_FMT(prefix), prefix.n ? "/" : "");
     return PD_OK;
 }
 

@@ -192,6 +192,9 @@ def test_check_says_where_what_and_what_to_do():
             (GOOD + "resilience: {ttft: 2}\n", 10, ("ttft", "2s")),
             (GOOD + "resilience: {ttft: 99h}\n", 10, ("ttft", "10m")),
             (GOOD.replace("preset: openai-compatible", "preset: openia"), 5, ("openia",)),
+            (GOOD + "snapshots: s3://My_Bucket/x\n", 10, ("My_Bucket", "lowercase")),
+            (GOOD + "snapshots: s3://10.1.2.3/x\n", 10, ("10.1.2.3", "IP address")),
+            (GOOD + "snapshots: 's3://bucket/a b'\n", 10, ("a b", "prefix")),
             ("providers: [", 0, ("YAML",))):
         status, out, err = check(broken, {"MY_KEY": "k"})
         assert status == 1, (status, err, broken)

@@ -51,6 +51,11 @@ static const struct row {
     {"a provider twice", P "  openai: {}\n", 3, "providers.openai stands here a second time, first on line 2"},
     {"a database of another kind", P "database: mysql://x\n", 3, "database is to be postgres://USER@HOST/NAME"},
     {"snapshots that are none", P "snapshots: http://x\n", 3, "snapshots is to be s3://BUCKET/PREFIX, a folder"},
+    {"a bucket that S3 refuses", P "snapshots: s3://My_Bucket/x\n", 3,
+     "snapshots: \"My_Bucket\" is no bucket's name: write lowercase letters, digits, - and . alone"},
+    {"a bucket that is an address", P "snapshots: s3://10.0.0.1\n", 3, "it is an IP address"},
+    {"a prefix that no object can have", P "snapshots: \"s3://bucket/a b\"\n", 3,
+     "snapshots: \"a b\" is no prefix"},
     {"a bucket without a name", P "snapshots: s3://\n", 3, "snapshots is to be s3://BUCKET/PREFIX, a folder"},
 
     /* clouds and wires */

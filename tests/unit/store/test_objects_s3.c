@@ -810,7 +810,7 @@ static const struct setup_row {
      "s3://bucket/../x",
      {NULL},
      PD_INVALID,
-     "a prefix is of",
+     "is no prefix: it is of",
      NULL,
      NULL,
      NULL,
