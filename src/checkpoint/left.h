@@ -9,7 +9,8 @@
 
 /* Blocks. PD_IO, PD_NOMEM, PD_TOOBIG: it is not kept. */
 pd_err left_write(const char *folder, const struct made *m) PD_CHECKED;
-/* Makes what is there checkpoints, oldest first. Blocks; how many it made. A file that cannot be read is put aside, what the database does not take stays. */
+/* Makes what is there checkpoints, oldest first. Blocks; how many it made. A damaged file is deleted, and that is said; one that
+ * cannot be read now, or that the database does not take, stays. */
 unsigned left_read(struct checkpoints *c, const char *folder);
 
 #endif

@@ -175,9 +175,9 @@ static pd_err get_document(struct restoring *r)
         note(r, "%s: the database's copy is damaged", r->id);
     else if (!e && r->c->db && r->found && !r->named)
         note(r, "%s: the database's list of its messages is damaged", r->id);
-    if (!e && r->proven && r->named)
-        return PD_OK;
-    bool there = r->found;
+    if ((!e && r->proven && r->named) || e == PD_NOMEM) /* which is no damage: nothing is passed over for it */
+        return e;
+    bool there = !e && r->found;
     if (!r->c->objects)
         return there ? PD_INVALID : e ? e : PD_NOTFOUND;
     e = from_snapshot(r);
@@ -375,6 +375,8 @@ pd_err checkpoint_restore(struct checkpoints *c, struct span agent, const char *
     if (id && strlen(id) < sizeof(r.id)) {
         memcpy(r.id, id, strlen(id) + 1);
         e = restore_one(&r, out);
+        if (e == PD_NOTFOUND && r.down) /* nobody knows */
+            e = PD_IO;
     } else if (!id && checkpoint_agent_fine(agent)) {
         e = restore_newest(&r, agent, out);
     }

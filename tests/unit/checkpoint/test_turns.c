@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "checkpoint/left.h"
 #include "dialect/codec.h"
 #include "dialect/shown.h"
 #include "parse/json.h"
@@ -217,6 +218,24 @@ static void hold(struct turn *t, bool lock)
     sem_wait(&gate);
 }
 
+/* Turns whose thread has one of `agent`, and no other, until the gate is opened. */
+static struct turns *held_at(struct shown *shown, const char *agent)
+{
+    const struct msg_delta hello = {.kind = MSG_TEXT, .text = SPAN_LIT("hello")};
+    shown_init(shown);
+    told(shown, &hello);
+    sem_init(&gate, 0, 0);
+    sem_init(&inside, 0, 0);
+    struct turns *t = turns_new(c, 1 << 20);
+    struct turn *first = turn_of(&codec_anthropic, "{\"messages\":[]}", "");
+    snprintf(first->agent, sizeof(first->agent), "%s", agent);
+    first->shown = shown;
+    first->lock = hold;
+    assert_true(turns_give(t, first));
+    sem_wait(&inside);
+    return t;
+}
+
 static void one_that_is_overtaken_while_it_waits_is_left_out(void **state)
 {
     (void)state;
@@ -236,19 +255,9 @@ static void one_that_is_overtaken_while_it_waits_is_left_out(void **state)
         {0, &codec_openai_chat, "session:s-1", "{\"messages\":[{\"a\":1}]}"},
     };
     enum { ROWS = sizeof(rows) / sizeof(rows[0]), OVERTAKEN = 2 };
-    const struct msg_delta hello = {.kind = MSG_TEXT, .text = SPAN_LIT("hello")};
     struct turns_stats s;
     struct shown shown;
-    shown_init(&shown);
-    told(&shown, &hello);
-    sem_init(&gate, 0, 0);
-    sem_init(&inside, 0, 0);
-    struct turns *t = turns_new(c, 1 << 20);
-    struct turn *first = turn_of(&codec_anthropic, "{\"messages\":[]}", "");
-    first->shown = &shown;
-    first->lock = hold; /* the thread has it, and no other */
-    assert_true(turns_give(t, first));
-    sem_wait(&inside);
+    struct turns *t = held_at(&shown, "session:s-1");
     for (unsigned i = 0; i < ROWS; i++) {
         struct turn *turn = turn_of(rows[i].codec, rows[i].body, "");
         turn->begins = rows[i].begins;
@@ -289,6 +298,53 @@ static void one_that_cannot_be_a_checkpoint_takes_none_with_it(void **state)
     assert_int_equal(s.failed, 2);
     turns_free(t);
     has((const char *const[]){"messages", "[{\"a\":1}]", NULL});
+}
+
+static pd_err refuse_job(struct tx *t, void *ctx)
+{
+    static const char refuse[] =
+        "CREATE TRIGGER refused BEFORE INSERT ON checkpoints WHEN NEW.agent_id = 'session:s-1' "
+        "BEGIN SELECT RAISE(ABORT, 'refused'); END";
+    return tx_run(t, *(bool *)ctx ? refuse : "DROP TRIGGER refused", NULL, 0, NULL, NULL);
+}
+
+static void refuse(bool on)
+{
+    assert_int_equal(db_do(db, refuse_job, &on), PD_OK);
+}
+
+/* One of three that are written at once is refused by the database. */
+static void one_that_cannot_be_written_takes_none_with_it_and_is_not_made(void **state)
+{
+    (void)state;
+    static const char *const agents[] = {"session:s-a", "session:s-1", "session:s-c"};
+    static const char one[] = "{\"messages\":[{\"a\":1}]}", two[] = "{\"messages\":[{\"a\":1},{\"b\":2}]}";
+    struct checkpoints_stats made;
+    struct turns_stats s;
+    struct shown shown;
+    struct turns *t = held_at(&shown, "session:s-0");
+    refuse(true);
+    for (unsigned i = 0; i < 3; i++) {
+        struct turn *turn = turn_of(&codec_openai_chat, one, "");
+        snprintf(turn->agent, sizeof(turn->agent), "%s", agents[i]);
+        assert_true(turns_give(t, turn));
+    }
+    sem_post(&gate);
+    uint64_t until = clock_mono_ms() + 10000;
+    do
+        turns_stats(t, &s);
+    while (s.made + s.failed < 4 && clock_mono_ms() < until);
+    assert_int_equal(s.made, 3);
+    assert_int_equal(s.failed, 1);
+    refuse(false);
+    /* nobody takes it for the one before the next */
+    assert_true(turns_give(t, turn_of(&codec_openai_chat, two, "")));
+    turns_free(t);
+    has((const char *const[]){"messages", "[{\"a\":1},{\"b\":2}]", NULL});
+    checkpoints_stats(c, &made);
+    assert_int_equal(made.created, 4);
+    assert_int_equal(made.failed, 1);
+    shown_done(&shown);
 }
 
 /* ---- turn after turn ---- */
@@ -422,6 +478,16 @@ static void ends_in(struct turns *t, uint64_t made, uint64_t failed)
     assert_int_equal(s.failed, failed);
 }
 
+/* Of one that was given. */
+static void ends_whichever(struct turns *t, struct turns_stats *ret)
+{
+    uint64_t until = clock_mono_ms() + 10000;
+    do {
+        usleep(1000);
+        turns_stats(t, ret);
+    } while (ret->made + ret->failed < 1 && clock_mono_ms() < until);
+}
+
 static void what_is_ended_after_the_hand_over_is_left_and_read(void **state)
 {
     (void)state;
@@ -483,6 +549,73 @@ static void without_a_folder_they_are_counted_as_not_kept(void **state)
 
 /* ---- memory ---- */
 
+static int empty(const char *left)
+{
+    char command[200];
+    snprintf(command, sizeof(command), "rm -f %s/*", left);
+    return system(command);
+}
+
+/* One of the old process's is left as a whole file or not at all, and counted so. */
+static pd_err a_turn_is_left(void *ctx)
+{
+    struct turns_stats s = {.made = 0};
+    const struct turns_rules r = {1 << 20, ctx, false};
+    struct turns *t = turns_begin(c, &r);
+    if (!t)
+        return PD_NOMEM;
+    turns_leave(t);
+    struct turn *turn = mem_zalloc(sizeof(*turn));
+    if (turn) {
+        *turn = (struct turn){.codec = &codec_anthropic,
+                              .body = SPAN_LIT("{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]}"),
+                              .usage = MSG_USAGE_NONE,
+                              .bytes = 100,
+                              .release = on_release};
+        snprintf(turn->agent, sizeof(turn->agent), "session:s-1");
+        if (turns_give(t, turn))
+            ends_whichever(t, &s);
+        else
+            mem_free(turn);
+    }
+    turns_free(t);
+    assert_int_equal(files_in(ctx), s.made);
+    assert_int_equal(empty(ctx), 0); /* the next finds nothing to read */
+    return s.made ? PD_OK : PD_NOMEM;
+}
+
+/* What is left is made a checkpoint, or waits for the next who reads: for want of memory no file is damaged. */
+static pd_err a_left_turn_is_read(void *ctx)
+{
+    static const char text[] =
+        "{\"agent\":\"session:s\\u002d1\",\"task\":\"\\u0074\",\"provider\":\"\\u0070\","
+        "\"conversation\":{\"dialect\":\"x\",\"answer\":false},\"messages\":[{},{\"of\":\"it\"}]}";
+    struct checkpoints_stats before, after;
+    if (snapshot_write(ctx, "1.turn", span_str(text)) != PD_OK)
+        return PD_NOMEM;
+    checkpoints_stats(c, &before);
+    unsigned made = left_read(c, ctx);
+    checkpoints_stats(c, &after);
+    assert_int_equal(after.created - before.created, made);
+    assert_int_equal(files_in(ctx), 1 - made);
+    return made ? PD_OK : PD_NOMEM;
+}
+
+static void what_is_left_survives_every_failed_allocation(void **state)
+{
+    (void)state;
+    char left[100];
+    snprintf(left, sizeof(left), "%s/turns", folder);
+    for (int i = 0; i < 40; i++)
+        assert_int_equal(a_turn_is_left(left), PD_OK);
+    assert_true(torture_lenient(a_turn_is_left, left) > 10);
+    for (int i = 0; i < 40; i++)
+        assert_int_equal(a_left_turn_is_read(left), PD_OK);
+    assert_true(torture_lenient(a_left_turn_is_read, left) > 20);
+    assert_int_equal(a_left_turn_is_read(left), PD_OK);
+    has((const char *const[]){"messages", "[{\"of\":\"it\"}]", NULL});
+}
+
 static pd_err a_turn(void *ctx)
 {
     struct turns *t = turns_new(c, 1 << 20);
@@ -530,10 +663,12 @@ int main(void)
         TEST(what_waits_is_bounded_and_is_all_made),
         TEST(one_that_is_overtaken_while_it_waits_is_left_out),
         TEST(one_that_cannot_be_a_checkpoint_takes_none_with_it),
+        TEST(one_that_cannot_be_written_takes_none_with_it_and_is_not_made),
         TEST(each_turn_keeps_what_the_one_before_had),
         TEST(what_is_ended_after_the_hand_over_is_left_and_read),
         TEST(without_a_folder_they_are_counted_as_not_kept),
         TEST(survives_every_failed_allocation),
+        TEST(what_is_left_survives_every_failed_allocation),
     };
     return cmocka_run_group_tests_name("turns", tests, NULL, NULL);
 }
