@@ -235,15 +235,16 @@ static bool refuse_member(struct visit *a, const char *name, const char *what)
 bool visit_text(struct visit *a, const char *name, size_t most, bool needed, const char **ret)
 {
     struct json v = json_get(a->doc, name);
-    struct span s;
+    struct span s = SPAN_NONE;
     *ret = NULL;
     if (v.type == JSON_NONE || v.type == JSON_NULL)
         return needed ? refuse_member(a, name, "is missing") : true;
-    if (v.type != JSON_STRING || json_text(v, &a->arena, &s) != PD_OK)
+    pd_err e = json_text(v, &a->arena, &s);
+    if (e && e != PD_NOMEM)
         return refuse_member(a, name, "is to be a text");
-    if (s.n > most || memchr(s.p, 0, s.n) || (needed && !s.n) || !utf8_valid(s))
+    if (!e && (s.n > most || memchr(s.p, 0, s.n) || (needed && !s.n) || !utf8_valid(s)))
         return refuse_member(a, name, s.n > most ? "is too long" : "is empty, or has bytes that no text has");
-    *ret = arena_strndup(&a->arena, s.p, s.n);
+    *ret = e ? NULL : arena_strndup(&a->arena, s.p, s.n);
     if (*ret)
         return true;
     visit_refuse(a, 503, "out_of_memory", no_memory);
