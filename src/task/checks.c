@@ -82,10 +82,10 @@ static const char *string_of(struct checking *c, struct json v)
     struct span s;
     if (v.type != JSON_STRING)
         return NULL;
-    c->err = json_text(v, c->arena, &s);
-    const char *text = c->err ? NULL : arena_strndup(c->arena, s.p, s.n);
-    if (!text && !c->err)
-        c->err = PD_NOMEM;
+    pd_err e = json_text(v, c->arena, &s);
+    const char *text = e ? NULL : arena_strndup(c->arena, s.p, s.n);
+    if (!text)
+        c->err = e ? e : PD_NOMEM;
     return text;
 }
 
@@ -196,6 +196,8 @@ static enum verdict look_at(struct checking *c, struct json check, struct span t
     struct json has = json_get(check, "contains"), re = json_get(check, "matches");
     const char *word = string_of(c, has);
     bool found = true;
+    if (c->err)
+        return UNMADE;
     if (word && (word[0] == '\0' || !memmem(text.p ? text.p : "", text.n, word, strlen(word))))
         return say(c, FAILED, "%s does not contain \"%.200s\"; it begins \"%s\"", what, word,
                    begin_of(c, text, 200));
@@ -245,6 +247,7 @@ static enum verdict check_file(struct checking *c, struct json check)
     if (!there || !has_content_wish(check))
         return PASSED;
     pd_err e = checks_read_file(c->ask->dir, path, CHECKS_FILE_MAX, &bytes);
+    c->err = e == PD_NOMEM ? e : PD_OK;
     enum verdict v = e ? say(c, UNMADE, "the file %.300s cannot be read: %s", path, pd_err_text(e))
                        : file_content(c, check, path, buf_span(&bytes));
     buf_done(&bytes);
@@ -340,6 +343,8 @@ static const char *const *argv_of(struct checking *c, struct json command)
             argv[0] = "sh";
             argv[1] = "-c";
             argv[2] = string_of(c, command);
+        } else {
+            c->err = PD_NOMEM;
         }
         return argv && argv[2] ? argv : NULL;
     }
@@ -347,6 +352,8 @@ static const char *const *argv_of(struct checking *c, struct json command)
     while (json_walk_next(&w, NULL, &word))
         n++;
     const char **argv = n ? arena_zalloc(c->arena, (n + 1) * sizeof(*argv)) : NULL;
+    if (n && !argv)
+        c->err = PD_NOMEM;
     json_walk_init(&w, command);
     for (unsigned i = 0; argv && i < n && json_walk_next(&w, NULL, &word); i++)
         if (!(argv[i] = string_of(c, word)))

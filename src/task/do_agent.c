@@ -207,7 +207,7 @@ static pd_err run_it(struct doing *d, const char *again, struct buf *result)
                                     .grace_ms = GRACE_MS,
                                     .on_output = on_output,
                                     .ctx = d};
-    if (!r.argv || !r.env)
+    if (!r.argv || !r.env || d->starved)
         return PD_NOMEM;
     doing_at(d, "agent begins");
     pd_err e = process_start(&r, &p, why);

@@ -61,12 +61,12 @@ static void put_an_end_to(struct doing *d, struct process *p)
 pd_err do_command_tail(const struct process *p, int stream, struct doing *d, const char **ret)
 {
     struct buf b = {0};
-    pd_err e = process_output(p, (enum process_stream)stream, &b);
+    (void)!process_output(p, (enum process_stream)stream, &b); /* for a person: what is there will do */
     struct span tail = span_trim(buf_span(&b));
     tail = span_from(tail, tail.n > TAIL_MAX ? tail.n - TAIL_MAX : 0);
-    *ret = e ? NULL : arena_strndup(&d->arena, tail.p, tail.n);
+    *ret = arena_strndup(&d->arena, tail.p ? tail.p : "", tail.n);
     buf_done(&b);
-    return e ? e : *ret ? PD_OK : PD_NOMEM;
+    return *ret ? PD_OK : PD_NOMEM;
 }
 
 static pd_err ended_badly(struct doing *d, const struct process *p, bool timed_out)
@@ -94,7 +94,9 @@ pd_err do_command_result(const struct process *p, struct buf *out)
     struct put w = put_into(out);
     for (int s = 0; s < PROCESS_STREAMS && !w.err; s++) {
         buf_clear(&text);
-        w.err = process_output(p, s, &text);
+        pd_err e = process_output(p, s, &text);
+        if (s == PROCESS_STDOUT) /* which is the task's output, whole or not at all */
+            w.err = e;
         put_text(&w, s == PROCESS_STDOUT ? "{\"stdout\":" : ",\"stderr\":");
         struct span all = buf_span(&text);
         put_json(&w, s == PROCESS_STDOUT ? all : span_from(all, all.n > TAIL_MAX ? all.n - TAIL_MAX : 0));
@@ -117,7 +119,7 @@ static pd_err run_it(struct doing *d, struct buf *result)
                               .output_bytes = OUTPUT_MAX,
                               .on_output = on_output,
                               .ctx = d};
-    if (!r.argv || !r.env)
+    if (!r.argv || !r.env || d->starved)
         return PD_NOMEM;
     doing_at(d, "runs %.60s", r.argv[0]);
     pd_err e = process_start(&r, &p, why);
@@ -148,7 +150,7 @@ static pd_err ask_resolver(struct doing *d, enum resolved *ret, struct buf *resu
     struct process_rules r = {
         .argv = doing_argv(d, json_get(d->spec, "resolve")), .env = doing_env(d), .dir = doing_dir(d)};
     *ret = RESOLVED_UNKNOWN;
-    if (!r.argv || !r.env)
+    if (!r.argv || !r.env || d->starved)
         return PD_NOMEM;
     doing_at(d, "asks whether it was done");
     pd_err e = process_start(&r, &p, why);

@@ -63,6 +63,8 @@ static pd_err begin_talk(struct talk *t)
     struct put p = put_into(&t->messages);
     if (system)
         put_message(&p, "system", span_str(system));
+    if (d->starved)
+        return PD_NOMEM;
     if (failed && prompt)
         prompt = arena_printf(&d->arena, "%s\n\nAn earlier answer to this was not good: %s", prompt, failed);
     if (!prompt)
@@ -109,9 +111,12 @@ static const char *model_of(struct doing *d)
 {
     const char *model = doing_text(d, "model");
     struct span s;
-    if (model || json_text(json_get(d->document, "model"), &d->arena, &s) != PD_OK)
+    pd_err e = model ? PD_OK : json_text(json_get(d->document, "model"), &d->arena, &s);
+    if (model || (e && e != PD_NOMEM))
         return model;
-    return arena_strndup(&d->arena, s.p ? s.p : "", s.n);
+    model = e ? NULL : arena_strndup(&d->arena, s.p ? s.p : "", s.n);
+    d->starved |= !model;
+    return model;
 }
 
 static pd_err send_once(struct talk *t, struct span body, const char *key, struct reply *r)
@@ -217,6 +222,8 @@ static pd_err ask_model(struct talk *t, const char *key, struct buf *result)
     struct buf body = {0};
     struct reply r;
     const char *model = model_of(d);
+    if (d->starved)
+        return PD_NOMEM;
     if (!model)
         return doing_fail(d, "no_model", true, "nobody says which model to ask: write `model` into the plan");
     if (!d->asker)

@@ -59,9 +59,15 @@ void doing_count(struct doing *d, uint64_t tokens_in, uint64_t tokens_out, uint6
 static const char *text_in(struct doing *d, struct json v)
 {
     struct span s;
-    if (v.type != JSON_STRING || json_text(v, &d->arena, &s) != PD_OK)
-        return NULL;
-    return arena_strndup(&d->arena, s.p ? s.p : "", s.n);
+    pd_err e = v.type == JSON_STRING ? json_text(v, &d->arena, &s) : PD_INVALID;
+    const char *text = e ? NULL : arena_strndup(&d->arena, s.p ? s.p : "", s.n);
+    d->starved |= !text && (!e || e == PD_NOMEM);
+    return text;
+}
+
+pd_err doing_fed(const struct doing *d)
+{
+    return d->starved ? PD_NOMEM : PD_OK;
 }
 
 const char *doing_text(struct doing *d, const char *member)
@@ -169,7 +175,11 @@ const char *const *doing_env(struct doing *d)
 static const char *below(struct doing *d, const char *path)
 {
     const char *dir = d->rules->dir;
-    return !path ? dir : !dir || path[0] == '/' ? path : arena_printf(&d->arena, "%s/%s", dir, path);
+    if (!path || !dir || path[0] == '/')
+        return path ? path : dir;
+    const char *whole = arena_printf(&d->arena, "%s/%s", dir, path);
+    d->starved |= !whole;
+    return whole;
 }
 
 const char *doing_dir(struct doing *d)
@@ -196,6 +206,8 @@ pd_err doing_begin(struct doing *d, const char *step, enum step_kind kind, const
 {
     const struct step s = {step, kind, key ? span_str(key) : SPAN_NONE};
     pd_err e = doing_stopped(d);
+    if (!e)
+        e = doing_fed(d);
     if (!e)
         e = heard(d, d->rules->queue->ops->step_begin(d->rules->queue, &d->held, &s, ret, result));
     return e ? e : doing_stopped(d); /* the answer may have come late: then nothing is begun */
@@ -313,7 +325,9 @@ static pd_err what_to_write(struct doing *d, struct json write, struct span *ret
 {
     struct json output;
     const char *from = text_in(d, json_get(write, "from"));
-    pd_err e = json_first(buf_span(&d->output), &output, NULL);
+    pd_err e = doing_fed(d);
+    if (!e)
+        e = json_first(buf_span(&d->output), &output, NULL);
     if (e)
         return e;
     if (from && (output = json_path(output, from)).type == JSON_NONE)
@@ -333,7 +347,7 @@ pd_err doing_write(struct doing *d, unsigned nth)
     if (write.type == JSON_NONE)
         return PD_OK;
     const char *path = below(d, text_in(d, json_get(write, "path")));
-    if (!path)
+    if (!path || d->starved)
         return PD_NOMEM;
     d->end.outcome = OUTCOME_DONE;
     pd_err e = what_to_write(d, write, &bytes);
@@ -370,7 +384,7 @@ pd_err doing_check(struct doing *d, bool proven, char ret_why[DOING_WHY_BYTES])
                                    .env = doing_env(d),
                                    .wake_fd = d->wake_fd};
     ret_why[0] = '\0';
-    if (!ask.env)
+    if (!ask.env || d->starved)
         return PD_NOMEM;
     doing_at(d, "is checked");
     buf_clear(&d->evidence);

@@ -30,6 +30,7 @@ struct doing {
     struct json document;  /* the plan */
     struct filled *filled; /* what was filled into texts for the shell */
     unsigned filled_count;
+    bool starved; /* a text of its spec was not to be had for want of memory: nothing is begun with the rest */
     uint64_t began_ms, until_ms; /* its timeout, CLOCK_NEVER: none; monotonic */
     int wake_fd;                 /* can be read when it is to stop: for process_wait() */
     _Atomic int stop;            /* enum doing_stop */
@@ -52,7 +53,7 @@ uint64_t doing_left_ms(const struct doing *d); /* of its timeout */
 void doing_at(struct doing *d, const char *fmt, ...) PD_PRINTF(2, 3);
 void doing_count(struct doing *d, uint64_t tokens_in, uint64_t tokens_out, uint64_t bytes);
 
-/* A member of its spec as a text with a NUL, in its arena; NULL: not there, or no memory. */
+/* A member of its spec as a text with a NUL, in its arena; NULL: not there, or no memory: then it is `starved`. */
 const char *doing_text(struct doing *d, const char *member);
 /* A program's words: a list, or a text for sh -c. NULL: it is none, or no memory. */
 const char *const *doing_argv(struct doing *d, struct json program);
@@ -63,6 +64,8 @@ const char *const *doing_env(struct doing *d) PD_CHECKED;
 unsigned doing_fill(struct doing *d, struct span value) PD_CHECKED;
 /* Where it works: the worker's folder and the spec's `cwd`. */
 const char *doing_dir(struct doing *d);
+/* PD_NOMEM: it is `starved`. Asked before each effect that such texts say, and by doing_begin() and doing_check(). */
+pd_err doing_fed(const struct doing *d) PD_CHECKED;
 
 /* Steps, as in work.h. `result` is JSON. */
 pd_err doing_begin(struct doing *d, const char *step, enum step_kind kind, const char *key, enum step_found *ret,

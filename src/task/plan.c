@@ -945,7 +945,9 @@ pd_err plan_fill(struct span text, plan_value_fn *of, void *ctx, struct buf *out
     why[0] = '\0';
     while (!e && (found = next_reference(text, &at, &from, &name)) != 0) {
         e = add_plain(out, span_of(text.p + done, from - done));
-        if (!e && (found < 0 || !of(ctx, name, out))) {
+        if (!e)
+            e = found < 0 ? PD_NOTFOUND : of(ctx, name, out);
+        if (e == PD_NOTFOUND) {
             snprintf(why, PLAN_WHY_BYTES, "${%.*s} is not known here", SPAN_FMT(plan_short(name)));
             return PD_NOTFOUND;
         }
@@ -959,13 +961,13 @@ pd_err plan_fill(struct span text, plan_value_fn *of, void *ctx, struct buf *out
     return e ? e : add_plain(out, span_from(text, done));
 }
 
-bool plan_input(struct span inputs, struct span name, struct buf *out)
+pd_err plan_input(struct span inputs, struct span name, struct buf *out)
 {
     struct json all, v;
     struct json_walk w;
     struct span key;
     if (json_first(inputs, &all, NULL) != PD_OK)
-        return false;
+        return PD_NOTFOUND;
     json_walk_init(&w, all);
     while (json_walk_next(&w, &key, &v)) {
         if (!output_of(name, key))
@@ -973,21 +975,23 @@ bool plan_input(struct span inputs, struct span name, struct buf *out)
         struct span path = span_from(name, key.n + strlen(".output."));
         char text[500];
         if (path.n >= sizeof(text))
-            return false;
+            return PD_NOTFOUND;
         memcpy(text, path.p ? path.p : "", path.n);
         text[path.n] = '\0';
         if (path.n)
             v = json_path(v, text);
         if (v.type == JSON_NONE)
-            return false;
+            return PD_NOTFOUND;
         if (v.type != JSON_STRING)
-            return buf_add(out, v.raw) == PD_OK;
+            return buf_add(out, v.raw);
         struct arena a;
         arena_init(&a, 0, 0);
         struct span plain;
-        bool fine = json_text(v, &a, &plain) == PD_OK && buf_add(out, plain) == PD_OK;
+        pd_err e = json_text(v, &a, &plain);
+        if (!e)
+            e = buf_add(out, plain);
         arena_done(&a);
-        return fine;
+        return e;
     }
-    return false;
+    return PD_NOTFOUND;
 }

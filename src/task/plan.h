@@ -126,11 +126,11 @@ pd_err plan_of_document(struct span document, struct arena *a, struct plan *ret)
 
 /* ${run}, ${task}, ${attempt}, ${goal}, ${id.output}, ${id.output.member}: filled in from `of`; "$${" is "${". Out of a text into a text.
  * PD_NOTFOUND: `why` names it. */
-typedef bool plan_value_fn(void *ctx, struct span name, struct buf *out);
+typedef pd_err plan_value_fn(void *ctx, struct span name, struct buf *out); /* PD_NOTFOUND: it is not known */
 pd_err plan_fill(struct span text, plan_value_fn *of, void *ctx, struct buf *out,
                  char why[PLAN_WHY_BYTES]) PD_CHECKED;
-/* "id.output" or "id.output.member" out of a claim's inputs: a string as its text, anything else as JSON. For a plan_value_fn. False: there is
- * none, or no memory. */
-bool plan_input(struct span inputs, struct span name, struct buf *out);
+/* "id.output" or "id.output.member" out of a claim's inputs: a string as its text, anything else as JSON. For a plan_value_fn. PD_NOTFOUND: there
+ * is none. */
+pd_err plan_input(struct span inputs, struct span name, struct buf *out) PD_CHECKED;
 
 #endif

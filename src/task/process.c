@@ -30,6 +30,7 @@ struct kept_output {
     size_t half; /* of what is kept: so much of the beginning, so much of the end */
     uint64_t total;
     int fd;
+    bool starved; /* some of it was not kept for want of memory */
 };
 
 struct process {
@@ -474,14 +475,16 @@ static void keep_output(struct kept_output *k, struct span piece)
     size_t first = k->half > buf_size(&k->first) ? k->half - buf_size(&k->first) : 0;
     struct span begin = span_upto(piece, first), rest = span_from(piece, begin.n);
     k->total += piece.n;
-    if (begin.n && buf_add(&k->first, begin) != PD_OK)
+    if (k->starved || (begin.n && buf_add(&k->first, begin) != PD_OK)) {
+        k->starved = true;
         return;
+    }
     if (rest.n > k->half)
         rest = span_from(rest, rest.n - k->half);
     if (buf_size(&k->last) + rest.n > 2 * k->half)
         buf_take(&k->last, buf_size(&k->last) + rest.n - k->half);
     if (rest.n && buf_add(&k->last, rest) != PD_OK)
-        buf_clear(&k->last);
+        k->starved = true;
 }
 
 /* All that is there; closes at the end. */
@@ -658,5 +661,7 @@ pd_err process_output(const struct process *p, enum process_stream s, struct buf
     if (!e && first.n + last.n < k->total)
         e = buf_printf(out, "\n[... %llu bytes left out ...]\n",
                        (unsigned long long)(k->total - first.n - last.n));
-    return e ? e : buf_add(out, last);
+    if (!e)
+        e = buf_add(out, last);
+    return e ? e : k->starved ? PD_NOMEM : PD_OK;
 }

@@ -67,7 +67,8 @@ struct process_result {
 struct process_result process_result(const struct process *p);
 pid_t process_pid(const struct process *p);                                    /* the program's: its group's too */
 uint64_t process_output_total(const struct process *p, enum process_stream s); /* bytes, kept or not */
-/* What was kept of an output; with a line in place of what was left out. PD_NOMEM. */
+/* What was kept of an output; with a line in place of what was left out. PD_NOMEM, also when more would have been kept: then what is there is given all the
+ * same. */
 pd_err process_output(const struct process *p, enum process_stream s, struct buf *out) PD_CHECKED;
 
 #endif

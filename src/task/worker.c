@@ -22,7 +22,8 @@ enum {
         6, /* the last sixth of a lease: what is done is brought to an end, before another begins it */
     BEAT_LEAST_MS = 100,
     CLAIM_LONG_MS = 60 * 1000,
-    UNSAID_MAX = 3
+    MEMORY_TRIES = 50, /* what failed for want of memory is asked again so often: most of it passes */
+    MEMORY_PAUSE_MS = 100,
 };
 
 struct task_worker {
@@ -55,6 +56,14 @@ static void hush(int fd)
     uint64_t n;
     ssize_t got = read(fd, &n, sizeof(n));
     (void)got;
+}
+
+static bool waits_for_memory(pd_err e, unsigned *tries)
+{
+    if (e != PD_NOMEM || ++*tries >= MEMORY_TRIES)
+        return false;
+    (void)poll(NULL, 0, MEMORY_PAUSE_MS);
+    return true;
 }
 
 /* ---- stopping a task ------------------------------------------------------------------------------------------------------ */
@@ -200,41 +209,42 @@ struct filling {
     char why[PLAN_WHY_BYTES];
 };
 
-static bool value_of(void *ctx, struct span name, struct buf *out)
+static pd_err value_of(void *ctx, struct span name, struct buf *out)
 {
     struct doing *d = ((struct filling *)ctx)->d;
     if (span_is(name, "run"))
-        return buf_puts(out, d->held.run) == PD_OK;
+        return buf_puts(out, d->held.run);
     if (span_is(name, "task"))
-        return buf_puts(out, d->held.task) == PD_OK;
+        return buf_puts(out, d->held.task);
     if (span_is(name, "attempt"))
-        return buf_printf(out, "%lld", (long long)d->claim->attempt) == PD_OK;
+        return buf_printf(out, "%lld", (long long)d->claim->attempt);
     if (span_is(name, "goal")) {
         struct span goal;
-        return json_text(json_get(d->document, "goal"), &d->arena, &goal) == PD_OK && buf_add(out, goal) == PD_OK;
+        pd_err e = json_text(json_get(d->document, "goal"), &d->arena, &goal);
+        return e == PD_NOMEM ? e : e ? PD_NOTFOUND : buf_add(out, goal);
     }
     return plan_input(buf_span(&d->claim->inputs), name, out);
 }
 
 /* In a text for sh -c: by way of the environment (shell.h). */
-static bool shell_value_of(void *ctx, struct span name, struct buf *out)
+static pd_err shell_value_of(void *ctx, struct span name, struct buf *out)
 {
     struct filling *f = ctx;
     struct span mark;
     struct buf value = {0};
     enum shell_place place = shell_place(buf_span(out), &mark);
-    bool fine = value_of(f, name, &value);
-    if (fine && place == SHELL_AS_IS) {
+    pd_err e = value_of(f, name, &value);
+    if (!e && place == SHELL_AS_IS) {
         f->ends_here = shell_ends_here(buf_span(&value), mark);
-        fine = !f->ends_here && buf_add(out, buf_span(&value)) == PD_OK;
-    } else if (fine) {
+        e = f->ends_here ? PD_NOTFOUND : buf_add(out, buf_span(&value));
+    } else if (!e) {
         unsigned n = doing_fill(f->d, buf_span(&value));
         bool single = place == SHELL_SINGLE;
-        fine = n &&
-               buf_printf(out, "%s${" DOING_FILLED "%u}%s", single ? "'\"" : "", n, single ? "\"'" : "") == PD_OK;
+        e = n ? buf_printf(out, "%s${" DOING_FILLED "%u}%s", single ? "'\"" : "", n, single ? "\"'" : "")
+              : PD_NOMEM;
     }
     buf_done(&value);
-    return fine;
+    return e;
 }
 
 static pd_err fill_text(struct filling *f, struct json v, bool shell, struct put *p)
@@ -391,6 +401,17 @@ static void our_fault(struct doing *d, pd_err e)
     d->end.outcome = OUTCOME_FAILED;
 }
 
+/* The same again is fine, and how it ended must not be lost: it would be done anew. */
+static pd_err tell_end(struct task_worker *w, struct doing *d, enum task_state *ret)
+{
+    unsigned tries = 0;
+    pd_err e;
+    do
+        e = w->rules.queue->ops->finish(w->rules.queue, &d->held, &d->end, ret);
+    while (waits_for_memory(e, &tries));
+    return e;
+}
+
 static pd_err finish(struct task_worker *w, struct doing *d, struct worker_done *done)
 {
     enum task_state state = TASK_READY;
@@ -402,12 +423,12 @@ static pd_err finish(struct task_worker *w, struct doing *d, struct worker_done 
     d->end.evidence = buf_span(&d->evidence);
     if (d->end.outcome == OUTCOME_RELEASED)
         d->end.output = d->end.error = d->end.evidence = SPAN_NONE;
-    pd_err e = w->rules.queue->ops->finish(w->rules.queue, &d->held, &d->end, &state);
+    pd_err e = tell_end(w, d, &state);
     if (e == PD_TOOBIG || e == PD_INVALID) { /* what we say of it is not taken: say less */
         our_fault(d, e);
         d->end.output = d->end.evidence = SPAN_NONE;
         d->end.error = buf_span(&d->error);
-        e = w->rules.queue->ops->finish(w->rules.queue, &d->held, &d->end, &state);
+        e = tell_end(w, d, &state);
     }
     bool failed = d->end.outcome == OUTCOME_FAILED;
     LOG(NULL, failed ? LOG_WARN : LOG_INFO, "worker.finished",
@@ -471,12 +492,14 @@ static pd_err take(struct task_worker *w, struct claimed *c)
                               .kinds = kinds_of(w),
                               .lease_ms = w->rules.lease_ms};
     uint64_t now = clock_mono_ms(), until = w->rules.idle_ms ? now + w->rules.idle_ms : CLOCK_NEVER;
+    unsigned tries = 0;
     if (!e)
         e = PD_NOTFOUND;
-    while (e == PD_NOTFOUND && now < until) {
+    while ((e == PD_NOTFOUND && now < until) || waits_for_memory(e, &tries)) {
         if (atomic_load(&w->stops))
             return PD_CANCELLED;
-        uint64_t left = until - now;
+        uint64_t left = now < until ? until - now : 0;
+        claimed_done(c);
         e = w->rules.queue->ops->claim(w->rules.queue, &wish, left < CLAIM_LONG_MS ? left : CLAIM_LONG_MS, c);
         now = clock_mono_ms();
     }
@@ -488,10 +511,12 @@ pd_err worker_run(struct task_worker *w, struct worker_done *ret)
     pd_err e = PD_OK;
     *ret = (struct worker_done){0};
     while (!e && !atomic_load(&w->stops)) {
-        struct claimed c;
+        struct claimed c = {0};
         e = take(w, &c);
-        if (e)
+        if (e) {
+            claimed_done(&c);
             break;
+        }
         e = do_task(w, &c, ret);
         claimed_done(&c);
         if (e == PD_IO) /* nobody heard how it ended; the next claim waits for somebody who does */

@@ -355,12 +355,17 @@ static pd_err run_one(void *ctx)
     assert_true(process_wait(p, LONG_MS, -1));
     assert_int_equal(process_output_total(p, PROCESS_STDOUT), 3893);
     e = process_output(p, PROCESS_STDOUT, &out);
+    if (!e) {
+        struct span text = buf_span(&out);
+        assert_true(span_starts(text, "1\n2\n3\n") && span_ends(text, "999\n1000\n"));
+        assert_int_equal(text.n, 200 + strlen("\n[... 3693 bytes left out ...]\n"));
+    }
     buf_done(&out);
     process_free(p);
     return e;
 }
 
-/* Output for which there is no memory is left out; the program runs to its end all the same. */
+/* Output for which there is no memory is left out, and whoever takes it is told; the program runs to its end all the same. */
 static void survives_every_failed_allocation(void **state)
 {
     (void)state;

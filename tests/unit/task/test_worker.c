@@ -2,9 +2,11 @@
 
 #include "base/mem.h"
 #include "task/doing.h"
+#include "torture.h"
 
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,24 +15,33 @@
 
 enum { LONG_MS = 10 * 1000, TASKS_MAX = 3 };
 
-/* A queue that gives what a test says, and in which a beat can be held. */
+/* A queue that gives what a test says, and in which a beat can be held. Each of its functions needs memory, as all queues' do. */
 struct queue {
     struct work_queue q; /* first */
     pthread_mutex_t lock;
     pthread_cond_t moved;
     const char *runs[TASKS_MAX]; /* one task "a" of epoch 1 of each */
     unsigned claimed, beats, finished;
-    bool holds, fences;
+    bool holds, fences, checks_disk;
     char ended[TASKS_MAX][RUN_ID_BYTES];
     enum task_outcome outcomes[TASKS_MAX];
     struct task_worker *worker;
-    const char *spec;
+    const char *spec, *inputs;
+    const char *effects; /* the key that "run" has */
     unsigned steps;
+    char error[300]; /* of the newest that was not done */
 };
 
 static struct queue *of(struct work_queue *q)
 {
     return (struct queue *)q;
+}
+
+static pd_err has_memory(void)
+{
+    void *p = mem_alloc(1);
+    mem_free(p);
+    return p ? PD_OK : PD_NOMEM;
 }
 
 static pd_err claim(struct work_queue *q, const struct claim_wish *w, uint64_t wait_ms, struct claimed *ret)
@@ -42,9 +53,13 @@ static pd_err claim(struct work_queue *q, const struct claim_wish *w, uint64_t w
         return PD_CANCELLED;
     }
     *ret = (struct claimed){.epoch = 1, .attempt = 1, .kind = TASK_COMMAND};
-    snprintf(ret->run, sizeof(ret->run), "%s", k->runs[k->claimed++]);
+    snprintf(ret->run, sizeof(ret->run), "%s", k->runs[k->claimed]);
     snprintf(ret->task, sizeof(ret->task), "a");
-    return buf_puts(&ret->spec, k->spec ? k->spec : "{}");
+    pd_err e = buf_puts(&ret->spec, k->spec ? k->spec : "{}");
+    if (!e)
+        e = buf_puts(&ret->inputs, k->inputs ? k->inputs : "{}");
+    k->claimed += !e;
+    return e;
 }
 
 static pd_err beat(struct work_queue *q, const struct held_task *h, struct span progress, uint64_t limit_ms,
@@ -52,6 +67,8 @@ static pd_err beat(struct work_queue *q, const struct held_task *h, struct span 
 {
     struct queue *k = of(q);
     (void)h, (void)progress, (void)limit_ms, (void)ret;
+    if (has_memory() != PD_OK)
+        return PD_NOMEM;
     pthread_mutex_lock(&k->lock);
     bool fenced = k->fences && k->beats == 0;
     k->beats++;
@@ -66,6 +83,11 @@ static pd_err finish(struct work_queue *q, const struct held_task *h, const stru
                      enum task_state *ret_state)
 {
     struct queue *k = of(q);
+    if (has_memory() != PD_OK)
+        return PD_NOMEM;
+    assert_true(k->finished < TASKS_MAX);
+    if (end->outcome != OUTCOME_DONE)
+        snprintf(k->error, sizeof(k->error), "%.*s", SPAN_FMT(span_upto(end->error, sizeof(k->error) - 1)));
     snprintf(k->ended[k->finished], RUN_ID_BYTES, "%s", h->run);
     k->outcomes[k->finished++] = end->outcome;
     *ret_state = TASK_DONE;
@@ -75,9 +97,11 @@ static pd_err finish(struct work_queue *q, const struct held_task *h, const stru
 static pd_err step_begin(struct work_queue *q, const struct held_task *h, const struct step *s,
                          enum step_found *ret, struct buf *result)
 {
-    (void)q, (void)h, (void)s, (void)result;
+    (void)h, (void)result;
     *ret = STEP_NEW;
-    return PD_OK;
+    if (of(q)->effects && strcmp(s->name, "run") == 0) /* without its key the other side would not know it again */
+        assert_true(s->kind == STEP_EFFECT && span_is(s->key, of(q)->effects));
+    return has_memory();
 }
 
 static void check_disk(void);
@@ -85,7 +109,10 @@ static void check_disk(void);
 static pd_err step_end(struct work_queue *q, const struct held_task *h, const char *step, struct span result)
 {
     (void)h, (void)step, (void)result;
-    check_disk();
+    if (has_memory() != PD_OK)
+        return PD_NOMEM;
+    if (of(q)->checks_disk)
+        check_disk();
     of(q)->steps++;
     return PD_OK;
 }
@@ -106,7 +133,7 @@ static void wait_for_beats(struct queue *k, unsigned n)
     pthread_mutex_unlock(&k->lock);
 }
 
-static void run(struct queue *k, struct worker_rules r, worker_kind_fn *fn)
+static pd_err try_run(struct queue *k, struct worker_rules r, worker_kind_fn *fn)
 {
     struct worker_done done;
     pthread_mutex_init(&k->lock, NULL);
@@ -114,12 +141,21 @@ static void run(struct queue *k, struct worker_rules r, worker_kind_fn *fn)
     k->q.ops = &ops;
     r.queue = &k->q;
     r.name = "w";
-    assert_int_equal(worker_new(&r, &k->worker), PD_OK);
-    worker_set_kind(k->worker, TASK_COMMAND, fn);
-    assert_int_equal(worker_run(k->worker, &done), PD_OK);
-    worker_free(k->worker);
+    pd_err e = worker_new(&r, &k->worker);
+    if (!e && fn)
+        worker_set_kind(k->worker, TASK_COMMAND, fn);
+    if (!e) {
+        assert_int_equal(worker_run(k->worker, &done), PD_OK);
+        worker_free(k->worker);
+    }
     pthread_cond_destroy(&k->moved);
     pthread_mutex_destroy(&k->lock);
+    return e;
+}
+
+static void run(struct queue *k, struct worker_rules r, worker_kind_fn *fn)
+{
+    assert_int_equal(try_run(k, r, fn), PD_OK);
 }
 
 /* ---- what a beat hears is of the task that it told of --------------------------------------------- */
@@ -226,7 +262,7 @@ static void what_is_written_outlasts_the_power_and_follows_no_link(void **state)
 {
     (void)state;
     char path[200], link[240], other[200];
-    struct queue k = {.runs = {"r-1"}, .spec = "{\"write\":{\"path\":\"new/deep/file\"}}"};
+    struct queue k = {.runs = {"r-1"}, .spec = "{\"write\":{\"path\":\"new/deep/file\"}}", .checks_disk = true};
     assert_non_null(mkdtemp(folder));
     synced_count = 0;
     run(&k, (struct worker_rules){.dir = folder}, writes);
@@ -243,7 +279,7 @@ static void what_is_written_outlasts_the_power_and_follows_no_link(void **state)
     fclose(f);
     snprintf(link, sizeof(link), "%s.perdure-%d", path, (int)getpid());
     assert_int_equal(symlink(other, link), 0);
-    k = (struct queue){.runs = {"r-2"}, .spec = k.spec};
+    k = (struct queue){.runs = {"r-2"}, .spec = k.spec, .checks_disk = true};
     run(&k, (struct worker_rules){.dir = folder}, writes);
     assert_int_equal(k.outcomes[0], OUTCOME_DONE);
     is_text(other, "of others");
@@ -258,12 +294,62 @@ static void what_is_written_outlasts_the_power_and_follows_no_link(void **state)
     rmdir(folder);
 }
 
+/* ---- memory ------------------------------------------------------------------------------------------------ */
+
+/* Three tasks: what each needs is filled in, a program runs, a file is written, checks are made. Whatever fails, the worker goes on: each task is told about
+ * once, as done or with the reason, and at most one suffers. */
+static pd_err three_tasks(void *ctx)
+{
+    static const char spec[] =
+        "{\"command\":\"test -f mark && test \\\"$(cat)\\\" = '\\u00e9' && echo '${b.output}'\",\"cwd\":\"sub\","
+        "\"env\":{\"OF\":\"${run}/${task}\"},\"stdin\":\"\\u00e9\",\"idempotency_key\":\"k-\\u00e9\","
+        "\"write\":{\"path\":\"sub/given\"},\"checks\":[{\"command\":[\"test\",\"-s\",\"given\"]},"
+        "{\"file\":\"given\",\"contains\":\"gave\"}]}";
+    struct queue k = {
+        .runs = {"r-1", "r-2", "r-3"}, .spec = spec, .inputs = "{\"b\":\"what b gave\"}", .effects = "k-\u00e9"};
+    unsigned *suffered = ctx;
+    if (try_run(&k, (struct worker_rules){.dir = folder, .lease_ms = 60 * 1000}, NULL) != PD_OK) {
+        assert_int_equal(k.claimed, 0);
+        return PD_NOMEM;
+    }
+    assert_int_equal(k.finished, 3);
+    for (unsigned i = 0; i < 3; i++)
+        assert_string_equal(k.ended[i], k.runs[i]);
+    *suffered = 0;
+    for (unsigned i = 0; i < 3; i++)
+        *suffered += k.outcomes[i] != OUTCOME_DONE;
+    if (*suffered > (unsigned)mem_failed())
+        fail_msg("%u tasks suffered: %s", *suffered, k.error);
+    if (k.error[0] && !strstr(k.error, "\"out_of_memory\"")) /* anything else would be a lie */
+        fail_msg("%s", k.error);
+    return PD_OK;
+}
+
+static void a_worker_survives_every_failed_allocation(void **state)
+{
+    (void)state;
+    char command[100];
+    unsigned suffered;
+    strcpy(folder, "/tmp/perdure-written-XXXXXX");
+    assert_non_null(mkdtemp(folder));
+    snprintf(command, sizeof(command), "mkdir %s/sub && touch %s/sub/mark", folder, folder);
+    assert_int_equal(system(command), 0);
+    assert_int_equal(three_tasks(&suffered), PD_OK); /* what libraries keep for the whole process */
+    assert_int_equal(suffered, 0);
+    assert_true(torture_lenient(three_tasks, &suffered) > 60);
+    assert_int_equal(suffered, 0);
+    snprintf(command, sizeof(command), "rm -r %s", folder);
+    assert_int_equal(system(command), 0);
+}
+
 int main(void)
 {
+    signal(SIGPIPE, SIG_IGN); /* as the program does */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_answer_about_one_run_stops_no_task_of_another),
         cmocka_unit_test(a_task_is_given_back_when_the_drain_ends_and_not_with_the_next_beat),
         cmocka_unit_test(what_is_written_outlasts_the_power_and_follows_no_link),
+        cmocka_unit_test(a_worker_survives_every_failed_allocation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
