@@ -21,6 +21,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define FLEET "fleet" /* the document of what was learned of targets */
 enum {
     FOLLOW_EVERY_MS = 100,                            /* while an old process writes on, what it writes is read */
     KEEP_WAITING_BYTES = 128 << 20,                   /* all that is kept is put again at the start */
@@ -176,7 +177,7 @@ static void load_fleet(struct persist *k)
 {
     struct buf b;
     buf_init(&b, 0); /* SNAPSHOT_MAX */
-    pd_err e = snapshot_read(k->folder, "fleet", &b);
+    pd_err e = snapshot_read(k->folder, FLEET, &b);
     if (!e) {
         fleet_lock(k->gateway->fleet);
         e = fleet_load(k->gateway->fleet, buf_span(&b), loop_now_ms(k->loop), clock_wall_ms());
@@ -191,7 +192,7 @@ static void save_fleet_now(struct persist *k)
 {
     struct buf b;
     buf_init(&b, 0); /* of a fleet's size */
-    if (on_save_fleet(k, &b) == PD_OK && snapshot_write(k->folder, "fleet", buf_span(&b)) != PD_OK)
+    if (on_save_fleet(k, &b) == PD_OK && snapshot_write(k->folder, FLEET, buf_span(&b)) != PD_OK)
         LOG(NULL, LOG_WARN, "state.not_written", "folder=\"%s\" why=\"%s\"", k->folder, strerror(errno));
     buf_done(&b);
 }
@@ -307,6 +308,8 @@ static pd_err hold(struct persist *k, struct inherited *in)
     }
     if (!e)
         e = folder_hold(k->folder, &k->lock_fd);
+    if (!e)
+        snapshot_sweep(k->folder, FLEET);
     if (!e || e == PD_EXISTS)
         return e;
     LOG(NULL, LOG_WARN, "state.no_folder",
@@ -332,7 +335,7 @@ static pd_err begin(struct persist *k, struct inherited *in)
     settle(&k->calls, "journal");
     settle(&k->keep, "keep");
     load_fleet(k);
-    k->fleet = saver_new(k->loop, k->folder, "fleet", on_save_fleet, k);
+    k->fleet = saver_new(k->loop, k->folder, FLEET, on_save_fleet, k);
     if (!k->fleet)
         return PD_NOMEM;
     follow(k, in);

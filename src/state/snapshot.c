@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "state/folder.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -72,6 +73,31 @@ pd_err snapshot_write(const char *folder, const char *name, struct span document
     (void)unlink(beside);
     errno = why;
     return e;
+}
+
+/* "NAME.PID.new" */
+static bool is_beside(const char *file, const char *name)
+{
+    uint64_t pid;
+    struct span s = span_str(file);
+    if (!span_starts(s, name))
+        return false;
+    s = span_from(s, strlen(name));
+    if (!span_starts(s, "."))
+        return false;
+    s = span_from(s, 1);
+    return span_ends(s, ".new") && span_u64(span_upto(s, s.n - strlen(".new")), &pid);
+}
+
+void snapshot_sweep(const char *folder, const char *name)
+{
+    struct dirent *e;
+    DIR *d = opendir(folder);
+    while (d && (e = readdir(d)))
+        if (is_beside(e->d_name, name))
+            (void)unlinkat(dirfd(d), e->d_name, 0);
+    if (d)
+        closedir(d);
 }
 
 static pd_err read_file(int fd, struct buf *out)

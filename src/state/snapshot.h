@@ -18,6 +18,9 @@ pd_err snapshot_write(const char *folder, const char *name, struct span document
 /* PD_NOTFOUND: none there; PD_SYNTAX: damaged; PD_TOOBIG; PD_IO; PD_NOMEM. */
 pd_err snapshot_read(const char *folder, const char *name, struct buf *ret) PD_CHECKED;
 
+/* Removes what writers of it that were killed left beside it. Only for who holds a lock that all its writers hold. */
+void snapshot_sweep(const char *folder, const char *name);
+
 /* Writes the document into `out`; on the loop, so it is brief. What it returns but PD_OK: nothing is saved this time. */
 typedef pd_err snapshot_fn(void *ctx, struct buf *out);
 

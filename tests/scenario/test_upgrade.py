@@ -496,9 +496,11 @@ def test_an_open_breaker_is_open_after_a_crash_and_after_an_upgrade():
         chain.gone(chain.pids[0])
         os.kill(chain.pid, signal.SIGKILL)
         chain.gone(chain.pid)
+        (torn := folder / "perdure-state" / "fleet.77777.new").write_text("half")     # as of one that was killed amid it
         again = subprocess.Popen([PERDURE, "serve", "--config", str(chain.gateway.path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=folder)
         try:
             assert open_now(int(re.search(rb":(\d+)/v1", again.stdout.readline()).group(1)))
+            assert not torn.exists()
         finally:
             again.kill()
             again.wait()

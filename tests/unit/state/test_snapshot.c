@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -136,6 +137,32 @@ static pd_err write_and_read(void *ctx)
     return e;
 }
 
+static void what_killed_writers_left_is_removed_and_nothing_else(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        bool stays;
+    } left[] = {{"one.1.new", false}, {"one.4194304.new", false}, {"one.new", true},
+                {"one.1.old", true},  {"one.two.1.new", true},    {"oneone.1.new", true},
+                {"on.1.new", true},   {"one.1x.new", true},       {"one.1.newer", true},
+                {"one.-1.new", true}, {"one..new", true},         {"one.1.2.new", true},
+                {"one", true}};
+    char path[PATH_MAX];
+    for (size_t i = 0; i < sizeof(left) / sizeof(left[0]); i++) {
+        snprintf(path, sizeof(path), "%s/%s", folder, left[i].name);
+        int fd = open(path, O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        assert_true(fd >= 0 && close(fd) == 0);
+    }
+    snapshot_sweep(folder, "one");
+    for (size_t i = 0; i < sizeof(left) / sizeof(left[0]); i++) {
+        snprintf(path, sizeof(path), "%s/%s", folder, left[i].name);
+        if ((access(path, F_OK) == 0) != left[i].stays)
+            fail_msg("%s %s", left[i].name, left[i].stays ? "is gone" : "is still there");
+    }
+    snapshot_sweep("/no/such", "one"); /* is nothing to be done */
+}
+
 static void survives_every_failed_allocation(void **state)
 {
     (void)state;
@@ -204,6 +231,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_last_one_written_is_read, make, drop),
         cmocka_unit_test_setup_teardown(a_damaged_or_torn_one_is_not_believed, make, drop),
         cmocka_unit_test_setup_teardown(a_full_disk_leaves_the_old_one, make, drop),
+        cmocka_unit_test_setup_teardown(what_killed_writers_left_is_removed_and_nothing_else, make, drop),
         cmocka_unit_test_setup_teardown(survives_every_failed_allocation, make, drop),
         cmocka_unit_test_setup_teardown(it_saves_what_has_changed_and_a_last_time_at_the_end, make, drop),
         cmocka_unit_test_setup_teardown(it_waits_for_the_disk_though_the_loop_is_told_to_stop, make, drop),
