@@ -1,4 +1,5 @@
 #include "app/commands.h"
+#include "base/log.h"
 #include "conf/misuse.h"
 #include "parse/nearest.h"
 #include "simulate/simulate.h"
@@ -117,6 +118,7 @@ int main(int argc, char **argv)
         command_help(argc, argv);
         return MISUSE_WRONG;
     }
+    log_open();
     const char *word = argv[1];
     if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)
         word = "help";

@@ -5,7 +5,10 @@
  *
  * The level is tested before the arguments are built. No prompt, no answer and no key is ever a
  * field. Values are written by the caller's format: one that can hold spaces or comes from a peer is
- * written with log_quote(). */
+ * written with log_quote().
+ *
+ * A log that nobody reads holds nobody up (outlet.h): a line waits LOG_PATIENCE_MS for room, the next ones not at all until there is room again, and then
+ * `log.lost lines=N` says how many were left out. */
 #ifndef PERDURE_BASE_LOG_H
 #define PERDURE_BASE_LOG_H
 
@@ -33,9 +36,16 @@ struct log_scope {
 extern _Atomic enum log_level log_threshold; /* set at start and on reload, by one thread */
 extern _Atomic int log_json;                 /* 1: JSON lines; 0: text */
 
+enum { LOG_PATIENCE_MS = 100 };
+/* At the start of a process, before it has threads. Without it a line waits as long as its reader likes. */
+void log_open(void);
+uint64_t log_lost(void); /* lines, since the start */
+
 bool log_level_parse(struct span s, enum log_level *ret);
 void log_write(const struct log_scope *scope, enum log_level level, const char *event, const char *fmt, ...)
     PD_PRINTF(4, 5);
+/* A sentence for a person on the same output, whatever the level; it ends with a line. */
+void log_say(const char *fmt, ...) PD_PRINTF(1, 2);
 enum { LOG_QUOTED_MAX = 400 }; /* a sentence that says where, what and what to do */
 /* A peer's text as one quoted field value, cut at LOG_QUOTED_MAX bytes, control bytes replaced. Uses `out`, returns it. */
 const char *log_quote(struct span s, char *out, size_t out_bytes);

@@ -1,5 +1,6 @@
 /* /metrics, /healthz, /readyz, and the line at / that says where one is. */
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "checkpoint/turns.h"
 #include "front/desk.h"
@@ -53,6 +54,7 @@ static void measure_process(struct worker *w, struct meter *m)
         meter_set(m, METER_FDS_MAX, (double)fds.rlim_cur, NO_LABELS);
     meter_set(m, METER_START_TIME, (double)w->gateway->started_wall_ms / 1e3, NO_LABELS);
     meter_set(m, METER_BUILD, 1, LABELS(PERDURE_VERSION));
+    meter_set(m, METER_LOG_LOST, (double)log_lost(), NO_LABELS);
     meter_set(m, METER_MEM_BLOCKS, (double)mem_blocks(), NO_LABELS);
 }
 
