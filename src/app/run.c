@@ -6,7 +6,9 @@
 #include "app/run_plan.h"
 #include "app/terminal.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
+#include "base/outlet.h"
 #include "conf/misuse.h"
 #include "net/net.h"
 #include "parse/put.h"
@@ -63,6 +65,7 @@ enum {
     RESTART_FIRST_MS = 100,
     RESTART_MOST_MS = 5000,
     STOP_MS = 20 * 1000,
+    READER_MS = 200, /* between looks whether its output is read again, or a signal came */
     LINES_SHOWN = 12,
     EXIT_DONE = 0,
     EXIT_FAILED = 1,
@@ -102,12 +105,16 @@ struct run {
     int log_fd;
     unsigned lines; /* of the last picture in the terminal */
     int64_t seen;   /* events shown up to here */
+    struct outlet screen;
+    struct buf
+        shown; /* not taken by its reader yet: what comes is not asked for meanwhile, and so nothing is lost */
     struct run_plan plan;
     sigset_t signals;
     unsigned stops;
     bool many;
-    bool begun; /* its id is known */
-    bool old;   /* the run was there before: what happened then was shown then */
+    bool begun;  /* its id is known */
+    bool unread; /* it was ended while its last words waited */
+    bool old;    /* the run was there before: what happened then was shown then */
 };
 
 /* ---- options --------------------------------------------------------------------------------------------------------------- */
@@ -440,6 +447,40 @@ static void look_after_all(struct run *r)
 
 /* ---- showing ------------------------------------------------------------------------------------------------------------------------------ */
 
+/* False: its reader does not take all of it now. */
+static bool show(struct run *r)
+{
+    struct span s = buf_span(&r->shown);
+    if (r->screen.kind == OUTLET_TAKES && s.n) { /* main() says when a disk is full */
+        fwrite(s.p, 1, s.n, stdout);
+        fflush(stdout);
+        s.n = 0;
+    }
+    while (s.n) {
+        ssize_t n = outlet_write(&r->screen, s);
+        if (n == 0)
+            break;
+        s = n > 0 ? span_from(s, (size_t)n) : SPAN_NONE; /* nobody reads it any more */
+    }
+    buf_take(&r->shown, buf_size(&r->shown) - s.n);
+    return s.n == 0;
+}
+
+/* At its end it waits for its reader, as any program; a signal ends that. */
+static void show_all(struct run *r)
+{
+    const struct timespec none = {0, 0};
+    while (!show(r)) {
+        int signum = sigtimedwait(&r->signals, NULL, &none);
+        if (signum == SIGTERM || signum == SIGINT || signum == SIGHUP) {
+            buf_clear(&r->shown);
+            r->unread = true;
+        } else {
+            (void)outlet_wait(&r->screen, READER_MS);
+        }
+    }
+}
+
 static bool is_terminal(const struct run *r)
 {
     return !r->o.json && terminal_is();
@@ -467,53 +508,61 @@ static void draw(struct run *r, struct span run)
     unsigned lines = 0;
     if (progress_run(run, &look, &out, &lines) == PD_OK) {
         struct span rest = buf_span(&out);
-        if (r->lines)
-            printf("\033[%uA", r->lines);
-        for (unsigned i = 0; i < lines; i++) {
-            struct span line = span_cut(&rest, '\n');
-            printf("\r\033[K%.*s\n", SPAN_FMT(line));
-        }
-        printf("\033[J");
-        fflush(stdout);
+        pd_err e = r->lines ? buf_printf(&r->shown, "\033[%uA", r->lines) : PD_OK;
+        for (unsigned i = 0; i < lines && !e; i++)
+            e = buf_printf(&r->shown, "\r\033[K%.*s\n", SPAN_FMT(span_cut(&rest, '\n')));
+        (void)!buf_puts(&r->shown, "\033[J");
         r->lines = lines;
     }
     buf_done(&out);
 }
 
-static void show_event(struct run *r, struct span line)
+/* Without memory it is asked for again. */
+static pd_err show_event(struct run *r, struct span line)
 {
     struct buf out = {0};
     int64_t seq;
     if (json_check(line) != PD_OK || !json_i64(json_get((struct json){JSON_OBJECT, line}, "seq"), &seq) ||
         seq <= r->seen)
-        return;
-    r->seen = seq;
+        return PD_OK;
     const struct progress_look look = look_now(r);
+    pd_err e = PD_OK;
     if (r->o.json)
-        printf("%.*s\n", SPAN_FMT(line));
+        e = buf_printf(&r->shown, "%.*s\n", SPAN_FMT(line));
     else if (!r->old && progress_event(line, &look, &out) == PD_OK && buf_size(&out))
-        printf("%.*s", SPAN_FMT(buf_span(&out)));
+        e = buf_add(&r->shown, buf_span(&out));
+    if (!e)
+        r->seen = seq;
     buf_done(&out);
+    return e;
 }
 
-static void show_events(struct run *r)
+/* True: there may be more. */
+static bool show_some_events(struct run *r)
 {
-    for (;;) {
-        char path[200];
-        struct ask_answer a;
-        int64_t before = r->seen;
-        snprintf(path, sizeof(path), "/api/runs/%s/events?after=%lld", r->id, (long long)r->seen);
-        if (!ask_quietly(r, "GET", path, SPAN_NONE, &a))
-            break;
-        struct span rest = buf_span(&a.body);
-        while (rest.p && rest.n)
-            show_event(r, span_trim(span_cut(&rest, '\n')));
-        buf_done(&a.body);
-        if (r->seen == before)
+    char path[200];
+    struct ask_answer a;
+    int64_t before = r->seen;
+    pd_err e = PD_OK;
+    snprintf(path, sizeof(path), "/api/runs/%s/events?after=%lld", r->id, (long long)r->seen);
+    if (!ask_quietly(r, "GET", path, SPAN_NONE, &a))
+        return false;
+    struct span rest = buf_span(&a.body);
+    while (!e && rest.p && rest.n)
+        e = show_event(r, span_trim(span_cut(&rest, '\n')));
+    buf_done(&a.body);
+    return !e && r->seen != before;
+}
+
+static void show_events(struct run *r, bool last)
+{
+    while (show_some_events(r)) {
+        if (last)
+            show_all(r);
+        if (r->unread || !show(r))
             break;
     }
     r->old = false;
-    fflush(stdout);
 }
 
 /* ---- until its end -------------------------------------------------------------------------------------------------------------------------- */
@@ -550,12 +599,15 @@ static int look(struct run *r, bool last)
     }
     struct json run = {JSON_OBJECT, span_trim(buf_span(&a.body))};
     int status = json_check(run.raw) == PD_OK ? judge(run) : -1;
-    if (is_terminal(r))
+    if (last)
+        show_all(r);
+    if (show(r) && is_terminal(r))
         draw(r, run.raw);
-    else
-        show_events(r);
+    else if (show(r) && !r->unread)
+        show_events(r, last);
     if (last && r->o.json)
-        printf("%.*s\n", SPAN_FMT(run.raw));
+        (void)!buf_printf(&r->shown, "%.*s\n", SPAN_FMT(run.raw));
+    (void)show(r);
     buf_done(&a.body);
     return status;
 }
@@ -581,7 +633,7 @@ static int stopped(struct run *r)
 {
     r->stops++;
     if (r->stops == 1)
-        fprintf(stderr, "perdure run: ends when the tasks at hand have; again: at once\n");
+        log_say("perdure run: ends when the tasks at hand have; again: at once");
     for (unsigned i = 0; i < r->o.workers; i++)
         child_signal(&r->hands[i].child, SIGTERM);
     return -1;
@@ -618,22 +670,30 @@ static int follow(struct run *r)
     return status;
 }
 
-static void say_end(const struct run *r, int status)
+static pd_err put_end(const struct run *r, int status, struct buf *out)
 {
-    if (r->o.json)
-        return;
+    pd_err e;
     if (status == EXIT_DONE)
-        printf("run %s is done\n", r->id);
+        e = buf_printf(out, "run %s is done\n", r->id);
     else if (status == EXIT_FAILED)
-        printf("run %s failed: perdure runs show %s\n", r->id, r->id);
+        e = buf_printf(out, "run %s failed: perdure runs show %s\n", r->id, r->id);
     else if (status == EXIT_PERSON)
-        printf("run %s waits for a person: perdure review, perdure runs show %s\n", r->id, r->id);
+        e = buf_printf(out, "run %s waits for a person: perdure review, perdure runs show %s\n", r->id, r->id);
     else
-        printf("run %s was stopped before its end; this goes on with it: perdure run %s%s\n", r->id,
-               r->o.plan ? r->o.plan : "--resume ", r->o.plan ? "" : r->id);
-    if (r->gateway.child.pid && (status == EXIT_FAILED || status == EXIT_PERSON))
-        printf("(its perdure ended with it: start one with `perdure serve`)\n");
-    fflush(stdout);
+        e = buf_printf(out, "run %s was stopped before its end; this goes on with it: perdure run %s%s\n", r->id,
+                       r->o.plan ? r->o.plan : "--resume ", r->o.plan ? "" : r->id);
+    if (!e && r->gateway.child.pid && (status == EXIT_FAILED || status == EXIT_PERSON))
+        e = buf_puts(out, "(its perdure ended with it: start one with `perdure serve`)\n");
+    return e;
+}
+
+static void say_end(struct run *r, int status)
+{
+    if (r->unread)
+        return;
+    if (!r->o.json)
+        (void)!put_end(r, status, &r->shown);
+    show_all(r);
 }
 
 static void end(struct run *r)
@@ -677,7 +737,7 @@ static int whole_run(struct run *r)
             return EXIT_DONE;
         }
         if (!r->o.json)
-            printf("run %s at %s\n", r->id, r->o.where.url);
+            (void)!buf_printf(&r->shown, "run %s at %s\n", r->id, r->o.where.url);
         count_tasks(r);
         start_hands(r);
         status = follow(r);
@@ -722,8 +782,11 @@ int command_run(int argc, char **argv)
         open_log(r);
         block_signals(r);
         child_adopt();
+        outlet_open(&r->screen, STDOUT_FILENO);
         status = whole_run(r);
+        outlet_close(&r->screen);
     }
+    buf_done(&r->shown);
     run_plan_done(&r->plan);
     mem_free(r);
     return status;
