@@ -69,7 +69,7 @@ _perdure() {
     "run --workers" | "run --name" | "run --resume" | "run --lease" | "runs --why" | "runs --limit" | "review --value" | "review --who") ;;
     "worker --database" | "worker --run" | "worker --name" | "worker --lease" | "worker --drain" | "worker --idle") ;;
     "supervise --log-level") COMPREPLY=($(compgen -W 'error warn info debug' -- "$cur")) ;;
-    "supervise --stall" | "supervise --check" | "supervise --resume-args" | "supervise --restarts" | "supervise --window" | "supervise --alert-command" | "supervise --checkpoint" | "supervise --grace" | "supervise --pause" | "supervise --hang" | "supervise --agent" | "supervise --task" | "supervise --again" | "supervise --client") ;;
+    "supervise --stall" | "supervise --check" | "supervise --check-limit" | "supervise --resume-args" | "supervise --restarts" | "supervise --window" | "supervise --alert-command" | "supervise --checkpoint" | "supervise --grace" | "supervise --pause" | "supervise --hang" | "supervise --agent" | "supervise --task" | "supervise --again" | "supervise --client") ;;
     "simulate --script") _perdure_files json "$cur" ;;
     "simulate --seed" | "simulate --control" | "simulate --host") ;;
     *)
@@ -90,7 +90,7 @@ _perdure() {
         runs) COMPREPLY=($(compgen -W 'list show events pause resume cancel --why --limit --url --key-env --json --help' -- "$cur")) ;;
         review) COMPREPLY=($(compgen -W 'list show retry accept edit drop --value --who --url --key-env --json --help' -- "$cur")) ;;
         worker) COMPREPLY=($(compgen -W '--url --key-env --database --run --kinds --name --dir --lease --drain --idle --help' -- "$cur")) ;;
-        supervise) COMPREPLY=($(compgen -W '--stall --check --resume-args --restarts --window --alert-command --checkpoint --grace --pause --hang --dir --agent --task --again --client --no-gateway --no-terminal --url --key-env --log-level --help' -- "$cur")) ;;
+        supervise) COMPREPLY=($(compgen -W '--stall --check --check-limit --resume-args --restarts --window --alert-command --checkpoint --grace --pause --hang --dir --agent --task --again --client --no-gateway --no-terminal --url --key-env --log-level --help' -- "$cur")) ;;
         sessions) COMPREPLY=($(compgen -W 'list show --url --key-env --limit --json --help' -- "$cur")) ;;
         checkpoints) COMPREPLY=($(compgen -W 'list show restore resume diff create prune --agent --limit --task --step --milestone --reason --state --state-file --dry --json --url --key-env --database --snapshots --help' -- "$cur")) ;;
         docs) COMPREPLY=($(compgen -W 'settings metrics failures translation --help' -- "$cur")) ;;

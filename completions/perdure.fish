@@ -86,6 +86,7 @@ complete -c perdure -n '__fish_seen_subcommand_from worker' -l drain -x -d 'for 
 complete -c perdure -n '__fish_seen_subcommand_from worker' -l idle -x -d 'end without a task for so long'
 complete -c perdure -n '__fish_seen_subcommand_from supervise' -l stall -x -d 'no progress for so long: started again'
 complete -c perdure -n '__fish_seen_subcommand_from supervise' -l check -x -d 'an end with status 0 is believed when this ends with 0'
+complete -c perdure -n '__fish_seen_subcommand_from supervise' -l check-limit -x -d 'a check that takes longer is ended, and has failed'
 complete -c perdure -n '__fish_seen_subcommand_from supervise' -l resume-args -x -d 'words added from the second start on'
 complete -c perdure -n '__fish_seen_subcommand_from supervise' -l restarts -x -d 'so many within the window, no more'
 complete -c perdure -n '__fish_seen_subcommand_from supervise' -l window -x -d 'in which restarts are counted'

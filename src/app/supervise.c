@@ -26,6 +26,7 @@ static const char supervise_help[] =
     "usage: perdure supervise [OPTIONS] -- COMMAND [ARGUMENTS]\n\n"
     "  --stall TIME         no progress for so long: it is ended and started again (default 10m)\n"
     "  --check COMMAND      for sh -c: an end with status 0 is believed when this ends with 0 too\n"
+    "  --check-limit TIME   a check that takes longer is ended, and has failed (default 30m)\n"
     "  --resume-args TEXT   words added to COMMAND from the second start on, as in \"--continue\"\n"
     "  --restarts N         so many within --window, and the next is not made (default 3)\n"
     "  --window TIME        (default 10m)\n"
@@ -93,6 +94,7 @@ static const struct {
              {"--pause", "10ms", offsetof(struct options, rules.rules.pause_ms)},
              {"--grace", "10ms", offsetof(struct options, rules.grace_ms)},
              {"--hang", "2s", offsetof(struct options, rules.hang_ms)},
+             {"--check-limit", "1s", offsetof(struct options, rules.check_ms)},
              {"--checkpoint", "1s", offsetof(struct options, rules.checkpoint_ms)}};
 
 /* 1: taken; 0: none of these; 2: wrong, and said. */

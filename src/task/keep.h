@@ -29,7 +29,7 @@ enum {
     KEEP_ASK_MS = 5 * 1000,          /* of the gateway: what it measures, makes and resumes by */
     KEEP_CHECKPOINT_MS = 300 * 1000, /* g */
     KEEP_MEASURE_MOST_MS = 10 * 1000,
-    KEEP_CHECK_MS = 30 * 60 * 1000, /* of --check; over it it has failed */
+    KEEP_CHECK_MS = 30 * 60 * 1000, /* of the check; over it it has failed */
     KEEP_ALERT_MS = 60 * 1000,
     KEEP_FREE_MS = 20,           /* between looks whether an earlier agent is gone */
     KEEP_TELL_MS = 10 * 1000,    /* it is not, and that is said again */
@@ -59,7 +59,7 @@ struct keep_rules {
     const char *check, *alert;    /* for sh -c; NULL: none */
     const char *begun; /* it was begun earlier by another: why it is gone on with; NULL: by the record alone */
     const char *key_variable; /* not given to the agent; NULL: none */
-    uint64_t checkpoint_ms, grace_ms, hang_ms;
+    uint64_t checkpoint_ms, grace_ms, hang_ms, check_ms;
     bool through; /* a terminal: its descriptors are ours (process.h) */
 };
 void keep_rules_default(struct keep_rules *r);
@@ -96,6 +96,8 @@ pd_err keep_record_write(const struct keep_rules *r, const struct keep_record *k
 /* PD_NOTFOUND: none, or of another command. */
 pd_err keep_record_read(const struct keep_rules *r, struct keep_record *ret) PD_CHECKED;
 void keep_record_remove(const struct keep_rules *r);
+/* What killed keepers left half written. Only for who holds KEEP_AGENT_LOCK. */
+void keep_record_sweep(const struct keep_rules *r);
 /* Held by one at a time: KEEP_LOCK by the watchdog; KEEP_AGENT_LOCK by the keeper and its guard, as long as anything of the agent may live. PD_EXISTS: by another. */
 #define KEEP_LOCK ".lock"
 #define KEEP_AGENT_LOCK ".agent"

@@ -15,7 +15,8 @@
 
 void keep_rules_default(struct keep_rules *r)
 {
-    *r = (struct keep_rules){.checkpoint_ms = KEEP_CHECKPOINT_MS, .hang_ms = KEEP_HANG_MS};
+    *r = (struct keep_rules){
+        .checkpoint_ms = KEEP_CHECKPOINT_MS, .hang_ms = KEEP_HANG_MS, .check_ms = KEEP_CHECK_MS};
     supervise_rules_default(&r->rules);
 }
 
@@ -110,6 +111,16 @@ void keep_record_remove(const struct keep_rules *r)
     char folder[PATH_MAX], name[KEEP_NAME_BYTES + 20], path[FOLDER_PATH_MAX];
     if (places(r, folder, name) && folder_path(folder, name, path) == PD_OK && unlink(path) == 0)
         (void)!folder_sync(folder);
+}
+
+void keep_record_sweep(const struct keep_rules *r)
+{
+    char folder[PATH_MAX], name[KEEP_NAME_BYTES + 20];
+    if (!places(r, folder, name))
+        return;
+    snapshot_sweep(folder, name);
+    strcat(name, ".checkpoint");
+    snapshot_sweep(folder, name);
 }
 
 pd_err keep_hold(const struct keep_rules *r, const char *what, int *ret_fd)

@@ -5,6 +5,7 @@
 #include "net/asker.h"
 #include "parse/put.h"
 #include "task/keep.h"
+#include "task/pass.h"
 #include "task/process.h"
 
 #include <errno.h>
@@ -25,12 +26,15 @@ struct keeper {
     const struct keep_rules *r;
     struct supervise s;
     struct keep_record record;
-    struct asker *asker; /* NULL: no gateway */
-    struct process *p;   /* the agent, the check or the alert */
-    bool checks;         /* p is the check */
-    bool overdue;        /* it was ended at its time: whatever it says, it has not passed */
-    bool noted;          /* this end of it is written down */
-    bool ended_by_user;  /* in a terminal: Ctrl-C reached the agent alone */
+    struct asker *asker;                 /* NULL: no gateway */
+    struct process *p;                   /* the agent, the check or the alert */
+    struct pass passes[PROCESS_STREAMS]; /* its outputs, to ours */
+    bool listens[PROCESS_STREAMS];       /* wake_fd says when ours takes something */
+    bool unread[PROCESS_STREAMS];        /* which was said */
+    bool checks;                         /* p is the check */
+    bool overdue;                        /* it was ended at its time: whatever it says, it has not passed */
+    bool noted;                          /* this end of it is written down */
+    bool ended_by_user;                  /* in a terminal: Ctrl-C reached the agent alone */
     uint64_t check_until_ms, beat_ms, checkpoint_ms, said;
     uint64_t read_ms; /* the newest reading */
     int readings_fd, beats_fd, signal_fd, wake_fd, hold_fd;
@@ -117,18 +121,56 @@ static char **fill_words(const struct keep_rules *r, bool again, struct span res
 
 /* ---- starting --------------------------------------------------------------------------------------------- */
 
+/* After something was done with it: a reader that is slow holds up the agent, as any would; one that has stopped reading does not. */
+static void look_at_pass(struct keeper *k, enum process_stream s)
+{
+    const struct pass *p = &k->passes[s];
+    bool waits = pass_waits(p), unread = p->state == PASS_UNREAD;
+    const char *output = s == PROCESS_STDOUT ? "stdout" : "stderr";
+    struct epoll_event ev = {.events = EPOLLOUT};
+    if (k->p)
+        process_hold(k->p, s, p->state == PASS_HELD);
+    if (waits != k->listens[s] && epoll_ctl(k->wake_fd, waits ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, p->to.fd, &ev) == 0)
+        k->listens[s] = waits;
+    if (unread && !k->unread[s])
+        LOG(NULL, LOG_WARN, "supervise.unread", "agent=%s output=%s ms=%llu", k->r->name, output,
+            (unsigned long long)p->patience_ms);
+    else if (!unread && k->unread[s])
+        LOG(NULL, LOG_WARN, "supervise.read_again", "agent=%s output=%s lost_bytes=%llu", k->r->name, output,
+            (unsigned long long)p->lost_all);
+    k->unread[s] = unread;
+}
+
+static void pass_all_on(struct keeper *k)
+{
+    for (int s = 0; s < PROCESS_STREAMS; s++) {
+        pass_on(&k->passes[s], clock_mono_ms());
+        look_at_pass(k, (enum process_stream)s);
+    }
+}
+
+/* Its last words: as long as they are read. A signal: whoever ends us has no more patience. */
+static void pass_the_rest(struct keeper *k)
+{
+    pass_all_on(k);
+    while (k->passes[PROCESS_STDOUT].state == PASS_HELD || k->passes[PROCESS_STDERR].state == PASS_HELD) {
+        struct pollfd fds[PROCESS_STREAMS + 1] = {[PROCESS_STREAMS] = {k->signal_fd, POLLIN, 0}};
+        for (int s = 0; s < PROCESS_STREAMS; s++)
+            fds[s] = (struct pollfd){pass_waits(&k->passes[s]) ? k->passes[s].to.fd : -1, POLLOUT, 0};
+        (void)poll(fds, PROCESS_STREAMS + 1, KEEP_BEAT_MS / 2);
+        if (fds[PROCESS_STREAMS].revents)
+            return;
+        beat(k, clock_mono_ms());
+        pass_all_on(k);
+    }
+}
+
 static void on_output(void *ctx, enum process_stream from, struct span piece)
 {
     struct keeper *k = ctx;
     k->said += piece.n;
-    while (piece.n) {
-        ssize_t n = write(from == PROCESS_STDOUT ? 1 : 2, piece.p, piece.n);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return; /* nobody reads it any more */
-        piece = span_from(piece, (size_t)n);
-    }
+    pass_put(&k->passes[from], piece, clock_mono_ms());
+    look_at_pass(k, from);
 }
 
 static pd_err start(struct keeper *k, const char *const *argv, bool through, const char *resume_path,
@@ -171,7 +213,7 @@ static enum supervise_action start_agent(struct keeper *k)
     }
     snprintf(k->why, sizeof(k->why), "it could not be started: %.400s", why);
     if (k->s.starts == 1 && (e == PD_NOTFOUND || e == PD_TOOBIG)) { /* does not become right by trying */
-        fprintf(stderr, "perdure supervise: %s\n", why);
+        log_say("perdure supervise: %s", why);
         keep_record_remove(k->r);
         k->end = KEEP_FAILED;
         k->over = true;
@@ -184,7 +226,7 @@ static enum supervise_action start_check(struct keeper *k)
 {
     const char *const argv[] = {"sh", "-c", k->r->check, NULL};
     char why[PROCESS_WHY_BYTES];
-    k->check_until_ms = clock_mono_ms() + KEEP_CHECK_MS;
+    k->check_until_ms = clock_mono_ms() + k->r->check_ms;
     if (start(k, argv, false, NULL, why) == PD_OK) {
         k->checks = true;
         k->overdue = false;
@@ -230,6 +272,9 @@ static void say_how(struct keeper *k, struct process_result how)
         return;
     }
     tail_of(k->p, tail);
+    if (k->checks && k->overdue)
+        snprintf(text, sizeof(text), "was not over after %llu s and was ended",
+                 (unsigned long long)(k->r->check_ms / 1000));
     snprintf(k->why, sizeof(k->why), "%s %s%s%s", k->checks ? "it said that it was done, and the check" : "it",
              text, tail[0] ? ". Its last words:\n" : ".", tail);
 }
@@ -262,14 +307,15 @@ static void alert(struct keeper *k)
              k->r->name, k->r->rules.restarts, (unsigned long long)(k->r->rules.window_ms / 1000), k->why);
     LOG(NULL, LOG_ERROR, "supervise.paused", "agent=%s starts=%u restarts=%u window_ms=%llu", k->r->name,
         k->s.starts, k->r->rules.restarts, (unsigned long long)k->r->rules.window_ms);
-    fprintf(stderr,
-            "perdure supervise: %s\nperdure supervise: look what is wrong, then give the same command again: it "
-            "goes on where it was\n",
+    log_say("perdure supervise: %s\nperdure supervise: look what is wrong, then give the same command again: it "
+            "goes on where it was",
             text);
     if (!k->r->alert || setenv("PERDURE_ALERT", text, 1) != 0 || start(k, argv, false, NULL, why) != PD_OK)
         return;
-    while (!process_wait(k->p, KEEP_BEAT_MS / 2, -1) && clock_mono_ms() < until)
+    while (!process_wait(k->p, KEEP_BEAT_MS / 2, -1) && clock_mono_ms() < until) {
         beat(k, clock_mono_ms());
+        pass_all_on(k);
+    }
     k->p = process_free(k->p);
 }
 
@@ -285,7 +331,7 @@ static void leave(struct keeper *k)
         LOG(NULL, LOG_INFO, "supervise.done", "agent=%s starts=%u verified=%s", k->r->name, k->s.starts,
             k->s.verified ? "yes" : "no");
         if (!k->s.verified)
-            fprintf(stderr, "perdure supervise: it ended with status 0; not verified: --check COMMAND would\n");
+            log_say("perdure supervise: it ended with status 0; not verified: --check COMMAND would");
         return;
     }
     k->end = KEEP_STOPPED;
@@ -383,6 +429,7 @@ static void turn(struct keeper *k)
         return;
     hear_signals(k);
     hear_readings(k);
+    pass_all_on(k);
     uint64_t now = clock_mono_ms();
     beat(k, now);
     if (k->checks && !k->overdue && now >= k->check_until_ms) {
@@ -437,6 +484,8 @@ static bool wait_for_the_last(struct keeper *k)
     }
     if (e)
         LOG(NULL, LOG_WARN, "supervise.unrecorded", "agent=%s err=%s", k->r->name, pd_err_name(e));
+    else
+        keep_record_sweep(k->r);
     return true;
 }
 
@@ -464,8 +513,8 @@ static enum keep_end live(struct keeper *k, bool again)
 {
     recall(k, again);
     if (strcmp(k->record.state, supervise_state_name(SUPERVISE_DONE)) == 0) {
-        fprintf(stderr, "perdure supervise: it was done before, and a crash kept that from being said; given "
-                        "again, the command begins anew\n");
+        log_say("perdure supervise: it was done before, and a crash kept that from being said; given again, the "
+                "command begins anew");
         k->s.state = SUPERVISE_DONE;
         k->s.verified = k->s.rules.check;
         leave(k);
@@ -490,16 +539,21 @@ enum keep_end keeper_run(const struct keep_rules *r, int readings_fd, int beats_
                          .signal_fd = -1,
                          .wake_fd = -1,
                          .read_ms = clock_mono_ms()};
+    for (int i = 0; i < PROCESS_STREAMS; i++)
+        pass_open(&k->passes[i], i == PROCESS_STDOUT ? STDOUT_FILENO : STDERR_FILENO, r->rules.stall_ms / 4);
     supervise_init(&k->s, &r->rules);
     k->s.rules.check = r->check != NULL;
     pd_err e = r->url ? asker_new(r->url, &k->asker) : PD_OK;
     if (e || !open_fds(k)) {
-        fprintf(stderr, "perdure supervise: cannot begin: %s\n", e ? pd_err_text(e) : strerror(errno));
+        log_say("perdure supervise: cannot begin: %s", e ? pd_err_text(e) : strerror(errno));
     } else {
         beat(k, clock_mono_ms());
         end = wait_for_the_last(k) ? live(k, again) : KEEP_STOPPED;
     }
-    process_free(k->p);
+    k->p = process_free(k->p);
+    pass_the_rest(k);
+    for (int i = 0; i < PROCESS_STREAMS; i++)
+        pass_close(&k->passes[i]);
     asker_free(k->asker);
     if (k->hold_fd > 0)
         close(k->hold_fd);

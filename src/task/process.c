@@ -31,6 +31,7 @@ struct kept_output {
     uint64_t total;
     int fd;
     bool starved; /* some of it was not kept for want of memory */
+    bool held;    /* not read meanwhile */
 };
 
 struct process {
@@ -549,12 +550,22 @@ static void hear(struct process *p)
 enum { POLL_MOST_MS = 60 * 1000 };
 enum { SEEN_NEWS, SEEN_OUT, SEEN_ERR, SEEN_IN, SEEN_WAKE, SEEN_COUNT };
 
+static int readable(const struct kept_output *k)
+{
+    return k->held ? -1 : k->fd;
+}
+
+void process_hold(struct process *p, enum process_stream s, bool hold)
+{
+    p->out[s].held = hold;
+}
+
 /* One poll. False: a signal, or wake_fd. */
 static bool step(struct process *p, int ms, int wake_fd)
 {
     struct pollfd fds[SEEN_COUNT] = {{p->news, POLLIN, 0},
-                                     {p->out[PROCESS_STDOUT].fd, POLLIN, 0},
-                                     {p->out[PROCESS_STDERR].fd, POLLIN, 0},
+                                     {readable(&p->out[PROCESS_STDOUT]), POLLIN, 0},
+                                     {readable(&p->out[PROCESS_STDERR]), POLLIN, 0},
                                      {p->in_fd, POLLOUT, 0},
                                      {wake_fd, POLLIN, 0}}; /* -1 is passed over */
     int n = poll(fds, SEEN_COUNT, ms);

@@ -52,6 +52,8 @@ struct process *process_free(struct process *p);
  * be read, or a signal comes (false). */
 bool process_wait(struct process *p, uint64_t ms, int wake_fd);
 bool process_woken(int wake_fd); /* it can be read */
+/* An output is not read meanwhile: who writes it waits, once its pipe is full. Not at its end, when all that is there is read. */
+void process_hold(struct process *p, enum process_stream s, bool hold);
 /* Asks the group to end, and after the grace kills all. Again is fine. */
 void process_end(struct process *p);
 void process_kill(struct process *p);               /* all of it, now */

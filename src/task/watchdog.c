@@ -151,18 +151,14 @@ static void say_no_gateway(const struct watchdog *w, int status)
 {
     const char *base = w->r->base ? w->r->base : "";
     if (!status)
-        fprintf(
-            stderr,
+        log_say(
             "perdure supervise: no perdure answers at %s%s: start one with `perdure serve`, say with --url where "
-            "it "
-            "runs, or --no-gateway when the agent needs none; until then its files and its output are all that "
-            "is seen\n",
+            "it runs, or --no-gateway when the agent needs none; until then its files and its output are all that "
+            "is seen",
             w->r->url, base);
     else
-        fprintf(stderr,
-                "perdure supervise: %s%s answers to GET /api/calls with status %d%s; until then its files and its "
-                "output "
-                "are all that is seen of the agent\n",
+        log_say("perdure supervise: %s%s answers to GET /api/calls with status %d%s; until then its files and its "
+                "output are all that is seen of the agent",
                 w->r->url, base, status,
                 status == 401 || status == 403 ? ": name the variable of an admin key with --key-env"
                                                : ": say with --url where perdure runs");
@@ -292,7 +288,7 @@ enum keep_end watchdog_run(const struct keep_rules *r, char *const *argv)
         terminal_open(&w.terminal);
     pd_err e = r->url ? asker_new(r->url, &w.asker) : PD_OK;
     if (e || !open_signals(&w))
-        fprintf(stderr, "perdure supervise: cannot begin: %s\n", e ? pd_err_text(e) : strerror(errno));
+        log_say("perdure supervise: cannot begin: %s", e ? pd_err_text(e) : strerror(errno));
     else
         end = watch(&w);
     if (end == KEEP_DONE)

@@ -466,6 +466,40 @@ if start == 2:
         assert "there is no result" in "\n".join(s.told("resume")), s.told("resume")
 
 
+def test_a_check_that_is_ended_at_its_limit_has_not_passed():
+    agent = """
+if start == 2:
+    note("resume", open(os.environ["PERDURE_RESUME_FILE"]).read())
+"""
+    for when_asked in ("exit 0", ""):    # it says that all is well; it does not hear, and is killed
+        check = f"[ -e $NOTES/checked ] && exit 0; trap '{when_asked}' TERM; echo $$ > $NOTES/checked; echo it looks >&2; while :; do sleep 0.05; done"
+        with supervised(agent, "--check-limit", "1s", "--grace", "200ms", "--check", check) as s:
+            s.ends(0, starts=2)
+            assert "why=unproven" in s.said() and "verified=yes" in s.said(), s.said()
+            resume = "\n".join(s.told("resume"))
+            assert "the check was not over after 1 s and was ended. Its last words:\nit looks" in resume, resume
+            how = re.search(r"how=(\w+) status=(\d+) strays=\d+ check=1", s.said()).groups()
+            assert how == (("exit", "0") if when_asked else ("signal", "9")), s.said()
+
+
+def test_what_a_killed_keeper_left_half_written_is_removed():
+    with tempfile.TemporaryDirectory() as folder:
+        state = pathlib.Path(folder) / "work" / ".perdure"
+        state.mkdir(parents=True)
+        left = ["supervise-one.77777.new", "supervise-one.checkpoint.77777.new"]
+        others = ["supervise-two.77777.new", "supervise-one.two.77777.new", "notes.new"]
+        for name in left + others:
+            (state / name).write_text("half")
+        with open(state / "supervise-one.agent", "w") as earlier:     # whose guard still holds it: another keeper may be writing
+            fcntl.flock(earlier, fcntl.LOCK_EX)
+            with supervised("", "--agent", "one", folder=folder) as s:
+                s.until_said("supervise.still_ending")
+                assert all((state / name).exists() for name in left + others)
+                fcntl.flock(earlier, fcntl.LOCK_UN)
+                s.ends(0, starts=1)
+                assert not any((state / name).exists() for name in left) and all((state / name).exists() for name in others), list(state.iterdir())
+
+
 def test_one_agent_is_supervised_once():
     agent = """
 note("up")
@@ -489,7 +523,7 @@ def test_what_cannot_be_run_is_said_at_once():
         pathlib.Path(folder, "taken").mkdir()
         pathlib.Path(folder, "taken/.perdure").touch()
         rows = [([], 2, "no COMMAND"), (["--"], 2, "no COMMAND"), (["true"], 2, 'not understood: "true"; COMMAND stands behind --'), (["--what", *go], 2, '"--what"'),
-                (["--stall", "x", *go], 2, 'write a time, as in 10m'), (["--agent", "a b", *go], 2, "up to 99 letters"), (["--restarts", "1000", *go], 2, "a number from 0 to 99"),
+                (["--stall", "x", *go], 2, 'write a time, as in 10m'), (["--check-limit", "0s", *go], 2, '--check-limit is "0s": write a time'), (["--agent", "a b", *go], 2, "up to 99 letters"), (["--restarts", "1000", *go], 2, "a number from 0 to 99"),
                 (["--check", "", *go], 2, "a value is missing"), (["--keeper=0,1", *go], 2, "--keeper"), (["--resume-args", "a " * 33, *go], 2, "more than 32 words"),
                 (["--dir", "/no/such", *go], 2, '"/no/such" cannot be read: No such file or directory; --dir says'), (["--dir", "file", *go], 2, "Not a directory; --dir says"),
                 (["--dir", "taken", *go], 1, "taken/.perdure: Not a directory; make the folder writable"), (["--key-env", "NO_SUCH", "--", "true"], 2, '"NO_SUCH", which is not set')]
