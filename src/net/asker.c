@@ -12,7 +12,7 @@ struct asker {
     struct client *client;
     struct origin *origin;
     struct waker *waker;
-    struct timer limit;
+    struct timer limit, look;
     atomic_bool stopped;
     /* of the question that is under way */
     const struct asker_question *q;
@@ -42,8 +42,12 @@ static void on_head(void *ctx, const struct http1_head *head)
 static void on_body(void *ctx, struct span bytes)
 {
     struct asker *a = ctx;
-    if (!a->err)
-        a->err = buf_add(&a->ret->body, bytes);
+    bool piecewise = a->q->piece && a->ret->status >= 200 && a->ret->status < 300;
+    if (a->err)
+        return;
+    a->err = piecewise ? a->q->piece(a->q->ctx, bytes) : buf_add(&a->ret->body, bytes);
+    if (a->err)
+        end(a, a->err);
 }
 
 static void on_end(void *ctx, pd_err err, const char *why)
@@ -60,6 +64,14 @@ static void on_limit(void *ctx)
     snprintf(a->ret->why, sizeof(a->ret->why), "no whole answer within %llu s",
              (unsigned long long)(a->q->limit_ms / 1000));
     end(a, PD_TIMEOUT);
+}
+
+static void on_look(void *ctx)
+{
+    struct asker *a = ctx;
+    a->q->look(a->q->ctx);
+    uv_update_time(loop_uv(a->loop)); /* it may have taken its time */
+    timer_arm(a->loop, &a->look, loop_now_ms(a->loop) + a->q->look_ms);
 }
 
 static void on_wake(void *ctx)
@@ -85,6 +97,7 @@ pd_err asker_new(const char *url, struct asker **ret)
         a->client = a->loop ? client_new(a->loop, &rules) : NULL;
         a->waker = a->loop ? waker_new(a->loop, on_wake, a) : NULL;
         timer_init(&a->limit, on_limit, a);
+        timer_init(&a->look, on_look, a);
         e = a->client && a->waker ? PD_OK : PD_NOMEM;
     }
     struct origin_config origin = {.base_url = url, .proxy = ""};
@@ -135,8 +148,11 @@ pd_err asker_ask(struct asker *a, const struct asker_question *q, struct asker_a
     pd_err e = exchange_start(a->client, a->origin, &rq, &handler, a, &a->exchange);
     if (!e) {
         timer_arm(a->loop, &a->limit, loop_now_ms(a->loop) + q->limit_ms);
+        if (q->look)
+            timer_arm(a->loop, &a->look, loop_now_ms(a->loop) + q->look_ms);
         loop_run(a->loop);
         timer_stop(a->loop, &a->limit);
+        timer_stop(a->loop, &a->look);
         e = a->err;
     }
     a->q = NULL;

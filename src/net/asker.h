@@ -30,6 +30,11 @@ struct asker_question {
     size_t answer_bytes; /* of the answer, at most: over it PD_TOOBIG */
     struct asker_field *want;
     unsigned want_count;
+    /* NULL: the body is collected; else of a 2xx it comes in pieces, as it does. Anything but PD_OK ends the question with it. */
+    pd_err (*piece)(void *ctx, struct span bytes);
+    void (*look)(void *ctx); /* NULL: none; else once in `look_ms` while it is under way. May ask another asker */
+    uint64_t look_ms;
+    void *ctx; /* of both */
 };
 struct asker_answer {
     int status;      /* 0: no answer */

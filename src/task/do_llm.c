@@ -1,5 +1,8 @@
 /* Tasks of kind llm: a model is asked through the gateway, and told what does not fit in its answer.
  *
+ * Answers are streamed, so that one that takes long has checkpoints in its middle: they say how far it is, with its text so far. What is gone on with
+ * is no such text but what the gateway keeps of the answer (see below): a part is no step's result, and never becomes one.
+ *
  * Each question is a pure step with an Idempotency-Key of its own, the same whoever asks: a worker that dies in the middle of an answer
  * leaves it to the next one, which joins what the provider is already paid for (docs/internals/resume.md). The conversation follows from the answers that are recorded,
  * so the next worker asks the very same. */
@@ -8,6 +11,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "parse/put.h"
+#include "task/telling.h"
 #include "validate/schema.h"
 
 #include <math.h>
@@ -15,11 +19,13 @@
 #include <time.h>
 
 enum {
-    ANSWER_MAX = 16 << 20,
+    ANSWER_MAX = TELLING_TEXT_MAX,
     PAUSE_FIRST_MS = 100,
     PAUSE_MOST_MS = 2000,
     SESSION_NAME_MAX = 64,
-    LIMIT_MOST_MS = 24 * 3600 * 1000
+    LIMIT_MOST_MS = 24 * 3600 * 1000,
+    LOOK_MS = 1000,
+    BREAKS_MAX = 3 /* of an answer that was told in part: then what was told is given up */
 };
 
 /* One attempt at the task. */
@@ -28,6 +34,9 @@ struct talk {
     struct json schema;
     struct buf messages; /* JSON objects with commas between */
     unsigned asks;
+    struct telling *telling; /* NULL: nothing is being told */
+    const char *key;         /* of the question that is under way */
+    uint64_t due_ms;         /* of the next checkpoint in its middle */
     char session[RUN_ID_BYTES + PLAN_ID_MAX + 24];
     /* the newest answer */
     struct span text;
@@ -87,7 +96,7 @@ static pd_err put_question(struct talk *t, const char *model, struct buf *out)
     put_json(&p, span_str(model));
     put_text(&p, ",\"messages\":[");
     put_span(&p, buf_span(&t->messages));
-    put_text(&p, "]");
+    put_text(&p, "],\"stream\":true,\"stream_options\":{\"include_usage\":true}");
     put_number(&p, t->d, "max_tokens", "max_tokens");
     put_number(&p, t->d, "temperature", "temperature");
     if (t->schema.type != JSON_NONE) {
@@ -119,6 +128,39 @@ static const char *model_of(struct doing *d)
     return model;
 }
 
+static pd_err on_piece(void *ctx, struct span bytes)
+{
+    struct talk *t = ctx;
+    pd_err e = telling_take(t->telling, bytes);
+    doing_coming(t->d, telling_text(t->telling).n);
+    return e;
+}
+
+/* How far the answer is, for who wants to know; the next worker goes on by the key, whatever stands here. */
+static void checkpoint_part(struct talk *t)
+{
+    struct buf state = {0};
+    struct put p = put_into(&state);
+    struct span text = telling_text(t->telling);
+    put_printf(&p, "{\"step\":\"ask-%u\",\"key\":", t->asks);
+    put_json(&p, span_str(t->key));
+    put_text(&p, ",\"text\":\"");
+    put_span(&p, text);
+    put_text(&p, "\"}");
+    if (!p.err)
+        doing_checkpoint_state(t->d, "interval", NULL, buf_span(&state));
+    buf_done(&state);
+}
+
+static void on_look(void *ctx)
+{
+    struct talk *t = ctx;
+    if (clock_mono_ms() < t->due_ms)
+        return;
+    checkpoint_part(t);
+    t->due_ms = clock_mono_ms() + doing_checkpoint_ms(t->d);
+}
+
 static pd_err send_once(struct talk *t, struct span body, const char *key, struct reply *r)
 {
     struct doing *d = t->d;
@@ -144,8 +186,30 @@ static pd_err send_once(struct talk *t, struct span body, const char *key, struc
                                      .limit_ms = left < LIMIT_MOST_MS ? left : LIMIT_MOST_MS,
                                      .answer_bytes = ANSWER_MAX,
                                      .want = r->want,
-                                     .want_count = 3};
+                                     .want_count = 3,
+                                     .piece = on_piece,
+                                     .look = on_look,
+                                     .look_ms = LOOK_MS,
+                                     .ctx = t};
     return asker_ask(d->asker, &q, &r->answer);
+}
+
+/* The answer from its beginning: one that was broken off is told again by the gateway, and gone on with. */
+static pd_err hear_once(struct talk *t, struct span body, const char *key, struct reply *r)
+{
+    telling_free(t->telling);
+    t->telling = telling_new();
+    t->key = key;
+    *r = (struct reply){.answer = {.why = ""}};
+    pd_err e = t->telling ? send_once(t, body, key, r) : PD_NOMEM;
+    if (!e && r->answer.status == 200)
+        e = telling_end(t->telling, &r->answer.body);
+    if (e == PD_PROTO && !r->answer.why[0])
+        snprintf(r->answer.why, sizeof(r->answer.why), "its answer broke off");
+    if (e)
+        buf_done(&r->answer.body);
+    doing_coming(t->d, 0);
+    return e;
 }
 
 static void pause_ms(uint64_t ms)
@@ -154,18 +218,26 @@ static void pause_ms(uint64_t ms)
     nanosleep(&x, NULL);
 }
 
+/* The gateway says in the stream that it can not go on. Asked again it begins with what was told; where nothing was it has tried all there is. */
+static bool gave_up(const struct talk *t, unsigned *breaks)
+{
+    if (!t->telling || !telling_error(t->telling).n)
+        return false;
+    return !telling_text(t->telling).n || ++*breaks >= BREAKS_MAX;
+}
+
 /* A gateway that dies is asked again when it is back, with the same key: what it was told by the provider is not paid again. */
 static pd_err send_until_answered(struct talk *t, struct span body, const char *key, struct reply *r)
 {
     uint64_t pause = PAUSE_FIRST_MS;
-    for (;;) {
+    for (unsigned breaks = 0;;) {
         pd_err e = doing_stopped(t->d);
         if (!e)
-            e = send_once(t, body, key, r);
+            e = hear_once(t, body, key, r);
         pd_err stopped = doing_stopped(t->d);
         if (stopped && e)
             return stopped;
-        if (!e || e == PD_NOMEM || e == PD_TOOBIG || doing_left_ms(t->d) <= pause)
+        if (!e || e == PD_NOMEM || e == PD_TOOBIG || doing_left_ms(t->d) <= pause || gave_up(t, &breaks))
             return e;
         doing_at(t->d, "waits for the gateway: %.40s", r->answer.why);
         pause_ms(pause);
@@ -173,19 +245,34 @@ static pd_err send_until_answered(struct talk *t, struct span body, const char *
     }
 }
 
-/* The gateway's own no: it has tried again, and elsewhere, already. */
-static pd_err refused(struct talk *t, const struct reply *r)
+/* The gateway's own no: it has tried again, and elsewhere, already. `how`: ended by its sentence. */
+static pd_err refused(struct talk *t, struct span said, bool final, const char *how)
 {
-    struct json body = {JSON_OBJECT, buf_span(&r->answer.body)}, error = json_get(body, "error");
+    struct json body = {JSON_OBJECT, said}, error = json_get(body, "error");
     struct span code = json_inner(json_get(error, "code")), message = SPAN_NONE;
-    int s = r->answer.status;
-    bool final = s >= 400 && s < 500 && s != 408 && s != 409 && s != 429;
     char class[60];
     snprintf(class, sizeof(class), "%.*s", SPAN_FMT(span_upto(code, 50)));
     if (json_text(json_get(error, "message"), &t->d->arena, &message) != PD_OK)
         message = SPAN_LIT("no sentence came with it");
-    return doing_fail(t->d, class[0] ? class : "gateway", final, "the gateway answers with status %d: %.*s", s,
+    return doing_fail(t->d, class[0] ? class : "gateway", final, "%s: %.*s", how,
                       SPAN_FMT(span_upto(message, 3000)));
+}
+
+static pd_err refused_by_status(struct talk *t, const struct reply *r)
+{
+    char how[60];
+    int s = r->answer.status;
+    bool final = s >= 400 && s < 500 && s != 408 && s != 409 && s != 429;
+    snprintf(how, sizeof(how), "the gateway answers with status %d", s);
+    return refused(t, buf_span(&r->answer.body), final, how);
+}
+
+/* An error event has no status: its type has the word that OpenAI's clients know. */
+static pd_err refused_in_stream(struct talk *t)
+{
+    struct span said = telling_error(t->telling);
+    struct json type = json_path((struct json){JSON_OBJECT, said}, "error.type");
+    return refused(t, said, json_is(type, "invalid_request_error"), "the gateway ended its answer");
 }
 
 /* The answer as the step's result, which is all that is kept of it. */
@@ -235,11 +322,13 @@ static pd_err ask_model(struct talk *t, const char *key, struct buf *result)
     buf_done(&body);
     if (e == PD_TOOBIG)
         return doing_fail(d, "too_large", true, "the answer is larger than %d bytes", ANSWER_MAX);
+    if (e == PD_PROTO && doing_stopped(d) == PD_OK && t->telling && telling_error(t->telling).n)
+        return refused_in_stream(t);
     if (e && e != PD_NOMEM && doing_stopped(d) == PD_OK)
         return doing_fail(d, "timeout", false, "no answer within the task's timeout (%s)", pd_err_text(e));
     if (e)
         return e;
-    e = r.answer.status == 200 ? put_result(t, &r, result) : refused(t, &r);
+    e = r.answer.status == 200 ? put_result(t, &r, result) : refused_by_status(t, &r);
     buf_done(&r.answer.body);
     return e;
 }
@@ -398,7 +487,8 @@ static pd_err talk(struct talk *t)
 
 pd_err do_llm(struct doing *d)
 {
-    struct talk t = {.d = d, .schema = json_get(d->spec, "schema")};
+    struct talk t = {
+        .d = d, .schema = json_get(d->spec, "schema"), .due_ms = clock_mono_ms() + doing_checkpoint_ms(d)};
     int64_t n = d->claim->attempt;
     snprintf(t.session, sizeof(t.session), n > 1 ? "%s/%s#%lld" : "%s/%s", d->held.run, d->held.task,
              (long long)n);
@@ -407,6 +497,7 @@ pd_err do_llm(struct doing *d)
         d->end.tokens = d->tokens_in + d->tokens_out;
         read_cost(&t);
     }
+    telling_free(t.telling);
     buf_done(&t.messages);
     return e;
 }

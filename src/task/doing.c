@@ -54,6 +54,13 @@ void doing_count(struct doing *d, uint64_t tokens_in, uint64_t tokens_out, uint6
     pthread_mutex_unlock(&d->lock);
 }
 
+void doing_coming(struct doing *d, uint64_t bytes)
+{
+    pthread_mutex_lock(&d->lock);
+    d->coming = bytes;
+    pthread_mutex_unlock(&d->lock);
+}
+
 /* ---- what the plan says ---------------------------------------------------------------------------------------------- */
 
 static const char *text_in(struct doing *d, struct json v)
@@ -420,7 +427,8 @@ pd_err doing_check(struct doing *d, bool proven, char ret_why[DOING_WHY_BYTES])
 
 /* ---- checkpoints ------------------------------------------------------------------------------------------------------------------ */
 
-static pd_err put_checkpoint(struct doing *d, const char *reason, const char *milestone, struct buf *out)
+static pd_err put_checkpoint(struct doing *d, const char *reason, const char *milestone, struct span state,
+                             struct buf *out)
 {
     struct put p = put_into(out);
     struct content_name name;
@@ -439,15 +447,19 @@ static pd_err put_checkpoint(struct doing *d, const char *reason, const char *mi
         put_json(&p, span_str(d->provider));
     }
     pthread_mutex_lock(&d->lock);
-    put_printf(
-        &p,
-        ",\"token_usage\":{\"input\":%llu,\"output\":%llu},\"progress\":{\"attempt\":%lld,\"epoch\":%lld,\"at\":",
-        (unsigned long long)d->tokens_in, (unsigned long long)d->tokens_out, (long long)d->claim->attempt,
-        (long long)d->held.epoch);
+    uint64_t bytes = d->bytes + d->coming;
+    put_printf(&p,
+               ",\"token_usage\":{\"input\":%llu,\"output\":%llu},\"progress\":{\"attempt\":%lld,\"epoch\":%lld,"
+               "\"bytes\":%llu,\"at\":",
+               (unsigned long long)d->tokens_in, (unsigned long long)d->tokens_out, (long long)d->claim->attempt,
+               (long long)d->held.epoch, (unsigned long long)bytes);
     put_json(&p, span_str(d->at));
     pthread_mutex_unlock(&d->lock);
     put_text(&p, "}");
-    if (buf_size(&d->output) && buf_size(&d->output) <= CHECKPOINT_OUTPUT_MAX) {
+    if (state.n) {
+        put_text(&p, ",\"state\":");
+        put_span(&p, state);
+    } else if (buf_size(&d->output) && buf_size(&d->output) <= CHECKPOINT_OUTPUT_MAX) {
         put_text(&p, ",\"state\":{\"output\":");
         put_span(&p, buf_span(&d->output));
         put_text(&p, "}");
@@ -467,16 +479,21 @@ uint64_t doing_checkpoint_ms(const struct doing *d)
 /* Beside the run's own record, which is what a run goes on from: so one that cannot be made stops nothing. */
 void doing_checkpoint(struct doing *d, const char *reason, const char *milestone)
 {
+    doing_checkpoint_state(d, reason, milestone, SPAN_NONE);
+}
+
+void doing_checkpoint_state(struct doing *d, const char *reason, const char *milestone, struct span state)
+{
     struct buf body = {0};
     struct asker_answer a;
     char path[400], bearer[600];
     struct http1_field fields[2] = {{SPAN_LIT("Content-Type"), SPAN_LIT("application/json")}};
-    if (!d->asker || doing_stopped(d) != PD_OK)
+    if (!d->aside || doing_stopped(d) != PD_OK)
         return;
     snprintf(path, sizeof(path), "%s/api/checkpoints", d->rules->base ? d->rules->base : "");
     snprintf(bearer, sizeof(bearer), "Bearer %s", d->rules->key ? d->rules->key : "");
     fields[1] = (struct http1_field){SPAN_LIT("Authorization"), span_str(bearer)};
-    pd_err e = put_checkpoint(d, reason, milestone, &body);
+    pd_err e = put_checkpoint(d, reason, milestone, state, &body);
     if (!e) {
         const struct asker_question q = {.method = "POST",
                                          .path = path,
@@ -485,7 +502,7 @@ void doing_checkpoint(struct doing *d, const char *reason, const char *milestone
                                          .body = buf_span(&body),
                                          .limit_ms = CHECKPOINT_ASK_MS,
                                          .answer_bytes = 1 << 20};
-        e = asker_ask(d->asker, &q, &a);
+        e = asker_ask(d->aside, &q, &a);
     }
     if (e || a.status >= 300)
         LOG(NULL, LOG_WARN, "worker.checkpoint", "run=%s task=%s status=%d why=\"%s\"", d->held.run, d->held.task,

@@ -35,11 +35,13 @@ struct doing {
     int wake_fd;                 /* can be read when it is to stop: for process_wait() */
     _Atomic int stop;            /* enum doing_stop */
     struct asker *asker;         /* of the gateway; NULL: none. The beating thread stops it */
+    struct asker *aside; /* the same, for checkpoints: they are made while the other one waits for an answer */
     /* what the next beat tells, under the lock */
     pthread_mutex_t lock;
     unsigned steps; /* results recorded */
     char at[80];
     uint64_t tokens_in, tokens_out, bytes, asks;
+    uint64_t coming; /* bytes of the answer that is being told */
     /* the end, its bytes in these buffers */
     struct task_end end;
     struct buf output, error, evidence;
@@ -85,6 +87,9 @@ enum { DOING_WHY_BYTES = 1024 };
 pd_err doing_check(struct doing *d, bool proven, char ret_why[DOING_WHY_BYTES]) PD_CHECKED;
 /* A checkpoint of where it is: `reason` as in checkpoint.h. A gateway that has none is fine. */
 void doing_checkpoint(struct doing *d, const char *reason, const char *milestone);
+/* The same with this as its `state`, JSON. */
+void doing_checkpoint_state(struct doing *d, const char *reason, const char *milestone, struct span state);
+void doing_coming(struct doing *d, uint64_t bytes);  /* so much of an answer is here; 0: it is over */
 uint64_t doing_checkpoint_ms(const struct doing *d); /* from one to the next, of a task that takes long */
 
 pd_err do_llm(struct doing *d) PD_CHECKED;

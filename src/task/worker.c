@@ -29,10 +29,10 @@ enum {
 struct task_worker {
     struct worker_rules rules;
     worker_kind_fn *kinds[TASK_KIND_COUNT];
-    struct asker *asker;
-    int wake_fd;       /* the task's: stop */
-    int beat_fd;       /* the beating thread's: look */
-    _Atomic int stops; /* times that worker_stop() was called */
+    struct asker *asker, *aside; /* as struct doing has them */
+    int wake_fd;                 /* the task's: stop */
+    int beat_fd;                 /* the beating thread's: look */
+    _Atomic int stops;           /* times that worker_stop() was called */
     pthread_t beater, watcher;
     bool beats, watches;
     /* under the lock */
@@ -82,6 +82,8 @@ static void stop_doing(struct task_worker *w, enum doing_stop why)
     ring(w->wake_fd);
     if (w->asker)
         asker_stop(w->asker);
+    if (w->aside)
+        asker_stop(w->aside);
 }
 
 /* ---- beating ---------------------------------------------------------------------------------------------------------------- */
@@ -90,10 +92,11 @@ static pd_err put_progress(struct doing *d, struct buf *out)
 {
     struct put p = put_into(out);
     pthread_mutex_lock(&d->lock);
+    uint64_t bytes = d->bytes + d->coming;
     put_text(&p, "{\"at\":");
     put_json(&p, span_str(d->at));
     put_printf(&p, ",\"tokens_in\":%llu,\"tokens_out\":%llu,\"bytes\":%llu,\"steps\":%u,\"ms\":%llu}",
-               (unsigned long long)d->tokens_in, (unsigned long long)d->tokens_out, (unsigned long long)d->bytes,
+               (unsigned long long)d->tokens_in, (unsigned long long)d->tokens_out, (unsigned long long)bytes,
                d->steps, (unsigned long long)(clock_mono_ms() - d->began_ms));
     pthread_mutex_unlock(&d->lock);
     return p.err;
@@ -349,7 +352,8 @@ static void doing_init(struct task_worker *w, struct doing *d, struct claimed *c
                         .began_ms = clock_mono_ms(),
                         .until_ms = CLOCK_NEVER,
                         .wake_fd = w->wake_fd,
-                        .asker = w->asker};
+                        .asker = w->asker,
+                        .aside = w->aside};
     struct json spec = {JSON_OBJECT, buf_span(&c->spec)};
     if (json_i64(json_get(spec, "timeout_ms"), &timeout) && timeout > 0)
         d->until_ms = d->began_ms + (uint64_t)timeout;
@@ -361,6 +365,8 @@ static void doing_init(struct task_worker *w, struct doing *d, struct claimed *c
     hush(w->wake_fd);
     if (w->asker)
         asker_again(w->asker);
+    if (w->aside)
+        asker_again(w->aside);
 }
 
 static void doing_done(struct doing *d)
@@ -556,6 +562,8 @@ pd_err worker_new(const struct worker_rules *r, struct task_worker **ret)
     pd_err e = w->wake_fd >= 0 && w->beat_fd >= 0 ? PD_OK : PD_NOFD;
     if (!e && r->url)
         e = asker_new(r->url, &w->asker);
+    if (!e && r->url)
+        e = asker_new(r->url, &w->aside);
     w->beats = !e && pthread_create(&w->beater, NULL, beat, w) == 0;
     w->watches = w->beats && pthread_create(&w->watcher, NULL, watch_silence, w) == 0;
     if (!e && !w->watches)
@@ -590,6 +598,7 @@ struct task_worker *worker_free(struct task_worker *w)
         pthread_join(w->beater, NULL);
     }
     asker_free(w->asker);
+    asker_free(w->aside);
     if (w->wake_fd >= 0)
         close(w->wake_fd);
     if (w->beat_fd >= 0)

@@ -389,6 +389,81 @@ def test_a_worker_that_died_while_a_model_answered_leaves_the_same_question_to_t
         worker.stop(0)
 
 
+def test_a_long_answer_has_checkpoints_in_its_middle_that_say_how_far_it_is():
+    with working() as server:
+        first, second = threading.Event(), threading.Event()
+        server.answers = [["Once \u00e9 \"", "upon\n", first, "a time", second]]
+        server.add({"id": "t", "prompt": "x", "checks": []}, checkpoint_ms=1000)
+        one = until_checkpoints(server, 1)[0]
+        assert one["state"] == {"step": "ask-1", "key": "r-test/t/1/ask-1", "text": 'Once \u00e9 "upon\n'}, one
+        assert one["task"] == "r-test/t" and one["step_index"] == 0 and one["progress"]["epoch"] == 1 and one["progress"]["at"] == "asks main", one
+        first.set()
+        until_checkpoints(server, 1)
+        server.until(lambda: server.checkpoints[-1]["state"]["text"].endswith("a time"))
+        assert not server.held["t"]["steps"]["ask-1"].get("result"), "a part was recorded"
+        server.until(lambda: [b for w, b, h in server.requests if w == "beat" and b["progress"]["bytes"] > 10])
+        second.set()
+        end = done(server, "t")
+        assert end["outcome"] == "done" and end["output"] == 'Once \u00e9 "upon\na time' and end["tokens"] == 13, end
+        reasons = [c["reason"] for c in server.checkpoints]
+        assert reasons[-1] == "step" and set(reasons[:-1]) == {"interval"} and len(reasons) >= 3, reasons
+
+
+def test_a_short_answer_has_none_in_its_middle():
+    with working() as server:
+        server.add({"id": "t", "prompt": "x", "checks": []}, checkpoint_ms=60 * 1000)
+        assert done(server, "t")["outcome"] == "done"
+        assert [c["reason"] for c in server.checkpoints] == ["step"], server.checkpoints
+
+
+def test_a_checkpoint_that_nobody_takes_stops_no_answer():
+    with working() as server:
+        server.refuse["/api/checkpoints"] = 10 ** 6
+        go = threading.Event()
+        server.answers = [["half", go, " whole"]]
+        server.add({"id": "t", "prompt": "x", "checks": []}, checkpoint_ms=1000)
+        server.until(lambda: [b for w, b, h in server.requests if w == "/api/checkpoints"][1:])
+        go.set()
+        assert done(server, "t")["output"] == "half whole"
+
+
+def test_an_answer_that_breaks_off_is_asked_for_again_and_no_part_of_it_is_taken():
+    broke = {"error": {"message": "nobody can go on", "type": "api_error", "code": "cut"}}
+    for name, broken in (("cut", ["half ", None]), ("error", ["half ", broke, None]), ("no end", ["half ", 0])):
+        with working() as server:
+            server.answers = [broken, broken, "whole"]
+            server.add({"id": "t", "prompt": "x", "checks": []})
+            end = done(server, "t")
+            assert end["outcome"] == "done" and end["output"] == "whole", (name, end)
+            keys = [h["Idempotency-Key"] for w, b, h in server.requests if w == "/v1/chat/completions"]
+            assert keys == ["r-test/t/1/ask-1"] * 3 and server.chats[0] == server.chats[2], (name, keys)
+
+
+def test_what_the_gateway_gives_up_in_a_stream_fails_the_attempt():
+    def broke(kind):
+        return {"error": {"message": "nobody can go on", "type": kind, "code": "cut"}}
+    for name, answers, asked, final in (("after some of it", [["half ", broke("api_error"), None]] * 4, 3, False),
+                                        ("before any of it", [[broke("api_error"), None]] * 4, 1, False),
+                                        ("for good", [[broke("invalid_request_error"), None]] * 4, 1, True)):
+        with working() as server:
+            server.answers = answers
+            server.add({"id": "t", "prompt": "x", "checks": []})
+            end = done(server, "t")
+            assert end["outcome"] == "failed" and end["error"]["class"] == "cut" and end["final"] is final, (name, end)
+            assert "nobody can go on" in end["error"]["message"] and len(server.chats) == asked, (name, end, len(server.chats))
+
+
+def test_a_cancelled_task_ends_in_the_middle_of_an_answer():
+    with working(lease="1s") as server:
+        go = threading.Event()
+        server.answers = [["half ", go]]
+        server.add({"id": "t", "prompt": "x", "checks": []})
+        server.until(lambda: [b for w, b, h in server.requests if w == "beat" and b["progress"]["bytes"]])
+        server.cancelled.add("t")
+        assert done(server, "t")["outcome"] == "released"
+        go.set()
+
+
 def test_a_recorded_answer_is_not_asked_for_again():
     with working(start=False) as server:
         worker = server.spawn()

@@ -23,7 +23,7 @@ class WorkServer:
         self.cancelled = set()
         self.beats = 0
         self.chats = []
-        self.answers = []        # what the model says, in order
+        self.answers = []        # what the model says, in order: a text, a status and a body, or a list of texts and events (see chat)
         self.chat_hold = threading.Event()
         self.chat_hold.set()
         self.fenced = 0
@@ -47,7 +47,9 @@ class WorkServer:
                     if server.refuse.get(what, 0) > 0:
                         server.refuse[what] -= 1
                         return self.answer(503, {"error": {"message": "later", "code": "database_down"}})
-                status, answer = getattr(server, {"/v1/chat/completions": "chat", "/api/checkpoints": "checkpoint"}.get(self.path, what))(body)
+                if self.path == "/v1/chat/completions":
+                    return server.chat(self, body)
+                status, answer = getattr(server, {"/api/checkpoints": "checkpoint"}.get(self.path, what))(body)
                 with server.lock:
                     if server.lose.get(what, 0) > 0:
                         server.lose[what] -= 1
@@ -170,16 +172,41 @@ class WorkServer:
             self.lock.notify_all()
             return 200, {"state": "ready" if body["outcome"] == "released" else "done"}
 
-    def chat(self, body):
+    def chat(self, handler, body):
+        """A stream. In a list a text is told, an Event waited for, an object an event, None cuts the connection, and 0 ends it in good order."""
+        assert body["stream"] is True and body["stream_options"] == {"include_usage": True}, body
         with self.lock:
             self.chats.append(body)
-            text = self.answers.pop(0) if self.answers else "an answer"
+            said = self.answers.pop(0) if self.answers else "an answer"
             self.lock.notify_all()
         self.chat_hold.wait(60)
-        if isinstance(text, tuple):
-            return text
-        return 200, {"choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
-                     "usage": {"prompt_tokens": 10, "completion_tokens": 3}}
+        if isinstance(said, tuple):
+            return handler.answer(*said)
+        pieces = said if isinstance(said, list) else [said[i:i + 5] for i in range(0, len(said), 5)]
+        handler.close_connection = True
+        try:
+            handler.send_response(200)
+            handler.send_header("content-type", "text/event-stream")
+            handler.send_header("transfer-encoding", "chunked")
+            handler.end_headers()
+            for piece in pieces:
+                if piece is None:
+                    return handler.connection.close()
+                if piece == 0:
+                    return handler.wfile.write(b"0\r\n\r\n")
+                if isinstance(piece, threading.Event):
+                    piece.wait(60)
+                else:
+                    self.tell(handler, piece if isinstance(piece, dict) else {"choices": [{"index": 0, "delta": {"content": piece}}]})
+            self.tell(handler, {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+            self.tell(handler, {"choices": [], "usage": {"prompt_tokens": 10, "completion_tokens": 3}})
+            handler.wfile.write(b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n")
+        except OSError:
+            pass
+
+    def tell(self, handler, event):
+        data = f"data: {json.dumps(event)}\n\n".encode()
+        handler.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
 
     def checkpoint(self, body):
         self.checkpoints.append(body)
