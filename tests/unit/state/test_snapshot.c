@@ -143,11 +143,13 @@ static void what_killed_writers_left_is_removed_and_nothing_else(void **state)
     static const struct {
         const char *name;
         bool stays;
-    } left[] = {{"one.1.new", false}, {"one.4194304.new", false}, {"one.new", true},
-                {"one.1.old", true},  {"one.two.1.new", true},    {"oneone.1.new", true},
-                {"on.1.new", true},   {"one.1x.new", true},       {"one.1.newer", true},
-                {"one.-1.new", true}, {"one..new", true},         {"one.1.2.new", true},
-                {"one", true}};
+    } left[] = {{"one.1.new", false},    {"one.4194304.new", false},
+                {"one.new", true},       {"one.1.old", true},
+                {"one.two.1.new", true}, {"oneone.1.new", true},
+                {"on.1.new", true},      {"one.1x.new", true},
+                {"one.1.newer", true},   {"one.-1.new", true},
+                {"one..new", true},      {"one.1.2.new", true},
+                {"onex1.new", true},     {"one", true}};
     char path[PATH_MAX];
     for (size_t i = 0; i < sizeof(left) / sizeof(left[0]); i++) {
         snprintf(path, sizeof(path), "%s/%s", folder, left[i].name);
