@@ -1,21 +1,26 @@
 """The agent CLIs that are run against perdure: where each comes from, how it is set up, what its tools are called.
 
-All come from npm and are installed into build/agents (kept). Claude Code and Qwen Code want a newer Node than Debian has: npm's package `node`
+Address, key and model are what docs/clients.md or README.md says of each, as it stands there (client_forms.py); the rest keeps it from asking a person.
+Six come from npm and are installed into build/agents (kept), aider from PyPI, and Crush is run where it is installed. Claude Code and Qwen Code want a newer Node than Debian has: npm's package `node`
 brings one. Each runs in a home of its own and reaches nothing but this machine: its proxy leads nowhere and notes who asked.
 """
 import contextlib
 import json
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
 
+from client_forms import Form
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PACKAGES = ["@anthropic-ai/claude-code@2", "@openai/codex@0.169", "opencode-ai@1", "@google/gemini-cli@0.61",
             "@mariozechner/pi-coding-agent@0.73", "@qwen-code/qwen-code@0.24", "node@22"]
+AIDER = "aider-chat==0.86.2"
 RUN_LIMIT = 240
 
 NOTES = "pear\napple\nquince\n"
@@ -72,8 +77,15 @@ def write_json(path, value):
 
 
 class Agent:
-    """One CLI. `dialect` is the one it speaks; tools: the names and arguments by which the script has it write, run and read."""
-    name = dialect = ""
+    """One CLI. `dialect` is the one it speaks; tools: the names and arguments by which the script has it write, run and read.
+    `page` is where its set-up is read: docs/clients.md, or README.md."""
+    name = dialect = program = ""
+    page = "docs/clients.md"
+    in_readme = True
+
+    def path(self, programs):
+        """The program; None, and said, where it cannot be had."""
+        return programs / self.program
 
     def turns(self, work):
         """What the scripted model says, step by step."""
@@ -89,16 +101,25 @@ class Agent:
     def run(self, command):
         return {"name": "bash", "arguments": {"command": command}}
 
-    def setup(self, home, url):
-        """Files in its home; the environment it needs beside the common one."""
-        raise NotImplementedError
+    def setup(self, home, work, url):
+        """What the page says: its files, and the variables that are set. `quiet` adds what keeps it from asking a person, or the world."""
+        self.form = Form(self.page, self.name, self.program, url)
+        for name, text in self.form.files.items():
+            file = home / name[2:] if name.startswith("~/") else work / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+        return {**self.form.env, **self.quiet(home)}
 
-    def command(self):
+    def quiet(self, home):
+        return {}
+
+    def words(self):
+        """Its command: the page's, and what is between that and one that needs nobody."""
         raise NotImplementedError
 
 
 class ClaudeCode(Agent):
-    name, dialect = "Claude Code", "messages"
+    name, dialect, program = "Claude Code", "messages", "claude"
 
     def write(self, path, content):
         return {"name": "Write", "arguments": {"file_path": str(path), "content": content}}
@@ -106,15 +127,15 @@ class ClaudeCode(Agent):
     def run(self, command):
         return {"name": "Bash", "arguments": {"command": command, "description": "Sort the notes"}}
 
-    def setup(self, home, url):
-        return {"ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": "any", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "IS_SANDBOX": "1"}
+    def quiet(self, home):
+        return {"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "IS_SANDBOX": "1"}
 
-    def command(self):
-        return ["claude", "-p", "--model", "coder", "--permission-mode", "bypassPermissions", TASK]
+    def words(self):
+        return self.form.start(TASK, "-p", "--permission-mode", "bypassPermissions", TASK)
 
 
 class Codex(Agent):
-    name, dialect = "Codex", "responses"
+    name, dialect, program = "Codex", "responses", "codex"
 
     def write(self, path, content):
         return {"name": "exec_command", "arguments": {"cmd": f"printf '%s' '{content}' > {path}"}}
@@ -122,19 +143,12 @@ class Codex(Agent):
     def run(self, command):
         return {"name": "exec_command", "arguments": {"cmd": command}}
 
-    def setup(self, home, url):
-        (home / ".codex").mkdir()
-        (home / ".codex/config.toml").write_text(   # as the README has it
-            'model = "coder"\nmodel_provider = "perdure"\n'
-            f'model_providers.perdure = {{name = "perdure", base_url = "{url}/v1", wire_api = "responses", env_key = "PERDURE_KEY"}}\n')
-        return {"PERDURE_KEY": "any"}
-
-    def command(self):
-        return ["codex", "exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", TASK]
+    def words(self):
+        return self.form.start(TASK, "exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", TASK)
 
 
 class OpenCode(Agent):
-    name, dialect = "OpenCode", "chat"
+    name, dialect, program = "OpenCode", "chat", "opencode"
 
     def write(self, path, content):
         return {"name": "write", "arguments": {"filePath": str(path), "content": content}}
@@ -142,21 +156,17 @@ class OpenCode(Agent):
     def run(self, command):
         return {"name": "bash", "arguments": {"command": command, "description": "Sorts the notes"}}
 
-    def setup(self, home, url):
-        write_json(home / ".config/opencode/opencode.json", {
-            "$schema": "https://opencode.ai/config.json", "autoupdate": False, "share": "disabled", "permission": "allow",
-            "model": "perdure/coder", "small_model": "perdure/coder", "enabled_providers": ["perdure"],
-            "provider": {"perdure": {"npm": "@ai-sdk/openai-compatible", "name": "perdure", "options": {"baseURL": f"{url}/v1", "apiKey": "none"},
-                                     "models": {"coder": {"name": "coder"}}}}})
-        return {"OPENCODE_DISABLE_AUTOUPDATE": "1", "OPENCODE_DISABLE_MODELS_FETCH": "1", "OPENCODE_DISABLE_LSP_DOWNLOAD": "1",
+    def quiet(self, home):
+        return {"OPENCODE_CONFIG_CONTENT": json.dumps({"autoupdate": False, "share": "disabled", "permission": "allow", "enabled_providers": ["perdure"]}),
+                "OPENCODE_DISABLE_AUTOUPDATE": "1", "OPENCODE_DISABLE_MODELS_FETCH": "1", "OPENCODE_DISABLE_LSP_DOWNLOAD": "1",
                 "OPENCODE_DISABLE_DEFAULT_PLUGINS": "1", "OPENCODE_DISABLE_CLAUDE_CODE": "1"}
 
-    def command(self):
-        return ["opencode", "run", "-m", "perdure/coder", TASK]
+    def words(self):
+        return self.form.start(TASK)
 
 
 class GeminiCli(Agent):
-    name, dialect = "Gemini CLI", "gemini"
+    name, dialect, program = "Gemini CLI", "gemini", "gemini"
 
     def write(self, path, content):
         return {"name": "write_file", "arguments": {"file_path": str(path), "content": content}}
@@ -164,29 +174,27 @@ class GeminiCli(Agent):
     def run(self, command):
         return {"name": "run_shell_command", "arguments": {"command": command, "description": "Sort the notes"}}
 
-    def setup(self, home, url):
-        write_json(home / ".gemini/settings.json", {"security": {"auth": {"selectedType": "gemini-api-key"}},
-                                                    "privacy": {"usageStatisticsEnabled": False}, "general": {"enableAutoUpdate": False}})
-        return {"GEMINI_API_KEY": "any", "GOOGLE_GEMINI_BASE_URL": url, "GEMINI_CLI_TRUST_WORKSPACE": "true"}
+    def quiet(self, home):
+        file = home / ".gemini/settings.json"
+        said = json.loads(file.read_text()) if file.exists() else {}
+        write_json(file, {**said, "privacy": {"usageStatisticsEnabled": False}, "general": {"enableAutoUpdate": False}})
+        return {"GEMINI_CLI_TRUST_WORKSPACE": "true"}
 
-    def command(self):
-        return ["gemini", "-m", "coder", "--yolo", "-p", TASK]
+    def words(self):
+        return self.form.start(TASK, "--yolo", "-p", TASK)
 
 
 class Pi(Agent):
-    name, dialect = "pi", "messages"
+    name, dialect, program = "pi", "messages", "pi"
+    in_readme = False
 
-    def setup(self, home, url):
-        write_json(home / ".pi/agent/models.json",
-                   {"providers": {"perdure": {"baseUrl": url, "api": "anthropic-messages", "apiKey": "any", "models": [{"id": "coder"}]}}})
-        return {}
-
-    def command(self):
-        return ["pi", "-p", "--provider", "perdure", "--model", "coder", TASK]
+    def words(self):
+        return self.form.start(TASK, "-p", TASK)
 
 
 class QwenCode(Agent):
-    name, dialect = "Qwen Code", "chat"
+    name, dialect, program = "Qwen Code", "chat", "qwen"
+    in_readme = False
 
     def write(self, path, content):
         return {"name": "write_file", "arguments": {"file_path": str(path), "content": content}}
@@ -194,31 +202,83 @@ class QwenCode(Agent):
     def run(self, command):
         return {"name": "run_shell_command", "arguments": {"command": command, "is_background": False, "description": "Sort the notes"}}
 
-    def setup(self, home, url):
-        return {"OPENAI_API_KEY": "any", "OPENAI_BASE_URL": f"{url}/v1", "OPENAI_MODEL": "coder"}
+    def words(self):
+        return self.form.start(TASK, "--yolo", "-p", TASK)
 
-    def command(self):
-        return ["qwen", "--auth-type", "openai", "--yolo", "-p", TASK]
+
+class Aider(Agent):
+    """It has no tools: the model answers with whole files. It comes from PyPI, into an environment of its own beside the others."""
+    name, dialect, program = "aider", "chat", "aider"
+
+    def path(self, programs):
+        venv = programs.parent.parent / "aider"
+        if not (venv / "bin" / "aider").exists():
+            print(f"installing {AIDER} from PyPI", flush=True)
+            for command in ([sys.executable, "-m", "venv", venv], [venv / "bin/pip", "install", "--quiet", AIDER]):
+                done = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                if done.returncode:
+                    print(f"NOT RUN  aider: {AIDER} cannot be installed for {sys.version.split()[0]}: {done.stdout.strip().splitlines()[-1:]}")
+                    return None
+        return venv / "bin" / "aider"
+
+    def turns(self, work):
+        # it shows the model examples, which are no steps of this
+        return [{"match": TASK, "text": f"{DONE}\n\nnotes.txt\n```\n{NOTES}```\n\nsorted.txt\n```\n{SORTED}```\n"}]
+
+    def words(self):
+        return self.form.start(TASK, "--yes-always", "--edit-format", "whole", "--no-git", "--no-check-update", "--analytics-disable", "--no-show-model-warnings",
+                               "--no-suggest-shell-commands", "--message", TASK)
+
+
+class Crush(Agent):
+    name, dialect, program = "Crush", "chat", "crush"
+
+    def path(self, programs):
+        found = os.environ.get("CRUSH") or shutil.which("crush")
+        if not found:
+            print("NOT RUN  Crush: there is no crush here (CRUSH=FILE names one)")
+        return found and pathlib.Path(found)
+
+    def write(self, path, content):
+        return {"name": "write", "arguments": {"file_path": str(path), "content": content}}
+
+    def run(self, command):
+        return {"name": "bash", "arguments": {"command": command, "description": "Sort the notes"}}
+
+    def setup(self, home, work, url):
+        """It refuses a provider that both of its files name: the README's crushrc is tried, which is docs/clients.md's too, and that one's crush.json."""
+        said = super().setup(home, work, url)
+        if "crush.json" in self.form.files:
+            (work / "crushrc").unlink()
+        return said
+
+    def quiet(self, home):
+        return {"CRUSH_DISABLE_METRICS": "1", "CRUSH_DISABLE_PROVIDER_AUTO_UPDATE": "1", "DO_NOT_TRACK": "1"}
+
+    def words(self):
+        return self.form.start(TASK)
 
 
 AGENTS = [ClaudeCode(), Codex(), OpenCode(), GeminiCli(), Pi(), QwenCode()]
+ALL_AGENTS = [*AGENTS, Aider(), Crush()]
 
 
-def environment(programs, home, outside, url, agent):
+def environment(programs, home, work, outside, url, agent):
     proxy, local = f"http://127.0.0.1:{outside.port}", "127.0.0.1,localhost,::1"
     common = {"PATH": f"{programs}:{os.environ['PATH']}", "HOME": str(home), "LANG": "C.UTF-8", "TERM": "dumb", "XDG_CONFIG_HOME": str(home / ".config"),
               "XDG_DATA_HOME": str(home / "data"), "XDG_CACHE_HOME": str(home / "cache"), "XDG_STATE_HOME": str(home / "state"),
               "HTTPS_PROXY": proxy, "HTTP_PROXY": proxy, "https_proxy": proxy, "http_proxy": proxy, "NO_PROXY": local, "no_proxy": local}
-    return {**common, **agent.setup(home, url)}
+    return {**common, **agent.setup(home, work, url)}
 
 
 def run(programs, folder, outside, url, agent, work, limit=RUN_LIMIT):
     """Runs the agent on TASK in `work`; a finished process, or one with returncode None that took too long."""
     home = folder / "home"
     home.mkdir()
-    env = environment(programs, home, outside, url, agent)
+    env = environment(programs, home, work, outside, url, agent)
+    command = [str(agent.path(programs)), *agent.words()[1:]]
     # a group of its own: some CLIs are started by another program, and would outlive it
-    one = subprocess.Popen(agent.command(), cwd=work, env=env, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    one = subprocess.Popen(command, cwd=work, env=env, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                            start_new_session=True)
     returncode = None
     try:
@@ -230,4 +290,4 @@ def run(programs, folder, outside, url, agent, work, limit=RUN_LIMIT):
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(one.pid, signal.SIGKILL)
-    return subprocess.CompletedProcess(agent.command(), returncode, *said)
+    return subprocess.CompletedProcess(command, returncode, *said)

@@ -28,6 +28,7 @@ static const struct row {
     {"two dots", "a..b", "side by side"},
     {"an IP address", "192.168.5.4", "IP address"},
     {"what looks like one", "999.1.1.1", "IP address"},
+    {"a dash in a number", "1-2.3.4.5", NULL},
     {"three numbers", "1.2.3", NULL},
     {"five numbers", "1.2.3.4.5", NULL},
     {"nearly one", "1.2.3.x4", NULL},
