@@ -1,6 +1,7 @@
 /* What a session's calls come to, and that what is kept of them is bounded. */
 #include "relay/ledger.h"
 
+#include "base/hash.h"
 #include "torture.h"
 
 #include <setjmp.h>
@@ -215,6 +216,19 @@ static void a_call_is_booked_once(void **state)
     ledger_free(l);
 }
 
+/* Calls are found by a hash of 32 bits: these two have the same one. */
+static void two_calls_whose_hashes_are_alike_are_two(void **state)
+{
+    (void)state;
+    struct ledger *l = ledger_new();
+    assert_non_null(l);
+    assert_int_equal((uint32_t)hash_bytes(SPAN_LIT("c-35678"), 0), (uint32_t)hash_bytes(SPAN_LIT("c-60983"), 0));
+    add(l, "s-1", 35678);
+    add(l, "s-1", 60983);
+    assert_true(shows(l, "s-1", "\"calls\":2"));
+    ledger_free(l);
+}
+
 static void sums_stay_within_bounds(void **state)
 {
     (void)state;
@@ -389,6 +403,7 @@ int main(void)
         cmocka_unit_test(a_cost_that_is_not_known_is_null_and_the_rest_is_told),
         cmocka_unit_test(a_line_that_is_not_read_again_counts_as_one_that_is),
         cmocka_unit_test(a_call_is_booked_once),
+        cmocka_unit_test(two_calls_whose_hashes_are_alike_are_two),
         cmocka_unit_test(sums_stay_within_bounds),
         cmocka_unit_test(a_list_ends_at_its_limit),
         cmocka_unit_test(what_is_saved_is_loaded_as_it_was),

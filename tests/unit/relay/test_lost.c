@@ -77,6 +77,29 @@ static void what_never_ended_is_counted_with_what_was_written_last(void **state)
     ledger_free(other);
 }
 
+/* A record that is cut ends no call, and a line that is too long takes no other's place. */
+static void what_cannot_be_read_changes_nothing(void **state)
+{
+    (void)state;
+    struct lost *l = lost_new();
+    struct ledger *ledger = ledger_new();
+    char *large = mem_alloc(LEDGER_LINE_MAX + 2);
+    assert_non_null(large);
+    memset(large, ' ', LEDGER_LINE_MAX + 1);
+    memcpy(large, "{}", 2);
+    large[LEDGER_LINE_MAX + 1] = '\0';
+    runs(l, "c-1", 10);
+    said(l, JOURNAL_RUN, 77, "{\"id\":\"c-1\",");
+    said(l, JOURNAL_CALL, hash_bytes(SPAN_LIT("c-1"), 23), large);
+    assert_int_equal(lost_take(l, ledger, NULL), 1);
+    char *text = shown(ledger);
+    assert_non_null(strstr(text, "\"billed_out\":10,"));
+    mem_free(text);
+    mem_free(large);
+    lost_free(l);
+    ledger_free(ledger);
+}
+
 static void what_the_ledger_has_is_not_counted_again(void **state)
 {
     (void)state;
@@ -185,6 +208,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_never_ended_is_counted_with_what_was_written_last),
+        cmocka_unit_test(what_cannot_be_read_changes_nothing),
         cmocka_unit_test(what_the_ledger_has_is_not_counted_again),
         cmocka_unit_test(many_are_bounded),
         cmocka_unit_test(what_is_taken_is_written_as_an_ended_call),

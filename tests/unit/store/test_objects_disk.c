@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -34,7 +35,7 @@ static struct {
     int error;  /* 0: half of it is written or read */
     bool again; /* from then on, each */
     unsigned syncs, order;
-    unsigned synced_file, named, synced_folder; /* when, by `order` */
+    unsigned synced_file, alone, named, synced_folder; /* when, by `order` */
 } disk;
 
 /* Descriptors that a program would have that another thread starts at this moment. */
@@ -102,6 +103,15 @@ int __wrap_fsync(int fd)
     else
         disk.synced_file = ++disk.order;
     return __real_fsync(fd);
+}
+
+int __real_flock(int fd, int operation);
+int __wrap_flock(int fd, int operation);
+int __wrap_flock(int fd, int operation)
+{
+    if (operation == LOCK_EX)
+        disk.alone = ++disk.order;
+    return __real_flock(fd, operation);
 }
 
 int __real_renameat(int from, const char *old, int to, const char *new);
@@ -340,11 +350,16 @@ static void the_order_on_the_disk_is_bytes_name_folders(void **state)
         memset(&disk, 0, sizeof(disk));
         assert_int_equal(run(ops[i], key, etag), PD_OK);
         assert_true(disk.synced_file > 0 && disk.synced_file < disk.named);
+        assert_true(disk.alone > 0 && disk.alone < disk.named); /* nobody else looks and names meanwhile */
         assert_true(disk.synced_folder > disk.named);
         assert_int_equal(disk.order - disk.named, 4); /* the root, f, deep, er */
     }
     memset(&disk, 0, sizeof(disk));
     assert_int_equal(objects_delete(o, "f1/none"), PD_OK);
+    assert_int_equal(objects_put(o, "gone", old_bytes, OBJECT_ALWAYS, NULL, NULL), PD_OK);
+    memset(&disk, 0, sizeof(disk));
+    assert_int_equal(objects_delete(o, "gone"), PD_OK);
+    assert_true(disk.alone > 0 && disk.synced_folder > disk.alone); /* what is deleted does not come back */
 }
 
 static void no_program_that_is_started_meanwhile_has_its_descriptors(void **state)
