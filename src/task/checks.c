@@ -196,8 +196,6 @@ static enum verdict look_at(struct checking *c, struct json check, struct span t
     struct json has = json_get(check, "contains"), re = json_get(check, "matches");
     const char *word = string_of(c, has);
     bool found = true;
-    if (c->err)
-        return UNMADE;
     if (word && (word[0] == '\0' || !memmem(text.p ? text.p : "", text.n, word, strlen(word))))
         return say(c, FAILED, "%s does not contain \"%.200s\"; it begins \"%s\"", what, word,
                    begin_of(c, text, 200));

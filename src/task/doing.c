@@ -354,7 +354,7 @@ pd_err doing_write(struct doing *d, unsigned nth)
     if (write.type == JSON_NONE)
         return PD_OK;
     const char *path = below(d, text_in(d, json_get(write, "path")));
-    if (!path || d->starved)
+    if (!path)
         return PD_NOMEM;
     d->end.outcome = OUTCOME_DONE;
     pd_err e = what_to_write(d, write, &bytes);
