@@ -566,6 +566,7 @@ static void seat_close(struct seat *s)
     server_free(w->server);
     client_free(w->client);
     follows_free(w->follows);
+    shown_done(&w->told);
     desk_free(w->desk);
     wakes_free(w->wakes);
     waker_free(s->waker);

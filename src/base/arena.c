@@ -49,7 +49,8 @@ void *arena_alloc(struct arena *a, size_t n)
         return NULL;
     struct arena_block *b = a->top;
     if (!b || b->size - b->used < need) {
-        size_t size = need > a->block_bytes ? need : a->block_bytes;
+        size_t usual = a->top ? 2 * a->block_bytes : a->block_bytes; /* one was not enough */
+        size_t size = need > usual ? need : usual;
         b = mem_alloc(sizeof(*b) + size);
         if (!b)
             return NULL;

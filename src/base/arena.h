@@ -11,13 +11,13 @@
 struct arena_block;
 struct arena {
     struct arena_block *top; /* the block being filled */
-    size_t block_bytes;      /* that an ordinary block can hand out */
+    size_t block_bytes;      /* that the first block can hand out */
     size_t used_bytes;       /* handed out since the last reset */
     size_t limit_bytes;      /* 0: none */
 };
 
-/* Takes no memory yet. `block_bytes` is what a block takes, its own head included, since allocators are quick up to round sizes; 0 means 1 KB.
- * `limit_bytes` 0 means no limit. */
+/* Takes no memory yet. `block_bytes` is what the first block takes, its own head included, since allocators are quick up to round sizes; 0 means 1 KB.
+ * Others are about twice as large: the first may be as small as what is nearly always enough. `limit_bytes` 0 means no limit. */
 void arena_init(struct arena *a, size_t block_bytes, size_t limit_bytes);
 void arena_done(struct arena *a);
 /* Forgets everything and keeps one block for the next round. */

@@ -67,7 +67,7 @@ struct answer *answer_new(const struct codec *c, enum framing framing, answer_fn
     an->framing = framing;
     an->on_event = on_event;
     an->ctx = ctx;
-    arena_init(&an->arena, 256, 0); /* an id, a model and a finish reason, nearly always */
+    arena_init(&an->arena, 128, 0); /* an id, a model and a finish reason, nearly always */
     buf_init(&an->frame, 0);        /* these as large as an event at most */
     buf_init(&an->inner, 0);
     buf_init(&an->bare, BARE_MAX);
@@ -99,6 +99,11 @@ void answer_on_delta(struct answer *an, msg_delta_fn *fn, void *ctx)
 }
 
 const struct answer_facts *answer_facts(const struct answer *an)
+{
+    return &an->reader->facts;
+}
+
+struct answer_facts *answer_own_facts(struct answer *an)
 {
     return &an->reader->facts;
 }

@@ -28,6 +28,11 @@ struct request_line {
     bool batch; /* Gemini's batchEmbedContents */
 };
 
+/* Where a value stands in a body. */
+struct request_site {
+    uint32_t at, n;
+};
+
 struct request_facts {
     struct request_line line;
     struct span body;
@@ -45,15 +50,16 @@ struct request_facts {
         user; /* a session hint, empty when none: prompt_cache_key, else metadata.session_id or .conversation_id,
                                     * else "user", which all of an application may share */
     /* sites: byte ranges of values in the body; of duplicates all are listed (at most this many, more is PD_INVALID) */
-    struct span models[8];
-    unsigned models_count;
-    struct span streams[8];
-    unsigned streams_count;
-    struct span options[8];
-    unsigned options_count; /* stream_options */
-    size_t open_at;         /* offset just behind the top object's '{' */
-    bool empty_object;      /* no member: no comma behind an insertion */
+    struct request_site models[8], streams[8], options[8]; /* options: stream_options */
+    unsigned models_count, streams_count, options_count;
+    size_t open_at;    /* offset just behind the top object's '{' */
+    bool empty_object; /* no member: no comma behind an insertion */
 };
+
+static inline struct span request_site(const struct request_facts *f, struct request_site s)
+{
+    return span_of(f->body.p + s.at, s.n);
+}
 
 struct request_edit {
     struct span model; /* new model name, text; p NULL: unchanged. Nothing where the path has it */
@@ -230,6 +236,8 @@ pd_err answer_feed(struct answer *an, struct span bytes) PD_CHECKED;
 /* The bytes are over (`error` of the transport does not matter here). May deliver a last event. */
 pd_err answer_finish(struct answer *an, enum answer_end *ret) PD_CHECKED;
 const struct answer_facts *answer_facts(const struct answer *an);
+/* The same once it is over, for who adds to it what came before. */
+struct answer_facts *answer_own_facts(struct answer *an);
 
 /* ---- a whole answer ---- */
 /* Reads an unstreamed body into facts (spans into `body` or arena). ANSWER_FAILED when it is an error object (in a 200 too),

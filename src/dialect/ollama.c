@@ -22,7 +22,8 @@ static void member(void *ctx, struct span key, struct json v)
 /* Absent and null mean yes. */
 static bool wants_stream(const struct request_facts *f)
 {
-    return f->streams_count == 0 || f->stream || span_is(f->streams[f->streams_count - 1], "null");
+    return f->streams_count == 0 || f->stream ||
+           span_is(request_site(f, f->streams[f->streams_count - 1]), "null");
 }
 
 static pd_err read_request(struct span body, const struct request_line *line, struct arena *a,

@@ -13,14 +13,14 @@ static pd_err fault(struct arena *a, pd_err e, const char **ret_why, const char 
     return e;
 }
 
-static pd_err add_site(struct span *sites, unsigned *count, unsigned most, struct json v, const char *what,
-                       const char **ret_why)
+static pd_err add_site(const struct request_facts *f, struct request_site *sites, unsigned *count, unsigned most,
+                       struct json v, const char *what, const char **ret_why)
 {
     if (*count == most) {
         *ret_why = what;
         return PD_INVALID;
     }
-    sites[(*count)++] = v.raw;
+    sites[(*count)++] = (struct request_site){(uint32_t)(v.raw.p - f->body.p), (uint32_t)v.raw.n};
     return PD_OK;
 }
 
@@ -51,18 +51,18 @@ static pd_err take_member(struct request_facts *f, struct span key, struct json 
 {
     pd_err e;
     if (json_key_is(key, "model")) {
-        e = add_site(f->models, &f->models_count, sizeof(f->models) / sizeof(f->models[0]), v,
+        e = add_site(f, f->models, &f->models_count, sizeof(f->models) / sizeof(f->models[0]), v,
                      "\"model\" is given too often: send it once", ret_why);
         return e ? e : take_model(f, v, a, ret_why);
     }
     if (json_key_is(key, "stream")) {
-        e = add_site(f->streams, &f->streams_count, sizeof(f->streams) / sizeof(f->streams[0]), v,
+        e = add_site(f, f->streams, &f->streams_count, sizeof(f->streams) / sizeof(f->streams[0]), v,
                      "\"stream\" is given too often: send it once", ret_why);
         return e ? e : take_stream(f, v, ret_why);
     }
     if (json_key_is(key, "stream_options")) {
         f->include_usage = json_is_true(json_get(v, "include_usage"));
-        return add_site(f->options, &f->options_count, sizeof(f->options) / sizeof(f->options[0]), v,
+        return add_site(f, f->options, &f->options_count, sizeof(f->options) / sizeof(f->options[0]), v,
                         "\"stream_options\" is given too often: send it once", ret_why);
     }
     if (member)

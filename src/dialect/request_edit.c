@@ -84,15 +84,20 @@ struct removals {
     unsigned count;
 };
 
-static void add_removals(struct removals *r, const struct span *sites, unsigned count)
+static void add_removal(struct removals *r, struct span site)
 {
-    for (unsigned k = 0; k < count; k++) {
-        assert(r->count < EDITS_MAX);
-        unsigned i = r->count++;
-        for (; i > 0 && r->sites[i - 1].p > sites[k].p; i--)
-            r->sites[i] = r->sites[i - 1];
-        r->sites[i] = sites[k];
-    }
+    assert(r->count < EDITS_MAX);
+    unsigned i = r->count++;
+    for (; i > 0 && r->sites[i - 1].p > site.p; i--)
+        r->sites[i] = r->sites[i - 1];
+    r->sites[i] = site;
+}
+
+static void add_removals(struct removals *r, const struct request_facts *f, const struct request_site *sites,
+                         unsigned count)
+{
+    for (unsigned k = 0; k < count; k++)
+        add_removal(r, request_site(f, sites[k]));
 }
 
 static void remove_all(struct edits *es, const struct removals *r)
@@ -257,10 +262,10 @@ static void edit_stream(struct edits *es, const struct request_edit *e, struct r
 {
     const struct request_facts *f = es->f;
     if (e->drop_model)
-        add_removals(gone, f->streams, f->streams_count);
+        add_removals(gone, f, f->streams, f->streams_count);
     else
         for (unsigned i = 0; (e->force_stream || e->forbid_stream) && i < f->streams_count; i++)
-            replace(es, f->streams[i], e->force_stream ? SPAN_LIT("true") : SPAN_LIT("false"));
+            replace(es, request_site(f, f->streams[i]), e->force_stream ? SPAN_LIT("true") : SPAN_LIT("false"));
 }
 
 static pd_err edit_model(struct edits *es, const struct request_edit *e, struct arena *a, struct removals *gone,
@@ -268,7 +273,7 @@ static pd_err edit_model(struct edits *es, const struct request_edit *e, struct 
 {
     const struct request_facts *f = es->f;
     if (e->drop_model) {
-        add_removals(gone, f->models, f->models_count);
+        add_removals(gone, f, f->models, f->models_count);
         return PD_OK;
     }
     if (!e->model.p)
@@ -278,7 +283,7 @@ static pd_err edit_model(struct edits *es, const struct request_edit *e, struct 
     if (err)
         return err;
     for (unsigned i = 0; i < f->models_count; i++)
-        replace(es, f->models[i], span_from(member, strlen("\"model\":")));
+        replace(es, request_site(f, f->models[i]), span_from(member, strlen("\"model\":")));
     if (!f->models_count)
         in->model = member;
     return PD_OK;
@@ -302,12 +307,12 @@ pd_err request_edit_also(const struct request_facts *f, const struct request_edi
         return err;
     edit_stream(&es, e, &gone);
     for (unsigned i = 0; ask && i < f->options_count; i++)
-        ask_in(&es, f->options[i]);
+        ask_in(&es, request_site(f, f->options[i]));
     if (e->forbid_stream)
-        add_removals(&gone, f->options, f->options_count);
+        add_removals(&gone, f, f->options, f->options_count);
     for (unsigned i = 0; i < change_count; i++) {
         if (changes[i].remove)
-            add_removals(&gone, &changes[i].site, 1);
+            add_removal(&gone, changes[i].site);
         else
             replace(&es, changes[i].site, changes[i].text);
     }

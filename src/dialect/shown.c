@@ -28,26 +28,79 @@ enum {
     LEGACY = 0x80,
 };
 
+/* Sizes as malloc() has them, without its own head. The first is small: it is all that an answer's next event needs. */
+enum { BLOCK_FIRST = 256 - 8, BLOCK_LEAST = 512 - 8, BLOCK_MOST = 4096 - 8, BLOCK_SHARE = 8 };
+
+struct shown_block {
+    struct shown_block *next;
+    uint32_t at; /* the position of its first byte */
+    uint32_t used, capacity;
+    char bytes[];
+};
+
 void shown_init(struct shown *s)
 {
-    *s = (struct shown){0};
-    buf_init(&s->log, SHOWN_MAX);
+    *s = (struct shown){.limit_bytes = SHOWN_MAX};
+}
+
+static void free_blocks(struct shown_block *b)
+{
+    while (b) {
+        struct shown_block *next = b->next;
+        mem_free(b);
+        b = next;
+    }
 }
 
 void shown_done(struct shown *s)
 {
-    buf_done(&s->log);
+    free_blocks(s->first);
     mem_free(s->identity);
     shown_init(s);
 }
 
+/* Has `b`, emptied, and nothing else. */
+static void begin_with(struct shown *s, struct shown_block *b)
+{
+    size_t limit = s->limit_bytes;
+    *s = (struct shown){.first = b, .last = b, .last_in = b, .limit_bytes = limit};
+    if (!b)
+        return;
+    *b = (struct shown_block){.capacity = b->capacity};
+    s->room = sizeof(*b) + b->capacity;
+}
+
 void shown_clear(struct shown *s)
 {
-    struct buf log = s->log;
+    struct shown_block *largest = s->first;
     mem_free(s->identity);
-    *s = (struct shown){0};
-    s->log = log;
-    buf_clear(&s->log);
+    for (struct shown_block *b = s->first, *next; b; b = next) {
+        next = b->next;
+        if (b->capacity > largest->capacity) {
+            mem_free(largest);
+            largest = b;
+        } else if (b != largest) {
+            mem_free(b);
+        }
+    }
+    begin_with(s, largest);
+}
+
+void shown_lend(struct shown *from, struct shown *to)
+{
+    struct shown_block *b = from->first;
+    if (from->any || !b)
+        return;
+    if (to->first || from->room > BLOCK_MOST)
+        mem_free(b);
+    else
+        begin_with(to, b);
+    begin_with(from, NULL);
+}
+
+size_t shown_bytes(const struct shown *s)
+{
+    return s->room + s->id_bytes + s->model_bytes;
 }
 
 /* ---- heads ---------------------------------------------------------------------- */
@@ -81,10 +134,15 @@ static void put_head(char *p, const struct msg_delta *d)
     put_number(p + AT_TEXT, (uint32_t)d->text.n);
 }
 
+/* Of an entry, all before its text: this stands in one block. */
+static size_t front_bytes(const char *p)
+{
+    return (size_t)HEAD + number_at(p + AT_ID) + number_at(p + AT_TYPE) + number_at(p + AT_ITEM);
+}
+
 static size_t entry_bytes(const char *p)
 {
-    return (size_t)HEAD + number_at(p + AT_ID) + number_at(p + AT_TYPE) + number_at(p + AT_ITEM) +
-           number_at(p + AT_TEXT);
+    return front_bytes(p) + number_at(p + AT_TEXT);
 }
 
 static struct span take(const char **p, uint32_t n)
@@ -118,6 +176,47 @@ static struct msg_delta delta_at(const char *p)
 static bool in_pieces(enum msg_delta_kind kind)
 {
     return kind == MSG_TEXT || kind == MSG_REASONING || kind == MSG_REFUSAL || kind == MSG_TOOL_ARGUMENTS;
+}
+
+/* ---- characters ----------------------------------------------------------------- */
+
+/* Where the escape begins that has a byte before `at` and one at or behind it; `at` when there is none. */
+static size_t escape_begin(struct span text, size_t at)
+{
+    enum { LONGEST = 6 };
+    for (size_t back = 1; back < LONGEST && back <= at; back++) {
+        size_t begin = at - back, run = 0;
+        if (text.p[begin] != '\\')
+            continue;
+        while (run < begin && text.p[begin - run - 1] == '\\')
+            run++;
+        if (run % 2) /* the second half of "\\" */
+            continue;
+        size_t length = begin + 1 < text.n && text.p[begin + 1] == 'u' ? LONGEST : 2;
+        return begin + length > at ? begin : at;
+    }
+    return at;
+}
+
+static bool is_surrogate(struct span text, size_t at, const char *thirds)
+{
+    return at + 6 <= text.n && text.p[at] == '\\' && text.p[at + 1] == 'u' && (text.p[at + 2] | 0x20) == 'd' &&
+           strchr(thirds, text.p[at + 3] | 0x20) && text.p[at + 3];
+}
+
+/* The beginning of the character that `at` stands in. */
+static size_t character_begin(struct span text, size_t at)
+{
+    enum { UTF8_MORE = 3 };
+    if (at >= text.n)
+        return text.n;
+    size_t begin = escape_begin(text, at);
+    if (begin >= 6 && is_surrogate(text, begin, "cdef") && is_surrogate(text, begin - 6, "89ab") &&
+        escape_begin(text, begin - 5) == begin - 6)
+        return begin - 6;
+    for (unsigned i = 0; i < UTF8_MORE && begin > 0 && ((unsigned char)text.p[begin] & 0xc0) == 0x80; i++)
+        begin--;
+    return begin;
 }
 
 /* ---- adding --------------------------------------------------------------------- */
@@ -160,40 +259,119 @@ static void note(struct shown *s, const struct msg_delta *d)
     }
 }
 
+static size_t room_in(const struct shown_block *b)
+{
+    return b ? b->capacity - b->used : 0;
+}
+
+/* A block with room for so many bytes in one piece. */
+static pd_err add_block(struct shown *s, size_t bytes)
+{
+    size_t share = s->end / BLOCK_SHARE, size = sizeof(struct shown_block) + bytes;
+    size_t least = !s->first ? BLOCK_FIRST : share < BLOCK_LEAST ? BLOCK_LEAST : share;
+    if (least > BLOCK_MOST)
+        least = BLOCK_MOST;
+    if (size < least)
+        size = least;
+    struct shown_block *b = mem_alloc(size);
+    if (!b)
+        return PD_NOMEM;
+    *b = (struct shown_block){.at = (uint32_t)s->end, .capacity = (uint32_t)(size - sizeof(*b))};
+    if (s->last)
+        s->last->next = b;
+    else
+        s->first = b;
+    s->last = b;
+    s->room += size;
+    return PD_OK;
+}
+
+static void put(struct shown *s, struct span bytes)
+{
+    if (bytes.n)
+        memcpy(s->last->bytes + s->last->used, bytes.p, bytes.n);
+    s->last->used += (uint32_t)bytes.n;
+    s->end += bytes.n;
+}
+
+static char *last_head(const struct shown *s)
+{
+    return s->last_in->bytes + (s->last_at - s->last_in->at);
+}
+
+/* Bytes at the end of the last block that are the beginning of the character that `piece` goes on with: some providers part a pair of surrogates. */
+static size_t torn(const struct shown *s, struct span piece)
+{
+    enum { BACK = 64, AHEAD = 6 };
+    char edge[BACK + AHEAD];
+    const struct shown_block *b = s->last;
+    if (piece.p[0] != '\\' && ((unsigned char)piece.p[0] & 0xc0) != 0x80)
+        return 0;
+    size_t text_at = b == s->last_in ? s->last_at - b->at + front_bytes(last_head(s)) : 0;
+    size_t back = b->used - text_at < BACK ? b->used - text_at : BACK;
+    size_t ahead = piece.n < AHEAD ? piece.n : AHEAD;
+    memcpy(edge, b->bytes + b->used - back, back);
+    memcpy(edge + back, piece.p, ahead);
+    return back - character_begin(span_of(edge, back + ahead), back);
+}
+
+/* What of it fits goes into the last block, the rest into a new one: no character is parted. */
+static pd_err add_parted(struct shown *s, struct span piece)
+{
+    struct shown_block *before = s->last;
+    size_t here = character_begin(piece, room_in(before)), with = here ? 0 : torn(s, piece);
+    struct span rest = span_from(piece, here), moved = span_of(before->bytes + before->used - with, with);
+    size_t end = s->end;
+    s->end = end + here - with;
+    pd_err e = add_block(s, with + rest.n);
+    if (e) {
+        s->end = end;
+        return e;
+    }
+    memcpy(before->bytes + before->used, piece.p, here);
+    before->used = (uint32_t)(before->used + here - with);
+    put(s, moved);
+    put(s, rest);
+    return PD_OK;
+}
+
 static pd_err add_piece(struct shown *s, struct span piece)
 {
-    char *head;
-    pd_err e = buf_add(&s->log, piece);
-    if (e)
-        return e;
-    head = s->log.p + s->log.head + s->last_at;
-    put_number(head + AT_TEXT, number_at(head + AT_TEXT) + (uint32_t)piece.n);
-    return PD_OK;
+    pd_err e = PD_OK;
+    if (piece.n > s->limit_bytes || s->end > s->limit_bytes - piece.n)
+        return PD_TOOBIG;
+    if (room_in(s->last) >= piece.n)
+        put(s, piece);
+    else
+        e = add_parted(s, piece);
+    char *head = last_head(s);
+    if (!e)
+        put_number(head + AT_TEXT, number_at(head + AT_TEXT) + (uint32_t)piece.n);
+    return e;
 }
 
 static pd_err add_entry(struct shown *s, const struct msg_delta *d)
 {
     const struct span parts[] = {d->id, d->type, d->item, d->text};
-    size_t bytes = HEAD, at = buf_size(&s->log);
+    char head[HEAD];
+    size_t bytes = HEAD;
     for (size_t i = 0; i < 4; i++) {
         if (parts[i].n > SHOWN_MAX)
             return PD_TOOBIG;
         bytes += parts[i].n;
     }
-    pd_err e = buf_reserve(&s->log, bytes);
+    if (bytes > s->limit_bytes || s->end > s->limit_bytes - bytes)
+        return PD_TOOBIG;
+    pd_err e = room_in(s->last) < bytes ? add_block(s, bytes) : PD_OK;
     if (e)
         return e;
-    char *p = s->log.p + s->log.tail;
-    put_head(p, d);
-    p += HEAD;
-    for (size_t i = 0; i < 4; i++) {
-        if (parts[i].n)
-            memcpy(p, parts[i].p, parts[i].n);
-        p += parts[i].n;
-    }
-    buf_added(&s->log, bytes);
-    s->last_at = at;
+    s->last_at = s->end;
+    s->last_in = s->last;
     s->any = true;
+    put_head(head, d);
+    put(s, span_of(head, HEAD));
+    for (size_t i = 0; i < 4; i++)
+        put(s, parts[i]);
     return PD_OK;
 }
 
@@ -203,7 +381,7 @@ pd_err shown_add(struct shown *s, const struct msg_delta *d)
         return PD_OK;
     bool on = false;
     if (s->any && in_pieces(d->kind)) {
-        struct msg_delta last = delta_at(buf_span(&s->log).p + s->last_at);
+        struct msg_delta last = delta_at(last_head(s));
         on = goes_on(&last, d);
     }
     pd_err e = on ? add_piece(s, d->text) : add_entry(s, d);
@@ -250,153 +428,158 @@ struct span shown_model(const struct shown *s)
     return span_of(s->identity ? s->identity + s->id_bytes : NULL, s->model_bytes);
 }
 
-/* ---- characters ----------------------------------------------------------------- */
-
-/* Where the escape begins that has a byte before `at` and one at or behind it; `at` when there is none. */
-static size_t escape_begin(struct span text, size_t at)
-{
-    enum { LONGEST = 6 };
-    for (size_t back = 1; back < LONGEST && back <= at; back++) {
-        size_t begin = at - back, run = 0;
-        if (text.p[begin] != '\\')
-            continue;
-        while (run < begin && text.p[begin - run - 1] == '\\')
-            run++;
-        if (run % 2) /* the second half of "\\" */
-            continue;
-        size_t length = begin + 1 < text.n && text.p[begin + 1] == 'u' ? LONGEST : 2;
-        return begin + length > at ? begin : at;
-    }
-    return at;
-}
-
-static bool is_surrogate(struct span text, size_t at, const char *thirds)
-{
-    return at + 6 <= text.n && text.p[at] == '\\' && text.p[at + 1] == 'u' && (text.p[at + 2] | 0x20) == 'd' &&
-           strchr(thirds, text.p[at + 3] | 0x20) && text.p[at + 3];
-}
-
-/* The beginning of the character that `at` stands in. */
-static size_t character_begin(struct span text, size_t at)
-{
-    enum { UTF8_MORE = 3 };
-    if (at >= text.n)
-        return text.n;
-    size_t begin = escape_begin(text, at);
-    if (begin >= 6 && is_surrogate(text, begin, "cdef") && is_surrogate(text, begin - 6, "89ab") &&
-        escape_begin(text, begin - 5) == begin - 6)
-        return begin - 6;
-    for (unsigned i = 0; i < UTF8_MORE && begin > 0 && ((unsigned char)text.p[begin] & 0xc0) == 0x80; i++)
-        begin--;
-    return begin;
-}
-
 /* ---- telling -------------------------------------------------------------------- */
 
-/* The entry at `at`, of which all before `from` is known. False: nothing of it is new. */
-static bool rest_of(const char *log, size_t at, size_t from, struct msg_delta *ret)
+/* A position and the block that it is in; NULL: behind the end. */
+struct place {
+    const struct shown_block *in;
+    size_t at;
+};
+
+static void go_to(struct place *p, size_t at)
 {
-    size_t end = at + entry_bytes(log + at);
-    if (end <= from)
-        return false;
-    *ret = delta_at(log + at);
-    size_t text_at = end - ret->text.n;
-    if (from > text_at && in_pieces(ret->kind))
-        ret->text = span_from(ret->text, character_begin(ret->text, from - text_at));
-    return true;
+    p->at = at;
+    while (p->in && at >= p->in->at + p->in->used)
+        p->in = p->in->next;
 }
 
-/* Where to begin looking: those who follow an answer ask for its last entry. */
-static size_t first_entry(const struct shown *s, size_t from)
+/* What its block has from there on. */
+static struct span from_here(const struct place *p)
 {
-    return from >= s->last_at ? s->last_at : 0;
+    return span_of(p->in->bytes + (p->at - p->in->at), p->in->at + p->in->used - p->at);
 }
 
-size_t shown_tell(const struct shown *s, size_t from, msg_delta_fn *fn, void *ctx)
+/* The entry that is behind `from`, or that it is in. Those who follow an answer ask for its last one. */
+static struct place find(const struct shown *s, size_t from)
 {
-    struct span log = buf_span(&s->log);
-    struct msg_delta d;
-    for (size_t at = first_entry(s, from); at < log.n; at += entry_bytes(log.p + at))
-        if (rest_of(log.p, at, from, &d))
-            fn(ctx, &d);
-    return log.n;
+    bool last = s->any && from >= s->last_at;
+    struct place p = {.in = last ? s->last_in : s->first};
+    go_to(&p, last ? s->last_at : 0);
+    while (p.in) {
+        size_t end = p.at + entry_bytes(from_here(&p).p);
+        if (end > from)
+            break;
+        go_to(&p, end);
+    }
+    return p;
+}
+
+/* The part of a text at `text_at` that is in this block, from `from` on if that is in it: then from the beginning of its character. */
+static struct span part_of(struct place *p, size_t text_at, size_t text_end, size_t from)
+{
+    go_to(p, from > text_at ? from : text_at);
+    assert(p->in);
+    size_t part_at = p->in->at > text_at ? p->in->at : text_at, before = p->at - part_at;
+    p->at = part_at;
+    struct span part = span_upto(from_here(p), text_end - part_at);
+    size_t begin = before ? character_begin(part, before) : 0;
+    p->at += begin;
+    return span_from(part, begin);
 }
 
 size_t shown_tell_some(const struct shown *s, size_t from, size_t most, msg_delta_fn *fn, void *ctx)
 {
-    struct span log = buf_span(&s->log);
-    struct msg_delta d;
     assert(most >= SHOWN_PIECE_LEAST); /* any character is smaller, so that something is told each time */
-    for (size_t at = first_entry(s, from), end, told = 0; at < log.n; at = end) {
-        end = at + entry_bytes(log.p + at);
-        if (!rest_of(log.p, at, from, &d))
-            continue;
-        if (told && told + d.text.n > most)
-            return at;
-        if (d.text.n > most && in_pieces(d.kind)) {
-            size_t text_at = end - d.text.n;
-            d.text = span_upto(d.text, character_begin(d.text, most));
+    size_t told = 0;
+    for (struct place p = find(s, from); p.in;) {
+        struct msg_delta d = delta_at(from_here(&p).p);
+        size_t front = p.at + front_bytes(from_here(&p).p), end = front + d.text.n;
+        if (in_pieces(d.kind)) {
+            size_t entry_at = p.at;
+            d.text = part_of(&p, front, end, from);
+            for (;;) {
+                if (told && told + d.text.n > most)
+                    return p.at == front ? entry_at : p.at;
+                if (d.text.n > most) {
+                    d.text = span_upto(d.text, character_begin(d.text, most));
+                    fn(ctx, &d);
+                    return p.at + d.text.n;
+                }
+                fn(ctx, &d);
+                told += d.text.n;
+                if (p.at + d.text.n == end)
+                    break;
+                d.text = part_of(&p, p.at + d.text.n, end, 0);
+            }
+        } else {
+            if (told && told + d.text.n > most)
+                return p.at;
             fn(ctx, &d);
-            return text_at + d.text.n;
+            told += HEAD + d.text.n;
         }
-        fn(ctx, &d);
-        told += end - at;
+        go_to(&p, end);
     }
-    return log.n;
+    return s->end;
+}
+
+size_t shown_tell(const struct shown *s, size_t from, msg_delta_fn *fn, void *ctx)
+{
+    return shown_tell_some(s, from, SIZE_MAX, fn, ctx);
+}
+
+struct quoting {
+    struct buf text;
+    pd_err err;
+};
+
+static void quote(void *ctx, const struct msg_delta *d)
+{
+    struct quoting *q = ctx;
+    if (d->kind == MSG_TEXT && d->choice == 0 && !q->err)
+        q->err = buf_add(&q->text, d->text);
 }
 
 pd_err shown_text(const struct shown *s, struct buf *out)
 {
-    struct span log = buf_span(&s->log), text = SPAN_NONE;
-    struct buf quoted;
+    struct span text = SPAN_NONE;
+    struct quoting q;
     struct arena a;
     if (!s->has_text)
         return PD_OK;
-    buf_init(&quoted, 0);
+    buf_init(&q.text, 0);
     arena_init(&a, 0, 0);
-    pd_err e = buf_puts(&quoted, "\"");
-    for (size_t at = 0; at < log.n && !e; at += entry_bytes(log.p + at)) {
-        struct msg_delta d = delta_at(log.p + at);
-        if (d.kind == MSG_TEXT && d.choice == 0)
-            e = buf_add(&quoted, d.text);
-    }
-    if (!e)
-        e = buf_puts(&quoted, "\"");
-    if (!e)
-        e = json_text((struct json){JSON_STRING, buf_span(&quoted)}, &a, &text);
-    if (!e)
-        e = buf_add(out, text);
-    buf_done(&quoted);
+    q.err = buf_reserve(&q.text, (size_t)s->text_bytes + 2);
+    if (!q.err)
+        q.err = buf_puts(&q.text, "\"");
+    shown_tell(s, 0, quote, &q);
+    if (!q.err)
+        q.err = buf_puts(&q.text, "\"");
+    if (!q.err)
+        q.err = json_text((struct json){JSON_STRING, buf_span(&q.text)}, &a, &text);
+    if (!q.err)
+        q.err = buf_add(out, text);
+    buf_done(&q.text);
     arena_done(&a);
-    return e == PD_INVALID ? PD_SYNTAX : e;
+    return q.err == PD_INVALID ? PD_SYNTAX : q.err;
 }
 
 /* ---- files ---------------------------------------------------------------------- */
 
+/* An entry's front again, with what is new of its text. */
+static pd_err save_front(const char *entry, size_t text_bytes, struct buf *out)
+{
+    char head[HEAD];
+    memcpy(head, entry, HEAD);
+    put_number(head + AT_TEXT, (uint32_t)text_bytes);
+    pd_err e = buf_add(out, span_of(head, HEAD));
+    return e ? e : buf_add(out, span_of(entry + HEAD, front_bytes(entry) - HEAD));
+}
+
 pd_err shown_save(const struct shown *s, size_t from, struct buf *out)
 {
-    struct span log = buf_span(&s->log);
-    size_t at = first_entry(s, from);
-    while (at < log.n && at + entry_bytes(log.p + at) <= from)
-        at += entry_bytes(log.p + at);
-    if (at >= log.n)
+    struct place p = find(s, from);
+    if (!p.in)
         return PD_OK;
-    size_t end = at + entry_bytes(log.p + at), before = buf_size(out);
-    struct msg_delta d = delta_at(log.p + at);
-    size_t text_at = end - d.text.n;
-    pd_err e;
-    if (from > text_at && in_pieces(d.kind)) { /* its head again, with what is new of its text */
-        char head[HEAD];
-        memcpy(head, log.p + at, HEAD);
-        put_number(head + AT_TEXT, (uint32_t)(end - from));
-        e = buf_add(out, span_of(head, HEAD));
-        if (!e)
-            e = buf_add(out, span_of(log.p + at + HEAD, text_at - at - HEAD));
-        if (!e)
-            e = buf_add(out, span_from(log, from));
-    } else {
-        e = buf_add(out, span_from(log, at));
+    const char *entry = from_here(&p).p;
+    size_t before = buf_size(out), front = front_bytes(entry), text_at = p.at + front;
+    bool inside = from > text_at && in_pieces((enum msg_delta_kind)(unsigned char)entry[AT_KIND]);
+    pd_err e = buf_reserve(out, inside ? front + s->end - from : s->end - p.at);
+    if (!e && inside) {
+        e = save_front(entry, p.at + entry_bytes(entry) - from, out);
+        go_to(&p, from);
     }
+    for (; p.in && !e; go_to(&p, p.in->at + p.in->used))
+        e = buf_add(out, from_here(&p));
     if (e)
         out->tail = out->head + before;
     return e;

@@ -5,6 +5,10 @@
  * that a long answer costs little more than its own bytes. A position is a number of log
  * bytes: what was added after it can be told again, also from the middle of a text.
  *
+ * The log stands in blocks that are never moved: thousands of answers are kept while they come, and buffers that grow
+ * would be a fifth larger than what is in them, with holes of their earlier sizes between them. So a long text is
+ * told in several deltas, one for each block that it stands in, parted between characters.
+ *
  * Ownership: everything is copied in; spans of what is told live until the next shown_add(). */
 #ifndef PERDURE_DIALECT_SHOWN_H
 #define PERDURE_DIALECT_SHOWN_H
@@ -14,9 +18,13 @@
 
 enum { SHOWN_MAX = 64 << 20 }; /* bytes of one answer's log */
 
+struct shown_block;
 struct shown {
-    struct buf log;
-    size_t last_at; /* offset of the last entry */
+    struct shown_block *first, *last, *last_in; /* last_in: the one that the last entry begins in */
+    size_t last_at;                             /* position of the last entry */
+    size_t end;
+    size_t room;        /* bytes of all blocks */
+    size_t limit_bytes; /* SHOWN_MAX, unless a test wants less */
     bool any;
     /* How the client knows the answer, from its beginning as it was shown: text, kept by shown_identity(). */
     char *identity;
@@ -30,7 +38,10 @@ struct shown {
 
 void shown_init(struct shown *s); /* takes no memory yet */
 void shown_done(struct shown *s);
-void shown_clear(struct shown *s); /* as new; the memory stays */
+void shown_clear(struct shown *s); /* as new; its largest block stays */
+/* The block that an empty one has kept goes to another empty one, so that all that are empty between two events share it. It is freed where that one
+ * has a block already, or where it is a large one. Nothing where `from` is not empty. */
+void shown_lend(struct shown *from, struct shown *to);
 /* PD_NOMEM, PD_TOOBIG (SHOWN_MAX): nothing was added. Texts without a byte are not kept. */
 pd_err shown_add(struct shown *s, const struct msg_delta *d) PD_CHECKED;
 /* What is known already stays: it can be called with every event. PD_NOMEM. */
@@ -40,8 +51,10 @@ struct span shown_model(const struct shown *s);
 /* The position behind everything that was added so far. */
 static inline size_t shown_end(const struct shown *s)
 {
-    return buf_size(&s->log);
+    return s->end;
 }
+/* What it takes of memory, but for struct shown itself. */
+size_t shown_bytes(const struct shown *s);
 /* Tells what was added since `from` (0: all), in order. A position inside a text tells the rest of it, from the beginning of the character it stands in (an
  * escape and a pair of surrogates is one); any other position inside an entry tells all of that. Returns the position behind it. */
 size_t shown_tell(const struct shown *s, size_t from, msg_delta_fn *fn, void *ctx);

@@ -28,6 +28,7 @@ static void reap(void *ctx)
         list_remove(node);
         later_cancel(&x->kick);
         origin_unref(x->o);
+        mem_free(x->head);
         mem_free(x);
     }
     client_check_closed(c);

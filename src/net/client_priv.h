@@ -119,6 +119,7 @@ struct exchange {
     struct later kick; /* begin, or read on after a resume */
     struct http1_body body;
     struct span *parts;         /* the head, then the caller's body */
+    char *head;                 /* parts[0]; NULL: all is sent and it will not be sent anew */
     unsigned parts_count, part; /* all, and the one being sent */
     size_t part_at;
     unsigned interim;
@@ -173,6 +174,8 @@ const char *exchange_where(struct exchange *x, char *out, size_t n);
 
 /* client_send.c */
 void exchange_send(struct exchange *x);
+/* Its head goes once it is not sent any more: an answer may take hours. */
+void exchange_drop_head(struct exchange *x);
 /* client_recv.c */
 void exchange_receive(struct exchange *x);
 void exchange_proxy_receive(struct exchange *x);

@@ -89,8 +89,10 @@ static bool step_body(struct exchange *x, struct span *in)
 /* Hands over what it can; what is left in *in waits for more bytes, or for the end of a pause. */
 static void digest(struct exchange *x, struct conn *k, struct span *in)
 {
-    if (in->n)
+    if (in->n && !x->answered) {
         x->answered = true;
+        exchange_drop_head(x);
+    }
     while (going_on(x, k)) {
         if (x->info.phase != EXCHANGE_READING) {
             if (in->n == 0 || !step_head(x, in))

@@ -1,4 +1,4 @@
-/* How an exchange begins its life: the request's head is checked and written, in one block with the exchange itself. */
+/* How an exchange begins its life: the request's head is checked and written. */
 #include "net/client_priv.h"
 
 #include "base/mem.h"
@@ -93,16 +93,20 @@ static void write_head(struct pen *w, const struct origin *o, const struct excha
     put(w, SPAN_LIT("\r\n"));
 }
 
-/* The exchange, its parts and its head are one block. */
+/* The exchange and its parts are one block. The head is another: it goes before the answer does. */
 static struct exchange *allocate(const struct origin *o, const struct exchange_request *rq, size_t body_bytes,
                                  size_t head_bytes)
 {
     size_t parts_bytes = (1 + (size_t)rq->body_count) * sizeof(struct span);
-    struct exchange *x = mem_alloc(sizeof(*x) + parts_bytes + head_bytes);
-    if (!x)
+    struct exchange *x = mem_alloc(sizeof(*x) + parts_bytes);
+    char *head = x ? mem_alloc(head_bytes) : NULL;
+    if (!head) {
+        mem_free(x);
         return NULL;
-    *x = (struct exchange){.parts = (struct span *)(void *)(x + 1), .parts_count = 1 + rq->body_count};
-    struct pen w = {.p = (char *)(x + 1) + parts_bytes};
+    }
+    *x = (struct exchange){
+        .parts = (struct span *)(void *)(x + 1), .parts_count = 1 + rq->body_count, .head = head};
+    struct pen w = {.p = head};
     write_head(&w, o, rq, body_bytes);
     x->parts[0] = span_of(w.p, w.n);
     if (rq->body_count)

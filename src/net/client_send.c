@@ -1,5 +1,7 @@
 #include "net/client_priv.h"
 
+#include "base/mem.h"
+
 /* Empty parts are passed over: the position always stands at a byte to send, or at the end. */
 static void step_over(struct exchange *x, size_t n)
 {
@@ -10,9 +12,19 @@ static void step_over(struct exchange *x, size_t n)
     }
 }
 
+void exchange_drop_head(struct exchange *x)
+{
+    if (!x->head || !x->sent || !x->answered)
+        return;
+    mem_free(x->head);
+    x->head = NULL;
+    x->parts[0] = SPAN_NONE;
+}
+
 static void all_sent(struct exchange *x)
 {
     x->sent = true;
+    exchange_drop_head(x);
     x->send_blocked = false;
     x->info.sent_us = loop_now_us(x->c->loop);
     timer_stop(x->c->loop, &x->deadline);

@@ -75,14 +75,15 @@ static pd_err begin_stream(struct run *run)
 }
 
 /* NULL: it gave none, or there is no memory for it. */
-static struct given_id *keep_id(struct run *run)
+static struct given_id *keep_id(struct run *run, struct span said)
 {
-    size_t n = strlen(run->request_id);
+    size_t n = said.n < RUN_REQUEST_ID_MAX ? said.n : RUN_REQUEST_ID_MAX;
     struct given_id *id = n ? arena_alloc(&run->relay->arena, sizeof(*id) + n + 1) : NULL;
     if (!id)
         return NULL;
     id->attempt = run->n;
-    memcpy(id->text, run->request_id, n + 1);
+    text_copy(id->text, n + 1, said);
+    run->request_id = id->text;
     return id;
 }
 
@@ -92,8 +93,7 @@ static void on_head(void *ctx, const struct http1_head *head)
     struct relay *r = run->relay;
     run->status = head->status;
     run->head_us = loop_now_us(r->w->loop);
-    text_copy(run->request_id, sizeof(run->request_id), provider_request_id(head));
-    struct given_id *kept = keep_id(run);
+    struct given_id *kept = keep_id(run, provider_request_id(head));
     struct rate_facts rate;
     rate_read(head, clock_wall_ms(), &rate);
     fleet_lock(r->w->gateway->fleet);
@@ -171,6 +171,17 @@ static void count_output(struct run *run)
     run->output_told = so_far;
 }
 
+/* What is told of an event is mostly with the client before the next: only while it is read has an attempt room for it. */
+static pd_err feed(struct run *run, struct span bytes)
+{
+    struct worker *w = run->relay->w;
+    if (!run->told.any)
+        shown_lend(&w->told, &run->told);
+    pd_err e = answer_feed(run->answer, bytes);
+    shown_lend(&run->told, &w->told);
+    return e;
+}
+
 static void on_body(void *ctx, struct span bytes)
 {
     struct run *run = ctx;
@@ -188,7 +199,7 @@ static void on_body(void *ctx, struct span bytes)
         if (!run->produced && buf_size(&run->body) < RUN_EARLY_MAX)
             keep(run, span_upto(bytes, RUN_EARLY_MAX), 2 * RUN_EARLY_MAX);
         if (!run->over) {
-            pd_err e = answer_feed(run->answer, bytes);
+            pd_err e = feed(run, bytes);
             if (e && !run->over)
                 fail_reading(run, e);
             else if (!run->over)
@@ -252,15 +263,18 @@ static pd_err read_whole(struct run *run, enum answer_end *ret_end)
     struct relay *r = run->relay;
     const struct codec *c = run->ask.codec;
     struct span body = buf_span(&run->body);
+    run->facts = arena_zalloc(&r->arena, sizeof(*run->facts));
+    if (!run->facts)
+        return PD_NOMEM;
     if (!is_chat(run))
-        return answer_read_whole(c, body, &r->arena, &run->facts, ret_end, NULL, NULL);
+        return answer_read_whole(c, body, &r->arena, run->facts, ret_end, NULL, NULL);
     bool expanded_as_it_is = run->ask.same && c == &codec_openai_chat;
     if (!run->continues && !expanded_as_it_is && (!run->ask.same || r->facts.stream)) {
         pd_err e = begin_encoding(run, r->facts.stream);
         if (e)
             return e;
     }
-    return answer_read_whole(c, body, &r->arena, &run->facts, ret_end, flow_delta, run);
+    return answer_read_whole(c, body, &r->arena, run->facts, ret_end, flow_delta, run);
 }
 
 static void end_whole(struct run *run)
@@ -278,8 +292,8 @@ static void end_whole(struct run *run)
     }
     switch (end) {
     case ANSWER_COMPLETE:
-        r->usage = run->facts.usage;
-        r->output_bytes = run->facts.output_bytes;
+        r->usage = run->facts->usage;
+        r->output_bytes = run->facts->output_bytes;
         run->produced = true;
         if (!run->output_us)
             run->output_us = loop_now_us(r->w->loop);
@@ -325,7 +339,7 @@ static void complete_stream(struct run *run)
  * an answer that is whole. */
 static bool has_finished(const struct run *run)
 {
-    enum msg_finish f = run->facts.finish;
+    enum msg_finish f = run->facts->finish;
     return run->shows && (f == MSG_FINISH_STOP || f == MSG_FINISH_LENGTH || f == MSG_FINISH_TOOL_CALLS);
 }
 
@@ -340,8 +354,7 @@ static void end_stream(struct run *run, pd_err err, const char *why)
         fail_ours(run, e);
         return;
     }
-    const struct answer_facts *facts = answer_facts(run->answer);
-    run->facts = *facts;
+    struct answer_facts *facts = run->facts = answer_own_facts(run->answer);
     r->usage = facts->usage;
     r->output_bytes = facts->output_bytes;
     struct verdict v;
@@ -585,7 +598,7 @@ pd_err run_start(struct relay *r, int attempt, bool continues, const char **ret_
     run->target = t;
     run->provider = p;
     run->continues = run->asked_on = continues;
-    run->facts.usage = MSG_USAGE_NONE;
+    run->request_id = "";
     shown_init(&run->told);
     run->started_us = loop_now_us(r->w->loop);
     list_init(&run->node);

@@ -103,7 +103,7 @@ static void told_is_shown(struct run *run)
 {
     struct relay *r = run->relay;
     struct kept_answer *kept = r->kept;
-    const struct answer_facts *f = run->answer ? answer_facts(run->answer) : &run->facts;
+    const struct answer_facts *f = run_facts(run);
     run->shows = r->facts.stream || run->continues; /* what else is collected is lost with its attempt */
     if (!kept || !run->told.any)
         return;

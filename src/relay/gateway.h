@@ -9,6 +9,7 @@
 
 #include "base/list.h"
 #include "conf/conf.h"
+#include "dialect/shown.h"
 #include "loop/loop.h"
 #include "meter/meter.h"
 #include "net/client.h"
@@ -85,9 +86,10 @@ struct worker {
     struct routing *routing; /* the current snapshot */
     struct wakes *wakes;     /* calls that are told to look again */
     struct follows *follows; /* clients that follow another call's answer */
-    struct prober *prober;   /* the first worker's; NULL elsewhere */
-    struct desk *desk;       /* requests that wait for the database or for work (front/desk.h) */
-    struct db_queue *jobs;   /* this loop's door to the database; NULL: there is none, or not now */
+    struct shown told; /* empty: what all attempts that show what they are told at once have for it (attempt.c) */
+    struct prober *prober; /* the first worker's; NULL elsewhere */
+    struct desk *desk;     /* requests that wait for the database or for work (front/desk.h) */
+    struct db_queue *jobs; /* this loop's door to the database; NULL: there is none, or not now */
     struct db_queue
         *jobs_old;      /* as a successor took the database over: what was under way comes back through it */
     unsigned jobs_left; /* 0: not yet, else at which taking over */

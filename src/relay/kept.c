@@ -90,7 +90,7 @@ static bool in_table(const struct kept_answer *a)
 
 static size_t size_of(const struct kept_answer *a)
 {
-    return sizeof(*a) + a->shown.log.capacity;
+    return sizeof(*a) + shown_bytes(&a->shown);
 }
 
 static void leave(struct kept_table *k, struct kept_answer *a)

@@ -134,7 +134,7 @@ static void keep_for_makers(struct relay *r, struct run *run)
 {
     struct gateway *g = r->w->gateway;
     const struct encoder *en = flow_encoder(run);
-    if (!en || !g->keep || !run->facts.has_tool_calls)
+    if (!en || !g->keep || !run->facts->has_tool_calls)
         return;
     pthread_mutex_lock(&g->keep_lock);
     if (encoder_each_kept(en, on_kept, r))
@@ -147,7 +147,7 @@ static void keep_for_makers(struct relay *r, struct run *run)
 /* What the client is told of a continued answer: all its output, and the prompt once. */
 static void sum_usage(struct relay *r, struct run *run)
 {
-    struct msg_usage *u = &run->facts.usage;
+    struct msg_usage *u = &run->facts->usage;
     if (u->output_total >= 0)
         u->output_total += (int64_t)r->earlier_tokens;
     if (r->first_input >= 0)
@@ -162,7 +162,7 @@ void relay_broke_off(struct relay *r, struct run *run, uint64_t events_shown)
         r->events_shown = events_shown;
         return;
     }
-    const struct answer_facts *f = run->answer ? answer_facts(run->answer) : &run->facts;
+    const struct answer_facts *f = run_facts(run);
     bool estimated;
     r->earlier_tokens += (uint64_t)spent_output(f, &estimated);
     if (r->first_input < 0)
@@ -253,8 +253,8 @@ void relay_attempt_complete(struct relay *r, struct run *run)
         sum_usage(r, run);
     if (r->kept) {
         pthread_mutex_lock(&r->kept->lock);
-        r->kept->usage = run->facts.usage;
-        r->kept->finish = run->facts.finish;
+        r->kept->usage = run->facts->usage;
+        r->kept->finish = run->facts->finish;
         pthread_mutex_unlock(&r->kept->lock);
     }
     if (resume_wants_all(r))
@@ -798,7 +798,7 @@ static struct relay *relay_new(struct worker *w, struct request *rq, const struc
     r->read_us = request_read_us(rq);
     r->began_us = request_began_us(rq);
     r->began_wall_ms = r->asked_wall_ms = clock_wall_ms();
-    arena_init(&r->arena, 1024, 0);
+    arena_init(&r->arena, 512, 0); /* a request that goes on as it came takes 300 bytes */
     list_init(&r->node);
     list_init(&r->dead);
     list_init(&r->wake);

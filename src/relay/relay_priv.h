@@ -30,6 +30,7 @@ enum {
     RUN_DONE_GRACE_MS = 250, /* from the terminator to the end of the body, in which an error may still follow */
     COLLECT_MAX = 64 << 20,  /* an answer that is collected */
     RUN_SECRETS_MAX = 4,
+    RUN_REQUEST_ID_MAX = 63,
 };
 
 /* One attempt under way: an exchange and who reads it. */
@@ -53,7 +54,7 @@ struct run {
     struct answer *answer;          /* RUN_STREAM */
     struct collector *collector;    /* RUN_STREAM for a client of the same format that does not stream */
     struct encoder *encoder;        /* writes the answer in the client's format where it cannot go on as it came */
-    struct answer_facts facts;      /* of a complete answer */
+    struct answer_facts *facts;     /* of a complete answer: its reader's, or from the call's arena; else NULL */
     unsigned items;                 /* events put of an answer that is one JSON array */
     struct buf body;                /* RUN_WHOLE, RUN_REFUSED, RUN_SNIFFING; RUN_STREAM: its beginning */
     struct buf terminator;          /* the end mark as it came: shown when the answer is known to be whole */
@@ -75,7 +76,7 @@ struct run {
     uint64_t generation;                  /* of the credentials it was signed with */
     struct span secrets[RUN_SECRETS_MAX]; /* what it was signed with: no provider's words hand them on */
     unsigned secrets_count;
-    char request_id[64];
+    const char *request_id; /* its provider's, at most RUN_REQUEST_ID_MAX bytes; "": none */
 };
 
 /* A failure to tell the client. */
@@ -211,6 +212,12 @@ void run_end_now(struct run *run);
 /* Stops it at once, no more events. The run stays until the end of the turn. */
 void run_cancel(struct run *run);
 struct run *run_free(struct run *run);
+/* What is known of its answer so far. */
+static inline const struct answer_facts *run_facts(const struct run *run)
+{
+    static const struct answer_facts none = {.usage = {-1, -1, -1, -1, -1}};
+    return run->answer ? answer_facts(run->answer) : run->facts ? run->facts : &none;
+}
 /* Labels provider, model for the meter. */
 #define RUN_LABELS(run) (run)->target->provider, (run)->target->model
 

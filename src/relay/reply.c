@@ -220,11 +220,11 @@ static pd_err encoded_bytes(struct relay *r, struct run *run, struct buf *made, 
 {
     pd_err e;
     if (!r->facts.stream) {
-        e = encoder_whole(flow_encoder(run), &run->facts, made);
+        e = encoder_whole(flow_encoder(run), run->facts, made);
         *ret = buf_span(made);
         return e;
     }
-    e = encoder_end(flow_encoder(run), &run->facts);
+    e = encoder_end(flow_encoder(run), run->facts);
     return e ? e : encoder_bytes(flow_encoder(run), ret);
 }
 
@@ -240,7 +240,7 @@ static pd_err answer_bytes(struct relay *r, struct run *run, struct buf *made, s
     else if (!run->ask.same && r->what.codec->kind == CODEC_EMBED)
         e = embed_bytes(r, run, made);
     else if (!run->ask.same && r->what.codec->kind == CODEC_COUNT)
-        e = r->what.codec->count->put(run->facts.usage.input_total, made);
+        e = r->what.codec->count->put(run->facts->usage.input_total, made);
     else if (r->facts.stream)
         e = answer_expand(r->what.codec, buf_span(&run->body), r->facts.include_usage, made);
     else
@@ -312,7 +312,7 @@ static bool end_mark(struct relay *r, struct run *run)
 static bool encoded_end(struct relay *r, struct run *run)
 {
     struct span made;
-    pd_err e = encoder_end(flow_encoder(run), &run->facts);
+    pd_err e = encoder_end(flow_encoder(run), run->facts);
     if (!e)
         e = encoder_bytes(flow_encoder(run), &made);
     if (!e)

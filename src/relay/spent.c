@@ -17,7 +17,7 @@ static bool is_awaited(const struct run *run)
 
 static void count_tokens(const struct relay *r, const struct run *run, bool whole, struct spent *s)
 {
-    const struct answer_facts *f = run->answer ? answer_facts(run->answer) : &run->facts;
+    const struct answer_facts *f = run_facts(run);
     if (run->ask.codec->kind == CODEC_COUNT || (!whole && run->status != 200 && !is_awaited(run)))
         return;
     s->cache_read = f->usage.cache_read;

@@ -1,13 +1,13 @@
 /* The one who writes. journal_put() fills `front`; the thread takes it over as `back` and writes that. */
 #include "state/journal.h"
 
-#include "base/buf.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/rnd.h"
 #include "state/journal_priv.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -17,7 +17,20 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LOG_EVERY_MS = 60 * 1000, SPARE_BYTES = 1 << 20, SEGMENT_MODE = 0600 };
+enum { LOG_EVERY_MS = 60 * 1000, BLOCK_BYTES = 64 << 10, SEGMENT_MODE = 0600 };
+
+/* What waits, in blocks of one size: one buffer that grows would leave all its smaller selves behind. */
+struct block {
+    struct block *next;
+    size_t capacity, used;
+    char bytes[];
+};
+struct batch {
+    struct block *first, *last;
+    struct block *fill; /* all before it are full, all behind it empty; NULL: there is none */
+    size_t bytes;
+    uint64_t records; /* whole ones, and nothing else */
+};
 
 struct journal {
     struct journal_rules rules;
@@ -28,10 +41,9 @@ struct journal {
     pthread_mutex_t lock; /* what is below, up to `back` */
     pthread_cond_t wake;  /* for the thread: there is something to do */
     pthread_cond_t done;  /* for journal_flush(): a write has ended, well or not */
-    struct buf front;     /* whole records */
+    struct batch front;
     uint64_t last_us;
     uint64_t put, written;    /* records taken, records written */
-    uint64_t front_records;   /* of those taken, in front */
     uint64_t missing;         /* dropped, and not told of in the journal yet */
     uint64_t dropped_settled; /* as it was at the last journal_settle() */
     uint64_t tries;           /* writes begun */
@@ -40,8 +52,7 @@ struct journal {
     bool closing, hurry, failing;
 
     /* the thread's own */
-    struct buf back;
-    uint64_t back_records;
+    struct batch back;
     struct segment_name name;
     int fd;
     size_t segment_bytes; /* whole records written, and the head */
@@ -60,12 +71,69 @@ void journal_rules_default(struct journal_rules *r)
     };
 }
 
-/* ---- putting ---------------------------------------------------------------------- */
+/* ---- what waits ------------------------------------------------------------------- */
 
 static size_t waiting(const struct journal *j)
 {
-    return buf_size(&j->front) + buf_size(&j->back);
+    return j->front.bytes + j->back.bytes;
 }
+
+static size_t room_in(const struct batch *b)
+{
+    size_t room = 0;
+    for (const struct block *k = b->fill; k; k = k->next)
+        room += k->capacity - k->used;
+    return room;
+}
+
+/* Room for n more bytes. False: out of memory. */
+static bool batch_reserve(struct batch *b, size_t n)
+{
+    for (size_t room = room_in(b); room < n;) {
+        size_t bytes;
+        struct block *k = mem_big_alloc(BLOCK_BYTES, &bytes);
+        if (!k)
+            return false;
+        *k = (struct block){.capacity = bytes - sizeof(*k)};
+        if (b->last)
+            b->last->next = k;
+        else
+            b->first = k;
+        b->last = k;
+        if (!b->fill)
+            b->fill = k;
+        room += k->capacity;
+    }
+    return true;
+}
+
+/* There is room for it. */
+static void batch_add(struct batch *b, struct span s)
+{
+    b->bytes += s.n;
+    while (s.n) {
+        struct block *k = b->fill;
+        assert(k);
+        size_t room = k->capacity - k->used, take = s.n < room ? s.n : room;
+        memcpy(k->bytes + k->used, s.p, take);
+        k->used += take;
+        s = span_from(s, take);
+        if (k->used == k->capacity)
+            b->fill = k->next;
+    }
+}
+
+static void batch_done(struct batch *b)
+{
+    while (b->first) {
+        struct block *k = b->first;
+        b->first = k->next;
+        mem_big_free(k, k->capacity + sizeof(*k));
+    }
+    *b = (struct batch){0};
+}
+
+/* ---- putting ---------------------------------------------------------------------- */
 
 static uint64_t next_us(struct journal *j)
 {
@@ -78,21 +146,15 @@ static uint64_t next_us(struct journal *j)
 static bool add_record(struct journal *j, struct record_head *h, const struct span *parts, size_t n)
 {
     size_t bytes = sizeof(*h) + h->length;
-    if (waiting(j) + bytes > j->rules.waiting_bytes || buf_reserve(&j->front, bytes))
+    if (waiting(j) + bytes > j->rules.waiting_bytes || !batch_reserve(&j->front, bytes))
         return false;
     h->time_us = next_us(j);
     h->hash = record_head_hash(h, j->seed);
-    char *at = j->front.p + j->front.tail;
-    memcpy(at, h, sizeof(*h));
-    at += sizeof(*h);
+    batch_add(&j->front, span_of((const char *)h, sizeof(*h)));
     for (size_t i = 0; i < n; i++)
-        if (parts[i].n) {
-            memcpy(at, parts[i].p, parts[i].n);
-            at += parts[i].n;
-        }
-    buf_added(&j->front, bytes);
+        batch_add(&j->front, parts[i]);
     j->put++;
-    j->front_records++;
+    j->front.records++;
     return true;
 }
 
@@ -115,14 +177,14 @@ static void tell_missing(struct journal *j)
 static bool put_record(struct journal *j, struct record_head *h, const struct span *parts, size_t n)
 {
     pthread_mutex_lock(&j->lock);
-    bool was_empty = !buf_size(&j->front);
+    bool was_empty = !j->front.bytes;
     tell_missing(j);
     bool taken = h->length <= JOURNAL_RECORD_MAX && !j->missing && add_record(j, h, parts, n);
     if (!taken) {
         j->missing++;
         j->stats.dropped++;
     }
-    size_t bytes = buf_size(&j->front);
+    size_t bytes = j->front.bytes;
     /* The thread sleeps until the first record of a batch, then until the batch is due or large. */
     if (bytes && !j->failing &&
         (was_empty || (bytes >= j->rules.batch_bytes && bytes - h->length < j->rules.batch_bytes + sizeof(*h))))
@@ -264,17 +326,17 @@ static void take_back(struct journal *j)
 
 static bool write_back(struct journal *j)
 {
-    struct span s = buf_span(&j->back);
     if ((j->fd < 0 || j->segment_bytes >= j->rules.segment_bytes) && !begin_segment(j)) {
         trouble(j, "segment");
         return false;
     }
-    if (!write_all(j->fd, s.p, s.n)) {
-        take_back(j);
-        trouble(j, "write");
-        return false;
-    }
-    j->segment_bytes += s.n;
+    for (const struct block *k = j->back.first; k; k = k->next)
+        if (!write_all(j->fd, k->bytes, k->used)) {
+            take_back(j);
+            trouble(j, "write");
+            return false;
+        }
+    j->segment_bytes += j->back.bytes;
     return true;
 }
 
@@ -287,37 +349,31 @@ static void wait_ms(struct journal *j, uint64_t ms)
     uint64_t ns = (uint64_t)until.tv_nsec + ms % 1000 * 1000000;
     until.tv_sec += (time_t)(ms / 1000 + ns / 1000000000);
     until.tv_nsec = (long)(ns % 1000000000);
-    while (!j->closing && !j->hurry && (j->failing || buf_size(&j->front) < j->rules.batch_bytes))
+    while (!j->closing && !j->hurry && (j->failing || j->front.bytes < j->rules.batch_bytes))
         if (pthread_cond_timedwait(&j->wake, &j->lock, &until))
             return;
 }
 
 static bool any(const struct journal *j)
 {
-    return buf_size(&j->front) || buf_size(&j->back);
+    return waiting(j) > 0;
 }
 
 /* Under the lock: a batch that failed is tried again before anything newer. */
 static void take_over(struct journal *j)
 {
-    if (buf_size(&j->back))
+    if (j->back.bytes)
         return;
-    struct buf empty = j->back;
     j->back = j->front;
-    j->front = empty;
-    j->back_records = j->front_records;
-    j->front_records = 0;
+    j->front = (struct batch){0};
 }
 
 static void wrote(struct journal *j)
 {
-    j->stats.records += j->back_records;
-    j->stats.bytes += buf_size(&j->back);
-    j->written += j->back_records;
-    j->back_records = 0;
-    buf_clear(&j->back);
-    if (j->back.capacity > SPARE_BYTES)
-        buf_shrink(&j->back);
+    j->stats.records += j->back.records;
+    j->stats.bytes += j->back.bytes;
+    j->written += j->back.records;
+    batch_done(&j->back);
     if (j->failing)
         LOG(NULL, LOG_INFO, "journal.recovered", "folder=\"%s\" dropped=%llu", j->folder,
             (unsigned long long)j->stats.dropped);
@@ -400,8 +456,8 @@ static void free_all(struct journal *j)
     pthread_mutex_destroy(&j->lock);
     pthread_cond_destroy(&j->wake);
     pthread_cond_destroy(&j->done);
-    buf_done(&j->front);
-    buf_done(&j->back);
+    batch_done(&j->front);
+    batch_done(&j->back);
     mem_free(j->folder);
     mem_free(j);
 }
@@ -420,8 +476,6 @@ static void init(struct journal *j, const struct journal_rules *rules, uint64_t 
     j->last_us = after_us;
     j->name = (struct segment_name){.began_us = next_us(j), .pid = (uint32_t)getpid()};
     j->fd = -1;
-    buf_init(&j->front, 0); /* add_record() bounds both by waiting_bytes */
-    buf_init(&j->back, 0);
 }
 
 /* Signals are the first worker's. */

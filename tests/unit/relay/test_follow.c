@@ -136,6 +136,7 @@ static void close_stage(struct stage *s)
     server_free(s->worker.server);
     follows_free(s->worker.follows);
     client_free(s->worker.client);
+    shown_done(&s->worker.told);
     loop_free(s->loop);
     meter_free(s->worker.meter);
     fleet_free(s->gateway.fleet);

@@ -260,7 +260,7 @@ static void over_the_memory_the_oldest_go_first_and_none_that_runs(void **state)
 /* A table of `runs` that still runs and two parts that were kept after it: which of them are there? */
 static void with_one_that_runs(size_t runs_bytes, bool *ret_first, bool *ret_second)
 {
-    enum { EACH = 64 * 1024, MOST = 7 * EACH };
+    enum { EACH = 64 * 1024, MOST = 7 * EACH / 2 };
     struct kept_table *k = kept_new(MOST, KEEP_MS);
     struct kept_answer *runs = begin(k, "c-run", (struct kept_key){99, 99, 0});
     bool taken;

@@ -363,6 +363,7 @@ static void close_stage(struct stage *s)
     follows_free(s->worker.follows);
     wakes_free(s->worker.wakes);
     client_free(s->worker.client);
+    shown_done(&s->worker.told);
     loop_free(s->loop);
     meter_free(s->worker.meter);
     for (unsigned i = 0; i < RECENT_CALLS; i++)
