@@ -222,6 +222,34 @@ static char *left_turns_of(const char *state)
     return path;
 }
 
+/* ---- another configuration ------------------------------------------------------------------------- */
+
+static void take_rules(struct durable *k, const struct settings *s)
+{
+    k->rules.keep_last = (unsigned)s->checkpoint_keep;
+    k->rules.keep_ms = s->checkpoint_keep_for;
+    k->rules.keep_milestones = s->checkpoint_milestones;
+    k->rules.waiting_bytes = s->checkpoint_memory;
+}
+
+static void say_unchanged(const char *what, const char *now, const char *wanted)
+{
+    if (strcmp(now, wanted) != 0) /* no place is named: it may have a password in it */
+        LOG(NULL, LOG_WARN, "config.place_unchanged",
+            "what=%s remedy=\"this process goes on with the old one: upgrade with SIGUSR2, or restart\"", what);
+}
+
+void durable_reload(struct durable *k, const struct conf *c)
+{
+    say_unchanged("database", k ? k->where : "off", c->database);
+    if (!k)
+        return;
+    say_unchanged("snapshots", k->snapshots, c->snapshots);
+    take_rules(k, &c->settings);
+    if (k->checkpoints)
+        checkpoints_set_rules(k->checkpoints, &k->rules);
+}
+
 /* ---- the whole ------------------------------------------------------------------------------------- */
 
 pd_err durable_open(struct gateway *g, struct loop *l, const struct durable_options *o, struct durable **ret)
@@ -239,12 +267,8 @@ pd_err durable_open(struct gateway *g, struct loop *l, const struct durable_opti
     k->successor = o->successor;
     k->pause_ms = AGAIN_FIRST_MS;
     timer_init(&k->again, on_again, k);
-    const struct settings *s = &o->conf->settings;
     checkpoints_rules_default(&k->rules);
-    k->rules.keep_last = (unsigned)s->checkpoint_keep;
-    k->rules.keep_ms = s->checkpoint_keep_for;
-    k->rules.keep_milestones = s->checkpoint_milestones;
-    k->rules.waiting_bytes = s->checkpoint_memory;
+    take_rules(k, &o->conf->settings);
     k->where = mem_strdup(o->conf->database);
     k->snapshots = mem_strdup(o->conf->snapshots);
     k->left_turns = left_turns_of(o->conf->state);

@@ -24,6 +24,9 @@ pd_err durable_open(struct gateway *g, struct loop *l, const struct durable_opti
                     struct durable **ret) PD_CHECKED;
 /* On the worker's loop, when told and before it is freed. */
 void durable_seat(struct durable *k, struct worker *w);
+/* Another configuration: what is kept of checkpoints holds from now on; another place of the database or of snapshots is for a successor, which is
+ * said. `k` NULL: there is no database. */
+void durable_reload(struct durable *k, const struct conf *c);
 /* A successor waits for it. The last worker's durable_seat() lets go of it. */
 void durable_hand_over(struct durable *k);
 /* It has died: the database is opened again, once all have let go of it. */

@@ -497,6 +497,7 @@ static void on_reload_signal(void *ctx, int signum)
         return;
     }
     apply_log(sv, c);
+    durable_reload(sv->durable, c);
     for (unsigned i = 1; i < sv->count; i++) {
         conf_ref_drop(atomic_exchange(&sv->seats[i].next_conf, conf_ref_take(ref)));
         waker_wake(sv->seats[i].waker);

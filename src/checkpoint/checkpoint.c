@@ -313,6 +313,16 @@ static pd_err start(struct checkpoints *c)
     return catches && !c->catches ? PD_NOMEM : PD_OK;
 }
 
+void checkpoints_set_rules(struct checkpoints *c, const struct checkpoints_rules *r)
+{
+    pthread_mutex_lock(&c->lock);
+    c->rules.keep_last = r->keep_last;
+    c->rules.keep_ms = r->keep_ms;
+    c->rules.keep_milestones = r->keep_milestones;
+    c->rules.waiting_bytes = r->waiting_bytes;
+    pthread_mutex_unlock(&c->lock);
+}
+
 pd_err checkpoints_open(struct db *db, struct objects *objects, const struct checkpoints_rules *r,
                         struct checkpoints **ret)
 {

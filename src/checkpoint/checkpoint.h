@@ -72,6 +72,8 @@ void checkpoints_rules_default(struct checkpoints_rules *r);
  * outlive it. PD_NOMEM. */
 pd_err checkpoints_open(struct db *db, struct objects *objects, const struct checkpoints_rules *r,
                         struct checkpoints **ret) PD_CHECKED;
+/* What is kept, and how much may wait, from now on; the rest of the rules stays. Any thread. */
+void checkpoints_set_rules(struct checkpoints *c, const struct checkpoints_rules *r);
 /* What was submitted is given to the database, and told when db_close() has ended; what is not uploaded stays in the outbox. NULL is fine; returns NULL. */
 struct checkpoints *checkpoints_close(struct checkpoints *c);
 

@@ -113,6 +113,7 @@ struct old {
 };
 
 struct pruning {
+    struct checkpoints_rules rules; /* as they were when it began */
     struct checkpoints *c;
     bool dry;
     uint64_t now;
@@ -172,7 +173,7 @@ static struct old *find_parent(struct pruning *p, size_t child)
 
 static void decide(struct pruning *p)
 {
-    const struct checkpoints_rules *r = &p->c->rules;
+    const struct checkpoints_rules *r = &p->rules;
     bool session = span_starts(p->agent, CHECKPOINT_SESSION);
     for (size_t i = 0; i < p->count; i++) {
         struct old *o = &p->rows[i];
@@ -380,6 +381,9 @@ pd_err checkpoints_prune(struct checkpoints *c, bool dry, struct checkpoints_pru
     struct pruning p = {.c = c, .dry = dry, .now = clock_wall_ms() + c->rules.ahead_ms};
     if (!c->db)
         return PD_UNSUPPORTED;
+    pthread_mutex_lock(&c->lock);
+    p.rules = c->rules;
+    pthread_mutex_unlock(&c->lock);
     pd_err e = db_do(c->db, agents_job, &p);
     struct span agents = buf_span(&p.agents);
     for (size_t at = 0; at < agents.n && !e; at += CHECKPOINT_AGENT_BYTES) {

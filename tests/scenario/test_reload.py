@@ -1,4 +1,6 @@
 """SIGHUP: all of a new configuration or nothing of it, and never at the cost of a running call."""
+import os
+import pathlib
 import signal
 
 from perdure_test import Gateway, Providers, config, main, request
@@ -76,6 +78,40 @@ def test_workers_are_told_the_interval_of_the_newest_configuration():
         pair.reload(pair.text(["alpha/m"], extra={"checkpoint_interval": "90s"}), "ok")
         assert told("two") == 90 * 1000
         assert gateway.stop() == 0
+
+
+def test_what_is_kept_of_checkpoints_is_taken_from_the_newest_configuration():
+    with Pair() as (pair, _, gateway):
+        gateway.until("the database", lambda: gateway.get("/api/checkpoints").status == 200)
+        for n in range(5):
+            assert request(gateway.port, "POST", "/api/checkpoints", {"agent_id": "a", "step_index": n}).status == 201
+
+        def left():
+            assert request(gateway.port, "POST", "/api/checkpoints/prune", {}).status == 200
+            return [c["step_index"] for c in gateway.get("/api/checkpoints?agent=a").json["checkpoints"]]
+        assert left() == [4, 3, 2, 1, 0]
+        pair.reload(pair.text(["alpha/m"], extra={"checkpoint_keep": 2, "checkpoint_keep_for": "0s"}), "ok")
+        assert left() == [4, 3]
+        assert "config.place_unchanged" not in gateway.log()
+        assert gateway.stop() == 0
+
+
+def test_another_place_is_said_to_need_an_upgrade_which_takes_it():
+    with Pair() as (pair, _, gateway):
+        gateway.until("the database", lambda: gateway.get("/api/checkpoints").status == 200)
+        assert request(gateway.port, "POST", "/api/checkpoints", {"agent_id": "old"}).status == 201
+        pair.reload(pair.text(["alpha/m"], extra={"database": "other.db", "snapshots": "elsewhere"}), "ok")
+        for what in ("database", "snapshots"):
+            assert f"config.place_unchanged what={what} " in gateway.log(), gateway.log()
+        assert len(gateway.get("/api/checkpoints?agent=old").json["checkpoints"]) == 1
+        gateway.program.process.send_signal(signal.SIGUSR2)
+        gateway.until("the old process has ended", lambda: gateway.program.process.poll() is not None)
+        pid = int(gateway.log().split("upgrade.handed_over pid=")[1].split()[0])
+        try:
+            gateway.until("the other database", lambda: gateway.get("/api/checkpoints?agent=old").json.get("checkpoints") == [])
+        finally:
+            os.kill(pid, signal.SIGTERM)
+            gateway.until("its end", lambda: not os.path.exists(f"/proc/{pid}") or ") Z " in pathlib.Path(f"/proc/{pid}/stat").read_text())
 
 
 def test_a_file_that_is_gone_is_a_bad_configuration():
