@@ -128,6 +128,14 @@ function __perdure_spec
             for fault in (__perdure_names Faults)
                 echo $head"fault=$fault"
             end
+        case 'style=*'
+            for style in (__perdure_names Styles)
+                echo $head"style=$style"
+            end
+        case 'framing=*'
+            for framing in (__perdure_names Framings)
+                echo $head"framing=$framing"
+            end
         case '*'
             for key in style framing models answer tokens reasoning parallel concurrency ttft token_delay jitter drift key up down fault
                 echo $head$key=

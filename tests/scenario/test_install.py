@@ -198,9 +198,21 @@ def test_fish_and_zsh_take_their_files():
             continue
         done = run(shell, "-n", ROOT / "completions" / file)
         assert done.returncode == 0 and not done.stderr, done
-    if shutil.which("fish"):
-        done = run("fish", "-N", "-c", f"source {ROOT}/completions/perdure.fish; complete -C 'perdure ser'")
-        assert done.stdout.split()[:1] == ["serve"], done
+
+
+def test_fish_completes_a_command_an_option_a_value_and_a_file():
+    if lacks("fish"):
+        return
+    with Installed() as to:
+        (to.prefix / "zz.yaml").touch()
+        env = {**os.environ, "PATH": f"{to.path('bin')}:{os.environ['PATH']}"}
+        for line, want in (("perdure ser", {"serve"}), ("perdure serve --log-l", {"--log-level"}), ("perdure serve --log-level ", {"debug", "error", "info", "warn"}),
+                           ("perdure docs m", {"metrics"}), ("perdure checkpoints dif", {"diff"}), ("perdure check zz", {"zz.yaml"}),
+                           ("perdure simulate --provider a:1,fault=sta", {"a:1,fault=stall", "a:1,fault=status"}),
+                           ("perdure simulate --provider a:1,style=deep", {"a:1,style=deepseek"})):
+            done = run("fish", "-N", "-c", f"source {to.path('share/fish/vendor_completions.d/perdure.fish')}; complete -C '{line}'", env=env, cwd=to.prefix)
+            got = {found.split("\t")[0] for found in done.stdout.splitlines()}
+            assert got == want and not done.stderr, (line, got, done.stderr)
 
 
 if __name__ == "__main__":
