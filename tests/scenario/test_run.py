@@ -56,9 +56,10 @@ def until(what, test):
 
 
 def gone(pid):
+    """With all of its threads: until then its files, and locks, are open."""
     def test():
         try:
-            return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+            return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z" and len(os.listdir(f"/proc/{pid}/task")) == 1
         except OSError:
             return True
     return test
