@@ -738,7 +738,7 @@ static void a_turn_goes_to_the_object_store_for_those_it_overtook(void **state)
         usleep(20000);
         checkpoints_stats(w.c, &s);
     } while (!count_of(&w, "SELECT COUNT(*) FROM checkpoints WHERE uploaded = 1") && clock_mono_ms() < until);
-    assert_true(made > 10);
+    assert_true(made > 3); /* each is as quick as the machine is */
     assert_true(count_of(&w, "SELECT COUNT(*) FROM checkpoints WHERE uploaded = 1") >= 1);
     assert_true(count_of(&w, "SELECT COUNT(*) FROM checkpoints WHERE uploaded = 3") >= 1);
     assert_true(count_of(&w, "SELECT COUNT(*) FROM uploads") > 0); /* those that rest still */
