@@ -601,10 +601,12 @@ static int look(struct run *r, bool last)
     int status = json_check(run.raw) == PD_OK ? judge(run) : -1;
     if (last)
         show_all(r);
-    if (show(r) && is_terminal(r))
-        draw(r, run.raw);
-    else if (show(r) && !r->unread)
-        show_events(r, last);
+    if (show(r) && !r->unread) {
+        if (is_terminal(r))
+            draw(r, run.raw);
+        else
+            show_events(r, last);
+    }
     if (last && r->o.json)
         (void)!buf_printf(&r->shown, "%.*s\n", SPAN_FMT(run.raw));
     (void)show(r);
