@@ -115,12 +115,12 @@ void keep_record_remove(const struct keep_rules *r)
 
 void keep_record_sweep(const struct keep_rules *r)
 {
-    char folder[PATH_MAX], name[KEEP_NAME_BYTES + 20];
+    char folder[PATH_MAX], name[KEEP_NAME_BYTES + 20], checkpoint[sizeof(name) + sizeof(".checkpoint")];
     if (!places(r, folder, name))
         return;
     snapshot_sweep(folder, name);
-    strcat(name, ".checkpoint");
-    snapshot_sweep(folder, name);
+    snprintf(checkpoint, sizeof(checkpoint), "%s.checkpoint", name);
+    snapshot_sweep(folder, checkpoint);
 }
 
 pd_err keep_hold(const struct keep_rules *r, const char *what, int *ret_fd)

@@ -311,11 +311,34 @@ static void survives_every_failed_allocation(void **state)
     assert_int_equal(keep_record_read(&rules, &read), PD_OK);
 }
 
+static void what_a_killed_keeper_left_half_written_is_removed_whatever_its_name(void **state)
+{
+    (void)state;
+    char longest[KEEP_NAME_BYTES], path[300];
+    memset(longest, 'x', sizeof(longest) - 1);
+    longest[sizeof(longest) - 1] = '\0';
+    rules.name = longest;
+    const struct keep_record k = some();
+    assert_int_equal(keep_record_write(&rules, &k), PD_OK);
+    for (int i = 0; i < 2; i++) {
+        snprintf(path, sizeof(path), "%s/supervise-%s%s.123.new", state_dir, longest, i ? ".checkpoint" : "");
+        int fd = open(path, O_WRONLY | O_CREAT, 0600);
+        assert_true(fd >= 0);
+        close(fd);
+        keep_record_sweep(&rules);
+        assert_int_equal(access(path, F_OK), -1);
+    }
+    struct keep_record there;
+    assert_int_equal(keep_record_read(&rules, &there), PD_OK);
+    assert_true(same(&k, &there));
+}
+
 #define HERE(test) cmocka_unit_test_setup_teardown(test, open_folder, remove_folder)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        HERE(what_a_killed_keeper_left_half_written_is_removed_whatever_its_name),
         HERE(what_is_written_is_read),
         HERE(a_record_is_of_one_name_one_command_and_one_folder),
         HERE(what_is_no_record_is_as_none),
